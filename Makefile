@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make table` and `make test`. Needs git, make, and Python >= 3.11 with venv.
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+CORES ?= all
+
+BIN := .venv/bin
+
+.PHONY: setup table test smoke lint lock publish clean
+
+setup: .venv/ready
+
+table: setup
+	$(BIN)/snakemake --cores $(CORES) results/table.md
+
+test: setup
+	$(BIN)/pytest
+
+smoke: setup
+	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+# A finished results/table.* becomes the committed copy in results/<name>/. CONFIG chooses which.
+CONFIG ?= config/scenes.yaml
+publish: setup
+	$(BIN)/dsacap publish --config $(CONFIG)
+
+# The environment, as requirements.lock says, hash by hash; `ready` is written last, so a broken set-up is done again.
+.venv/ready: requirements.lock requirements-uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) must be Python >= 3.11 with venv (Debian: apt-get install python3-venv), or set PYTHON="; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# New pins: after a change of pyproject.toml, or to move to newer releases. environment.yml takes them from the same file.
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-emit-index-url \
+		--no-annotate --upgrade --quiet -o requirements.lock
+
+clean:
+	rm -rf .venv work results/table.* results/smoke

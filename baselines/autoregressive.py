@@ -1,0 +1,157 @@
+"""The autoregressive baseline: a transformer that writes word after word (Vaswani et al. 2017; image tokens as memory).
+
+Trained by cross-entropy on all references of an image with teacher forcing. Decoding keeps the self-attention's keys and values in a
+cache and computes the cross-attention's once an image, so its latency is that of a well-made decoder.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, noise_of, until_eos
+from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
+
+
+class Autoregressive(Captioner):
+    @dataclass(frozen=True)
+    class Model:
+        width: int = 128
+        heads: int = 4
+        encoder_layers: int = 2
+        decoder_layers: int = 3
+        label_smoothing: float = 0.0
+
+    @dataclass(frozen=True)
+    class Decoding:
+        """`temperature` 0 is greedy search; `beam` > 1 is beam search and leaves no room for a temperature."""
+
+        temperature: float = 0.0
+        top_p: float = 1.0
+        beam: int = 1
+        length_penalty: float = 1.0
+
+        def __post_init__(self):
+            if self.beam > 1 and self.temperature > 0:
+                raise ValueError("beam search and a temperature exclude each other")
+            if not 0 < self.top_p <= 1 or self.beam < 1 or self.temperature < 0:
+                raise ValueError("needs 0 < top_p <= 1, beam >= 1, temperature >= 0")
+
+        @property
+        def random(self) -> bool:
+            return self.temperature > 0
+
+    def __init__(self, model: Model, spec: ImageSpec):
+        super().__init__()
+        self.model, self.spec = model, spec
+        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers)
+        self.embed = nn.Embedding(spec.vocabulary, model.width)
+        self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
+        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads) for _ in range(model.decoder_layers))
+        self.norm = nn.LayerNorm(model.width)
+        self.head = nn.Linear(model.width, spec.vocabulary)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        references = batch.captions.shape[1]
+        targets_BL = batch.captions.flatten(0, 1)
+        inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
+        real_BL = targets_BL != PAD
+        images = self._image_keys_values(batch)
+        total = 0.0
+        for rows, length in length_buckets(real_BL):
+            x_BLD = self.embed(inputs_BL[rows, :length]) + self.position[:length]
+            for block, image in zip(self.blocks, images, strict=True):
+                x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
+            real = real_BL[rows, :length]
+            logits = self.head(self.norm(x_BLD[real]))
+            targets = targets_BL[rows, :length][real]
+            total = total + F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.model.label_smoothing)
+        return {"loss": total / real_BL.sum()}
+
+    def _image_keys_values(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        memory_BND = self.image_encoder(batch.features)
+        return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
+
+    # ------------------------------------------------------------------------------------------------------- decoding
+
+    @torch.inference_mode()
+    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+        if decoding.beam > 1:
+            return [[until_eos(words)] * samples for words in self._beam_search(batch, decoding)]
+        uniform_BL = noise_of(batch, samples, seed, (self.spec.max_words + 1,), "uniform").flatten(0, 1) if decoding.random else None
+        state = _State(self, batch, samples)
+        words_BL = torch.full((state.rows, self.spec.max_words + 1), EOS, device=batch.features.device)
+        words_B = torch.full((state.rows,), BOS, device=batch.features.device)
+        done_B = torch.zeros(state.rows, dtype=torch.bool, device=batch.features.device)
+        for at in range(self.spec.max_words):
+            logits_BV = state.step(words_B, at)
+            words_B = _draw(logits_BV, decoding, uniform_BL[:, at]) if decoding.random else logits_BV.argmax(-1)
+            words_BL[:, at] = words_B.masked_fill(done_B, EOS)
+            done_B |= words_B == EOS
+            if done_B.all():
+                break
+        captions = [until_eos(words) for words in words_BL.tolist()]
+        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+
+    def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
+        """Beams end with EOS and then only repeat it at no cost; the best by log-probability / length ** length_penalty wins."""
+        images, beam, device = len(batch.image_ids), decoding.beam, batch.features.device
+        state = _State(self, batch, beam)
+        words_BKL = torch.full((images, beam, self.spec.max_words + 1), EOS, device=device)
+        score_BK = torch.full((images, beam), -torch.inf, device=device)
+        score_BK[:, 0] = 0  # all beams start alike: only one may speak at first
+        last_BK, done_BK = torch.full((images, beam), BOS, device=device), torch.zeros(images, beam, dtype=torch.bool, device=device)
+        first_row_B = torch.arange(images, device=device)[:, None] * beam
+        for at in range(self.spec.max_words):
+            log_p = state.step(last_BK.flatten(), at).log_softmax(-1).view(images, beam, -1)
+            only_eos = torch.full_like(log_p[0, 0], -torch.inf)
+            only_eos[EOS] = 0
+            log_p = torch.where(done_BK[..., None], only_eos, log_p)
+            score_BK, chosen = (score_BK[..., None] + log_p).flatten(1).topk(beam)
+            parent_BK, last_BK = chosen // log_p.shape[-1], chosen % log_p.shape[-1]
+            state.reorder((first_row_B + parent_BK).flatten())
+            words_BKL = words_BKL.gather(1, parent_BK[..., None].expand_as(words_BKL))
+            words_BKL[:, :, at] = last_BK
+            done_BK = done_BK.gather(1, parent_BK) | (last_BK == EOS)
+            if done_BK.all():
+                break
+        length_BK = (words_BKL != EOS).sum(-1) + 1
+        best_B = (score_BK / length_BK**decoding.length_penalty).argmax(-1)
+        return words_BKL[torch.arange(images, device=device), best_B].tolist()
+
+
+class _State:
+    """What decoding keeps between words: the image's keys and values, and a growing cache of the caption's."""
+
+    def __init__(self, captioner: Autoregressive, batch: Batch, samples: int):
+        self.captioner, self.rows = captioner, len(batch.image_ids) * samples
+        self.images = [repeat_rows(kv, samples) for kv in captioner._image_keys_values(batch)]
+        shape = (self.rows, captioner.model.heads, captioner.spec.max_words, captioner.model.width // captioner.model.heads)
+        self.caches = [(batch.features.new_empty(shape), batch.features.new_empty(shape)) for _ in captioner.blocks]
+
+    def step(self, words_B: Tensor, at: int) -> Tensor:
+        """Logits [B, V] of the word after `words_B` at position `at`; words that may not be written are at -inf."""
+        c = self.captioner
+        x_B1D = (c.embed(words_B) + c.position[at])[:, None]
+        for block, image, cache in zip(c.blocks, self.images, self.caches, strict=True):
+            x_B1D = block.step(x_B1D, image, cache, at)
+        logits_BV = c.head(c.norm(x_B1D[:, 0]))
+        logits_BV[:, [PAD, BOS, UNK]] = -torch.inf
+        return logits_BV
+
+    def reorder(self, rows_B: Tensor) -> None:
+        self.caches = [(keys[rows_B], values[rows_B]) for keys, values in self.caches]
+
+
+def _draw(logits_BV: Tensor, decoding: Autoregressive.Decoding, uniform_B: Tensor) -> Tensor:
+    """Samples by inverting the cumulative distribution of the nucleus (Holtzman et al. 2020) at `uniform_B`."""
+    p_BV, order_BV = (logits_BV / decoding.temperature).softmax(-1).sort(-1, descending=True, stable=True)
+    before_BV = p_BV.cumsum(-1) - p_BV
+    p_BV = p_BV.masked_fill(before_BV >= decoding.top_p, 0)
+    cumulative_BV = p_BV.cumsum(-1)
+    rank_B1 = torch.searchsorted(cumulative_BV, uniform_B[:, None] * cumulative_BV[:, -1:], right=True)
+    return order_BV.gather(-1, rank_B1.clamp(max=p_BV.shape[-1] - 1))[:, 0]

@@ -1,0 +1,120 @@
+"""The text-diffusion baseline: absorbing (masked) diffusion of the caption, after DDCap (Zhu et al. 2022, arXiv 2211.11694).
+
+Forward process: each word is replaced by [MASK] with probability t ~ U(0, 1) (D3PM's absorbing state, Austin et al. 2021). The
+network predicts the words at masked places with cross-entropy; a head predicts the caption's length from the image. Decoding is
+best-first: with K steps and n words, the most confident 1/K or so of the remaining places is fixed at each step and kept.
+
+Deviations from DDCap: no time conditioning (the share of masks says it), the number of words fixed a step comes from the caption's
+own length instead of the longest of the batch (so captions do not depend on their neighbours), no image-free guidance and no
+concentrated attention mask.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, noise_of
+from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
+
+
+class MaskedDiffusion(Captioner):
+    @dataclass(frozen=True)
+    class Model:
+        width: int = 128
+        heads: int = 4
+        encoder_layers: int = 2
+        decoder_layers: int = 3
+
+    @dataclass(frozen=True)
+    class Decoding:
+        """`steps` passes of the network; `temperature` > 0 samples length and words."""
+
+        steps: int = 8
+        temperature: float = 0.0
+
+        def __post_init__(self):
+            if self.steps < 1 or self.temperature < 0:
+                raise ValueError("needs steps >= 1 and temperature >= 0")
+
+        @property
+        def random(self) -> bool:
+            return self.temperature > 0
+
+    def __init__(self, model: Model, spec: ImageSpec):
+        super().__init__()
+        self.model, self.spec = model, spec
+        self.mask = spec.vocabulary  # one id more than the vocabulary has
+        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers)
+        self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
+        self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)
+        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads) for _ in range(model.decoder_layers))
+        self.norm = nn.LayerNorm(model.width)
+        self.head = nn.Linear(model.width, spec.vocabulary)
+        self.length_head = nn.Linear(model.width, spec.max_words + 1)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        references = batch.captions.shape[1]
+        words_BL = batch.captions.flatten(0, 1)[:, :-1]
+        words_BL = words_BL.masked_fill(words_BL == EOS, PAD)  # the length head says where a caption ends
+        real_BL = words_BL != PAD
+        memory_BND = self.image_encoder(batch.features)
+        length_loss = F.cross_entropy(self._length_logits(memory_BND).repeat_interleave(references, 0), real_BL.sum(-1))
+
+        t_B1 = torch.rand(len(words_BL), 1, device=words_BL.device)
+        masked_BL = (torch.rand(words_BL.shape, device=words_BL.device) < t_B1) & real_BL
+        images = self._image_keys_values(memory_BND)
+        total = 0.0
+        for rows, length in length_buckets(real_BL):
+            words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
+            hidden = self._hidden(words.masked_fill(masked, self.mask), real, [take_rows(image, rows // references) for image in images])
+            total = total + F.cross_entropy(self.head(hidden[masked]), words[masked], reduction="sum")
+        word_loss = total / masked_BL.sum().clamp(min=1)
+        return {"loss": word_loss + length_loss, "words": word_loss.detach(), "length": length_loss.detach()}
+
+    def _length_logits(self, memory_BND: Tensor) -> Tensor:
+        return self.length_head(memory_BND.mean(1))
+
+    def _hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
+        x_BLD = self.embed(words_BL) + self.position[: words_BL.shape[1]]
+        for block, image in zip(self.blocks, images, strict=True):
+            x_BLD = block(x_BLD, image, mask=real_BL[:, None, None])
+        return self.norm(x_BLD)
+
+    def _image_keys_values(self, memory_BND: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
+
+    @torch.inference_mode()
+    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+        memory_BND = self.image_encoder(batch.features)
+        images = [repeat_rows(image, samples) for image in self._image_keys_values(memory_BND)]
+        length_logits = self._length_logits(memory_BND).repeat_interleave(samples, 0)
+        length_logits[:, 0] = -torch.inf  # an empty caption is no caption
+        gumbel_BLV = None
+        if decoding.random:
+            uniform = noise_of(
+                batch, samples, seed, (1 + self.spec.max_words, max(self.spec.vocabulary, self.spec.max_words + 1)), "uniform"
+            )
+            gumbel = -torch.log(-torch.log(uniform.flatten(0, 1).clamp(1e-9, 1 - 1e-7))) * decoding.temperature
+            length_logits = length_logits + gumbel[:, 0, : self.spec.max_words + 1]
+            gumbel_BLV = gumbel[:, 1:, : self.spec.vocabulary]
+        length_B = length_logits.argmax(-1)
+        real_BL = torch.arange(int(length_B.max()), device=length_B.device) < length_B[:, None]
+        words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(~real_BL, PAD)
+        for step in range(decoding.steps):
+            masked_BL = words_BL == self.mask
+            logits_BLV = self.head(self._hidden(words_BL, real_BL, images))
+            logits_BLV[..., : UNK + 1] = -torch.inf
+            noisy_BLV = logits_BLV if gumbel_BLV is None else logits_BLV + gumbel_BLV[:, : words_BL.shape[1]]
+            new_BL = noisy_BLV.argmax(-1)
+            confidence_BL = logits_BLV.log_softmax(-1).gather(-1, new_BL[..., None])[..., 0].masked_fill(~masked_BL, -torch.inf)
+            left_B = masked_BL.sum(-1)
+            fix_B = torch.ceil(left_B / (decoding.steps - step))  # all that is left, at the last step
+            rank_BL = confidence_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+            words_BL = torch.where(masked_BL & (rank_BL < fix_B[:, None]), new_BL, words_BL)
+            if not (words_BL == self.mask).any():
+                break
+        captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
+        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]

@@ -1,0 +1,100 @@
+"""The one door behind which every captioning system stands.
+
+Shape letters, used as suffixes throughout: B images of a batch, R references an image, L words, V vocabulary, N image tokens,
+C channels of the encoder, D model width, S samples an image, G vertices of the directed-acyclic graph.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dsacap.errors import UserError
+
+PAD, BOS, EOS, UNK = range(4)  # the first word ids of every vocabulary
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+# One line a system; a captioner is imported only where it is used.
+CAPTIONERS = {
+    "dsacap": "dsacap.method.captioner:DSACap",
+    "autoregressive": "baselines.autoregressive:Autoregressive",
+    "masked-diffusion": "baselines.masked_diffusion:MaskedDiffusion",
+}
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What every captioner is told of its input and output: N tokens of C channels, V words, captions of at most L words."""
+
+    tokens: int
+    channels: int
+    vocabulary: int
+    max_words: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`features` [B, N, C] are standardised per channel; `captions` [B, R, L+1] are word ids, closed by EOS and filled with PAD."""
+
+    image_ids: tuple[int, ...]
+    features: Tensor
+    captions: Tensor | None = None
+
+
+class Captioner(nn.Module, ABC):
+    """A system. Subclasses name two frozen dataclasses, `Model` (size and objective) and `Decoding`, which the configuration fills.
+
+    A decoding whose `random` is true draws several different captions an image; otherwise one is asked for.
+    """
+
+    Model: ClassVar[type]
+    Decoding: ClassVar[type]
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars to log; the one named `loss` is minimised. Randomness comes from torch's global generator, which the training
+        loop seeds anew for every step."""
+
+    @abstractmethod
+    def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:
+        """Word ids, without specials, of `samples` captions for each image: nested as [image][sample][word]. What is random is drawn
+        by `noise_of`, so a caption does not depend on which images share its batch."""
+
+
+def captioner_class(name: str) -> type[Captioner]:
+    if name not in CAPTIONERS:
+        raise ValueError(f"unknown captioner {name!r}; known: {', '.join(CAPTIONERS)}")
+    module, attribute = CAPTIONERS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def noise_of(batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
+    """Random numbers [B, S, *shape], each slice from a generator of its own keyed by (seed, image id, sample).
+
+    `kind` is "normal" or "uniform". Philox is counter-based: starting a generator costs microseconds.
+    """
+    noise = np.empty((len(batch.image_ids), samples, *shape), np.float32)
+    for b, image_id in enumerate(batch.image_ids):
+        for s in range(samples):
+            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, image_id, s])))
+            noise[b, s] = generator.standard_normal(shape, np.float32) if kind == "normal" else generator.random(shape, np.float32)
+    return torch.from_numpy(noise).to(batch.features.device)
+
+
+def until_eos(words: list[int]) -> list[int]:
+    """The words before the first EOS, without specials."""
+    end = words.index(EOS) if EOS in words else len(words)
+    return [word for word in words[:end] if word > UNK]
+
+
+def load_captioner(name: str, model: dict, spec: ImageSpec) -> Captioner:
+    """A freshly initialised captioner; raises UserError where the options do not fit together."""
+    cls = captioner_class(name)
+    try:
+        return cls(cls.Model(**model), spec)
+    except ValueError as error:
+        raise UserError(f"captioner {name}: {error}") from None

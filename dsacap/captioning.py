@@ -1,0 +1,43 @@
+"""The one decoding loop: any captioner, any images, a batch at a time."""
+
+from collections.abc import Sequence
+
+import torch
+
+from dsacap.captioner import Batch, Captioner
+from dsacap.data.dataset import Vocabulary
+from dsacap.progress import progress
+from dsacap.vision.features import FeatureStore
+
+
+def caption_images(
+    captioner: Captioner,
+    store: FeatureStore,
+    vocabulary: Vocabulary,
+    image_ids: Sequence[int],
+    decoding,
+    *,
+    samples: int,
+    seed: int,
+    batch_size: int,
+    description: str | None = None,
+) -> dict[int, list[str]]:
+    """Image id -> its captions, as words joined by spaces. A decoding that is not random gives one caption whatever `samples` says."""
+    samples = samples if decoding.random else 1
+    device = next(captioner.parameters()).device
+    training = captioner.training
+    captioner.eval()
+    starts = range(0, len(image_ids), batch_size)
+    captions: dict[int, list[str]] = {}
+    for start in progress(starts, description, "batch") if description else starts:
+        ids = tuple(image_ids[start : start + batch_size])
+        batch = Batch(ids, store.read(ids).to(device))
+        for image_id, said in zip(ids, captioner.caption(batch, samples, seed, decoding), strict=True):
+            captions[image_id] = [vocabulary.decode(words) for words in said]
+    captioner.train(training)
+    return captions
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is a GPU where there is one."""
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu" if name == "auto" else name)

@@ -1,0 +1,111 @@
+"""The command line: one verb a stage. Snakemake calls the same verbs, so a stage can be run, and repaired, by hand."""
+
+import os
+
+# One thread a process unless told otherwise: OpenMP threads of two jobs on the same cores spin against each other. Before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dsacap.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror}{place}; make room or choose another `work` folder. Nothing half-written was kept.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dsacap", description="Benchmark and evaluation harness for DSACap and its rivals.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, *, row: bool = False) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.add_argument("--config", type=Path, default=Path("config/scenes.yaml"), help="configuration (default: %(default)s)")
+        if row:
+            sub.add_argument("--system", required=True, help="a system of the configuration")
+            sub.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
+        return sub
+
+    verb("check", "check a configuration and print what it leads to")
+    for name, text in (("download", "fetch a file that the configuration names"), ("unpack", "unpack a fetched archive")):
+        verb(name, text).add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
+    verb("data", "make or load captions and photos, check them, tokenise")
+    verb("encoder", "train the tiny CLIP, or check the named encoder")
+    verb("features", "encode every photo once")
+    verb("train", "train one system; resumes where it was stopped", row=True)
+    verb("caption", "caption the test split by one system's decodings", row=True)
+    verb("score", "score one system's captions, or `--system human`", row=True)
+    verb("time", "measure the latency of all systems")
+    verb("report", "write the tables")
+    verb("publish", "copy the finished tables to results/<name>/")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    import torch
+
+    from dsacap import stages
+    from dsacap.config import load_config
+    from dsacap.layout import HUMAN, Layout, manifest_of
+    from dsacap.reporting.provenance import run_stage
+    from dsacap.reporting.table import write_tables
+
+    config = load_config(options.config)
+    torch.set_num_threads(config.threads)
+    layout = Layout(config)
+    row = (options.system, options.seed) if "system" in options else None
+    if row and row not in layout.runs and not (options.verb == "score" and options.system == HUMAN):
+        known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
+        raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
+
+    def stage(function: Callable[[], dict], output: Path) -> None:
+        run_stage(options.verb, config, function, manifest_of(output))
+
+    match options.verb:
+        case "check":
+            print(f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}")
+        case "download":
+            stages.download(layout, options.file)
+        case "unpack":
+            stages.unpack(layout, options.file)
+        case "data":
+            stage(lambda: stages.make_data(layout), layout.data)
+        case "encoder":
+            stage(lambda: stages.make_encoder(layout), layout.encoder)
+        case "features":
+            stage(lambda: stages.make_features(layout), layout.features)
+        case "train":
+            stage(lambda: stages.train_system(layout, *row), layout.system(*row))
+        case "caption":
+            stage(lambda: stages.caption_split(layout, *row), layout.captions(*row))
+        case "score":
+            stage(lambda: stages.score_system(layout, *row), layout.scores(*row))
+        case "time":
+            stage(lambda: stages.time_systems(layout), layout.latency)
+        case "report":
+            write_tables(layout)
+        case "publish":
+            print(f"published in {stages.publish(layout)}; commit it")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

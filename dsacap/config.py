@@ -1,0 +1,198 @@
+"""Typed configuration: YAML at the edge, frozen models inside; an unknown key, a wrong type or an impossible value is an error.
+
+What belongs to one captioner (its size, its decoding options) is declared by that captioner and checked here through
+`dsacap.captioner`, so that a misspelt key of a model stops the run before the first stage and not after the third.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+
+from dsacap.captioner import captioner_class
+from dsacap.errors import UserError
+from dsacap.files import read_text
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=+-]*$")]  # ends up in file names and shell lines
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Remote(Section):
+    """A file to be had from the net, and how to know that it is the right one."""
+
+    url: str
+    size: int
+    md5: str | None = None
+    sha256: str | None = None
+    unpack: tuple[Path, ...] = Field((), description="files wanted from the archive; it is unpacked into its own folder")
+
+
+class Scenes(Section):
+    """The embedded data set, generated."""
+
+    kind: Literal["scenes"]
+    seed: int = 0
+    train: int = Field(gt=1)
+    val: int = Field(gt=1)
+    test: int = Field(gt=1)
+
+
+class RandomSplit(Section):
+    val: int = Field(gt=1)
+    test: int = Field(gt=1)
+    seed: int = 0
+
+
+class Coco(Section):
+    """Captions and photos on disk, in COCO's format. Paths are relative to the working directory."""
+
+    kind: Literal["coco"]
+    annotations: tuple[Path, ...] = ()
+    images: dict[str, Path]
+    karpathy: Path | None = None
+    random_split: RandomSplit | None = None
+    expected: dict[str, int] | None = None
+    downloads: dict[Path, Remote] = {}
+
+    @model_validator(mode="after")
+    def _one_split(self) -> "Coco":
+        if (self.karpathy is None) == (self.random_split is None):
+            raise ValueError("give either karpathy (a split file) or random_split")
+        return self
+
+
+class Text(Section):
+    """Which words a captioner may use: PTB tokens that stand at least `min_count` times in the train captions."""
+
+    min_count: int = Field(1, ge=1)
+    max_words: int = Field(20, ge=1)
+
+
+class EncoderTraining(Section):
+    """The tiny CLIP for scenes; see dsacap/vision/tiny_clip.py."""
+
+    seed: int = 0
+    steps: int = Field(gt=0)
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+
+
+class Encoder(Section):
+    """Either trained here (`train`), or any open_clip name with a pretrained tag or checkpoint file."""
+
+    train: EncoderTraining | None = None
+    name: str | None = None
+    pretrained: str | None = None
+    grid: int | None = Field(None, gt=0, description="tokens are averaged to grid x grid where the encoder gives more")
+    batch_size: int = Field(64, gt=0)
+    shard_size: int = Field(4096, gt=0)
+    on_bad_image: Literal["error", "skip"] = "error"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Encoder":
+        if (self.train is None) == (self.name is None):
+            raise ValueError("give either train (a tiny CLIP trained on the data set) or name (an open_clip model)")
+        if self.name and not self.pretrained:
+            raise ValueError("an open_clip name needs a pretrained tag or file: random weights make no features")
+        return self
+
+
+class Training(Section):
+    """One supervised run. The budget is in steps, so that the same command gives the same bytes."""
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(24, gt=0, description="images a step, each with all its references")
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    references: int = Field(5, gt=0, description="captions of an image seen a step")
+    evaluations: int = Field(6, gt=0)
+    validation_images: int = Field(500, gt=1)
+
+
+class System(Section):
+    """One trained model and the ways it is decoded; each decoding is a row of the table."""
+
+    captioner: str
+    label: str | None = None
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    decodings: dict[Name, dict[str, Any]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _options_of_the_captioner(self) -> "System":
+        cls = captioner_class(self.captioner)
+        _check(cls.Model, self.model, "model")
+        for name, options in self.decodings.items():
+            _check(cls.Decoding, options, f"decodings.{name}")
+        return self
+
+
+class Decoding(Section):
+    batch_size: int = Field(50, gt=0)
+    samples: int = Field(5, ge=2, description="captions an image, where a decoding is random")
+    seed: int = 0
+
+
+class Timing(Section):
+    batch_sizes: tuple[int, ...] = (1, 32)
+    warmup: int = Field(5, ge=1)
+    iterations: int = Field(30, ge=3)
+
+
+class Config(Section):
+    name: Name
+    results: Path = Path("results")
+    work: Path = Path("work")
+    threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
+    text: Text = Text()
+    encoder: Encoder
+    training: Training
+    systems: dict[Name, System] = Field(min_length=1)
+    decoding: Decoding = Decoding()
+    timing: Timing = Timing()
+
+    @model_validator(mode="after")
+    def _training_overrides(self) -> "Config":
+        for name in self.systems:
+            self.training_of(name)
+        return self
+
+    def training_of(self, system: str) -> Training:
+        """The common training settings with this system's own on top."""
+        return Training(**{**self.training.model_dump(), **self.systems[system].training})
+
+
+def _check(settings: type, options: dict[str, Any], where: str) -> None:
+    """Checks `options` against a captioner's own dataclass of settings."""
+    known = {field.name for field in dataclasses.fields(settings)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
+    TypeAdapter(settings).validate_python(options)
+
+
+def parse_config(data: Any, where: str) -> Config:
+    """Checks plain `data` (as YAML or JSON gives it); errors name `where` and the key."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top)'}: {e['msg']}" for e in error.errors()]
+        raise UserError(f"{where}: the configuration is wrong\n" + "\n".join(lines)) from None
+
+
+def load_config(path: Path) -> Config:
+    try:
+        data = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    return parse_config(data, str(path))

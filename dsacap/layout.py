@@ -1,0 +1,109 @@
+"""Where each stage keeps its files: one folder a stage, named by a hash of all that decides its content.
+
+A changed setting leads to new folders and leaves the old ones alone, so nothing stale is ever read, going back costs nothing, and a
+killed training finds its checkpoints again. The Snakefile and the command line share this file.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dsacap.config import Config, Scenes
+from dsacap.data import scenes
+
+# Raised by one when the code of a stage changes what it writes for the same settings.
+VERSIONS = {"data": 1, "encoder": 1, "features": 1, "train": 1, "caption": 1, "score": 1, "time": 1}
+
+HUMAN = "human"  # the system whose captions are the references themselves
+
+
+class Layout:
+    def __init__(self, config: Config):
+        self.config = config
+        self.root = config.work / config.name
+
+    # ------------------------------------------------------------------------------------------------------- shared stages
+
+    @property
+    def data(self) -> Path:
+        return self.root / f"data-{self._data_key}"
+
+    @property
+    def encoder(self) -> Path:
+        return self.root / f"encoder-{self._encoder_key}"
+
+    @property
+    def features(self) -> Path:
+        return self.root / f"features-{self._features_key}"
+
+    @property
+    def latency(self) -> Path:
+        keys = [self._system_key(system, self.config.seeds[0]) for system in self.config.systems]
+        decodings = {name: system.decodings for name, system in self.config.systems.items()}
+        return self.root / f"latency-{_key('time', keys, decodings, self.config.timing)}.json"
+
+    # ------------------------------------------------------------------------------------------------------- one row's stages
+
+    def system(self, system: str, seed: int) -> Path:
+        """The folder of one trained system."""
+        return self.root / f"{system}-seed{seed}-{self._system_key(system, seed)}"
+
+    def captions(self, system: str, seed: int) -> Path:
+        return self.system(system, seed) / f"captions-{self._captions_key(system, seed)}.json"
+
+    def scores(self, system: str, seed: int) -> Path:
+        if system == HUMAN:
+            return self.root / f"{HUMAN}-{_key('score', self._data_key)}" / "scores.json"
+        return self.system(system, seed) / f"scores-{_key('score', self._captions_key(system, seed))}.json"
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """All trained (system, seed) pairs."""
+        return [(system, seed) for system in self.config.systems for seed in self.config.seeds]
+
+    @property
+    def table(self) -> Path:
+        return self.config.results / "table.md"
+
+    # ------------------------------------------------------------------------------------------------------- keys
+
+    @property
+    def _data_key(self) -> str:
+        version = scenes.VERSION if isinstance(self.config.dataset, Scenes) else ""
+        return _key("data", self.config.dataset, self.config.text.min_count, version)
+
+    @property
+    def _encoder_key(self) -> str:
+        encoder = self.config.encoder
+        return _key("encoder", encoder.train, self._data_key) if encoder.train else _key("encoder", encoder.name, encoder.pretrained)
+
+    @property
+    def _features_key(self) -> str:
+        encoder = self.config.encoder
+        return _key("features", self._data_key, self._encoder_key, encoder.grid, encoder.shard_size, encoder.on_bad_image)
+
+    def _system_key(self, system: str, seed: int) -> str:
+        settings = self.config.systems[system]
+        validated_by = next(iter(settings.decodings.values()))
+        training = self.config.training_of(system)
+        return _key(
+            "train", self._features_key, settings.captioner, settings.model, training, validated_by, self.config.text.max_words, seed
+        )
+
+    def _captions_key(self, system: str, seed: int) -> str:
+        return _key("caption", self._system_key(system, seed), self.config.systems[system].decodings, self.config.decoding)
+
+
+def manifest_of(path: Path) -> Path:
+    """The manifest that lies in a stage's folder, or beside its file."""
+    return path.with_suffix(".manifest.json") if path.suffix else path / "manifest.json"
+
+
+def _key(stage: str, *parts: Any) -> str:
+    text = json.dumps([stage, VERSIONS[stage], *parts], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)

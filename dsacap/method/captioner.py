@@ -1,0 +1,110 @@
+"""DSACap, our reading: the *image* is noised and denoised, and a parallel readout says what the denoiser sees.
+
+The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. What it leaves open is decided here and marked
+`our reading`; each such choice is a configuration key.
+
+- latent z_0 (our reading): the tokens of a frozen image encoder, standardised per channel. Fixed targets cannot collapse.
+- noise (our reading): variance preserving, cosine; t ~ U(0, t_max) in training.
+- readout (our reading): directed-acyclic, see readout.py.
+- inference: the image is noised to `noise_level`, then denoised in `steps` deterministic steps; k captions are k noises in one batch.
+  The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, noise_of
+from dsacap.method.denoiser import Denoiser
+from dsacap.method.noise import add_noise, ddim_step
+from dsacap.method.readout import Readout, log_likelihood, lookahead
+
+
+class DSACap(Captioner):
+    @dataclass(frozen=True)
+    class Model:
+        """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss."""
+
+        width: int = 128
+        heads: int = 4
+        denoiser_layers: int = 2
+        readout_layers: int = 2
+        vertices: int = 40
+        transition_heads: int = 4
+        t_max: float = 0.5
+        beta: float = 8.0
+        denoise_weight: float = 0.3
+
+        def __post_init__(self):
+            if not 0 <= self.t_max <= 1 or self.beta < 0 or self.denoise_weight < 0:
+                raise ValueError("needs 0 <= t_max <= 1, beta >= 0, denoise_weight >= 0")
+
+    @dataclass(frozen=True)
+    class Decoding:
+        """`noise_level` is t_s, the time to which the image is noised: the dial of diversity. `steps` is K."""
+
+        noise_level: float = 0.3
+        steps: int = 1
+
+        def __post_init__(self):
+            if not 0 <= self.noise_level < 1 or self.steps < 1:
+                raise ValueError("needs 0 <= noise_level < 1 and steps >= 1")
+
+        @property
+        def random(self) -> bool:
+            return self.noise_level > 0
+
+    def __init__(self, model: Model, spec: ImageSpec):
+        super().__init__()
+        if model.vertices < spec.max_words + 2:
+            raise ValueError(
+                f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
+            )
+        self.model, self.spec = model, spec
+        self.denoiser = Denoiser(spec.tokens, spec.channels, model.width, model.heads, model.denoiser_layers)
+        self.readout = Readout(model.vertices, spec.vocabulary, model.width, model.heads, model.readout_layers, model.transition_heads)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """-(1/beta) log mean_r exp(beta loglik_r / (n_r + 1)) + lambda |z0_hat - z_0|^2.
+
+        The log-mean-exp over the references lets each image commit to the one that fits best, which parallel decoding needs: a mean
+        would ask for all of them at once, and a path that mixes two references is a bad caption.
+        """
+        z0_BNC, device = batch.features, batch.features.device
+        t_B = torch.rand(len(z0_BNC), device=device) * self.model.t_max
+        z0_hat_BNC, hidden_BND = self.denoiser(add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), t_B)
+        captions_BRL = batch.captions[..., :-1]
+        captions_BRL = captions_BRL.masked_fill(captions_BRL == EOS, PAD)
+        words_of_BR = (captions_BRL != PAD).sum(-1)
+        per_word_BR = log_likelihood(*self.readout(hidden_BND), captions_BRL) / (words_of_BR + 1)
+        caption_loss = -_soft_maximum(per_word_BR, self.model.beta).mean()
+        denoise_loss = F.mse_loss(z0_hat_BNC, z0_BNC)
+        return {
+            "loss": caption_loss + self.model.denoise_weight * denoise_loss,
+            "caption": caption_loss.detach(),
+            "denoise": denoise_loss.detach(),
+        }
+
+    @torch.inference_mode()
+    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+        z_BNC = batch.features.repeat_interleave(samples, 0)
+        t_B = z_BNC.new_full((len(z_BNC),), decoding.noise_level)
+        if decoding.random:
+            z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
+        for step in range(decoding.steps):
+            t_B = t_B.new_full(t_B.shape, decoding.noise_level * (1 - step / decoding.steps))
+            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B)
+            if step + 1 < decoding.steps:  # the readout wants the last pass' hidden states, not the state after it
+                z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, t_B.new_full(t_B.shape, decoding.noise_level * (1 - (step + 1) / decoding.steps)))
+        captions = lookahead(*self.readout(hidden_BND), self.spec.max_words)
+        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+
+
+def _soft_maximum(x_BR: Tensor, beta: float) -> Tensor:
+    """(1/beta) log mean exp(beta x) over R: the mean at beta 0, the maximum at beta infinity."""
+    if beta == 0:
+        return x_BR.mean(-1)
+    return (torch.logsumexp(beta * x_BR, dim=-1) - math.log(x_BR.shape[-1])) / beta

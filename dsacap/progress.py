@@ -1,0 +1,41 @@
+"""Progress of long work: a bar on a terminal; elsewhere (a log, several Snakemake jobs at once) a line now and then."""
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+class _Lines(tqdm):
+    """Whole lines instead of a bar that is drawn over itself."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if self.n > self.initial:
+            self.fp.write(f"{self}\n")
+            self.fp.flush()
+
+    def close(self) -> None:
+        if not self.disable:
+            self.disable = True  # keeps tqdm from ending the line a second time
+            self._decr_instances(self)
+            self.display()
+
+
+def progress(items: Iterable[T], description: str, unit: str, total: int | None = None, initial: int = 0) -> tqdm:
+    """Iterates over `items`, showing count, rate and time left."""
+    terminal = sys.stderr.isatty()
+    return (tqdm if terminal else _Lines)(
+        items,
+        desc=description,
+        unit=f" {unit}",
+        total=total,
+        initial=initial,
+        mininterval=0.2 if terminal else 15,
+        maxinterval=0.2 if terminal else 15,
+        dynamic_ncols=terminal,
+        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left",
+        file=sys.stderr,
+    )

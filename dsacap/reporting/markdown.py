@@ -1,0 +1,157 @@
+"""table.md, from the tidy numbers."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from tabulate import tabulate
+
+from dsacap.layout import HUMAN
+from dsacap.timing.latency import ENCODER
+
+if TYPE_CHECKING:
+    from dsacap.reporting.table import Report
+
+_QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1, "grammatical": 1, "true": 1}
+_DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "unique": 2, "novel": 1, "vocabulary": 0}
+_NOTHING = "-"
+
+
+def render(report: Report) -> str:
+    """The whole table as Markdown."""
+    config = report.config
+    parts = [
+        f"# Captioning benchmark: {config.name}",
+        "Test split, each row scored once; settings and weights chosen on validation. "
+        + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
+        "## Quality",
+        _table(report, _QUALITY, extra={"SPICE": "n/a"}),
+        _quality_notes(report),
+        f"## Diversity of {config.decoding.samples} captions an image",
+        _table(report, _DIVERSITY),
+        "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
+        "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
+        f"## Latency on {_device(report)}",
+        _latency(report),
+        "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
+        "share, stands on its own row (pixels to features).",
+        "## Training",
+        _training(report),
+        "## How this was made",
+        _provenance(report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _systems(report: Report) -> list[tuple[str, str, str]]:
+    """(system, decoding, label) of every row, humans first."""
+    rows = [(HUMAN, "references", "Human")]
+    for name, system in report.config.systems.items():
+        mark = " †" if _value(report, name, "", "val_still_rising") else ""
+        rows += [(name, decoding, (system.label or name) + mark) for decoding in system.decodings]
+    return rows
+
+
+def _select(report: Report, system: str, decoding: str, metric: str) -> pd.DataFrame:
+    numbers = report.numbers
+    return numbers[(numbers.system == system) & (numbers.decoding == decoding) & (numbers.metric == metric)]
+
+
+def _value(report: Report, system: str, decoding: str, metric: str) -> float | None:
+    """Mean over the seeds."""
+    found = _select(report, system, decoding, metric)
+    return None if found.empty else float(found.value.mean())
+
+
+def _table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> str:
+    present = {m: digits for m, digits in metrics.items() if (report.numbers.metric == m).any()}
+    rows = []
+    for system, decoding, label in _systems(report):
+        cells = [_cell(report, system, decoding, metric, digits) for metric, digits in present.items()]
+        if any(cell != _NOTHING for cell in cells):
+            rows.append([label, decoding, *cells, *(extra or {}).values()])
+    return _markdown(["System", "Decoding", *present, *(extra or {})], rows)
+
+
+def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) -> str:
+    found = _select(report, system, decoding, metric)
+    if found.empty:
+        return _NOTHING
+    text = f"{found.value.mean():.{digits}f}"
+    if metric == "CIDEr" and len(found) == 1:
+        text += f" ± {(found.ci_high.iloc[0] - found.ci_low.iloc[0]) / 2:.1f}"
+    elif len(found) > 1:
+        text += f" (sd {found.value.std():.{digits}f})"
+    return text
+
+
+def _quality_notes(report: Report) -> str:
+    notes = [
+        "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB tokenisation, x100. ± is half the 95 % "
+        "bootstrap interval over images.",
+        "Human: each reference against the others, averaged; it faces one reference less than the systems do, which lowers its scores.",
+        "SPICE: n/a, it needs CoreNLP 3.6.0, which this version does not run.",
+    ]
+    if (report.numbers.metric == "true").any():
+        notes.append(
+            "grammatical, true: share (%) of captions that the scenes' grammar parses, and of those that also hold of the picture."
+        )
+    if (report.numbers[report.numbers.metric == "val_still_rising"].value > 0).any():
+        notes.append("†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training would help this row.")
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _device(report: Report) -> str:
+    host = report.manifests["time"]["host"]
+    return f"{report.manifests['time']['facts']['device']} ({host['cores']} cores), {report.manifests['time']['facts']['threads']} thread"
+
+
+def _latency(report: Report) -> str:
+    sizes = report.config.timing.batch_sizes
+    headers = ["System", "Decoding"]
+    for size in sizes:
+        headers += [f"batch {size}: ms", "p90", "images/s"]
+    rows = []
+    for system, decoding, label in [*_systems(report), (ENCODER, "", "Encoder")]:
+        cells = [
+            _cell(report, system, decoding, f"latency_{metric}_batch_{size}", digits)
+            for size in sizes
+            for metric, digits in (("median_ms", 1), ("p90_ms", 1), ("images_per_s", 0))
+        ]
+        if system != HUMAN:
+            rows.append([label, decoding, *cells])
+    return _markdown(headers, rows)
+
+
+def _training(report: Report) -> str:
+    columns = {"parameters": 0, "images_seen": 0, "train_cpu_seconds": 0, "val_CIDEr": 1}
+    rows = []
+    for name, system in report.config.systems.items():
+        cells = [f"{_value(report, name, '', metric):,.{digits}f}" for metric, digits in columns.items()]
+        rows.append([system.label or name, *cells])
+    return _markdown(["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows)
+
+
+def _provenance(report: Report) -> str:
+    time = report.manifests["time"]
+    code, host = time["code"], time["host"]
+    stages = [[name, f"{m['seconds']:.0f}", f"{m['cpu_seconds']:.0f}", m["peak_memory_mib"]] for name, m in report.manifests.items()]
+    data = report.manifests["data"]["facts"]
+    lines = [
+        f"- commit {code['commit'] or 'unknown'}{' with local changes' if code['dirty'] else ''}, lock file sha256 {code['lock'][:12]}",
+        f"- data: {', '.join(f'{n} {split}' for split, n in data['images'].items())} images, {data['captions']} captions; "
+        f"sha256 {', '.join(f'{name} {digest[:12]}' for name, digest in data['sha256'].items())}",
+        f"- skipped photos: {len(report.manifests['features']['facts']['skipped'])}",
+        f"- seeds: {', '.join(map(str, report.config.seeds))}; captions drawn with seed {report.config.decoding.seed}",
+        f"- {host['cpu']}, {host['cores']} cores, {host['system']}; Python {host['python']}, "
+        + ", ".join(f"{name} {v}" for name, v in host["packages"].items()),
+        f"- configuration and full manifests: table.json; latency by `{shlex.join(time['command'])}`",
+    ]
+    return "\n".join(lines) + "\n\n" + _markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
+
+
+def _markdown(headers: list[str], rows: list[list]) -> str:
+    align = ["left", "left"] + ["right"] * (len(headers) - 2) if headers[1] == "Decoding" else ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)

@@ -1,0 +1,239 @@
+"""The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dsacap.captioner import Captioner, ImageSpec, captioner_class, load_captioner
+from dsacap.captioning import caption_images, device_of
+from dsacap.config import Remote, Scenes
+from dsacap.data import scenes
+from dsacap.data.coco import CaptionedImage, RandomSplit, load_coco
+from dsacap.data.dataset import Example, load_examples, load_vocabulary, prepare
+from dsacap.data.download import extract, fetch
+from dsacap.data.photos import PhotoSource
+from dsacap.errors import UserError
+from dsacap.files import read_json, read_tensors, sha256, write_json
+from dsacap.layout import HUMAN, Layout
+
+
+def make_data(layout: Layout) -> dict:
+    """Generates or loads the captions and photos, checks them, and writes the prepared data set."""
+    images, counts = _load_images(layout)
+    facts = prepare(images, layout.data, layout.config.text.min_count)
+    files = [layout.data / "captions.jsonl"]  # what captioners are trained and scored on; the photos' hash is that of the features
+    if isinstance(layout.config.dataset, Scenes):
+        files += photo_folders(layout).values()
+    return counts | facts | {"sha256": {path.name: sha256(path) for path in files}}
+
+
+def _load_images(layout: Layout) -> tuple[list[CaptionedImage], dict]:
+    dataset = layout.config.dataset
+    if isinstance(dataset, Scenes):
+        sizes = {split: getattr(dataset, split) for split in scenes.SPLITS}
+        scenes.generate(layout.data, sizes, dataset.seed)
+        annotations = [layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS]
+        return load_coco(annotations, photo_folders(layout), layout.data / "dataset_scenes.json", sizes)
+    split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
+    return load_coco(dataset.annotations, dataset.images, split, dataset.expected)
+
+
+def photo_folders(layout: Layout) -> dict[str, Path]:
+    """Folder or archive of photos of each source."""
+    dataset = layout.config.dataset
+    if isinstance(dataset, Scenes):
+        return {split: layout.data / "images" / f"{split}.zip" for split in scenes.SPLITS}
+    return dataset.images
+
+
+def _photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str, PhotoSource]:
+    folders = photo_folders(layout)
+    return {name: PhotoSource(folders[name]) for name in sorted({image.source for image in images})}
+
+
+def download(layout: Layout, target: Path) -> None:
+    """Fetches one file that the configuration names, checked by size and checksum; one that is there and right is kept."""
+    remote = _remote(layout, target)
+    fetch(remote.url, target, remote.size, md5=remote.md5, sha256=remote.sha256)
+
+
+def unpack(layout: Layout, target: Path) -> None:
+    """Unpacks a fetched archive into its own folder."""
+    wanted = _remote(layout, target).unpack
+    extract(target, target.parent)
+    absent = [path for path in wanted if not path.exists()]
+    if absent:
+        raise UserError(f"{target}: holds no {absent[0].name}; is it the right archive?")
+
+
+def _remote(layout: Layout, target: Path) -> Remote:
+    downloads = {} if isinstance(layout.config.dataset, Scenes) else layout.config.dataset.downloads
+    if target not in downloads:
+        known = ", ".join(map(str, downloads)) or "none (scenes are generated)"
+        raise UserError(f"{target}: not among the configuration's downloads; known: {known}")
+    return downloads[target]
+
+
+def make_encoder(layout: Layout) -> dict:
+    """Trains the tiny CLIP on scenes; an encoder named in the configuration is only loaded, to fail here and not later."""
+    from dsacap.vision.encoder import load_encoder
+    from dsacap.vision.features import pixels_of
+    from dsacap.vision.tiny_clip import train_tiny_clip
+
+    encoder = layout.config.encoder
+    if encoder.train is None:
+        load_encoder(encoder.name, encoder.pretrained)
+        return {"name": encoder.name, "pretrained": encoder.pretrained}
+    if not isinstance(layout.config.dataset, Scenes):
+        raise UserError("encoder.train: the tiny CLIP learns from scenes only; name an open_clip model for other data sets")
+    truth = load_scenes(layout)
+
+    def part(split: str) -> tuple[torch.Tensor, list[tuple[str, ...]], list[scenes.Scene]]:
+        images = [example.image for example in load_examples(layout.data, split)]
+        pixels = pixels_of(images, _photo_sources(layout, images))
+        return pixels, [image.captions for image in images], [truth[image.image_id] for image in images]
+
+    settings = encoder.train.model_dump()
+    probe = train_tiny_clip(*part("train"), held_out=part("val"), folder=layout.encoder, **settings)
+    return {"held_out": {name: round(value, 4) for name, value in dataclasses.asdict(probe).items()}}
+
+
+def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:
+    return {int(image_id): scenes.scene_from_json(scene) for image_id, scene in read_json(layout.data / "scenes.json").items()}
+
+
+def load_configured_encoder(layout: Layout):
+    from dsacap.vision.encoder import load_encoder, local_name
+
+    encoder = layout.config.encoder
+    name, pretrained = (local_name(layout.encoder), None) if encoder.train else (encoder.name, encoder.pretrained)
+    return load_encoder(name, pretrained, encoder.grid)
+
+
+def make_features(layout: Layout) -> dict:
+    """Encodes every photo once."""
+    from dsacap.vision.features import encode_photos
+
+    images = [example.image for example in load_examples(layout.data)]
+    encoder = layout.config.encoder
+    index = encode_photos(
+        images,
+        _photo_sources(layout, images),
+        load_configured_encoder(layout),
+        layout.features,
+        batch_size=encoder.batch_size,
+        shard_size=encoder.shard_size,
+        on_bad_image=encoder.on_bad_image,
+    )
+    return {**index, "images": len(images) - len(index["skipped"])}
+
+
+class Inputs:
+    """What training, decoding and timing read: features, vocabulary and the images of a split that have features."""
+
+    def __init__(self, layout: Layout):
+        from dsacap.vision.features import FeatureStore
+
+        self.layout = layout
+        self.store = FeatureStore(layout.features)
+        self.vocabulary = load_vocabulary(layout.data)
+        self.spec = ImageSpec(self.store.tokens, self.store.channels, len(self.vocabulary), layout.config.text.max_words)
+
+    def examples(self, split: str) -> list[Example]:
+        return [example for example in load_examples(self.layout.data, split) if example.image_id in self.store]
+
+    def captioner(self, system: str, seed: int | None = None) -> Captioner:
+        """The system with fresh weights, or with its trained ones where a seed names the run."""
+        settings = self.layout.config.systems[system]
+        captioner = load_captioner(settings.captioner, settings.model, self.spec)
+        if seed is not None:
+            captioner.load_state_dict(read_tensors(self.layout.system(system, seed) / "model.safetensors")[0])
+        return captioner.to(device_of(self.layout.config.device)).eval()
+
+    def decodings(self, system: str) -> dict:
+        """The system's decodings by name; the first one also selects the weights on validation."""
+        settings = self.layout.config.systems[system]
+        return {name: captioner_class(settings.captioner).Decoding(**options) for name, options in settings.decodings.items()}
+
+
+def train_system(layout: Layout, system: str, seed: int) -> dict:
+    from dsacap.training.loop import train
+
+    inputs = Inputs(layout)
+    torch.manual_seed(seed)
+    return train(
+        inputs.captioner(system),
+        layout.config.training_of(system),
+        seed,
+        inputs.examples("train"),
+        inputs.examples("val"),
+        inputs.store,
+        inputs.vocabulary,
+        next(iter(inputs.decodings(system).values())),
+        layout.system(system, seed),
+        f"train {system}",
+    )
+
+
+def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:
+    """Captions of every image of a split by every decoding of a system."""
+    inputs, settings = Inputs(layout), layout.config.decoding
+    captioner = inputs.captioner(system, seed)
+    image_ids = [example.image_id for example in inputs.examples(split)]
+    captions = {
+        name: caption_images(
+            captioner,
+            inputs.store,
+            inputs.vocabulary,
+            image_ids,
+            decoding,
+            samples=settings.samples,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            description=f"caption by {system} {name}",
+        )
+        for name, decoding in inputs.decodings(system).items()
+    }
+    write_json(layout.captions(system, seed), captions)
+    return {"split": split, "images": len(image_ids), "decodings": list(captions)}
+
+
+def score_system(layout: Layout, system: str, seed: int) -> dict:
+    """Scores a system's captions of the test split, or the human captions against each other."""
+    from dsacap.scoring.score import score_decodings, score_humans
+
+    examples = {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
+    train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
+    truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
+    if system == HUMAN:
+        scores = score_humans(examples, train, truth)
+    else:
+        captions = {
+            name: {int(image_id): said for image_id, said in by_image.items()}
+            for name, by_image in read_json(layout.captions(system, seed)).items()
+        }
+        scored = next(iter(captions.values())).keys()  # photos skipped as bad have no captions
+        scores = score_decodings({i: examples[i] for i in scored}, captions, train, truth)
+    write_json(layout.scores(system, seed), scores)
+    return {"images": len(examples)}
+
+
+def time_systems(layout: Layout) -> dict:
+    """Latency of every system and of the encoder, all in one process and in turn, so that they share one machine's mood."""
+    from dsacap.timing.latency import time_decodings
+
+    return time_decodings(layout, Inputs(layout), load_configured_encoder(layout))
+
+
+def publish(layout: Layout) -> Path:
+    """Copies the finished table with its manifest to results/<name>/, which is committed."""
+    if not layout.table.exists():
+        raise UserError(f"{layout.table}: no finished table to publish; run `make table` first")
+    target = Path("results") / layout.config.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("table.md", "table.csv", "table.json"):
+        shutil.copy2(layout.config.results / name, target / name)
+    return target

@@ -1,0 +1,172 @@
+"""The one supervised training loop. Every system goes through it: same images, same order, same number of steps, same selection.
+
+Whatever is random is a function of (seed, step): a run that was killed and resumed gives, on CPU, the same bytes as one that was not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dsacap.captioner import Batch, Captioner
+from dsacap.captioning import caption_images
+from dsacap.config import Training
+from dsacap.data.dataset import Example, Vocabulary
+from dsacap.errors import UserError
+from dsacap.files import read_jsonl, read_tensors, write_jsonl, write_tensors
+from dsacap.progress import progress
+from dsacap.scoring.coco_metrics import score_cider
+from dsacap.training.checkpoint import restore, save
+from dsacap.vision.features import FeatureStore
+
+_CHECKPOINT_SECONDS = 30
+_LOG_EVERY = 20
+_STILL_RISING = 0.01  # a gain of more than 1 % between the last two evaluations
+
+
+def train(
+    captioner: Captioner,
+    settings: Training,
+    seed: int,
+    train_examples: Sequence[Example],
+    val_examples: Sequence[Example],
+    store: FeatureStore,
+    vocabulary: Vocabulary,
+    decoding,
+    folder: Path,
+    description: str,
+) -> dict:
+    """Trains `captioner` (already initialised, on its device) and leaves model.safetensors, the weights with the best validation
+    CIDEr, in `folder`, beside train.jsonl, the curves. Returns facts to record.
+
+    Kill it at any moment and call it again: it goes on from the last checkpoint.
+    """
+    device = next(captioner.parameters()).device
+    optimizer = torch.optim.AdamW(_parameter_groups(captioner, settings), betas=(0.9, 0.98), eps=1e-9)
+    at = restore(folder / "checkpoint", captioner, optimizer)
+    log = [row for row in _read_log(folder) if row["step"] <= at.step]
+    evaluate = _evaluator(captioner, val_examples[: settings.validation_images], store, vocabulary, decoding)
+    evaluation_steps = {round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)}
+    saved, started = time.monotonic(), time.process_time() - at.cpu_seconds
+    max_words = captioner.spec.max_words
+
+    captioner.train()
+    steps = progress(range(at.step, settings.steps), description, "step", total=settings.steps, initial=at.step)
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, settings)
+        batch = _batch(step, seed, settings, train_examples, store, vocabulary, max_words, device)
+        torch.manual_seed(int(np.random.SeedSequence([seed, step, 1]).generate_state(1)[0]))
+        losses = captioner.loss(batch)
+        if not torch.isfinite(losses["loss"]):
+            raise UserError(
+                f"{description}: the loss is {losses['loss'].item()} at step {step}; lower training.learning_rate and start again"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(captioner.parameters(), settings.clip_norm)
+        optimizer.step()
+
+        at.step = step + 1
+        evaluated = at.step in evaluation_steps
+        if evaluated or at.step % _LOG_EVERY == 0:
+            row = {"step": at.step, **{name: round(value.item(), 6) for name, value in losses.items()}}
+            if evaluated:
+                row["val_CIDEr"] = evaluate()
+                if row["val_CIDEr"] > at.best_cider:
+                    at.best_cider, at.best_step = row["val_CIDEr"], at.step
+                    write_tensors(folder / "best.safetensors", captioner.state_dict())
+                steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}")
+            log.append(row)
+        if evaluated or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            at.cpu_seconds = time.process_time() - started
+            write_jsonl(folder / "train.jsonl", log)
+            save(folder / "checkpoint", captioner, optimizer, at)
+            saved = time.monotonic()
+
+    captioner.load_state_dict(read_tensors(folder / "best.safetensors")[0])
+    write_tensors(folder / "model.safetensors", captioner.state_dict())
+    curve = [row["val_CIDEr"] for row in log if "val_CIDEr" in row]
+    return {
+        "steps": settings.steps,
+        "images_seen": settings.steps * min(settings.batch_size, len(train_examples)),
+        "parameters": sum(p.numel() for p in captioner.parameters()),
+        "best_step": at.best_step,
+        "val_CIDEr": at.best_cider,
+        "val_still_rising": is_still_rising(curve),
+        "train_cpu_seconds": round(at.cpu_seconds, 1),
+        "device": str(device),
+    }
+
+
+def is_still_rising(curve: Sequence[float]) -> bool:
+    """Whether the last evaluation is the best and more than 1 % above the one before: more training would have helped."""
+    return len(curve) < 2 or (curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING))
+
+
+def learning_rate(step: int, settings: Training) -> float:
+    """Linear warm-up, then a half cosine to zero."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batch_indices(step: int, seed: int, images: int, batch_size: int) -> np.ndarray:
+    """Which train images make up step `step`: every epoch is a permutation of its own, cut into whole batches."""
+    batch_size = min(batch_size, images)
+    epoch, place = divmod(step, images // batch_size)
+    order = np.random.default_rng([seed, epoch, 0]).permutation(images)
+    return order[place * batch_size : (place + 1) * batch_size]
+
+
+def _batch(
+    step: int,
+    seed: int,
+    settings: Training,
+    examples: Sequence[Example],
+    store: FeatureStore,
+    vocabulary: Vocabulary,
+    max_words: int,
+    device: torch.device,
+) -> Batch:
+    chosen = [examples[i] for i in batch_indices(step, seed, len(examples), settings.batch_size)]
+    rng = np.random.default_rng([seed, step, 2])
+    captions = [[vocabulary.encode(c, max_words) for c in _references(e, settings.references, rng)] for e in chosen]
+    ids = tuple(e.image_id for e in chosen)
+    captions_BRL = torch.tensor(captions)
+    used = int((captions_BRL != 0).sum(-1).max())  # no work on columns that are padding everywhere
+    return Batch(ids, store.read(ids).to(device), captions_BRL[..., :used].to(device))
+
+
+def _references(example: Example, count: int, rng: np.random.Generator) -> list[str]:
+    """`count` captions of an image: a random choice where it has more, repeated in turn where it has fewer."""
+    said = [tokens for tokens in example.tokens if tokens]
+    if len(said) > count:
+        return [said[i] for i in rng.permutation(len(said))[:count]]
+    return [said[i % len(said)] for i in range(count)]
+
+
+def _evaluator(captioner, examples: Sequence[Example], store, vocabulary, decoding) -> Callable[[], float]:
+    references = {e.image_id: list(e.tokens) for e in examples}
+
+    def evaluate() -> float:
+        captions = caption_images(captioner, store, vocabulary, list(references), decoding, samples=1, seed=0, batch_size=100)
+        return score_cider(references, {image_id: said[0] for image_id, said in captions.items()}).corpus
+
+    return evaluate
+
+
+def _parameter_groups(captioner: Captioner, settings: Training) -> list[dict]:
+    """Weight decay for matrices only, as is usual."""
+    matrices = [p for p in captioner.parameters() if p.ndim >= 2]
+    others = [p for p in captioner.parameters() if p.ndim < 2]
+    return [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _read_log(folder: Path) -> list[dict]:
+    path = folder / "train.jsonl"
+    return read_jsonl(path) if path.exists() else []

@@ -1,0 +1,53 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from dsacap.errors import UserError
+from dsacap.scoring.statistics import bootstrap_mean_interval
+
+VALUES = np.random.default_rng(5).exponential(size=400).tolist()
+
+
+def test_matches_the_normal_theory_of_a_mean():
+    low, high = bootstrap_mean_interval(VALUES, resamples=4000)
+    mean, error = np.mean(VALUES), np.std(VALUES) / np.sqrt(len(VALUES))
+    assert low < mean < high
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.06)
+
+
+def test_a_wider_level_is_a_wider_interval():
+    low, high = bootstrap_mean_interval(VALUES, level=0.5)
+    lower, higher = bootstrap_mean_interval(VALUES, level=0.99)
+    assert lower < low < high < higher
+    assert (high - low) / (higher - lower) == pytest.approx(0.674 / 2.576, rel=0.15)
+
+
+def test_deterministic_by_seed_and_independent_of_order():
+    interval = bootstrap_mean_interval(VALUES, seed=1)
+    assert bootstrap_mean_interval(VALUES[::-1], seed=1) == interval == bootstrap_mean_interval(VALUES, seed=1)
+    assert bootstrap_mean_interval(VALUES, seed=2) != interval
+
+
+def test_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_mean_interval(rng.normal(3, 1, 50), seed=i, resamples=300, level=0.8) for i in range(200)]
+    assert 0.70 < np.mean([low < 3 < high for low, high in intervals]) < 0.88
+
+
+def test_equal_values_have_no_width():
+    assert bootstrap_mean_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
+
+
+def test_memory_is_that_of_one_resample():
+    values = np.random.default_rng(0).random(40_000)
+    tracemalloc.start()
+    bootstrap_mean_interval(values, resamples=50)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * values.nbytes
+
+
+def test_no_values():
+    with pytest.raises(UserError, match="no values"):
+        bootstrap_mean_interval([])

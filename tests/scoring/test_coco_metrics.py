@@ -1,0 +1,183 @@
+import contextlib
+import json
+import random
+
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+
+from dsacap.errors import UserError
+from dsacap.scoring import coco_metrics
+from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many
+from dsacap.scoring.java import java_environment
+from dsacap.scoring.tokenizer import ptb_tokenize
+
+REFERENCES = {7: ["a red dog runs in the park", "the dog runs"], 3: ["two cats sleep on a bed"], 5: ["a man rides a wave"]}
+CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a park"}
+
+
+@pytest.fixture(scope="module")
+def stock_meteor():
+    with java_environment():
+        meteor = Meteor()
+    yield meteor
+    meteor.meteor_p.kill()
+    meteor.meteor_p.communicate()
+
+
+@pytest.fixture
+def shared_meteor(stock_meteor, monkeypatch):
+    """One Java process for several tests: loading METEOR's tables is most of their time."""
+    monkeypatch.setattr(coco_metrics, "_meteor", lambda: contextlib.nullcontext(stock_meteor))
+    return stock_meteor
+
+
+def stock_scores(references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor) -> dict[str, MetricResult]:
+    """pycocoevalcap as its README has it."""
+    candidates = {image_id: [candidates[image_id]] for image_id in references}
+    scores = {}
+    for names, scorer in [(METRICS[:4], Bleu(4)), ("METEOR", meteor), ("ROUGE-L", Rouge()), ("CIDEr", Cider())]:
+        corpus, per_image = scorer.compute_score(references, candidates)
+        pairs = [(names, corpus, per_image)] if isinstance(names, str) else zip(names, corpus, per_image, strict=True)
+        scores |= {name: MetricResult(c, dict(zip(references, p, strict=True))) for name, c, p in pairs}
+    return scores
+
+
+def made_up_captions(seed: int, images: int) -> tuple[dict[int, list[str]], list[dict[int, str]]]:
+    """References, one to six an image, and two candidate sets; captions of none (candidates only) to twelve words."""
+    rng = random.Random(seed)
+    words = [
+        "a",
+        "the",
+        "two",
+        "dog",
+        "dogs",
+        "cat",
+        "runs",
+        "running",
+        "on",
+        "in",
+        "café",
+        "park",
+        "red",
+        "big",
+        "large",
+        "'s",
+        "12",
+    ]
+
+    def caption(shortest: int) -> str:
+        return " ".join(rng.choices(words, k=rng.randint(shortest, 12)))
+
+    ids = rng.sample(range(10**6), images)
+    references = {image_id: [caption(1) for _ in range(rng.randint(1, 6))] for image_id in ids}
+    return references, [{image_id: caption(0) for image_id in sorted(ids)} for _ in range(2)]
+
+
+def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, monkeypatch, capfd):
+    references, candidate_sets = made_up_captions(seed=0, images=40)
+    expected = [stock_scores(references, candidates, stock_meteor) for candidates in candidate_sets]
+    for variable in ("LANG", "LC_ALL"):
+        monkeypatch.setenv(variable, "de_DE.UTF-8")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")  # the locale itself may not be installed
+    started = []
+    monkeypatch.setattr(coco_metrics, "Meteor", lambda: started.append(Meteor()) or started[0])
+    capfd.readouterr()
+    scores = score_many(references, candidate_sets)
+    assert capfd.readouterr() == ("", "")
+    assert scores == expected
+    assert [tuple(names) for names in scores] == [METRICS, METRICS]
+    assert [meteor.meteor_p.poll() is not None for meteor in started] == [True]  # one Java process, and it has ended
+    assert [score_cider(references, candidates) for candidates in candidate_sets] == [scores["CIDEr"] for scores in expected]
+
+
+def test_cider_of_a_perfect_caption_is_ten():
+    references = {1: ["a red dog runs"], 2: ["two cats sleep soundly"]}
+    result = score_cider(references, {2: "five quick birds fly", 1: "a red dog runs"})
+    assert result.per_image == {1: pytest.approx(10), 2: 0}
+    assert result.corpus == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("references", "candidates", "message"),
+    [
+        (REFERENCES, {3: "a", 7: "b"}, r"1 of 3 images have no caption \(first: 5\), 0 of 2 captions have no references$"),
+        (REFERENCES, CANDIDATES | {9: "a", 8: "b"}, r"0 of 3 images have no caption, 2 of 5 captions .* \(first: 8, 9\)"),
+        ({}, {}, "0 image: CIDEr needs two or more"),
+        ({3: ["a cat"]}, {3: "a cat"}, "1 image: CIDEr needs two or more"),
+        (REFERENCES | {5: []}, CANDIDATES, r"image 5: needs a list of one or more references, has \[\]"),
+        (REFERENCES | {5: [""]}, CANDIDATES, "image 5: needs a list of one or more references"),
+        (REFERENCES | {5: "a man"}, CANDIDATES, "image 5: needs a list of one or more references, has 'a man'"),
+        (REFERENCES, CANDIDATES | {3: ["a cat", "two cats"]}, "image 3: needs one caption, a string, has"),
+        (REFERENCES, CANDIDATES | {3: "a cat\nsleeps"}, "image 3: line break"),
+        (REFERENCES | {7: ["a dog", "the\rdog"]}, CANDIDATES, "image 7: line break"),
+    ],
+)
+@pytest.mark.parametrize("score", [score_captions, score_cider])
+def test_guards(references, candidates, message, score):
+    with pytest.raises(UserError, match=message):
+        score(references, candidates)
+
+
+def test_no_candidate_sets():
+    assert score_many(REFERENCES, []) == []
+
+
+@pytest.mark.parametrize("script", ["echo out of memory >&2; exit 1", "read line; echo out of memory >&2; exit 1"])
+def test_a_dying_meteor_is_reported(fake_java, script):
+    fake_java(script)
+    with pytest.raises(UserError, match=r"METEOR's Java process stopped .*: out of memory\n.*2 GB"):
+        score_captions(REFERENCES, CANDIDATES)
+
+
+# ------------------------------------------------------------------------------------------------------- published numbers
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def corpus_scores(scores: dict[str, MetricResult]) -> dict[str, float]:
+    return {name: result.corpus for name, result in scores.items()}
+
+
+def show_edit_tell(folder, images: int) -> tuple[dict[int, list[str]], dict[int, str]]:
+    """Tokenised references and Show-Edit-Tell's captions of the first `images` of the Karpathy test split."""
+    captions = {r["image_id"]: r["caption"] for r in read(folder / "predictions" / "show-edit-tell_xe_caps.json")[:images]}
+    annotations = [a for a in read(folder / "coco" / "captions_test5k.json")["annotations"] if a["image_id"] in captions]
+    references: dict[int, list[str]] = {}
+    for annotation, caption in zip(annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True):
+        references.setdefault(annotation["image_id"], []).append(caption)
+    return references, dict(zip(captions, ptb_tokenize(list(captions.values())), strict=True))
+
+
+def test_fakecap_scores_as_published(real_data, shared_meteor):
+    references = {int(k): v for k, v in read(real_data / "predictions" / "fakecap_references_tokenized.json").items()}
+    candidates = {r["image_id"]: r["caption"] for r in read(real_data / "predictions" / "captions_val2014_fakecap_results.json")}
+    scores = corpus_scores(score_captions(references, candidates))
+    published = dict(zip(METRICS, (0.579, 0.404, 0.279, 0.191, 0.195, 0.396, 0.600), strict=True))
+    assert {name: round(score, 3) for name, score in scores.items()} == published
+
+
+def test_equals_stock_pycocoevalcap_on_coco(real_data, shared_meteor):
+    references, candidates = show_edit_tell(real_data, 500)
+    assert len(references) == 500
+    assert score_captions(references, candidates) == stock_scores(references, candidates, shared_meteor)
+
+
+@pytest.mark.slow
+def test_show_edit_tell_scores_as_published(real_data, shared_meteor):
+    scores = corpus_scores(score_captions(*show_edit_tell(real_data, 5000)))
+    published = read(real_data / "predictions" / "show-edit-tell_xe_results.json")
+    names = {
+        "Bleu_1": "BLEU-1",
+        "Bleu_2": "BLEU-2",
+        "Bleu_3": "BLEU-3",
+        "Bleu_4": "BLEU-4",
+        "ROUGE_L": "ROUGE-L",
+        "CIDEr": "CIDEr",
+    }
+    assert {name: scores[names[name]] for name in published} == published
+    assert round(scores["METEOR"], 5) == 0.28084  # computed with the stock code; its authors give no METEOR

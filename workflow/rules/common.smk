@@ -1,0 +1,61 @@
+"""Configuration and paths, for all rules."""
+
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from dsacap.config import Scenes, parse_config
+from dsacap.errors import UserError
+from dsacap.files import write_text
+from dsacap.layout import HUMAN, Layout, manifest_of
+
+# `--configfile` merges over keys that are loaded already, so the default is loaded only where no data set was given.
+if "dataset" not in config:
+
+    configfile: "config/scenes.yaml"
+
+
+try:
+    settings = parse_config(config, "configuration")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+layout = Layout(settings)
+
+# What the verbs read: the configuration as merged with --config. Rewritten only when it changes.
+CONFIG = layout.root / "config.yaml"
+resolved = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+if not CONFIG.exists() or CONFIG.read_text() != resolved:
+    write_text(CONFIG, resolved)
+
+# Rules find the `dsacap` that is installed beside this Snakemake, whether or not its environment is activated.
+os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.getenv('PATH')}")
+
+
+wildcard_constraints:
+    system="|".join(map(re.escape, settings.systems)),
+    seed=r"\d+",
+    key="[0-9a-f]{8}",
+
+
+def trained(wildcards):
+    """The weights of a row: the folder's hash follows from system and seed."""
+    return layout.system(wildcards.system, int(wildcards.seed)) / "model.safetensors"
+
+
+def captioned(wildcards):
+    return layout.captions(wildcards.system, int(wildcards.seed))
+
+
+def source_files():
+    """What the user brings or a download yields; scenes are made from nothing."""
+    dataset = settings.dataset
+    if isinstance(dataset, Scenes):
+        return []
+    return [*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else []), *dataset.images.values()]
+
+
+def downloads():
+    return {} if isinstance(settings.dataset, Scenes) else settings.dataset.downloads

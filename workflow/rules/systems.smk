@@ -1,0 +1,93 @@
+# Working checkpoints lie beside the declared outputs of `train`, not among them: Snakemake deletes what a failed rule declares,
+# and a training that was killed must find its checkpoint again.
+RUN = f"{layout.root}/{{system}}-seed{{seed}}-{{key}}"
+
+
+rule train:
+    input:
+        layout.features / "index.json",
+        layout.data / "vocabulary.json",
+    output:
+        f"{RUN}/model.safetensors",
+        f"{RUN}/manifest.json",
+    log:
+        f"logs/{settings.name}/train-{{system}}-seed{{seed}}-{{key}}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=1,
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap train --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
+rule caption:
+    input:
+        trained,
+    output:
+        f"{RUN}/captions-{{captions}}.json",
+        f"{RUN}/captions-{{captions}}.manifest.json",
+    log:
+        f"logs/{settings.name}/caption-{{system}}-seed{{seed}}-{{key}}-{{captions}}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=1,
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap caption --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
+rule score:
+    input:
+        captioned,
+    output:
+        f"{RUN}/scores-{{scores}}.json",
+        f"{RUN}/scores-{{scores}}.manifest.json",
+    log:
+        f"logs/{settings.name}/score-{{system}}-seed{{seed}}-{{key}}-{{scores}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap score --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
+rule score_human:
+    input:
+        layout.data / "captions.jsonl",
+    output:
+        layout.scores(HUMAN, 0),
+        manifest_of(layout.scores(HUMAN, 0)),
+    log:
+        f"logs/{settings.name}/score-human.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+        system=HUMAN,
+    shell:
+        "dsacap score --config {params.config} --system {params.system} 2>&1 | tee {log}"
+
+
+# All cores: nothing else may run beside a measurement.
+rule time:
+    input:
+        [layout.system(*run) / "model.safetensors" for run in layout.runs],
+    output:
+        layout.latency,
+        manifest_of(layout.latency),
+    log:
+        f"logs/{settings.name}/time.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap time --config {params.config} 2>&1 | tee {log}"
