@@ -149,7 +149,7 @@ class _State:
 
 def _draw(logits_BV: Tensor, decoding: Autoregressive.Decoding, uniform_B: Tensor) -> Tensor:
     """Samples by inverting the cumulative distribution of the nucleus (Holtzman et al. 2020) at `uniform_B`."""
-    p_BV, order_BV = (logits_BV / decoding.temperature).softmax(-1).sort(-1, descending=True, stable=True)
+    p_BV, order_BV = (logits_BV / decoding.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
     before_BV = p_BV.cumsum(-1) - p_BV
     p_BV = p_BV.masked_fill(before_BV >= decoding.top_p, 0)
     cumulative_BV = p_BV.cumsum(-1)

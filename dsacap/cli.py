@@ -67,7 +67,6 @@ def _run(options: argparse.Namespace) -> None:
     from dsacap.config import load_config
     from dsacap.layout import HUMAN, Layout, manifest_of
     from dsacap.reporting.provenance import run_stage
-    from dsacap.reporting.table import write_tables
 
     config = load_config(options.config)
     torch.set_num_threads(config.threads)
@@ -102,6 +101,8 @@ def _run(options: argparse.Namespace) -> None:
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
         case "report":
+            from dsacap.reporting.table import write_tables
+
             write_tables(layout)
         case "publish":
             print(f"published in {stages.publish(layout)}; commit it")

@@ -15,7 +15,8 @@ from dsacap.captioner import captioner_class
 from dsacap.errors import UserError
 from dsacap.files import read_text
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=+-]*$")]  # ends up in file names and shell lines
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # ends up in file names and shell lines
+Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]  # ends up in a cell of the table
 
 
 class Section(BaseModel):
@@ -120,10 +121,10 @@ class System(Section):
     """One trained model and the ways it is decoded; each decoding is a row of the table."""
 
     captioner: str
-    label: str | None = None
+    label: Label | None = None
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    decodings: dict[Name, dict[str, Any]] = Field(min_length=1)
+    decodings: dict[Label, dict[str, Any]] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _options_of_the_captioner(self) -> "System":

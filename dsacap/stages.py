@@ -225,7 +225,9 @@ def time_systems(layout: Layout) -> dict:
     """Latency of every system and of the encoder, all in one process and in turn, so that they share one machine's mood."""
     from dsacap.timing.latency import time_decodings
 
-    return time_decodings(layout, Inputs(layout), load_configured_encoder(layout))
+    timed = time_decodings(layout, Inputs(layout), load_configured_encoder(layout))
+    write_json(layout.latency, timed)
+    return {name: timed[name] for name in ("device", "threads", "warmup")}
 
 
 def publish(layout: Layout) -> Path:

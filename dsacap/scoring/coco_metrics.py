@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
@@ -13,36 +13,40 @@ from dsacap.errors import UserError
 from dsacap.scoring.java import java_environment
 from dsacap.scoring.results import MetricResult
 
+References = Mapping[int, list[str]]  # image id -> tokenised references
+Candidates = Mapping[int, str]  # image id -> one tokenised caption
+
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
-def score_captions(references: dict[int, list[str]], candidates: dict[int, str]) -> dict[str, MetricResult]:
+def score_captions(references: References, candidates: Candidates) -> dict[str, MetricResult]:
     """Scores one tokenised caption an image against its tokenised references, both by image id; returns every metric of METRICS.
 
     Scores are pycocoevalcap's to the last bit: CIDEr (its CIDEr-D) in 0..10, the others in 0..1. Corpus BLEU and METEOR are not
     the means of their per-image scores. Raises UserError where the ids differ, an image has no reference, there are fewer than
     two images, or METEOR's Java fails.
     """
-    return score_many(references, [candidates])[0]
+    return score_many([(references, candidates)])[0]
 
 
-def score_many(references: dict[int, list[str]], candidate_sets: Sequence[dict[int, str]]) -> list[dict[str, MetricResult]]:
-    """`score_captions` of several candidate sets, in their order; METEOR's tables (5 to 10 seconds) are loaded once for all."""
-    for candidates in candidate_sets:
-        _check(references, candidates)
-    if not candidate_sets:
+def score_many(pairs: Sequence[tuple[References, Candidates]]) -> list[dict[str, MetricResult]]:
+    """`score_captions` of several pairs of references and candidates, in their order; METEOR's tables (5 to 10 seconds) are loaded
+    once for all."""
+    for pair in pairs:
+        _check(*pair)
+    if not pairs:
         return []
     with _meteor() as meteor:
-        return [_score(references, candidates, meteor) for candidates in candidate_sets]
+        return [_score(*pair, meteor) for pair in pairs]
 
 
-def score_cider(references: dict[int, list[str]], candidates: dict[int, str]) -> MetricResult:
+def score_cider(references: References, candidates: Candidates) -> MetricResult:
     """CIDEr alone, the same number as in `score_captions`, without starting Java."""
     _check(references, candidates)
     return _result(references, *Cider().compute_score(references, _as_lists(candidates)))
 
 
-def _score(references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor) -> dict[str, MetricResult]:
+def _score(references: References, candidates: Candidates, meteor: Meteor) -> dict[str, MetricResult]:
     pair = references, _as_lists(candidates)
     scores = [
         *zip(*Bleu(4).compute_score(*pair, verbose=0), strict=True),
@@ -53,12 +57,12 @@ def _score(references: dict[int, list[str]], candidates: dict[int, str], meteor:
     return {name: _result(references, *score) for name, score in zip(METRICS, scores, strict=True)}
 
 
-def _as_lists(candidates: dict[int, str]) -> dict[int, list[str]]:
+def _as_lists(candidates: Candidates) -> dict[int, list[str]]:
     """The candidates as pycocoevalcap takes them; it scores in the references' order."""
     return {image_id: [caption] for image_id, caption in candidates.items()}
 
 
-def _result(references: dict[int, list[str]], corpus: float, per_image: Iterable[float]) -> MetricResult:
+def _result(references: References, corpus: float, per_image: Iterable[float]) -> MetricResult:
     return MetricResult(float(corpus), dict(zip(references, map(float, per_image), strict=True)))
 
 
@@ -74,7 +78,7 @@ def _meteor() -> Iterator[Meteor]:
         meteor.meteor_p.communicate()
 
 
-def _ask(meteor: Meteor, references: dict[int, list[str]], candidates: dict[int, list[str]]) -> tuple[float, list[float]]:
+def _ask(meteor: Meteor, references: References, candidates: dict[int, list[str]]) -> tuple[float, list[float]]:
     try:
         return meteor.compute_score(references, candidates)
     except (ValueError, OSError) as error:  # an empty answer is not a number; writing to an ended process breaks the pipe
@@ -85,7 +89,7 @@ def _ask(meteor: Meteor, references: dict[int, list[str]], candidates: dict[int,
         ) from error
 
 
-def _check(references: dict[int, list[str]], candidates: dict[int, str]) -> None:
+def _check(references: References, candidates: Candidates) -> None:
     missing, unknown = (sorted(a.keys() - b.keys()) for a, b in ((references, candidates), (candidates, references)))
     if missing or unknown:
         raise UserError(

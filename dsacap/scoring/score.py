@@ -15,8 +15,6 @@ from dsacap.scoring.scene_truth import score_truth
 from dsacap.scoring.statistics import bootstrap_mean_interval
 from dsacap.scoring.tokenizer import ptb_tokenize
 
-NOT_YET = {"SPICE": "not computed by this version"}
-
 
 def score_decodings(
     references: Mapping[int, list[str]],
@@ -31,7 +29,7 @@ def score_decodings(
     """
     tokenised = {name: _tokenise(by_image) for name, by_image in captions.items()}
     firsts = {name: {i: said[0] for i, said in by_image.items()} for name, by_image in tokenised.items()}
-    quality = dict(zip(firsts, score_many(references, list(firsts.values())), strict=True))
+    quality = dict(zip(firsts, score_many([(references, candidates) for candidates in firsts.values()]), strict=True))
     result = {}
     for name, by_image in tokenised.items():
         samples = len(next(iter(by_image.values())))
@@ -50,10 +48,10 @@ def score_humans(references: Mapping[int, list[str]], train_captions: set[str], 
     if count < 2:
         raise UserError("human rows need two captions of every image")
     held_out = [{i: said[k] for i, said in references.items()} for k in range(count)]
-    rounds = []
-    for k, candidates in enumerate(held_out):
-        others = {i: said[:k] + said[k + 1 :] for i, said in references.items()}
-        rounds.append(score_many(others, [candidates])[0] | (score_truth(candidates, scenes) if scenes else {}))
+    others = [{i: said[:k] + said[k + 1 :] for i, said in references.items()} for k in range(count)]
+    rounds = score_many(list(zip(others, held_out, strict=True)))
+    if scenes:
+        rounds = [scores | score_truth(candidates, scenes) for scores, candidates in zip(rounds, held_out, strict=True)]
     quality = {metric: _mean_of([scores[metric] for scores in rounds]) for metric in rounds[0]}
     varied = diversity({i: said[:count] for i, said in references.items()}, train_captions)
     return {"references": {"quality": _plain(quality), "diversity": _plain(varied), "samples": count}}

@@ -1,7 +1,10 @@
 """Encoded photos on disk: safetensors shards of tokens and pooled vectors, written once, read row by row without loading them whole."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +17,9 @@ from dsacap.data.photos import BadImage, PhotoSource, decode
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_tensors, sha256, write_json, write_tensors
 from dsacap.progress import progress
-from dsacap.vision.encoder import Encoder
+
+if TYPE_CHECKING:  # open_clip takes seconds to load, and reading features does not need it
+    from dsacap.vision.encoder import Encoder
 
 INDEX = "index.json"
 

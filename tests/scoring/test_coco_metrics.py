@@ -85,7 +85,7 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     started = []
     monkeypatch.setattr(coco_metrics, "Meteor", lambda: started.append(Meteor()) or started[0])
     capfd.readouterr()
-    scores = score_many(references, candidate_sets)
+    scores = score_many([(references, candidates) for candidates in candidate_sets])
     assert capfd.readouterr() == ("", "")
     assert scores == expected
     assert [tuple(names) for names in scores] == [METRICS, METRICS]
@@ -122,7 +122,7 @@ def test_guards(references, candidates, message, score):
 
 
 def test_no_candidate_sets():
-    assert score_many(REFERENCES, []) == []
+    assert score_many([]) == []
 
 
 @pytest.mark.parametrize("script", ["echo out of memory >&2; exit 1", "read line; echo out of memory >&2; exit 1"])
