@@ -36,6 +36,6 @@ def progress(items: Iterable[T], description: str, unit: str, total: int | None 
         mininterval=0.2 if terminal else 15,
         maxinterval=0.2 if terminal else 15,
         dynamic_ncols=terminal,
-        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left",
+        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left{postfix}",
         file=sys.stderr,
     )

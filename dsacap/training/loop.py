@@ -79,7 +79,7 @@ def train(
                 if row["val_CIDEr"] > at.best_cider:
                     at.best_cider, at.best_step = row["val_CIDEr"], at.step
                     write_tensors(folder / "best.safetensors", captioner.state_dict())
-                steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}")
+                steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}", refresh=False)
             log.append(row)
         if evaluated or time.monotonic() - saved > _CHECKPOINT_SECONDS:
             at.cpu_seconds = time.process_time() - started

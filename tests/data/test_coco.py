@@ -1,5 +1,4 @@
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +10,6 @@ from dsacap.data import scenes
 from dsacap.data.coco import CaptionedImage, RandomSplit, load_coco
 from dsacap.errors import UserError
 from dsacap.files import read_json
-
-REAL_DATA = Path(os.environ.get("DSACAP_REALDATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data at {REAL_DATA}; set DSACAP_REALDATA")
 
 
 def captions_file(ids: range, year: str) -> dict:
@@ -272,11 +268,10 @@ def test_scenes(tmp_path):
     assert sorted(caption for image in images for caption in image.captions) == sorted(written.values())
 
 
-@needs_real_data
-def test_real_coco_with_a_random_split():
+def test_real_coco_with_a_random_split(real_data):
     images, counts = load_coco(
-        [REAL_DATA / "photos" / "captions_coco.json"],
-        {"coco": REAL_DATA / "photos" / "coco_96px.zip"},
+        [real_data / "photos" / "captions_coco.json"],
+        {"coco": real_data / "photos" / "coco_96px.zip"},
         RandomSplit(val=100, test=100, seed=0),
         expected={"train": 638, "val": 100, "test": 100},
     )
@@ -284,11 +279,11 @@ def test_real_coco_with_a_random_split():
     assert counts["dropped"] == 0
 
 
-@needs_real_data
-@pytest.mark.parametrize("annotations", [[], [REAL_DATA / "photos" / "captions_flickr8k.json"]])
-def test_real_flickr8k(tmp_path, annotations):
-    with zipfile.ZipFile(REAL_DATA / "photos" / "dataset_flickr8k.zip") as archive:
+@pytest.mark.parametrize("annotations", [[], ["captions_flickr8k.json"]])
+def test_real_flickr8k(real_data, tmp_path, annotations):
+    with zipfile.ZipFile(real_data / "photos" / "dataset_flickr8k.zip") as archive:
         archive.extract("dataset_flickr8k.json", tmp_path)
-    images, counts = load_coco(annotations, {"flickr8k": REAL_DATA / "photos" / "flickr8k_96px.zip"}, tmp_path / "dataset_flickr8k.json")
+    files = [real_data / "photos" / name for name in annotations]
+    images, counts = load_coco(files, {"flickr8k": real_data / "photos" / "flickr8k_96px.zip"}, tmp_path / "dataset_flickr8k.json")
     assert counts == {"train": 6000, "val": 1000, "test": 1000, "captions": 40000, "dropped": 91 if annotations else 0}
     assert {len(image.captions) for image in images} == {5}

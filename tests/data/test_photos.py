@@ -1,6 +1,5 @@
 import io
 import multiprocessing
-import os
 import struct
 import zipfile
 from pathlib import Path
@@ -220,12 +219,8 @@ def test_broken_sources_are_refused(tmp_path, change, reason):
     assert str(path) in str(error.value)
 
 
-REAL_DATA = Path(os.environ.get("DSACAP_REALDATA", Path(__file__).parents[3] / "shared" / "data"))
-
-
-@pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data at {REAL_DATA}; set DSACAP_REALDATA")
-def test_all_real_photos_decode():
-    source = PhotoSource(REAL_DATA / "photos" / "coco_96px.zip")
+def test_all_real_photos_decode(real_data):
+    source = PhotoSource(real_data / "photos" / "coco_96px.zip")
     sizes = [decode(source.read(name), name).size for name in sorted(source.names())]
     assert len(sizes) == 838
     assert {min(size) for size in sizes} == {96}

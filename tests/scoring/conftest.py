@@ -1,15 +1,4 @@
-import os
-from pathlib import Path
-
 import pytest
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(os.environ.get("DSACAP_REALDATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}; set DSACAP_REALDATA")
-    return folder
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from dsacap.captioning import device_of
 from dsacap.config import Scenes, parse_config
 from dsacap.errors import UserError
 from dsacap.files import write_text
@@ -29,6 +30,9 @@ CONFIG = layout.root / "config.yaml"
 resolved = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 if not CONFIG.exists() or CONFIG.read_text() != resolved:
     write_text(CONFIG, resolved)
+
+# A job takes a GPU where it would use one; on a machine without, rows train side by side. (A cluster's login node: say device: cuda.)
+GPUS = int(device_of(settings.device).type == "cuda")
 
 # Rules find the `dsacap` that is installed beside this Snakemake, whether or not its environment is activated.
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.getenv('PATH')}")

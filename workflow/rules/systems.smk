@@ -15,7 +15,7 @@ rule train:
     conda:
         "../../environment.yml"
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         config=CONFIG,
     shell:
@@ -33,7 +33,7 @@ rule caption:
     conda:
         "../../environment.yml"
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         config=CONFIG,
     shell:
@@ -86,7 +86,7 @@ rule time:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
     params:
         config=CONFIG,
     shell:

@@ -1,0 +1,89 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from baselines.autoregressive import Autoregressive, _draw, _State
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, ImageSpec
+from helpers import SPEC, part_of, random_batch
+
+
+def make(spec=SPEC, **model) -> Autoregressive:
+    torch.manual_seed(1)
+    captioner = Autoregressive(Autoregressive.Model(width=16, heads=2, encoder_layers=1, decoder_layers=2, **model), spec).eval()
+    with torch.no_grad():
+        captioner.head.weight.mul_(6)  # far from uniform, so that choices are clear
+    return captioner
+
+
+def teacher_forced(captioner: Autoregressive, batch: Batch, words_BL: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [B, L] of `words_BL`, without any cache."""
+    inputs = F.pad(words_BL[:, :-1], (1, 0), value=BOS)
+    x = captioner.embed(inputs) + captioner.position[: inputs.shape[1]]
+    for block, image in zip(captioner.blocks, captioner._image_keys_values(batch), strict=True):
+        x = block(x, image, causal=True)
+    logits = captioner.head(captioner.norm(x))
+    logits[..., [PAD, BOS, UNK]] = -torch.inf
+    return logits.log_softmax(-1).gather(-1, words_BL[..., None])[..., 0]
+
+
+@torch.inference_mode()
+def test_cached_steps_equal_teacher_forcing():
+    captioner, batch = make(), random_batch(4, references=1)
+    words = batch.captions[:, 0].masked_fill(batch.captions[:, 0] == PAD, EOS)
+    state, said = _State(captioner, batch, 1), torch.full((4,), BOS)
+    stepped = []
+    for at in range(SPEC.max_words):
+        stepped.append(state.step(said, at).log_softmax(-1).gather(-1, words[:, at : at + 1])[:, 0])
+        said = words[:, at]
+    torch.testing.assert_close(torch.stack(stepped, 1), teacher_forced(captioner, batch, words)[:, : SPEC.max_words])
+
+
+def test_loss_is_the_mean_over_real_words_whatever_the_buckets():
+    captioner, batch = make(), random_batch(5)
+    losses = captioner.loss(batch)["loss"]
+    flat = batch.captions.flatten(0, 1)
+    rows = Batch(batch.image_ids, batch.features.repeat_interleave(3, 0))
+    inputs = F.pad(flat[:, :-1], (1, 0), value=BOS)
+    x = captioner.embed(inputs) + captioner.position[: inputs.shape[1]]
+    for block, image in zip(captioner.blocks, captioner._image_keys_values(rows), strict=True):
+        x = block(x, image, causal=True)
+    torch.testing.assert_close(losses, F.cross_entropy(captioner.head(captioner.norm(x)).flatten(0, 1), flat.flatten(), ignore_index=PAD))
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.6}, {"beam": 3}])
+def test_captions_do_not_depend_on_the_batch(options):
+    captioner, batch, decoding = make(), random_batch(5), Autoregressive.Decoding(**options)
+    together = captioner.caption(batch, 2, 7, decoding)
+    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(5)]
+    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+
+
+@torch.inference_mode()
+def test_a_wide_beam_finds_the_best_caption_of_all():
+    spec = ImageSpec(SPEC.tokens, SPEC.channels, vocabulary=7, max_words=3)
+    captioner, batch = make(spec), part_of(random_batch(3), slice(0, 3))
+    found = captioner.caption(batch, 1, 0, Autoregressive.Decoding(beam=60, length_penalty=1.0))
+    for b in range(3):
+        image, scores = part_of(batch, slice(b, b + 1)), {}
+        for n in range(spec.max_words + 1):
+            for caption in itertools.product(range(UNK + 1, spec.vocabulary), repeat=n):
+                words = torch.tensor([[*caption, EOS][: spec.max_words]])
+                scores[caption] = teacher_forced(captioner, image, words).sum().item() / (n + 1)
+        assert tuple(found[b][0]) == max(scores, key=scores.get)
+
+
+def test_sampling_follows_temperature_and_nucleus():
+    logits = torch.tensor([[0.0, 2.0, 1.0, -1.0]]).expand(20_000, -1)
+    uniform = (torch.arange(20_000) + 0.5) / 20_000
+    plain = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=2.0), uniform), minlength=4) / 20_000
+    torch.testing.assert_close(plain, (logits[0] / 2).softmax(-1), atol=1e-3, rtol=0)
+    nucleus = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=1.0, top_p=0.7), uniform), minlength=4)
+    assert nucleus[0] == nucleus[3] == 0 and nucleus[1] > nucleus[2] > 0
+
+
+@pytest.mark.parametrize("options", [{"beam": 2, "temperature": 0.5}, {"top_p": 0}, {"beam": 0}])
+def test_impossible_decodings_are_refused(options):
+    with pytest.raises(ValueError):
+        Autoregressive.Decoding(**options)

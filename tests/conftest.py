@@ -1,0 +1,39 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsacap import stages
+from dsacap.layout import Layout
+from helpers import tiny_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Benchmarks run with --benchmark-only; a plain pytest skips them (addopts cannot say so without breaking that option)."""
+    if not config.getoption("benchmark_only"):
+        for item in items:
+            if "benchmark" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="a benchmark: run pytest --benchmark-only"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = Path(os.environ.get("DSACAP_REALDATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder} (set DSACAP_REALDATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_layout(tmp_path_factory) -> Layout:
+    """A tiny data set with encoder and features: read it, do not write to it."""
+    layout = Layout(tiny_config(tmp_path_factory.mktemp("tiny")))
+    stages.make_data(layout)
+    stages.make_encoder(layout)
+    stages.make_features(layout)
+    return layout

@@ -1,0 +1,53 @@
+"""What several tests need: a tiny benchmark, and random batches for a captioner."""
+
+from pathlib import Path
+
+import torch
+
+from dsacap.captioner import EOS, PAD, Batch, ImageSpec
+from dsacap.config import Config, parse_config
+
+SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
+
+
+def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:
+    """Random features and captions of 1 to `max_words` words."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(images, SPEC.tokens, SPEC.channels, generator=generator)
+    captions = torch.randint(4, SPEC.vocabulary, (images, references, SPEC.max_words + 1), generator=generator)
+    length = torch.randint(1, SPEC.max_words + 1, (images, references, 1), generator=generator)
+    place = torch.arange(SPEC.max_words + 1)
+    captions = captions.masked_fill(place == length, EOS).masked_fill(place > length, PAD)
+    return Batch(tuple(range(100, 100 + images)), features, captions)
+
+
+def part_of(batch: Batch, rows: slice) -> Batch:
+    return Batch(batch.image_ids[rows], batch.features[rows], batch.captions[rows])
+
+
+def tiny_config(work: Path, **changes) -> Config:
+    """The graph of the benchmark at a size that trains in seconds."""
+    small = {"width": 16, "heads": 2}
+    data = {
+        "name": "tiny",
+        "work": str(work),
+        "results": str(work / "results"),
+        "dataset": {"kind": "scenes", "train": 24, "val": 6, "test": 6},
+        "text": {"max_words": 32},
+        "encoder": {"train": {"steps": 2, "batch_size": 8}, "shard_size": 20},
+        "training": {"steps": 12, "batch_size": 6, "warmup": 2, "evaluations": 2, "validation_images": 6},
+        "timing": {"batch_sizes": [1, 4], "warmup": 1, "iterations": 3},
+        "systems": {
+            "ar": {
+                "captioner": "autoregressive",
+                "model": {**small, "encoder_layers": 1, "decoder_layers": 1},
+                "decodings": {"greedy": {}, "T=1": {"temperature": 1.0}},
+            },
+            "dsacap": {
+                "captioner": "dsacap",
+                "model": {**small, "denoiser_layers": 1, "readout_layers": 1},
+                "decodings": {"K=1": {"noise_level": 0.3}},
+            },
+        },
+    }
+    return parse_config({**data, **changes}, "tiny")

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from dsacap.method.captioner import DSACap, _soft_maximum
+from helpers import SPEC, part_of, random_batch
+
+
+@pytest.fixture
+def captioner():
+    torch.manual_seed(3)
+    return DSACap(DSACap.Model(width=16, heads=2, vertices=12), SPEC).eval()
+
+
+def test_soft_maximum_lies_between_mean_and_maximum():
+    x = torch.tensor([[-1.0, -2.0, -4.0]])
+    assert _soft_maximum(x, 0).item() == pytest.approx(x.mean().item())
+    assert _soft_maximum(x, 1e-4).item() == pytest.approx(x.mean().item(), abs=1e-3)
+    assert _soft_maximum(x, 500).item() == pytest.approx(-1, abs=0.01)
+
+
+def test_noise_draws_different_captions_and_its_absence_one(captioner):
+    batch = random_batch(6)
+    noisy = captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0.9))
+    assert any(len({tuple(c) for c in said}) > 1 for said in noisy)
+    clean = captioner.caption(batch, 3, 0, DSACap.Decoding(noise_level=0))
+    assert all(said[0] == said[1] == said[2] for said in clean)
+    assert clean == captioner.caption(batch, 3, 1, DSACap.Decoding(noise_level=0))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_captions_do_not_depend_on_the_batch(captioner, steps):
+    batch, decoding = random_batch(5), DSACap.Decoding(noise_level=0.5, steps=steps)
+    together = captioner.caption(batch, 3, 7, decoding)
+    alone = [captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)]
+    assert together == alone
+    assert [said[:2] for said in together] == captioner.caption(batch, 2, 7, decoding)  # nor on how many are drawn
+
+
+def test_noise_off_training_sees_the_clean_image(captioner, monkeypatch):
+    quiet = DSACap(DSACap.Model(width=16, heads=2, vertices=12, t_max=0), SPEC)
+    seen = []
+    forward = quiet.denoiser.forward
+    monkeypatch.setattr(quiet.denoiser, "forward", lambda z, t: seen.append((z, t)) or forward(z, t))
+    batch = random_batch(3)
+    quiet.loss(batch)
+    torch.testing.assert_close(seen[0][0], batch.features)
+    assert seen[0][1].abs().max() == 0
+
+
+def test_loss_prefers_the_reference_it_is_fit_to(captioner):
+    """Trained on one image, the likelihood of its captions rises and the latent is recovered."""
+    batch = random_batch(2, references=2)
+    optimizer = torch.optim.Adam(captioner.parameters(), lr=5e-3)
+    first = captioner.loss(batch)
+    for _ in range(60):
+        optimizer.zero_grad()
+        losses = captioner.loss(batch)
+        losses["loss"].backward()
+        optimizer.step()
+    assert losses["caption"] < 0.3 * first["caption"]
+    said = captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0))
+    references = [[[w for w in r if w > 3] for r in image] for image in batch.captions.tolist()]
+    assert all(c[0] in refs for c, refs in zip(said, references, strict=True))
+
+
+def test_too_few_vertices_are_refused():
+    with pytest.raises(ValueError, match="at least 9"):
+        DSACap(DSACap.Model(width=16, heads=2, vertices=8), SPEC)

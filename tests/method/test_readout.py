@@ -1,0 +1,99 @@
+import itertools
+
+import pytest
+import torch
+
+from dsacap.captioner import EOS, PAD, UNK
+from dsacap.method.readout import Readout, log_likelihood, lookahead
+
+VERTICES, VOCABULARY, LONGEST = 7, 9, 5
+
+
+@pytest.fixture
+def graph():
+    torch.manual_seed(0)
+    readout = Readout(VERTICES, VOCABULARY, width=16, heads=2, layers=1, transition_heads=2)
+    with torch.no_grad():
+        for parameter in readout.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.7)
+        return tuple(x.double() for x in readout(torch.randn(2, 3, 16)))
+
+
+def brute_force(words_GV, transitions_GG, caption) -> float:
+    """Adds up all paths one by one."""
+    paths = []
+    for path in itertools.combinations(range(1, VERTICES - 1), len(caption)):
+        stops = (0, *path, VERTICES - 1)
+        total = sum(transitions_GG[u, v] for u, v in itertools.pairwise(stops))
+        paths.append(total + sum(words_GV[v, w] for v, w in zip(path, caption, strict=True)))
+    return torch.logsumexp(torch.stack(paths), 0).item()
+
+
+def test_likelihood_equals_the_sum_over_all_paths(graph):
+    words, transitions = graph
+    captions = [[4], [5, 4], [8, 8, 6], [4, 5, 6, 7, 8], [UNK, 4]]
+    padded = torch.tensor([c + [PAD] * (LONGEST - len(c)) for c in captions]).expand(2, -1, -1)
+    ours = log_likelihood(words, transitions, padded)
+    for b in range(2):
+        for r, caption in enumerate(captions):
+            assert ours[b, r].item() == pytest.approx(brute_force(words[b], transitions[b], caption), abs=1e-6)
+
+
+def test_likelihoods_of_all_captions_sum_to_one(graph):
+    words, transitions = graph
+    usable = range(UNK, VOCABULARY)
+    total = 0.0
+    for n in range(1, 4):
+        every = torch.tensor(list(itertools.product(usable, repeat=n)))
+        total += log_likelihood(words[:1], transitions[:1], every[None]).exp().sum().item()
+    empty = transitions[0, 0, -1].exp().item()
+    assert 0.3 < total + empty < 1 + 1e-9  # the rest are captions of four and five words
+    by_length = [path_mass(transitions[0].exp(), n) for n in range(VERTICES - 1)]
+    assert sum(by_length) == pytest.approx(1, abs=1e-9)
+    assert total + empty == pytest.approx(sum(by_length[:4]), abs=1e-9)
+
+
+def path_mass(step_GG, words: int) -> float:
+    at = torch.zeros(VERTICES, dtype=step_GG.dtype)
+    at[0] = 1
+    step = step_GG.clone()
+    step[-1] = 0  # the end is left by nobody
+    for _ in range(words + 1):
+        at = at @ step
+    return at[-1].item()
+
+
+def test_transitions_go_forward_only(graph):
+    step = graph[1].exp()
+    assert torch.tril(step[:, :-1]).abs().max() == 0
+    torch.testing.assert_close(step[:, :-1].sum(-1), torch.ones(2, VERTICES - 1, dtype=step.dtype))
+
+
+def test_a_caption_longer_than_the_graph_is_impossible_with_finite_gradient(graph):
+    words, transitions = (x.clone().requires_grad_() for x in graph)
+    long = torch.full((2, 1, VERTICES), 4)
+    value = log_likelihood(words, transitions, long)
+    assert (value < -100).all()
+    value.sum().backward()
+    assert torch.isfinite(words.grad).all() and torch.isfinite(transitions.grad).all()
+
+
+def test_lookahead_takes_the_jointly_best_step(graph):
+    words, transitions = graph
+    for b, caption in enumerate(lookahead(words, transitions, max_words=LONGEST)):
+        vertex, expected = 0, []
+        while True:
+            best = {
+                v: transitions[b, vertex, v] + (words[b, v, UNK + 1 :].max() if v < VERTICES - 1 else 0)
+                for v in range(vertex + 1, VERTICES)
+            }
+            vertex = max(best, key=best.get)
+            if vertex == VERTICES - 1:
+                break
+            expected.append(words[b, vertex, UNK + 1 :].argmax().item() + UNK + 1)
+        assert caption == expected
+        assert all(word not in (PAD, EOS, UNK) for word in caption)
+
+
+def test_lookahead_stops_at_the_longest_allowed(graph):
+    assert all(len(caption) <= 1 for caption in lookahead(*graph, max_words=1))

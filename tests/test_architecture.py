@@ -1,0 +1,51 @@
+"""The rules of the house: who may import whom, what may not be called, how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted([*ROOT.glob("dsacap/**/*.py"), *ROOT.glob("baselines/**/*.py")])
+
+# importer (path prefix) -> packages that it must not reach into
+FORBIDDEN = {
+    "dsacap/method": ("dsacap.training", "dsacap.scoring", "dsacap.timing", "dsacap.reporting", "dsacap.stages", "dsacap.cli"),
+    "baselines": ("dsacap.training", "dsacap.scoring", "dsacap.timing", "dsacap.reporting", "dsacap.stages", "dsacap.cli", "dsacap.method"),
+    "dsacap/scoring": ("dsacap.method", "baselines", "dsacap.training", "dsacap.captioner", "dsacap.layers", "torch"),
+    "dsacap/reporting": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision"),
+    "dsacap/data": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision", "dsacap.reporting"),
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_keep_their_direction(path):
+    place = path.relative_to(ROOT).as_posix()
+    for importer, packages in FORBIDDEN.items():
+        if place.startswith(importer):
+            wrong = [name for name in imports_of(path) for package in packages if name == package or name.startswith(f"{package}.")]
+            assert not wrong, f"{place} imports {wrong}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_dangerous_is_called(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in ("eval", "exec", "os.system", "torch.load", "pickle.load", "pickle.loads"), f"line {node.lineno}: {name}"
+            assert not any(k.arg == "shell" and getattr(k.value, "value", False) for k in node.keywords), f"line {node.lineno}: shell=True"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_hold_one_idea(path):
+    assert len(path.read_text().splitlines()) <= 350

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dsacap.config import load_config, parse_config
+from dsacap.errors import UserError
+from dsacap.layout import Layout
+from helpers import tiny_config
+
+CONFIGS = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configurations_are_well_formed(path):
+    assert load_config(path).name == path.stem
+
+
+def changed(path: str, value) -> dict:
+    """The smoke configuration with one key set; `path` is dotted."""
+    data = yaml.safe_load(next(p for p in CONFIGS if p.stem == "smoke").read_text())
+    *parents, last = path.split(".")
+    place = data
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("colour", "red", "colour"),
+        ("training.stepz", 3, "training.stepz"),
+        ("training.steps", "many", "training.steps"),
+        ("training.steps", 0, "greater than 0"),
+        ("dataset.kind", "flickr", "dataset"),
+        ("encoder.train", None, "encoder"),
+        ("encoder.name", "ViT-B-16", "either train"),
+        ("systems.ar.captioner", "autoregresive", "unknown captioner 'autoregresive'; known: dsacap"),
+        ("systems.ar.model.widht", 3, "unknown key 'widht'"),
+        ("systems.ar.model.width", "wide", "model"),
+        ("systems.ar.training", {"epochs": 3}, "epochs"),
+        ("systems.dsacap.decodings", {"K=1": {"noise": 0.3}}, "decodings.K=1: unknown key 'noise'"),
+        ("systems.dsacap.decodings", {"K=1": {"noise_level": 2}}, "noise_level"),
+        ("systems.dsacap.decodings", {}, "decodings"),
+        ("seeds", [], "seeds"),
+        ("name", "a b; rm -rf", "name"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(path, value, said):
+    with pytest.raises(UserError, match="here.yaml") as error:
+        parse_config(changed(path, value), "here.yaml")
+    assert said in str(error.value)
+
+
+def test_not_yaml_and_not_there(tmp_path):
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(UserError, match=r"broken\.yaml: not YAML"):
+        load_config(tmp_path / "broken.yaml")
+    with pytest.raises(UserError, match="no such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_training_of_a_system_overrides_the_common_settings(tmp_path):
+    config = tiny_config(tmp_path)
+    systems = {"ar": {**config.systems["ar"].model_dump(), "training": {"steps": 3}}}
+    config = tiny_config(tmp_path, systems=systems)
+    assert config.training_of("ar").steps == 3 and config.training_of("ar").batch_size == config.training.batch_size
+
+
+def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
+    """A changed setting moves the stages that depend on it, and no other."""
+
+    def folders(**changes):
+        layout = Layout(tiny_config(tmp_path, **changes))
+        return {"data": layout.data, "encoder": layout.encoder, "features": layout.features, "ar": layout.system("ar", 0)}
+
+    plain = folders()
+
+    def moved(**changes) -> set[str]:
+        return {stage for stage, folder in folders(**changes).items() if folder != plain[stage]}
+
+    assert moved() == set()
+    assert moved(dataset={"kind": "scenes", "train": 25, "val": 6, "test": 6}) == {"data", "encoder", "features", "ar"}
+    assert moved(encoder={"train": {"steps": 3, "batch_size": 8}, "shard_size": 20}) == {"encoder", "features", "ar"}
+    assert moved(training={"steps": 13}) == {"ar"}
+    assert moved(timing={"iterations": 4}) == set()
+    assert moved(results=str(tmp_path / "elsewhere")) == set()

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from dsacap.errors import UserError
+from dsacap.files import read_json, read_jsonl, read_tensors, replacing, write_json, write_jsonl, write_tensors
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "kept.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"new": float("nan")})
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_jsonl_keeps_line_separators_inside_captions(tmp_path):
+    rows = [{"caption": "a\u2028b\x85c\nd"}, {"caption": ""}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert read_jsonl(tmp_path / "rows.jsonl") == rows
+
+
+def test_torn_tensors_are_refused_by_name(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"x": torch.arange(100.0)}, {"step": "3"})
+    tensors, metadata = read_tensors(path)
+    assert torch.equal(tensors["x"], torch.arange(100.0)) and metadata == {"step": "3"}
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="weights.safetensors: torn"):
+        read_tensors(path)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="torn"):
+        read_tensors(path)
+
+
+def test_readers_say_what_and_where(tmp_path):
+    (tmp_path / "bad.json").write_text('{"a": 1,\n "b" 2}')
+    with pytest.raises(UserError, match=r"bad\.json:2:6: not JSON"):
+        read_json(tmp_path / "bad.json")
+    (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a"')
+    with pytest.raises(UserError, match=r"bad\.jsonl:2: not JSON"):
+        read_jsonl(tmp_path / "bad.jsonl")
+    (tmp_path / "latin.json").write_bytes('{"a": "é"}'.encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_json(tmp_path / "latin.json")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path)

@@ -1,0 +1,117 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from dsacap import stages
+from dsacap.config import Training
+from dsacap.errors import UserError
+from dsacap.files import read_jsonl, read_tensors, sha256
+from dsacap.layout import Layout
+from dsacap.training import loop
+from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
+from helpers import tiny_config
+
+
+class Killed(BaseException):
+    """As sudden as a signal: nothing in the loop catches it."""
+
+
+@pytest.fixture
+def layout(tiny_layout, tmp_path) -> Layout:
+    """A work folder of its own, with the shared data, encoder and features linked in."""
+    mine = Layout(tiny_config(tmp_path))
+    for name in ("data", "encoder", "features"):
+        target = getattr(mine, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(getattr(tiny_layout, name))
+    return mine
+
+
+def kill_at(monkeypatch, system: str, layout: Layout, step: int) -> None:
+    """Trains, saving at every step, until `step` begins."""
+
+    def schedule(at, settings):
+        if at == step:
+            raise Killed
+        return learning_rate(at, settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate", schedule)
+        patch.setattr(loop, "_CHECKPOINT_SECONDS", -1)
+        with pytest.raises(Killed):
+            stages.train_system(layout, system, 0)
+
+
+@pytest.mark.parametrize("system", ["ar", "dsacap"])
+def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system):
+    folder = layout.system(system, 0)
+    facts = stages.train_system(layout, system, 0)
+    expected = {name: sha256(folder / name) for name in ("model.safetensors", "train.jsonl")}
+    shutil.rmtree(folder)
+
+    for step in (4, 5, 9):  # before the first evaluation, again at once, and after it
+        kill_at(monkeypatch, system, layout, step)
+        assert not (folder / "model.safetensors").exists()
+    resumed = stages.train_system(layout, system, 0)
+    assert {name: sha256(folder / name) for name in expected} == expected
+    assert {k: v for k, v in resumed.items() if "cpu" not in k} == {k: v for k, v in facts.items() if "cpu" not in k}
+
+
+def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, capsys):
+    folder = layout.system("ar", 0)
+    stages.train_system(layout, "ar", 0)
+    expected = sha256(folder / "model.safetensors")
+    shutil.rmtree(folder)
+
+    kill_at(monkeypatch, "ar", layout, 9)
+    older, newest = sorted((folder / "checkpoint").iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    stages.train_system(layout, "ar", 0)
+    assert f"{newest.name}: torn" in capsys.readouterr().err
+    assert sha256(folder / "model.safetensors") == expected
+
+
+def test_weights_are_those_of_the_best_validation(layout):
+    facts = stages.train_system(layout, "ar", 0)
+    log = read_jsonl(layout.system("ar", 0) / "train.jsonl")
+    curve = {row["step"]: row["val_CIDEr"] for row in log if "val_CIDEr" in row}
+    assert list(curve) == [6, 12]
+    assert facts["val_CIDEr"] == max(curve.values()) == curve[facts["best_step"]]
+    weights, _ = read_tensors(layout.system("ar", 0) / "model.safetensors")
+    best, _ = read_tensors(layout.system("ar", 0) / "best.safetensors")
+    assert all(torch.equal(weights[name], best[name]) for name in weights)
+
+
+def test_seeds_differ(layout):
+    stages.train_system(layout, "ar", 0)
+    other = Layout(tiny_config(layout.config.work, seeds=[1]))
+    stages.train_system(other, "ar", 1)
+    assert sha256(layout.system("ar", 0) / "model.safetensors") != sha256(other.system("ar", 1) / "model.safetensors")
+
+
+def test_a_diverged_loss_stops_the_run(layout):
+    hot = Layout(tiny_config(layout.config.work, training={"steps": 12, "batch_size": 6, "warmup": 0, "learning_rate": 1e30}))
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; lower training.learning_rate"):
+        stages.train_system(hot, "ar", 0)
+
+
+def test_every_epoch_sees_every_image_once():
+    epoch = np.concatenate([batch_indices(step, 0, 20, 5) for step in range(4)])
+    assert sorted(epoch) == list(range(20))
+    following = np.concatenate([batch_indices(step, 0, 20, 5) for step in range(4, 8)])
+    assert sorted(following) == list(range(20)) and list(following) != list(epoch)
+    assert len(batch_indices(0, 0, 3, 5)) == 3  # fewer images than a batch
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    settings = Training(steps=100, warmup=10, learning_rate=1.0)
+    rates = [learning_rate(step, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0) and rates[100] == pytest.approx(0, abs=1e-9)
+    assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.parametrize(("curve", "rising"), [([1.0, 1.2], True), ([1.2, 1.205], False), ([1.3, 1.2, 1.25], False), ([1.0], True)])
+def test_still_rising(curve, rising):
+    assert is_still_rising(curve) is rising
