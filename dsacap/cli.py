@@ -105,7 +105,9 @@ def _run(options: argparse.Namespace) -> None:
 
             write_tables(layout)
         case "publish":
-            print(f"published in {stages.publish(layout)}; commit it")
+            from dsacap.reporting.publish import publish
+
+            print(f"published in {publish(layout)}; commit it")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class EncoderTraining(Section):
 
 
 class Encoder(Section):
-    """Either trained here (`train`), or any open_clip name with a pretrained tag or checkpoint file."""
+    """Either trained here (`train`), or any open_clip name: with a pretrained tag or checkpoint file, or `local-dir:FOLDER`."""
 
     train: EncoderTraining | None = None
     name: str | None = None
@@ -98,8 +98,8 @@ class Encoder(Section):
     def _one_source(self) -> "Encoder":
         if (self.train is None) == (self.name is None):
             raise ValueError("give either train (a tiny CLIP trained on the data set) or name (an open_clip model)")
-        if self.name and not self.pretrained:
-            raise ValueError("an open_clip name needs a pretrained tag or file: random weights make no features")
+        if self.name and not self.pretrained and not self.name.startswith("local-dir:"):
+            raise ValueError("an open_clip name needs a pretrained tag or file, or local-dir:FOLDER: random weights make no features")
         return self
 
 
@@ -179,7 +179,11 @@ def _check(settings: type, options: dict[str, Any], where: str) -> None:
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
-    TypeAdapter(settings).validate_python(options)
+    try:
+        TypeAdapter(settings).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}") from None
 
 
 def parse_config(data: Any, where: str) -> Config:

@@ -62,7 +62,8 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[Any]:
     rows = []
-    for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), 1):  # not splitlines: U+2028 may stand in a caption
+    lines = read_text(path).split("\n")  # not splitlines: U+2028 may stand in a caption
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:

@@ -1,7 +1,6 @@
 """The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -228,14 +227,3 @@ def time_systems(layout: Layout) -> dict:
     timed = time_decodings(layout, Inputs(layout), load_configured_encoder(layout))
     write_json(layout.latency, timed)
     return {name: timed[name] for name in ("device", "threads", "warmup")}
-
-
-def publish(layout: Layout) -> Path:
-    """Copies the finished table with its manifest to results/<name>/, which is committed."""
-    if not layout.table.exists():
-        raise UserError(f"{layout.table}: no finished table to publish; run `make table` first")
-    target = Path("results") / layout.config.name
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("table.md", "table.csv", "table.json"):
-        shutil.copy2(layout.config.results / name, target / name)
-    return target

@@ -39,7 +39,7 @@ def changed(path: str, value) -> dict:
         ("encoder.name", "ViT-B-16", "either train"),
         ("systems.ar.captioner", "autoregresive", "unknown captioner 'autoregresive'; known: dsacap"),
         ("systems.ar.model.widht", 3, "unknown key 'widht'"),
-        ("systems.ar.model.width", "wide", "model"),
+        ("systems.ar.model.width", "wide", "model.width: Input should be a valid integer"),
         ("systems.ar.training", {"epochs": 3}, "epochs"),
         ("systems.dsacap.decodings", {"K=1": {"noise": 0.3}}, "decodings.K=1: unknown key 'noise'"),
         ("systems.dsacap.decodings", {"K=1": {"noise_level": 2}}, "noise_level"),
@@ -49,7 +49,7 @@ def changed(path: str, value) -> dict:
     ],
 )
 def test_a_wrong_key_or_value_is_named(path, value, said):
-    with pytest.raises(UserError, match="here.yaml") as error:
+    with pytest.raises(UserError, match=r"here\.yaml") as error:
         parse_config(changed(path, value), "here.yaml")
     assert said in str(error.value)
 

@@ -8,6 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -19,27 +20,34 @@ ENCODER = "encoder"
 
 
 def time_decodings(layout, inputs, encoder) -> dict:
-    """Median and 90th percentile in milliseconds a batch: {"device", "threads", "rows": [{system, decoding, batch_size, ...}]}."""
+    """Median and 90th percentile in milliseconds a batch: {"device", "threads", "rows": [{system, decoding, batch_size, ...}]}.
+
+    Every round takes the next images of the test split, so that captions have their natural lengths.
+    """
     settings, device = layout.config.timing, device_of(layout.config.device)
     ids = [example.image_id for example in inputs.examples("test")]
-    subjects: list[tuple[dict, Callable[[], object]]] = []
     encoder = encoder.to(device)
     side = encoder.clip.visual.image_size
     height, width = side if isinstance(side, tuple) else (side, side)
+    subjects: list[tuple[dict, Callable[[Batch], object]]] = []
     for size in settings.batch_sizes:
-        batch = Batch(tuple(ids[i % len(ids)] for i in range(size)), inputs.store.read([ids[i % len(ids)] for i in range(size)]).to(device))
         pixels = torch.zeros(size, 3, height, width, device=device)
-        subjects.append(({"system": ENCODER, "decoding": "", "batch_size": size}, lambda pixels=pixels: encoder(pixels)))
-        for system in layout.config.systems:
-            captioner = inputs.captioner(system, layout.config.seeds[0])
-            for name, decoding in inputs.decodings(system).items():
+        subjects.append(({"system": ENCODER, "decoding": "", "batch_size": size}, lambda _, pixels=pixels: encoder(pixels)))
+    for system in layout.config.systems:
+        captioner = inputs.captioner(system, layout.config.seeds[0])
+        for name, decoding in inputs.decodings(system).items():
+            for size in settings.batch_sizes:
                 row = {"system": system, "decoding": name, "batch_size": size}
-                subjects.append((row, lambda c=captioner, b=batch, d=decoding: c.caption(b, 1, 0, d)))
+                subjects.append((row, lambda batch, c=captioner, d=decoding: c.caption(batch, 1, 0, d)))
 
     seconds: list[list[float]] = [[] for _ in subjects]
     for i in progress(range(settings.warmup + settings.iterations), "time the systems", "round"):
-        for subject, (_, run) in enumerate(subjects):
-            elapsed = _timed(run, device)
+        batches = {}
+        for size in settings.batch_sizes:
+            chosen = tuple(ids[(i * size + k) % len(ids)] for k in range(size))
+            batches[size] = Batch(chosen, inputs.store.read(chosen).to(device))
+        for subject, (row, run) in enumerate(subjects):
+            elapsed = _timed(partial(run, batches[row["batch_size"]]), device)
             if i >= settings.warmup:
                 seconds[subject].append(elapsed)
     rows = [row | _summary(times, row["batch_size"]) for (row, _), times in zip(subjects, seconds, strict=True)]

@@ -24,16 +24,14 @@ class Encoder(nn.Module):
     def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B, N, C] and unit vectors [B, E].
 
-        Tokens are those of the last block; of a ResNet, the last map that still has 4x4 cells or more. A class token comes first
-        where the encoder has one.
+        Tokens are those of the last block or map; a class token comes first where the encoder has one.
         """
         visual = self.clip.visual
         if isinstance(visual, ModifiedResNet):
             out = visual.forward_intermediates(pixels_B3HW)
-            grid_BCHW, prefix_BPC = next(m for m in reversed(out["image_intermediates"]) if min(m.shape[-2:]) >= 4), None
         else:
             out = visual.forward_intermediates(pixels_B3HW, indices=1, normalize_intermediates=True, output_extra_tokens=True)
-            grid_BCHW, prefix_BPC = out["image_intermediates"][-1], out.get("image_intermediates_prefix", [None])[-1]
+        grid_BCHW, prefix_BPC = out["image_intermediates"][-1], out.get("image_intermediates_prefix", [None])[-1]
         if self.grid and self.grid < grid_BCHW.shape[-1]:
             grid_BCHW = F.adaptive_avg_pool2d(grid_BCHW, self.grid)
         tokens_BNC = grid_BCHW.flatten(2).mT

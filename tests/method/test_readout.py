@@ -47,10 +47,10 @@ def test_likelihoods_of_all_captions_sum_to_one(graph):
         every = torch.tensor(list(itertools.product(usable, repeat=n)))
         total += log_likelihood(words[:1], transitions[:1], every[None]).exp().sum().item()
     empty = transitions[0, 0, -1].exp().item()
-    assert 0.3 < total + empty < 1 + 1e-9  # the rest are captions of four and five words
+    assert 0.3 < total + empty < 1 + 1e-6  # the rest are captions of four and five words
     by_length = [path_mass(transitions[0].exp(), n) for n in range(VERTICES - 1)]
-    assert sum(by_length) == pytest.approx(1, abs=1e-9)
-    assert total + empty == pytest.approx(sum(by_length[:4]), abs=1e-9)
+    assert sum(by_length) == pytest.approx(1, abs=1e-6)
+    assert total + empty == pytest.approx(sum(by_length[:4]), abs=1e-6)
 
 
 def path_mass(step_GG, words: int) -> float:
@@ -66,7 +66,7 @@ def path_mass(step_GG, words: int) -> float:
 def test_transitions_go_forward_only(graph):
     step = graph[1].exp()
     assert torch.tril(step[:, :-1]).abs().max() == 0
-    torch.testing.assert_close(step[:, :-1].sum(-1), torch.ones(2, VERTICES - 1, dtype=step.dtype))
+    torch.testing.assert_close(step[:, :-1].sum(-1), torch.ones(2, VERTICES - 1, dtype=step.dtype), atol=1e-6, rtol=0)
 
 
 def test_a_caption_longer_than_the_graph_is_impossible_with_finite_gradient(graph):

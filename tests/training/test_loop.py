@@ -66,7 +66,7 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, caps
     shutil.rmtree(folder)
 
     kill_at(monkeypatch, "ar", layout, 9)
-    older, newest = sorted((folder / "checkpoint").iterdir())
+    _, newest = sorted((folder / "checkpoint").iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
     stages.train_system(layout, "ar", 0)
     assert f"{newest.name}: torn" in capsys.readouterr().err

@@ -1,0 +1,45 @@
+"""From a finished run to the committed copy: results/<name>/, and the summary in the README."""
+
+import re
+import shutil
+from pathlib import Path
+
+from dsacap.errors import UserError
+from dsacap.files import read_json, read_text, write_text
+from dsacap.layout import Layout
+
+_README = Path("README.md")
+_SHOWN = ("Quality", "Diversity", "Latency")
+
+
+def publish(layout: Layout) -> Path:
+    """Copies the tables to results/<name>/ and, where the README has a place for this data set, shows them there.
+
+    Raises UserError where there is no finished table, or it was made from code that no commit holds.
+    """
+    if not layout.table.exists():
+        raise UserError(f"{layout.table}: no finished table to publish; run `make table` first")
+    dirty = [name for name, m in read_json(layout.table.with_suffix(".json"))["manifests"].items() if m["code"]["dirty"] is not False]
+    if dirty:
+        raise UserError(
+            f"{layout.table}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again"
+        )
+    target = Path("results") / layout.config.name
+    target.mkdir(parents=True, exist_ok=True)
+    for suffix in (".md", ".csv", ".json"):
+        shutil.copy2(layout.table.with_suffix(suffix), target / f"table{suffix}")
+    readme = read_text(_README)
+    place = re.compile(rf"(<!-- {re.escape(layout.config.name)}: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
+    summary = summarise(read_text(layout.table))
+    write_text(_README, place.sub(lambda m: m[1] + summary + m[2], readme))
+    return target
+
+
+def summarise(table: str) -> str:
+    """The sections of table.md that the README shows, one heading lower and without their notes."""
+    sections = [section for section in table.split("\n## ") if section.startswith(_SHOWN)]
+    return "".join(f"\n### {section.split(chr(10), 1)[0]}\n\n{_rows(section)}" for section in sections) + "\n"
+
+
+def _rows(section: str) -> str:
+    return "".join(f"{line}\n" for line in section.splitlines() if line.startswith("|"))

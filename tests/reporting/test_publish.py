@@ -1,0 +1,61 @@
+import pytest
+
+from dsacap.errors import UserError
+from dsacap.files import read_json, write_json, write_text
+from dsacap.layout import Layout
+from dsacap.reporting.publish import publish, summarise
+from helpers import tiny_config
+
+TABLE = """# Benchmark
+
+## Quality
+
+| System | CIDEr |
+|:--|--:|
+| A | 1.0 |
+
+- a note
+
+## Training
+
+| System | Steps |
+|:--|--:|
+| A | 3 |
+"""
+README = "before\n<!-- tiny: written by make publish -->\nold\n<!-- end -->\nafter\n"
+
+
+@pytest.fixture
+def layout(tmp_path, monkeypatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "README.md", README)
+    return Layout(tiny_config(tmp_path))
+
+
+def finish(layout: Layout, dirty: bool) -> None:
+    write_text(layout.table, TABLE)
+    write_text(layout.table.with_suffix(".csv"), "dataset\n")
+    write_json(layout.table.with_suffix(".json"), {"manifests": {"train": {"code": {"dirty": dirty}}}})
+
+
+def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
+    finish(layout, dirty=False)
+    for _ in range(2):  # twice gives the same
+        assert publish(layout).as_posix() == "results/tiny"
+        assert (tmp_path / "results/tiny/table.md").read_text() == TABLE
+        assert read_json(tmp_path / "results/tiny/table.json")["manifests"]
+        readme = (tmp_path / "README.md").read_text()
+        assert readme.startswith("before\n<!-- tiny") and readme.endswith("<!-- end -->\nafter\n")
+        assert "| A | 1.0 |" in readme and "old" not in readme and "a note" not in readme and "Steps" not in readme
+
+
+def test_no_table_or_uncommitted_code_is_refused(layout):
+    with pytest.raises(UserError, match="no finished table"):
+        publish(layout)
+    finish(layout, dirty=True)
+    with pytest.raises(UserError, match=r"uncommitted code \(train\)"):
+        publish(layout)
+
+
+def test_summary_keeps_the_tables_only():
+    assert summarise(TABLE) == "\n### Quality\n\n| System | CIDEr |\n|:--|--:|\n| A | 1.0 |\n\n"

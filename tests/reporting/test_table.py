@@ -1,0 +1,96 @@
+import pandas as pd
+import pytest
+
+from dsacap.files import read_json, write_json
+from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.reporting.table import COLUMNS, write_tables
+from helpers import tiny_config
+
+
+def score(value, interval=None, n=6):
+    return {"value": value, "interval": interval, "n": n, "per_image": {}}
+
+
+@pytest.fixture
+def layout(tmp_path) -> Layout:
+    """Result files with known numbers, of two systems and two seeds."""
+    layout = Layout(tiny_config(tmp_path, seeds=[0, 1]))
+    host = {"cpu": "abacus", "cores": 2, "system": "Linux", "python": "3.11", "packages": {"torch": "2"}}
+    manifest = {
+        "seconds": 3.0,
+        "cpu_seconds": 4.0,
+        "peak_memory_mib": 500,
+        "code": {"commit": "c0ffee", "dirty": True, "lock": "f" * 64},
+        "host": host,
+        "command": ["dsacap", "time"],
+    }
+    data = {"images": {"train": 24, "test": 6}, "captions": 150, "sha256": {"captions.jsonl": "a" * 64}}
+    write_json(manifest_of(layout.data), {**manifest, "facts": data})
+    write_json(manifest_of(layout.encoder), {**manifest, "facts": {}})
+    write_json(manifest_of(layout.features), {**manifest, "facts": {"skipped": {"3": "1x1"}}})
+    write_json(layout.latency, {"rows": [_latency("ar", "greedy", 8.0), _latency("dsacap", "K=1", 2.0), _latency("encoder", "", 1.0)]})
+    write_json(manifest_of(layout.latency), {**manifest, "facts": {"device": "abacus", "threads": 1}})
+    human = {"references": {"quality": {"CIDEr": score(1.5, [1.4, 1.6])}, "diversity": {"Div-1": score(0.5)}, "samples": 5}}
+    write_json(layout.scores(HUMAN, 0), human)
+    write_json(manifest_of(layout.scores(HUMAN, 0)), {**manifest, "facts": {}})
+    for system, seed in layout.runs:
+        decodings = layout.config.systems[system].decodings
+        quality = {"CIDEr": score(1.0 + 0.1 * seed, [0.9, 1.1]), "BLEU-4": score(0.25)}
+        write_json(layout.scores(system, seed), {name: {"quality": quality, "diversity": {}, "samples": 1} for name in decodings})
+        facts = {"parameters": 1234, "images_seen": 72, "train_cpu_seconds": 9, "val_CIDEr": 0.9, "val_still_rising": system == "ar"}
+        for path in (layout.system(system, seed), layout.captions(system, seed), layout.scores(system, seed)):
+            write_json(manifest_of(path), {**manifest, "facts": facts})
+    return layout
+
+
+def _latency(system, decoding, ms):
+    return {
+        "system": system,
+        "decoding": decoding,
+        "batch_size": 1,
+        "median_ms": ms,
+        "p90_ms": ms + 1,
+        "images_per_s": 1000 / ms,
+        "iterations": 3,
+    }
+
+
+def line_of(markdown: str, start: str, part: str) -> list[str]:
+    section = markdown.split(f"## {part}")[1].split("\n## ")[0]
+    return next([cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith(f"| {start}"))
+
+
+def test_markdown_shows_the_numbers(layout):
+    write_tables(layout)
+    text = layout.table.read_text()
+    assert line_of(text, "Human", "Quality")[2] == "150.0 ± 10.0"
+    assert line_of(text, "ar †", "Quality")[1:4] == ["greedy", "105.0 (sd 7.1)", "25.0 (sd 0.0)"]
+    assert line_of(text, "dsacap", "Quality")[1] == "K=1"
+    assert line_of(text, "dsacap", "Latency")[2:5] == ["2.0", "3.0", "500"]
+    assert line_of(text, "Encoder", "Latency")[2] == "1.0"
+    assert line_of(text, "ar", "Training")[1:] == ["1,234", "72", "9", "90.0"]
+    assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
+    assert "commit c0ffee with local changes" in text and "skipped photos: 1" in text
+    assert "SPICE: n/a" in text and "still rising" in text
+
+
+def test_csv_is_tidy(layout):
+    write_tables(layout)
+    numbers = pd.read_csv(layout.table.with_suffix(".csv"))
+    assert tuple(numbers.columns) == COLUMNS
+    cider = numbers[(numbers.metric == "CIDEr") & (numbers.system == "dsacap")]
+    assert cider.value.tolist() == pytest.approx([100, 110]) and cider.seed.tolist() == [0, 1]
+    assert cider.ci_low.tolist() == pytest.approx([90, 90]) and set(cider.unit) == {"x100"}
+    assert not numbers.duplicated(["system", "decoding", "seed", "metric"]).any()
+    assert numbers[numbers.metric == "latency_median_ms_batch_1"].set_index("system").value.to_dict() == {
+        "ar": 8,
+        "dsacap": 2,
+        "encoder": 1,
+    }
+
+
+def test_json_carries_every_manifest(layout):
+    write_tables(layout)
+    data = read_json(layout.table.with_suffix(".json"))
+    assert {"data", "encoder", "features", "time", "score human", "train ar seed 0", "score dsacap seed 1"} <= set(data["manifests"])
+    assert len(data["rows"]) == len(pd.read_csv(layout.table.with_suffix(".csv")))

@@ -1,0 +1,91 @@
+"""The workflow as a user runs it: the smoke configuration in an empty folder, then again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from dsacap.files import read_json, sha256
+from helpers import tiny_config
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    command = [BIN / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", "2", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    snakemake(folder, "--configfile", str(ROOT / "config/smoke.yaml"))
+    return folder
+
+
+def test_smoke_run_makes_the_tables(finished):
+    results = finished / "results/smoke"
+    text = (results / "table.md").read_text()
+    for part in ("Quality", "Diversity", "Latency", "Training", "How this was made"):
+        assert f"## {part}" in text
+    numbers = pd.read_csv(results / "table.csv")
+    config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    rows = {(s, d) for s, system in config["systems"].items() for d in system["decodings"]} | {("human", "references")}
+    cider = numbers[numbers.metric == "CIDEr"]
+    assert set(zip(cider.system, cider.decoding, strict=True)) == rows
+    assert cider[cider.system == "human"].value.item() > cider[cider.system != "human"].value.max()  # 40 steps teach nobody
+    assert (numbers[numbers.metric == "grammatical"].set_index("system").value["human"]) == 100
+
+
+def test_a_second_run_does_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if "work" in path.parts and path.is_file()}
+    assert "Nothing to be done" in snakemake(finished, "--configfile", str(ROOT / "config/smoke.yaml"))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_new_decoding_runs_its_own_stages_only(finished):
+    plan = snakemake(finished, "-n", "--configfile", str(ROOT / "config/smoke.yaml"), "--config", "decoding={'seed': 1}")
+    stats = plan.split("Job stats:")[1].split("total")[0]
+    assert "caption" in stats and "score" in stats and "train" not in stats and "features" not in stats
+
+
+def test_coco_configuration_plans_every_download():
+    plan = snakemake(ROOT, "-n", "--configfile", str(ROOT / "config/coco.yaml"))
+    for job in ("download_train2014", "download_val2014", "unpack_annotations_trainval2014", "unpack_caption_datasets", "report"):
+        assert job in plan
+
+
+def test_kill_9_in_training_and_the_same_command_again(tiny_layout, tmp_path):
+    """A real SIGKILL in the middle of a real process; the weights are those of a run that was left alone."""
+    config = tiny_config(tmp_path / "a", training={"steps": 200, "batch_size": 6, "warmup": 2, "evaluations": 20, "validation_images": 6})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
+    train = [BIN / "dsacap", "train", "--config", tmp_path / "config.yaml", "--system", "ar"]
+    work = tmp_path / "a" / "tiny"
+    work.mkdir(parents=True)
+    for folder in (tiny_layout.data, tiny_layout.encoder, tiny_layout.features):
+        (work / folder.name).symlink_to(folder)
+    subprocess.run(train, check=True, capture_output=True)
+    run = next(work.glob("ar-*"))
+    expected = sha256(run / "model.safetensors")
+    finished_at = read_json(run / "manifest.json")["facts"]["steps"]
+    run.rename(tmp_path / "undisturbed")
+
+    process = subprocess.Popen(train, stderr=subprocess.PIPE)
+    while not list(run.glob("checkpoint/*.safetensors")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    reached = int(max(run.glob("checkpoint/*.safetensors")).stem.removeprefix("step-"))
+    assert reached < finished_at and not (run / "model.safetensors").exists()
+    subprocess.run(train, check=True, capture_output=True)
+    assert sha256(run / "model.safetensors") == expected
