@@ -19,6 +19,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]  # ends up in a cell of the table
 
 
+_SAID = {"extra_forbidden": "unknown key", "missing": "is missing"}  # plainer than pydantic's own words
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -191,7 +194,7 @@ def parse_config(data: Any, where: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top)'}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_SAID.get(e['type'], e['msg'])}" for e in error.errors()]
         raise UserError(f"{where}: the configuration is wrong\n" + "\n".join(lines)) from None
 
 

@@ -30,7 +30,7 @@ def changed(path: str, value) -> dict:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("colour", "red", "colour"),
+        ("colour", "red", "colour: unknown key"),
         ("training.stepz", 3, "training.stepz"),
         ("training.steps", "many", "training.steps"),
         ("training.steps", 0, "greater than 0"),

@@ -101,7 +101,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
     things = sorted(scene.things, key=lambda t: (t.size != "large", t.quadrant))
     if rng.random() < 0.2:
         rng.shuffle(things)
-    style = ("list", "places", "relation")[np.searchsorted((0.3, 0.65), rng.random())]
+    style = ("list", "places", "relation")[np.searchsorted((0.15, 0.55), rng.random())]
     with_size = rng.random() < (0.25 if style == "places" else 0.45)
     mentioned = 3 if rng.random() < 0.45 else 2
     things = things[:mentioned]

@@ -1,22 +1,27 @@
 """table.md, from the tidy numbers."""
 
-from __future__ import annotations
-
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import pandas as pd
 from tabulate import tabulate
 
+from dsacap.config import Config
 from dsacap.layout import HUMAN
 from dsacap.timing.latency import ENCODER
-
-if TYPE_CHECKING:
-    from dsacap.reporting.table import Report
 
 _QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1, "grammatical": 1, "true": 1}
 _DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "unique": 2, "novel": 1, "vocabulary": 0}
 _NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is shown: the tidy numbers, and the manifest of every stage by name."""
+
+    config: Config
+    numbers: pd.DataFrame
+    manifests: dict[str, dict]
 
 
 def render(report: Report) -> str:

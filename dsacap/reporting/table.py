@@ -4,31 +4,20 @@ Reads result files only. One line of the CSV is one number: dataset, system, dec
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dsacap.config import Config
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.markdown import render
+from dsacap.reporting.markdown import Report, render
 
 COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
 
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
 _PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "grammatical", "true", "novel"}
 _UNITS = {"unique": "captions", "vocabulary": "words"}
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the renderer needs: the numbers, and the manifest of every stage by name."""
-
-    config: Config
-    numbers: pd.DataFrame
-    manifests: dict[str, dict]
 
 
 def write_tables(layout: Layout) -> None:
