@@ -37,7 +37,7 @@ class RandomSplit:
     seed: int
 
 
-class _Annotated(NamedTuple):
+class Annotated(NamedTuple):
     file_name: str
     captions: tuple[str, ...]
 
@@ -56,7 +56,7 @@ def load_coco(
     Returns the images by (split, image_id), and counts for a manifest: the images in each split, their "captions", and "dropped"
     images, which are annotated but in no split. Raises UserError, naming file and id, for input that is not sound.
     """
-    annotated = _read_annotations(annotations)
+    annotated = read_captions(annotations)
     if isinstance(split, RandomSplit):
         source = _only_source(images, split)
         assigned = {image_id: (name, source) for image_id, name in _draw(annotated, split).items()}
@@ -78,13 +78,13 @@ def load_coco(
     return sorted(loaded, key=lambda image: (image.split, image.image_id)), counts
 
 
-def _read_annotations(paths: Sequence[Path]) -> dict[int, _Annotated]:
-    """File name and captions of each image id."""
-    annotated: dict[int, _Annotated] = {}
+def read_captions(paths: Sequence[Path]) -> dict[int, Annotated]:
+    """File name and captions of each image id, from COCO's captions_*.json files."""
+    annotated: dict[int, Annotated] = {}
     image_origin: dict[int, Path] = {}
     caption_origin: dict[int, Path] = {}
     for path in paths:
-        coco = _read_captions(path)
+        coco = _read_file(path)
         _check_unique([image["id"] for image in coco.dataset["images"]], image_origin, path, "image")
         _check_unique([annotation["id"] for annotation in coco.dataset["annotations"]], caption_origin, path, "annotation")
         if stray := sorted(coco.imgToAnns.keys() - coco.imgs.keys()):
@@ -94,11 +94,11 @@ def _read_annotations(paths: Sequence[Path]) -> dict[int, _Annotated]:
             raise UserError(f"{path}: no captions for image ids {_few(bare)}; caption or remove them")
         for image_id, image in coco.imgs.items():
             captions = sorted(coco.imgToAnns[image_id], key=lambda annotation: annotation["id"])
-            annotated[image_id] = _Annotated(image["file_name"], tuple(annotation["caption"] for annotation in captions))
+            annotated[image_id] = Annotated(image["file_name"], tuple(annotation["caption"] for annotation in captions))
     return annotated
 
 
-def _read_captions(path: Path) -> COCO:
+def _read_file(path: Path) -> COCO:
     """COCO's own index of a captions file, after a check of all that is used of it."""
     data = read_json(path)
     for i, image in enumerate(_list(data, "images", path)):
@@ -115,7 +115,7 @@ def _read_captions(path: Path) -> COCO:
     return coco
 
 
-def _read_karpathy(path: Path, annotated: dict[int, _Annotated]) -> dict[int, dict[str, Any]]:
+def _read_karpathy(path: Path, annotated: dict[int, Annotated]) -> dict[int, dict[str, Any]]:
     """The records of a Karpathy file by image id: that of `annotated`, unless it is empty."""
     ids = defaultdict(list)
     for image_id, image in annotated.items():
@@ -163,10 +163,10 @@ def _image_id(record: dict[str, Any], ids: Mapping[str, list[int]], where: str) 
             raise UserError(f"{where}: the annotations give this file name to image ids {_few(several)}; add 'cocoid' to tell which")
 
 
-def _own_captions(record: dict[str, Any], path: Path) -> _Annotated:
+def _own_captions(record: dict[str, Any], path: Path) -> Annotated:
     name = record["filename"]
     sentences = _list(record, "sentences", f"{path}: {name}")
-    return _Annotated(name, tuple(_caption(sentence, "raw", f"{path}: {name}") for sentence in sentences))
+    return Annotated(name, tuple(_caption(sentence, "raw", f"{path}: {name}") for sentence in sentences))
 
 
 def _draw(image_ids: Collection[int], split: RandomSplit) -> dict[int, str]:
