@@ -44,10 +44,9 @@ def _fields(record: Any, where: str) -> tuple[int, str]:
 def _caption(caption: Any, where: str) -> str:
     if not isinstance(caption, str):
         raise UserError(f"{where}: the caption must be a string, not {caption!r}")
-    if len(caption.split()) > _LONGEST or len(caption) > _CHARACTERS:
-        raise UserError(
-            f"{where}: a caption of {len(caption.split())} words and {len(caption)} characters, more than {_LONGEST} or {_CHARACTERS}; mend it"
-        )
+    words = len(caption.split())
+    if words > _LONGEST or len(caption) > _CHARACTERS:
+        raise UserError(f"{where}: {words} words and {len(caption)} characters, more than {_LONGEST} or {_CHARACTERS}; mend the caption")
     return caption
 
 
