@@ -53,14 +53,41 @@ def _parser() -> argparse.ArgumentParser:
     verb("features", "encode every photo once")
     verb("train", "train one system; resumes where it was stopped", row=True)
     verb("caption", "caption the test split by one system's decodings", row=True)
-    verb("score", "score one system's captions, or `--system human`", row=True)
+    score = verb("score", "score a predictions file; or, as a stage, a system's captions (`--system human`: the references)")
+    score.add_argument("predictions", type=Path, nargs="?", help="a predictions file in COCO's results format")
+    score.add_argument("--system", help="a system of the configuration, or human")
+    score.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
+    _add_file_arguments(score)
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
     verb("publish", "copy the finished tables to results/<name>/")
     return parser
 
 
+def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options by which references are given and results are written."""
+    parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="COCO captions_*.json, or with --tokenized id -> tokens")
+    parser.add_argument("--tokenized", action="store_true", help="the references are PTB tokens already")
+    parser.add_argument("--subset", action="store_true", help="score the predicted images alone where there are references of more")
+    parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help="train captions (COCO), for novelty and the leak check")
+    parser.add_argument("--photos", type=Path, help="folder or zip of photos, for CLIPScore")
+    parser.add_argument("--encoder", default="ViT-B-32", help="open_clip name for CLIPScore (default: %(default)s)")
+    parser.add_argument("--pretrained", default="openai", help="its pretrained tag or file (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, per image too")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write metric, image_id, value, ci_low, ci_high; image_id empty for all")
+
+
 def _run(options: argparse.Namespace) -> None:
+    if options.verb == "score" and bool(options.predictions) == bool(options.system):
+        raise UserError("score: give either a predictions file (with --references), or --system")
+    if options.verb == "score" and options.predictions:
+        from dsacap.evaluate import score_file
+
+        return score_file(options)
+    _run_stage(options)
+
+
+def _run_stage(options: argparse.Namespace) -> None:
     import torch
 
     from dsacap import stages

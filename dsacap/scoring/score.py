@@ -27,7 +27,7 @@ def score_decodings(
     Returns decoding -> {"quality": {metric: score}, "diversity": {metric: score}, "samples": k}, where a score is {"value",
     "interval" (95 % bootstrap over images) or null, "n", "per_image"}. `diversity` is empty where there is one caption an image.
     """
-    tokenised = {name: _tokenise(by_image) for name, by_image in captions.items()}
+    tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
     firsts = {name: {i: said[0] for i, said in by_image.items()} for name, by_image in tokenised.items()}
     quality = dict(zip(firsts, score_many([(references, candidates) for candidates in firsts.values()]), strict=True))
     result = {}
@@ -35,7 +35,7 @@ def score_decodings(
         samples = len(next(iter(by_image.values())))
         scores = quality[name] | (score_truth(firsts[name], scenes) if scenes else {})
         varied = diversity(by_image, train_captions) if samples > 1 else {}
-        result[name] = {"quality": _plain(scores), "diversity": _plain(varied), "samples": samples}
+        result[name] = {"quality": plain_scores(scores), "diversity": plain_scores(varied), "samples": samples}
     return result
 
 
@@ -54,10 +54,11 @@ def score_humans(references: Mapping[int, list[str]], train_captions: set[str], 
         rounds = [scores | score_truth(candidates, scenes) for scores, candidates in zip(rounds, held_out, strict=True)]
     quality = {metric: _mean_of([scores[metric] for scores in rounds]) for metric in rounds[0]}
     varied = diversity({i: said[:count] for i, said in references.items()}, train_captions)
-    return {"references": {"quality": _plain(quality), "diversity": _plain(varied), "samples": count}}
+    return {"references": {"quality": plain_scores(quality), "diversity": plain_scores(varied), "samples": count}}
 
 
-def _tokenise(by_image: Mapping[int, list[str]]) -> dict[int, list[str]]:
+def tokenise(by_image: Mapping[int, list[str]]) -> dict[int, list[str]]:
+    """PTB tokens of all captions of all images, in one call of the tokenizer."""
     tokens = iter(ptb_tokenize([caption for said in by_image.values() for caption in said]))
     return {image_id: [next(tokens) for _ in said] for image_id, said in by_image.items()}
 
@@ -71,7 +72,7 @@ def _mean_of(results: list[MetricResult]) -> MetricResult:
 _POOLED = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR"}
 
 
-def _plain(scores: Mapping[str, MetricResult]) -> dict:
+def plain_scores(scores: Mapping[str, MetricResult]) -> dict:
     plain = {}
     for metric, result in scores.items():
         has_interval = bool(result.per_image) and metric not in _POOLED

@@ -1,0 +1,99 @@
+"""`dsacap score PREDICTIONS --references REFS`, as it is typed."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from dsacap import cli
+from dsacap.files import read_json
+
+COCO = {
+    "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
+    "annotations": [
+        {"id": 10 * i + k, "image_id": i, "caption": caption}
+        for i, said in {1: ["A red dog.", "The dog is red!"], 2: ["A cat sleeps.", "Sleeping cat"], 3: ["Two birds", "Birds, two."]}.items()
+        for k, caption in enumerate(said)
+    ],
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(name, data):
+        (tmp_path / name).write_text(json.dumps(data))
+        return tmp_path / name
+
+    references = write("references.json", COCO)
+    said = {1: "a red dog", 2: "a dog sleeps", 3: "birds"}
+    predictions = write("predictions.json", [{"image_id": i, "caption": c} for i, c in said.items()])
+    return tmp_path, predictions, references, write
+
+
+def run(*arguments) -> int:
+    return cli.main([str(a) for a in arguments])
+
+
+def test_table_json_and_csv_agree(files, capsys):
+    folder, predictions, references, _ = files
+    assert run("score", predictions, "--references", references, "--json", folder / "s.json", "--csv", folder / "s.csv") == 0
+    printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]}
+    scores = read_json(folder / "s.json")["scores"]
+    rows = pd.read_csv(folder / "s.csv")
+    assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr"} <= set(printed)
+    for metric, score in scores.items():
+        assert float(printed[metric]) == pytest.approx(100 * score["value"], abs=0.006)
+        mine = rows[rows.metric == metric]
+        assert mine[mine.image_id.isna()].value.item() == pytest.approx(score["value"])
+        assert dict(zip(mine.image_id.dropna().astype(int).astype(str), mine.value.iloc[1:], strict=True)) == pytest.approx(
+            score["per_image"]
+        )
+
+
+def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
+    folder, _, references, write = files
+    several = [{"image_id": i, "caption": c} for i in (1, 2, 3) for c in ("a red dog", f"thing number {i}")]
+    path = write("several.json", several)
+    assert run("score", path, "--references", references, "--train", references, "--json", folder / "s.json") == 0
+    scores = read_json(folder / "s.json")["scores"]
+    assert scores["unique"]["value"] == 2 and scores["novel"]["value"] == pytest.approx(0.5)
+    assert "mBLEU-4" in capsys.readouterr().out
+
+
+def test_tokenised_references_are_left_alone(files):
+    folder, predictions, _, write = files
+    tokens = write("tokens.json", {"1": ["a red dog"], "2": ["a dog sleeps"], "3": ["Birds"]})
+    assert run("score", predictions, "--references", tokens, "--tokenized", "--json", folder / "s.json") == 0
+    per_image = read_json(folder / "s.json")["scores"]["BLEU-1"]["per_image"]
+    assert per_image["1"] == pytest.approx(1) and per_image["3"] == pytest.approx(0, abs=1e-6)  # 'Birds' is another token than 'birds'
+
+
+def test_subset_must_be_asked_for(files, capsys):
+    _, _, references, write = files
+    part = write("part.json", [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}])
+    assert run("score", part, "--references", references) == 1
+    assert "first: image 3" in capsys.readouterr().err
+    assert run("score", part, "--references", references, "--subset") == 0
+
+
+def test_one_image_is_refused(files, capsys):
+    _, _, references, write = files
+    one = write("one.json", [{"image_id": 1, "caption": "a dog"}])
+    assert run("score", one, "--references", references, "--subset") == 1
+    assert "CIDEr needs two or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("p.json", "--system", "ar")])
+def test_a_file_or_a_system(arguments, capsys):
+    assert run("score", *arguments) == 1
+    assert "either a predictions file" in capsys.readouterr().err
+
+
+def test_fakecap_has_its_published_scores(real_data, tmp_path):
+    folder = real_data / "predictions"
+    references = folder / "fakecap_references_tokenized.json"
+    path = folder / "captions_val2014_fakecap_results.json"
+    assert run("score", path, "--references", references, "--tokenized", "--json", tmp_path / "s.json") == 0
+    scores = {metric: round(score["value"], 3) for metric, score in read_json(tmp_path / "s.json")["scores"].items()}
+    published = {"BLEU-1": 0.579, "BLEU-2": 0.404, "BLEU-3": 0.279, "BLEU-4": 0.191, "METEOR": 0.195, "ROUGE-L": 0.396, "CIDEr": 0.600}
+    assert {metric: scores[metric] for metric in published} == published
