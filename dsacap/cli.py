@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--system", help="a system of the configuration, or human")
     score.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
     _add_file_arguments(score)
+    compare = verbs.add_parser("compare", help="compare two predictions files on the same images")
+    compare.add_argument("a", type=Path, help="a predictions file in COCO's results format")
+    compare.add_argument("b", type=Path, help="another, of the same images")
+    _add_file_arguments(compare)
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
     verb("publish", "copy the finished tables to results/<name>/")
@@ -80,11 +84,12 @@ def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     if options.verb == "score" and bool(options.predictions) == bool(options.system):
         raise UserError("score: give either a predictions file (with --references), or --system")
-    if options.verb == "score" and options.predictions:
-        from dsacap.evaluate import score_file
+    if options.verb == "compare" or (options.verb == "score" and options.predictions):
+        from dsacap.evaluate import compare_files, score_file
 
-        return score_file(options)
-    _run_stage(options)
+        (compare_files if options.verb == "compare" else score_file)(options)
+    else:
+        _run_stage(options)
 
 
 def _run_stage(options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Scoring a predictions file of anybody's: `dsacap score PREDICTIONS --references REFS`, and two of them: `dsacap compare A B`."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,37 +11,92 @@ from dsacap.data.photos import PhotoSource
 from dsacap.data.predictions import matched, read_predictions, read_references
 from dsacap.errors import UserError
 from dsacap.files import replacing, sha256, write_json
-from dsacap.scoring.score import plain_scores, score_decodings, tokenise
+from dsacap.scoring.coco_metrics import score_many
+from dsacap.scoring.results import MetricResult
+from dsacap.scoring.score import Captions, plain_scores, score_decodings, tokenise
+from dsacap.scoring.signature import GIVEN, scored_against
+from dsacap.scoring.statistics import compare
 
+_RIGHT = {"disable_numparse": True, "colglobalalign": "right"}
 PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE"}  # what papers print x100
 
 
 def score_file(options: argparse.Namespace) -> None:
     """Scores one predictions file, prints the table and writes what was asked for."""
-    if not options.references:
-        raise UserError("--references: needed to score a predictions file")
-    scores = _score(options.predictions, options)
+    parts = _score(options.predictions, options)
+    scores = _flat(parts)
     print(_table(scores))
+    if options.train:
+        leaks = parts["leaks"]
+        print(f"\n{leaks['verbatim']} of {leaks['captions']} captions stand word for word in the train captions.")
+    print("\n" + "\n".join(score["signature"] for score in scores.values()))
     if options.json:
-        write_json(options.json, {"predictions": str(options.predictions), "sha256": sha256(options.predictions), "scores": scores})
+        write_json(options.json, {"predictions": str(options.predictions), "sha256": sha256(options.predictions), **parts})
     if options.csv:
         with replacing(options.csv) as temporary:
             _rows(scores).to_csv(temporary, index=False)
 
 
-def _score(path: Path, options: argparse.Namespace) -> dict[str, dict]:
-    predictions = read_predictions(path)
+def compare_files(options: argparse.Namespace) -> None:
+    """Scores two predictions files on the same images and prints how they differ, and where most."""
+    said_a, said_b = (read_predictions(path) for path in (options.a, options.b))
+    tokens, _, _ = _references(options, said_a)
+    pairs = [(tokens, {i: captions[0] for i, captions in tokenise(said).items()}) for said in (said_a, said_b)]
+    scores_a, scores_b = score_many(pairs)
+    print(tabulate(_differences(scores_a, scores_b), ["Metric", "A", "B", "A - B", "95 % interval", "p"], **_RIGHT))
+    print("\np: paired permutation test over images, two-sided. CIDEr's document frequencies are held fixed.\n")
+    print("\n".join(_changed_most(scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image, said_a, said_b)))
+
+
+def _differences(scores_a: Mapping[str, MetricResult], scores_b: Mapping[str, MetricResult]) -> Iterator[list[str]]:
+    for metric, a in scores_a.items():
+        scale, paired = 100 if metric in PERCENT else 1, compare(a, scores_b[metric])
+        values = [f"{scale * value:.2f}" for value in (a.corpus, scores_b[metric].corpus)]
+        if paired is None:
+            yield [metric, *values, "-", "-", "-"]
+        else:
+            interval = f"{scale * paired.low:+.2f} .. {scale * paired.high:+.2f}"
+            yield [metric, *values, f"{scale * paired.difference:+.2f}", interval, f"{paired.p:.4f}"]
+
+
+def _changed_most(of_a: Mapping, of_b: Mapping, said_a: Mapping, said_b: Mapping, shown: int = 3) -> Iterator[str]:
+    ranked = sorted(of_a, key=lambda i: of_a[i] - of_b[i])
+    yield "Images that differ most in CIDEr:"
+    for image_id in [*ranked[::-1][:shown], *ranked[:shown]]:
+        yield f"  image {image_id}: {100 * (of_a[image_id] - of_b[image_id]):+.0f}"
+        yield from (f"    {name}  {said[image_id][0]}" for name, said in (("A", said_a), ("B", said_b)))
+
+
+def _references(options: argparse.Namespace, predictions: Mapping[int, list[str]]) -> tuple[Captions, Captions, dict[int, str]]:
+    """The references of the predicted images: tokenised, raw, and the file names."""
+    if not options.references:
+        raise UserError("--references: needed to score a predictions file")
     references, file_names = read_references(options.references, options.tokenized)
     references = matched(predictions, references, options.subset)
+    return references if options.tokenized else tokenise(references), references, file_names
+
+
+def _score(path: Path, options: argparse.Namespace) -> dict[str, dict]:
+    """All of `score_decodings` for one file, with CLIPScore where photos are given."""
+    predictions = read_predictions(path)
+    tokens, references, file_names = _references(options, predictions)
     train: set[str] = set()
     if options.train:
         train = {caption for said in tokenise(read_references(options.train, False)[0]).values() for caption in said}
-    tokens = references if options.tokenized else tokenise(references)
-    parts = score_decodings(tokens, {"file": predictions}, train, None)["file"]
-    scores = parts["quality"] | parts["diversity"]
+    scored = scored_against(tokens, GIVEN if options.tokenized else None)
+    parts = score_decodings(tokens, {"file": predictions}, train, None, scored, beside_humans=False)["file"]
+    if not options.train:
+        del parts["leaks"]  # nothing to compare with is not the same as no leak
+        parts["diversity"].pop("novel", None)
     if options.photos:
-        scores |= plain_scores(_clip_scores(options, predictions, references, file_names))
-    return scores
+        clip = _clip_scores(options, predictions, references, file_names)
+        parts["quality"] |= plain_scores(clip, scored, encoder=f"{options.encoder}/{options.pretrained}")
+    return parts
+
+
+def _flat(parts: Mapping[str, dict]) -> dict[str, dict]:
+    best = {f"best-of-{parts['samples']} {metric}": score for metric, score in parts["oracle"].items()}
+    return parts["quality"] | parts["diversity"] | best
 
 
 def _clip_scores(options: argparse.Namespace, predictions, references, file_names):
@@ -60,7 +115,7 @@ def _clip_scores(options: argparse.Namespace, predictions, references, file_name
 def _table(scores: Mapping[str, dict]) -> str:
     lines = []
     for metric, score in scores.items():
-        scale, digits = (100, 2) if metric in PERCENT else (1, 4)
+        scale, digits = (100, 2) if metric.split()[-1] in PERCENT else (1, 4)
         interval = "-" if score["interval"] is None else " .. ".join(f"{scale * bound:.{digits}f}" for bound in score["interval"])
         lines.append([metric, f"{scale * score['value']:.{digits}f}", interval, score["n"] or "-"])
     return tabulate(

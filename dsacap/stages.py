@@ -203,6 +203,7 @@ def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -
 def score_system(layout: Layout, system: str, seed: int) -> dict:
     """Scores a system's captions of the test split, or the human captions against each other."""
     from dsacap.scoring.score import score_decodings, score_humans
+    from dsacap.scoring.signature import scored_against
 
     examples = {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
     train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
@@ -214,8 +215,9 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
             name: {int(image_id): said for image_id, said in by_image.items()}
             for name, by_image in read_json(layout.captions(system, seed)).items()
         }
-        scored = next(iter(captions.values())).keys()  # photos skipped as bad have no captions
-        scores = score_decodings({i: examples[i] for i in scored}, captions, train, truth)
+        captioned = next(iter(captions.values())).keys()  # photos skipped as bad have no captions
+        references = {i: examples[i] for i in captioned}
+        scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"))
     write_json(layout.scores(system, seed), scores)
     return {"images": len(examples)}
 

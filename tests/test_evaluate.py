@@ -37,8 +37,10 @@ def run(*arguments) -> int:
 def test_table_json_and_csv_agree(files, capsys):
     folder, predictions, references, _ = files
     assert run("score", predictions, "--references", references, "--json", folder / "s.json", "--csv", folder / "s.csv") == 0
-    printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]}
-    scores = read_json(folder / "s.json")["scores"]
+    table, signatures = capsys.readouterr().out.split("\n\n")
+    printed = {line.split()[0]: line.split()[1] for line in table.splitlines()[2:]}
+    scores = read_json(folder / "s.json")["quality"]
+    assert signatures.splitlines() == [score["signature"] for score in scores.values()] and "|images:3|" in signatures
     rows = pd.read_csv(folder / "s.csv")
     assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr"} <= set(printed)
     for metric, score in scores.items():
@@ -55,17 +57,33 @@ def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
     several = [{"image_id": i, "caption": c} for i in (1, 2, 3) for c in ("a red dog", f"thing number {i}")]
     path = write("several.json", several)
     assert run("score", path, "--references", references, "--train", references, "--json", folder / "s.json") == 0
-    scores = read_json(folder / "s.json")["scores"]
-    assert scores["unique"]["value"] == 2 and scores["novel"]["value"] == pytest.approx(0.5)
-    assert "mBLEU-4" in capsys.readouterr().out
+    parts = read_json(folder / "s.json")
+    assert parts["diversity"]["unique"]["value"] == 2 and parts["diversity"]["novel"]["value"] == pytest.approx(0.5)
+    assert parts["leaks"]["verbatim"] == 3
+    assert parts["oracle"]["CIDEr"]["value"] >= parts["quality"]["CIDEr"]["value"]
+    printed = capsys.readouterr().out
+    assert "mBLEU-4" in printed and "best-of-2 CIDEr" in printed and "3 of 6 captions stand word for word in the train captions." in printed
 
 
 def test_tokenised_references_are_left_alone(files):
     folder, predictions, _, write = files
     tokens = write("tokens.json", {"1": ["a red dog"], "2": ["a dog sleeps"], "3": ["Birds"]})
     assert run("score", predictions, "--references", tokens, "--tokenized", "--json", folder / "s.json") == 0
-    per_image = read_json(folder / "s.json")["scores"]["BLEU-1"]["per_image"]
+    per_image = read_json(folder / "s.json")["quality"]["BLEU-1"]["per_image"]
     assert per_image["1"] == pytest.approx(1) and per_image["3"] == pytest.approx(0, abs=1e-6)  # 'Birds' is another token than 'birds'
+
+
+def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
+    _, predictions, references, write = files
+    other = write("other.json", [{"image_id": i, "caption": c} for i, c in {1: "a red dog", 2: "a cat sleeps", 3: "two birds"}.items()])
+    assert run("compare", other, predictions, "--references", references) == 0
+    printed = capsys.readouterr().out
+    cider = next(line.split() for line in printed.splitlines() if line.split()[:1] == ["CIDEr"])
+    assert float(cider[3]) == pytest.approx(float(cider[1]) - float(cider[2]), abs=0.02) and float(cider[3]) > 0
+    assert 0 < float(cider[-1]) <= 1
+    assert "image 2: +" in printed and "A  a cat sleeps" in printed and "B  a dog sleeps" in printed
+    assert run("compare", predictions, predictions, "--references", references) == 0
+    assert "+0.00 .. +0.00  1.0000" in capsys.readouterr().out
 
 
 def test_subset_must_be_asked_for(files, capsys):
@@ -94,6 +112,6 @@ def test_fakecap_has_its_published_scores(real_data, tmp_path):
     references = folder / "fakecap_references_tokenized.json"
     path = folder / "captions_val2014_fakecap_results.json"
     assert run("score", path, "--references", references, "--tokenized", "--json", tmp_path / "s.json") == 0
-    scores = {metric: round(score["value"], 3) for metric, score in read_json(tmp_path / "s.json")["scores"].items()}
+    scores = {metric: round(score["value"], 3) for metric, score in read_json(tmp_path / "s.json")["quality"].items()}
     published = {"BLEU-1": 0.579, "BLEU-2": 0.404, "BLEU-3": 0.279, "BLEU-4": 0.191, "METEOR": 0.195, "ROUGE-L": 0.396, "CIDEr": 0.600}
     assert {metric: scores[metric] for metric in published} == published

@@ -40,10 +40,10 @@ def test_smoke_run_makes_the_tables(finished):
     numbers = pd.read_csv(results / "table.csv")
     config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     rows = {(s, d) for s, system in config["systems"].items() for d in system["decodings"]} | {("human", "references")}
-    cider = numbers[numbers.metric == "CIDEr"]
+    cider = numbers[numbers.metric == "held_out_CIDEr"]
     assert set(zip(cider.system, cider.decoding, strict=True)) == rows
     assert cider[cider.system == "human"].value.item() > cider[cider.system != "human"].value.max()  # 40 steps teach nobody
-    assert (numbers[numbers.metric == "grammatical"].set_index("system").value["human"]) == 100
+    assert (numbers[numbers.metric == "held_out_grammatical"].set_index("system").value["human"]) == 100
 
 
 def test_a_second_run_does_nothing(finished):

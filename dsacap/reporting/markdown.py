@@ -11,7 +11,11 @@ from dsacap.layout import HUMAN
 from dsacap.timing.latency import ENCODER
 
 _QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1, "grammatical": 1, "true": 1}
-_DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "unique": 2, "novel": 1, "vocabulary": 0}
+_DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2, "novel": 1, "vocabulary": 0}
+HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
+_BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE", "grammatical", "true")} | {
+    "in_train": 1
+}
 _NOTHING = "-"
 
 
@@ -22,6 +26,7 @@ class Report:
     config: Config
     numbers: pd.DataFrame
     manifests: dict[str, dict]
+    signatures: list[str]
 
 
 def render(report: Report) -> str:
@@ -34,6 +39,10 @@ def render(report: Report) -> str:
         "## Quality",
         _table(report, _QUALITY, extra={"SPICE": "n/a"}),
         _quality_notes(report),
+        "## Beside humans",
+        _table(report, _BESIDE_HUMANS),
+        "Each reference in turn is left out and the captions are scored against the others, humans and systems alike; the mean over which. "
+        "A human caption is the reference left out. in train: share (%) of the test captions that stand word for word in train.",
         f"## Diversity of {config.decoding.samples} captions an image",
         _table(report, _DIVERSITY),
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
@@ -46,6 +55,8 @@ def render(report: Report) -> str:
         _training(report),
         "## How this was made",
         _provenance(report),
+        "What has to be equal for two numbers to be comparable:",
+        "```\n" + "\n".join(report.signatures) + "\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -77,7 +88,7 @@ def _table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None
         cells = [_cell(report, system, decoding, metric, digits) for metric, digits in present.items()]
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells, *(extra or {}).values()])
-    return _markdown(["System", "Decoding", *present, *(extra or {})], rows)
+    return _markdown(["System", "Decoding", *(metric.removeprefix(HELD_OUT).replace("_", " ") for metric in present), *(extra or {})], rows)
 
 
 def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) -> str:
@@ -85,7 +96,7 @@ def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) 
     if found.empty:
         return _NOTHING
     text = f"{found.value.mean():.{digits}f}"
-    if metric == "CIDEr" and len(found) == 1:
+    if metric.endswith("CIDEr") and len(found) == 1 and pd.notna(found.ci_low.iloc[0]):
         text += f" ± {(found.ci_high.iloc[0] - found.ci_low.iloc[0]) / 2:.1f}"
     elif len(found) > 1:
         text += f" (sd {found.value.std():.{digits}f})"
@@ -96,7 +107,6 @@ def _quality_notes(report: Report) -> str:
     notes = [
         "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB tokenisation, x100. ± is half the 95 % "
         "bootstrap interval over images.",
-        "Human: each reference against the others, averaged; it faces one reference less than the systems do, which lowers its scores.",
         "SPICE: n/a, it needs CoreNLP 3.6.0, which this version does not run.",
     ]
     if (report.numbers.metric == "true").any():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.markdown import Report, render
+from dsacap.reporting.markdown import HELD_OUT, Report, render
 
 COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
 
@@ -30,7 +30,7 @@ def write_tables(layout: Layout) -> None:
         numbers.to_csv(temporary, index=False)
     records = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in numbers.to_dict("records")]
     write_json(folder / "table.json", {"rows": records, "manifests": manifests})
-    write_text(layout.table, render(Report(layout.config, numbers, manifests)))
+    write_text(layout.table, render(Report(layout.config, numbers, manifests, _signatures(layout))))
 
 
 def _stage_outputs(layout: Layout) -> dict[str, Path]:
@@ -44,6 +44,16 @@ def _stage_outputs(layout: Layout) -> dict[str, Path]:
     return outputs
 
 
+def _signatures(layout: Layout) -> list[str]:
+    """Of every metric that stands in the table; all rows share them, but for k."""
+    found: dict[str, str] = {}
+    for system, seed in layout.runs:
+        for parts in read_json(layout.scores(system, seed)).values():
+            for metric, score in (parts["quality"] | parts["diversity"]).items():
+                found.setdefault(metric, score["signature"])
+    return list(found.values())
+
+
 def _row(layout: Layout, system: str, decoding: str, seed: int | None, metric: str, value: float, unit: str, ci=None, n=None) -> dict:
     options = layout.config.systems[system].decodings.get(decoding, {}) if system in layout.config.systems else {}
     low, high = ci or (None, None)
@@ -55,8 +65,12 @@ def _score_rows(layout: Layout) -> Iterable[dict]:
     for system, seed in [(HUMAN, None), *layout.runs]:
         scores = read_json(layout.scores(system, seed or 0))
         for decoding, parts in scores.items():
-            for metric, score in [*parts["quality"].items(), *parts["diversity"].items()]:
-                scale = 100 if metric in _PERCENT else 1
+            leaks = parts["leaks"]
+            yield _row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
+            named = {HELD_OUT + metric: score for metric, score in parts["held_out"].items()}
+            named |= {f"best_of_{parts['samples']}_{metric}": score for metric, score in parts["oracle"].items()}
+            for metric, score in (parts["quality"] | named | parts["diversity"]).items():
+                scale = 100 if metric.split("_")[-1] in _PERCENT else 1
                 interval = [scale * bound for bound in score["interval"]] if score["interval"] else None
                 unit = "x100" if scale == 100 else _UNITS.get(metric, "ratio")
                 yield _row(layout, system, decoding, seed, metric, scale * score["value"], unit, interval, score["n"])

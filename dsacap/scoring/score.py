@@ -1,85 +1,124 @@
-"""The scoring stage: every score of every decoding of one system, corpus-wide and per image, as plain data.
+"""The scoring stage: every score of every decoding of one system, corpus-wide and per image, with its signature, as plain data.
 
-Quality is that of one caption an image (the first, where several were drawn); diversity is that of all of them.
+Quality is that of one caption an image (the first, where several were drawn); diversity and the oracle are of all of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
 
 from dsacap.data.grammar import Scene
 from dsacap.errors import UserError
+from dsacap.scoring.cider import document_frequencies
 from dsacap.scoring.coco_metrics import score_many
-from dsacap.scoring.diversity import diversity
+from dsacap.scoring.diversity import diversity, oracle
+from dsacap.scoring.leaks import count_leaks
 from dsacap.scoring.results import MetricResult
 from dsacap.scoring.scene_truth import score_truth
-from dsacap.scoring.statistics import bootstrap_mean_interval
+from dsacap.scoring.signature import Scored, scored_against, signature
+from dsacap.scoring.statistics import interval_of
 from dsacap.scoring.tokenizer import ptb_tokenize
+
+Captions = Mapping[int, list[str]]  # image id -> captions
 
 
 def score_decodings(
-    references: Mapping[int, list[str]],
-    captions: Mapping[str, Mapping[int, list[str]]],
+    references: Captions,
+    captions: Mapping[str, Captions],
     train_captions: set[str],
     scenes: Mapping[int, Scene] | None,
+    scored: Scored | None = None,
+    *,
+    beside_humans: bool = True,
 ) -> dict:
     """Scores raw `captions` (decoding -> image id -> captions) against tokenised `references`.
 
-    Returns decoding -> {"quality": {metric: score}, "diversity": {metric: score}, "samples": k}, where a score is {"value",
-    "interval" (95 % bootstrap over images) or null, "n", "per_image"}. `diversity` is empty where there is one caption an image.
+    Returns decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks", "samples": k}. A score is {"value",
+    "interval" (95 % bootstrap over images) or null, "n", "per_image", "signature"}. `held_out` is quality against all references but one,
+    as humans face them: the mean over which is left out (empty unless `beside_humans`). `oracle` (the best of k) and `diversity` are
+    empty where k is 1.
     """
+    scored = scored or scored_against(references)
     tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
-    firsts = {name: {i: said[0] for i, said in by_image.items()} for name, by_image in tokenised.items()}
-    quality = dict(zip(firsts, score_many([(references, candidates) for candidates in firsts.values()]), strict=True))
+    fewer = [others for _, others in held_out(references)] if beside_humans else []
     result = {}
     for name, by_image in tokenised.items():
-        samples = len(next(iter(by_image.values())))
-        scores = quality[name] | (score_truth(firsts[name], scenes) if scenes else {})
-        varied = diversity(by_image, train_captions) if samples > 1 else {}
-        result[name] = {"quality": plain_scores(scores), "diversity": plain_scores(varied), "samples": samples}
+        slots = [{i: said[k] for i, said in by_image.items()} for k in range(len(next(iter(by_image.values()))))]
+        scores = score_many([(references, slot) for slot in slots] + [(others, slots[0]) for others in fewer])
+        of_slots, rounds = scores[: len(slots)], scores[len(slots) :]
+        quality = of_slots[0] | (score_truth(slots[0], scenes) if scenes else {})
+        several = len(slots) > 1
+        varied = diversity(by_image, train_captions, document_frequencies(references.values())) if several else {}
+        result[name] = {
+            "quality": plain_scores(quality, scored),
+            "held_out": plain_scores(mean_over(rounds), scored, refs_of="all but one"),
+            "oracle": plain_scores(oracle(of_slots), scored, best_of=len(slots)) if several else {},
+            "diversity": plain_scores(varied, scored, k=len(slots)),
+            "leaks": asdict(count_leaks(by_image, train_captions)),
+            "samples": len(slots),
+        }
     return result
 
 
-def score_humans(references: Mapping[int, list[str]], train_captions: set[str], scenes: Mapping[int, Scene] | None) -> dict:
-    """The references scored as captions: each held out in turn against the others (mean over which), all of them for diversity.
+def score_humans(references: Captions, train_captions: set[str], scenes: Mapping[int, Scene] | None) -> dict:
+    """The references scored as captions: each held out in turn against the others, the mean over which; all of them for diversity."""
+    scored, rounds = scored_against(references), held_out(references)
+    if not rounds:
+        raise UserError("human rows need two captions of every image")
+    scores = score_many([(others, candidates) for candidates, others in rounds])
+    if scenes:
+        scores = [s | score_truth(candidates, scenes) for s, (candidates, _) in zip(scores, rounds, strict=True)]
+    everyone = {i: said[: len(rounds)] for i, said in references.items()}
+    varied = diversity(everyone, train_captions, document_frequencies(references.values()))
+    human = {
+        "quality": {},
+        "held_out": plain_scores(mean_over(scores), scored, refs_of="all but one"),
+        "oracle": {},
+        "diversity": plain_scores(varied, scored, k=len(rounds)),
+        "leaks": asdict(count_leaks(references, train_captions)),
+        "samples": len(rounds),
+    }
+    return {"references": human}
 
-    Humans face one reference less than systems do, which lowers their scores; the table says so.
-    """
+
+def held_out(references: Captions) -> list[tuple[dict[int, str], dict[int, list[str]]]]:
+    """For each reference that all images have: (it, the others), by image id. Empty where some image has one reference only."""
     count = min(len(said) for said in references.values())
     if count < 2:
-        raise UserError("human rows need two captions of every image")
-    held_out = [{i: said[k] for i, said in references.items()} for k in range(count)]
-    others = [{i: said[:k] + said[k + 1 :] for i, said in references.items()} for k in range(count)]
-    rounds = score_many(list(zip(others, held_out, strict=True)))
-    if scenes:
-        rounds = [scores | score_truth(candidates, scenes) for scores, candidates in zip(rounds, held_out, strict=True)]
-    quality = {metric: _mean_of([scores[metric] for scores in rounds]) for metric in rounds[0]}
-    varied = diversity({i: said[:count] for i, said in references.items()}, train_captions)
-    return {"references": {"quality": plain_scores(quality), "diversity": plain_scores(varied), "samples": count}}
+        return []
+    return [
+        ({i: said[k] for i, said in references.items()}, {i: said[:k] + said[k + 1 :] for i, said in references.items()})
+        for k in range(count)
+    ]
 
 
-def tokenise(by_image: Mapping[int, list[str]]) -> dict[int, list[str]]:
+def tokenise(by_image: Captions) -> dict[int, list[str]]:
     """PTB tokens of all captions of all images, in one call of the tokenizer."""
     tokens = iter(ptb_tokenize([caption for said in by_image.values() for caption in said]))
     return {image_id: [next(tokens) for _ in said] for image_id, said in by_image.items()}
 
 
-def _mean_of(results: list[MetricResult]) -> MetricResult:
-    ids = results[0].per_image
-    return MetricResult(fmean(r.corpus for r in results), {i: fmean(r.per_image[i] for r in results) for i in ids})
+def mean_over(rounds: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResult]:
+    """Every metric's mean over several rounds, corpus-wide and per image."""
+    if not rounds:
+        return {}
+    ids = next(iter(rounds[0].values())).per_image
+    return {
+        metric: MetricResult(fmean(r[metric].corpus for r in rounds), {i: fmean(r[metric].per_image[i] for r in rounds) for i in ids})
+        for metric in rounds[0]
+    }
 
 
-# Corpus BLEU and METEOR pool counts over the images; they are no mean of per-image scores, so no interval is drawn from those.
-_POOLED = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR"}
-
-
-def plain_scores(scores: Mapping[str, MetricResult]) -> dict:
+def plain_scores(scores: Mapping[str, MetricResult], scored: Scored, **parameters: str | int) -> dict:
+    """Scores as plain data. `parameters` go into the signatures."""
     plain = {}
     for metric, result in scores.items():
-        has_interval = bool(result.per_image) and metric not in _POOLED
+        interval = interval_of(result)
         plain[metric] = {
             "value": result.corpus,
-            "interval": list(bootstrap_mean_interval(list(result.per_image.values()))) if has_interval else None,
+            "interval": list(interval) if interval else None,
             "n": len(result.per_image) or None,
             "per_image": {str(i): score for i, score in result.per_image.items()},
+            "signature": signature(metric, scored, **parameters),
         }
     return plain

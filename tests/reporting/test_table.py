@@ -8,7 +8,7 @@ from helpers import tiny_config
 
 
 def score(value, interval=None, n=6):
-    return {"value": value, "interval": interval, "n": n, "per_image": {}}
+    return {"value": value, "interval": interval, "n": n, "per_image": {}, "signature": f"metric|of:{value}"}
 
 
 @pytest.fixture
@@ -30,13 +30,17 @@ def layout(tmp_path) -> Layout:
     write_json(manifest_of(layout.features), {**manifest, "facts": {"skipped": {"3": "1x1"}}})
     write_json(layout.latency, {"rows": [_latency("ar", "greedy", 8.0), _latency("dsacap", "K=1", 2.0), _latency("encoder", "", 1.0)]})
     write_json(manifest_of(layout.latency), {**manifest, "facts": {"device": "abacus", "threads": 1}})
-    human = {"references": {"quality": {"CIDEr": score(1.5, [1.4, 1.6])}, "diversity": {"Div-1": score(0.5)}, "samples": 5}}
-    write_json(layout.scores(HUMAN, 0), human)
+    rest = {"oracle": {}, "leaks": {"verbatim": 1, "captions": 4, "examples": []}}
+    human = {"quality": {}, "held_out": {"CIDEr": score(1.5, [1.4, 1.6])}, "diversity": {"Div-1": score(0.5)}, "samples": 5, **rest}
+    write_json(layout.scores(HUMAN, 0), {"references": human})
     write_json(manifest_of(layout.scores(HUMAN, 0)), {**manifest, "facts": {}})
     for system, seed in layout.runs:
         decodings = layout.config.systems[system].decodings
         quality = {"CIDEr": score(1.0 + 0.1 * seed, [0.9, 1.1]), "BLEU-4": score(0.25)}
-        write_json(layout.scores(system, seed), {name: {"quality": quality, "diversity": {}, "samples": 1} for name in decodings})
+        write_json(
+            layout.scores(system, seed),
+            {name: {"quality": quality, "held_out": {"CIDEr": score(0.8)}, "diversity": {}, "samples": 1, **rest} for name in decodings},
+        )
         facts = {"parameters": 1234, "images_seen": 72, "train_cpu_seconds": 9, "val_CIDEr": 0.9, "val_still_rising": system == "ar"}
         for path in (layout.system(system, seed), layout.captions(system, seed), layout.scores(system, seed)):
             write_json(manifest_of(path), {**manifest, "facts": facts})
@@ -63,7 +67,9 @@ def line_of(markdown: str, start: str, part: str) -> list[str]:
 def test_markdown_shows_the_numbers(layout):
     write_tables(layout)
     text = layout.table.read_text()
-    assert line_of(text, "Human", "Quality")[2] == "150.0 ± 10.0"
+    assert line_of(text, "Human", "Beside humans")[2] == "150.0 ± 10.0" and line_of(text, "dsacap", "Beside humans")[2] == "80.0 (sd 0.0)"
+    assert line_of(text, "Human", "Beside humans")[-1] == "25.0" and "metric|of:0.25" in text
+    assert "Human" not in text.split("## Quality")[1].split("\n## ")[0]
     assert line_of(text, "ar †", "Quality")[1:4] == ["greedy", "105.0 (sd 7.1)", "25.0 (sd 0.0)"]
     assert line_of(text, "dsacap", "Quality")[1] == "K=1"
     assert line_of(text, "dsacap", "Latency")[2:5] == ["2.0", "3.0", "500"]

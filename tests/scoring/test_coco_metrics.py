@@ -93,6 +93,20 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     assert [score_cider(references, candidates) for candidates in candidate_sets] == [scores["CIDEr"] for scores in expected]
 
 
+def test_pooled_counts_give_the_corpus_score(shared_meteor):
+    """Also where captions are a reference word for word, which METEOR pools apart, share nothing with any, or are empty."""
+    references, (candidates, _) = made_up_captions(seed=1, images=60)
+    ids = list(references)
+    candidates |= {i: references[i][0] for i in ids[:10]} | dict.fromkeys(ids[10:20], "elephants fly") | dict.fromkeys(ids[20:22], "")
+    scores = score_captions(references, candidates)
+    for metric in METRICS[:5]:
+        pooled = scores[metric].pooled
+        assert pooled.score(pooled.counts_IK.sum(0)[None])[0] == pytest.approx(scores[metric].corpus, abs=1e-12)
+    assert scores["CIDEr"].pooled is scores["ROUGE-L"].pooled is None
+    meteor = scores["METEOR"]
+    assert meteor.pooled.score(meteor.pooled.counts_IK[20:]) == pytest.approx(list(meteor.per_image.values())[20:], abs=1e-12)
+
+
 def test_cider_of_a_perfect_caption_is_ten():
     references = {1: ["a red dog runs"], 2: ["two cats sleep soundly"]}
     result = score_cider(references, {2: "five quick birds fly", 1: "a red dog runs"})

@@ -1,9 +1,15 @@
 import json
+import math
+import random
 
+import numpy as np
 import pytest
+from pycocoevalcap.bleu.bleu import Bleu
 
 from dsacap.errors import UserError
-from dsacap.scoring.diversity import diversity
+from dsacap.scoring.cider import document_frequencies
+from dsacap.scoring.diversity import diversity, oracle, self_cider
+from dsacap.scoring.results import MetricResult, mean_over_images
 from dsacap.scoring.tokenizer import ptb_tokenize
 
 SAMPLES = {4: ["a red dog", "a red cat"], 9: ["two birds", "two birds"]}
@@ -26,6 +32,74 @@ def test_mbleu_by_hand():
     assert diversity({1: same, 2: same}, set())["mBLEU-4"].corpus == pytest.approx(1)
     # slots 0 and 1 share 4 of 5, 3 of 4, 2 of 3 and 1 of 2 n-grams with each other; slot 2 shares none
     assert diversity({1: half}, set())["mBLEU-4"].corpus == pytest.approx(2 / 3 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4))
+
+
+def test_mbleu_equals_stock_slot_by_slot():
+    rng = random.Random(3)
+    for k in (2, 3, 7):
+        samples = {i: [" ".join(rng.choices("abcd", k=rng.randint(0, 9))) for _ in range(k)] for i in range(20)}
+        rounds = []
+        for slot in range(k):
+            others = {i: said[:slot] + said[slot + 1 :] for i, said in samples.items()}
+            rounds.append(Bleu(4).compute_score(others, {i: [said[slot]] for i, said in samples.items()}, verbose=0)[0])
+        results = diversity(samples, set())
+        assert [results[f"mBLEU-{n}"].corpus for n in range(1, 5)] == pytest.approx(np.mean(rounds, 0).tolist(), abs=1e-12)
+
+
+def test_self_cider_of_extremes():
+    same, other = "a red dog runs here", "two cats sleep on beds"
+    frequencies = document_frequencies([[same], [other], ["a bird"]])
+    assert self_cider({1: [same] * 3, 2: [other] * 3}, frequencies).per_image == pytest.approx({1: 0, 2: 0}, abs=1e-6)
+    assert self_cider({1: [same, other]}, frequencies).corpus == pytest.approx(1)
+    assert self_cider({1: ["", ""], 2: ["", same]}, frequencies).per_image == {1: 0, 2: 0}
+
+
+def test_self_cider_by_its_definition():
+    """The kernel counted with dictionaries; some words are unknown to the corpus."""
+    rng = random.Random(4)
+    corpus = [[" ".join(rng.choices("abcdef", k=6)) for _ in range(3)] for _ in range(30)]
+    samples = {i: [" ".join(rng.choices("abcdefgh", k=rng.randint(4, 9))) for _ in range(4)] for i in range(6)}
+
+    def ngrams(caption):
+        words = caption.split()
+        return [tuple(words[s : s + n]) for n in range(1, 5) for s in range(len(words) - n + 1)]
+
+    documents = [{gram for caption in said for gram in ngrams(caption)} for said in corpus]
+
+    def vector(caption, n):
+        grams = [gram for gram in ngrams(caption) if len(gram) == n]
+        return {g: grams.count(g) * math.log(30 / max(1, sum(g in d for d in documents))) for g in grams}
+
+    def cosine(a, b):
+        norms = math.hypot(*a.values()) * math.hypot(*b.values())
+        return sum(weight * b.get(gram, 0) for gram, weight in a.items()) / norms if norms else 0
+
+    scores = self_cider(samples, document_frequencies(corpus)).per_image
+    for image, said in samples.items():
+        kernel = [[np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in said] for a in said]
+        roots = np.sqrt(np.linalg.eigvalsh(kernel).clip(0))
+        assert scores[image] == pytest.approx(-math.log(roots[-1] / roots.sum()) / math.log(4))
+
+
+def test_self_cider_does_not_depend_on_shards(monkeypatch):
+    samples = {i: [f"a {w} dog runs in park {i}" for w in ("red", "big", "red")] for i in range(5)}
+    frequencies = document_frequencies(samples.values())
+    whole = self_cider(samples, frequencies)
+    monkeypatch.setattr("dsacap.scoring.diversity._PAIRS", 1)
+    assert self_cider(samples, frequencies).per_image == pytest.approx(whole.per_image)
+    assert diversity(samples, set(), frequencies)["Self-CIDEr"].corpus == pytest.approx(whole.corpus)
+
+
+def test_oracle_takes_the_best_of_each_metric():
+    slots = [
+        {"CIDEr": mean_over_images({1: 0.5, 2: 2.0}), "BLEU-4": MetricResult(0.9, {1: 0.1, 2: 0.2}), "vocabulary": MetricResult(3, {})},
+        {"CIDEr": mean_over_images({2: 1.0, 1: 1.5}), "BLEU-4": MetricResult(0.9, {1: 0.3, 2: 0.0}), "vocabulary": MetricResult(3, {})},
+    ]
+    assert oracle(slots) == {"CIDEr": MetricResult(1.75, {1: 1.5, 2: 2.0}), "BLEU-4": MetricResult(0.25, {1: 0.3, 2: 0.2})}
+    with pytest.raises(UserError, match="best of no captions"):
+        oracle([])
+    with pytest.raises(UserError, match="CIDEr of caption 2 is not of the same images"):
+        oracle([slots[0], {"CIDEr": mean_over_images({1: 1.0})}])
 
 
 def test_empty_captions_have_no_diversity():
@@ -57,4 +131,5 @@ def test_blip_and_humans_score_as_published(real_data):
     assert len(tokenised) == 6 * len(images) == 30_000
     published = {"Div-1": 0.4774, "Div-2": 0.6926, "vocabulary": 7371}
     assert {name: round(results[name].corpus, 4) for name in published} == published
-    assert round(results["mBLEU-4"].corpus, 8) == 0.26543623
+    mbleu = [round(results[f"mBLEU-{n}"].corpus, 8) for n in range(1, 5)]
+    assert mbleu == [0.68732791, 0.50799234, 0.36752429, 0.26543623]

@@ -32,6 +32,6 @@ def test_the_environment_is_restored_even_after_an_error(monkeypatch, options):
 
 
 def test_scoring_needs_no_torch():
-    modules = "coco_metrics, diversity, java, results, scene_truth, statistics, tokenizer"
+    modules = "cider_reward, coco_metrics, diversity, java, leaks, results, scene_truth, signature, statistics, tokenizer"
     code = f"import sys; from dsacap.scoring import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -31,22 +31,48 @@ def test_diversity_is_of_all_and_absent_for_one(scores):
     assert scores["two"]["diversity"]["novel"]["value"] == pytest.approx(0.75)
 
 
-def test_intervals_stand_where_the_score_is_a_mean_over_images(scores):
+def test_every_quality_has_an_interval_and_a_signature(scores):
     quality = scores["one"]["quality"]
-    for metric in ("CIDEr", "ROUGE-L", "true"):
-        low, high = quality[metric]["interval"]
-        assert low <= quality[metric]["value"] <= high and quality[metric]["n"] == 2
-    assert quality["BLEU-4"]["interval"] is None and quality["METEOR"]["interval"] is None
+    assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "true"} <= quality.keys()
+    for metric, score in quality.items():
+        low, high = score["interval"]
+        assert low <= score["value"] + 1e-12 and score["value"] <= high + 1e-12 and score["n"] == 2, metric
+        assert "|images:2|" in score["signature"]
+    assert (
+        scores["two"]["diversity"]["Div-1"]["signature"].startswith("Div-1|")
+        and "|k:2|" in scores["two"]["diversity"]["Div-1"]["signature"]
+    )
+
+
+def test_oracle_is_the_best_of_the_samples(scores):
+    assert scores["one"]["oracle"] == {}
+    best, first = scores["two"]["oracle"], scores["two"]["quality"]
+    assert all(best[m]["per_image"][i] >= first[m]["per_image"][i] for m in ("CIDEr", "METEOR", "ROUGE-L") for i in ("1", "2"))
+
+
+def test_leaks_are_counted(scores):
+    assert scores["two"]["leaks"]["verbatim"] == 1 and scores["two"]["leaks"]["captions"] == 4 and scores["one"]["leaks"]["verbatim"] == 0
+
+
+def test_held_out_quality_is_the_mean_over_the_reference_left_out(scores):
+    said = {"k": {1: ["A red circle."], 2: ["A green ring!"]}}
+    rounds = []
+    for k in range(3):
+        others = {i: refs[:k] + refs[k + 1 :] for i, refs in REFERENCES.items()}
+        rounds.append(score_decodings(others, said, set(), None)["k"]["quality"]["CIDEr"]["value"])
+    assert scores["one"]["held_out"]["CIDEr"]["value"] == pytest.approx(sum(rounds) / 3)
+    assert scores["one"]["held_out"]["CIDEr"]["value"] != scores["one"]["quality"]["CIDEr"]["value"]
+    assert score_decodings({1: ["a red circle"], 2: ["x"]}, said, set(), None)["k"]["held_out"] == {}
 
 
 def test_humans_are_held_out_in_turn():
     human = score_humans(REFERENCES, set(), SCENES)["references"]
     assert human["samples"] == 3
-    assert human["quality"]["true"]["value"] == 1
+    assert human["held_out"]["true"]["value"] == 1
     assert human["diversity"]["unique"]["value"] == 3
     rounds = []
     for k in range(3):
         others = {i: said[:k] + said[k + 1 :] for i, said in REFERENCES.items()}
         rounds.append(score_decodings(others, {"k": {i: [said[k]] for i, said in REFERENCES.items()}}, set(), None)["k"]["quality"])
     for metric in ("BLEU-1", "METEOR", "CIDEr"):
-        assert human["quality"][metric]["value"] == pytest.approx(sum(r[metric]["value"] for r in rounds) / 3)
+        assert human["held_out"][metric]["value"] == pytest.approx(sum(r[metric]["value"] for r in rounds) / 3)

@@ -1,0 +1,88 @@
+"""Stock pycocoevalcap and ours on Show-Edit-Tell's captions of the Karpathy test split: `pytest --benchmark-only`.
+
+500 images; DSACAP_BENCH_FULL=1 takes all 5,000. Both sides are given tokenised captions.
+"""
+
+import json
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.cider.cider_scorer import CiderScorer as StockScorer
+from pycocoevalcap.rouge.rouge import Rouge
+
+from dsacap.scoring.cider_reward import CiderDReward
+from dsacap.scoring.coco_metrics import score_cider, score_without_java
+from dsacap.scoring.tokenizer import ptb_tokenize
+
+IMAGES = 5000 if os.environ.get("DSACAP_BENCH_FULL") else 500
+BATCH, SAMPLES = 64, 5  # of a step of reinforcement learning
+
+
+@pytest.fixture(scope="module")
+def captions(real_data) -> tuple[dict[int, list[str]], dict[int, str]]:
+    """Tokenised references and candidates by image id."""
+    said = json.loads((real_data / "predictions" / "show-edit-tell_xe_caps.json").read_text(encoding="utf-8"))[:IMAGES]
+    candidates = dict(zip([c["image_id"] for c in said], ptb_tokenize([c["caption"] for c in said]), strict=True))
+    annotations = json.loads((real_data / "coco" / "captions_test5k.json").read_text(encoding="utf-8"))["annotations"]
+    annotations = [a for a in annotations if a["image_id"] in candidates]
+    references: dict[int, list[str]] = {i: [] for i in candidates}
+    for annotation, caption in zip(annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True):
+        references[annotation["image_id"]].append(caption)
+    return references, candidates
+
+
+def stock(references, candidates) -> list[np.ndarray]:
+    candidates = {image_id: [caption] for image_id, caption in candidates.items()}
+    bleu = Bleu(4).compute_score(references, candidates, verbose=0)[1]
+    return [*bleu, Rouge().compute_score(references, candidates)[1], Cider().compute_score(references, candidates)[1]]
+
+
+def ours(references, candidates) -> list[list[float]]:
+    return [list(result.per_image.values()) for result in score_without_java(references, candidates).values()]
+
+
+@pytest.mark.parametrize("implementation", [stock, ours])
+def test_bleu_rouge_cider(benchmark, captions, implementation):
+    benchmark.group = f"BLEU-1..4, ROUGE-L, CIDEr-D of {IMAGES} images"
+    scores = benchmark.pedantic(implementation, args=captions, rounds=3, warmup_rounds=1)
+    assert np.array_equal(scores, stock(*captions))
+
+
+@pytest.mark.parametrize("implementation", [Cider().compute_score, score_cider], ids=["stock", "ours"])
+def test_cider(benchmark, captions, implementation):
+    """What training does to choose a checkpoint."""
+    benchmark.group = f"CIDEr-D of {IMAGES} images"
+    references, candidates = captions
+    given = candidates if implementation is score_cider else {i: [caption] for i, caption in candidates.items()}
+    benchmark.pedantic(implementation, args=(references, given), rounds=3, warmup_rounds=1)
+
+
+def stock_reward(train: StockScorer, references: list[list[str]], candidates: list[str]) -> np.ndarray:
+    scorer = StockScorer()
+    scorer.document_frequency = train.document_frequency
+    for said, candidate in zip(references, candidates, strict=True):
+        scorer += (candidate, said)
+    return np.array(scorer.compute_cider())  # its document count is the batch's, which is wrong but costs the same
+
+
+@pytest.mark.parametrize("implementation", ["stock", "ours"])
+def test_reward(benchmark, captions, implementation):
+    """One batch: every image's samples against its references, document frequencies of all images."""
+    benchmark.group = f"CIDEr-D reward of {BATCH} x {SAMPLES} captions"
+    references, said = list(captions[0].values()), list(captions[1].values())
+    batch = [references[i] for i in range(BATCH) for _ in range(SAMPLES)]
+    samples = [said[i + s] for i in range(BATCH) for s in range(SAMPLES)]
+    if implementation == "ours":
+        score = CiderDReward(references).score
+    else:
+        train = StockScorer()
+        for image in references:
+            train += (None, image)
+        train.compute_doc_freq()
+        score = partial(stock_reward, train)
+    rewards = benchmark.pedantic(score, args=(batch, samples), rounds=10, warmup_rounds=1)
+    assert len(rewards) == BATCH * SAMPLES

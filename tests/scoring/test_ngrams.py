@@ -1,0 +1,123 @@
+"""BLEU, ROUGE-L and CIDEr-D to the last bit of stock pycocoevalcap, on captions made to be awkward."""
+
+import random
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from dsacap.errors import UserError
+from dsacap.scoring.bleu import bleu_of_sums, bleu_statistics, bleu_statistics_within
+from dsacap.scoring.cider import CiderScorer, own_idf
+from dsacap.scoring.coco_metrics import score_cider
+from dsacap.scoring.ngrams import count_ngrams, read_captions
+from dsacap.scoring.rouge import rouge_l
+
+# Non-breaking and ideographic spaces part words for str.split(), not for split(" "); so do two spaces, which are an empty word for ROUGE.
+WORDS = ["a", "the", "dog", "dogs", "café", "カメラ", "x\u00a0y", "\u3000z", "'s", "12", "e\u0301", "", "🐕"]
+
+
+def awkward(rng: random.Random, images: int) -> tuple[list[list[str]], list[str]]:
+    def caption() -> str:
+        return " ".join(rng.choices(WORDS, k=rng.randint(0, rng.choice([1, 4, 25]))))
+
+    references = [[caption() for _ in range(rng.randint(1, 7))] for _ in range(images)]
+    candidates = [rng.choice([caption(), rng.choice(said)]) for said in references]
+    references[0].append("a dog")  # stock CIDEr stops where no reference has a word
+    return references, candidates
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_equals_stock_to_the_last_bit(seed):
+    rng = random.Random(seed)
+    references, candidates = awkward(rng, rng.choice([2, 3, 10]))
+    gts, res = dict(enumerate(references)), {i: [caption] for i, caption in enumerate(candidates)}
+    statistics = bleu_statistics(references, candidates)
+    corpus, per_image = Bleu(4).compute_score(gts, res, verbose=0)
+    assert statistics.pooled() == corpus
+    assert statistics.by_caption() == per_image
+    assert [rouge_l(said, caption) for said, caption in zip(references, candidates, strict=True)] == Rouge().compute_score(gts, res)[
+        1
+    ].tolist()
+    corpus, per_image = Cider().compute_score(gts, res)
+    cider = score_cider(gts | {0: references[0]}, dict(enumerate(candidates))) if all(map(any, references)) else None
+    assert cider is None or (cider.corpus, list(cider.per_image.values())) == (corpus, per_image.tolist())
+
+
+def test_one_image_without_a_word_and_no_words_at_all():
+    statistics = bleu_statistics([[""], ["a dog"]], ["", "a dog"])
+    expected = Bleu(4).compute_score({0: [""], 1: ["a dog"]}, {0: [""], 1: ["a dog"]}, verbose=0)
+    assert (statistics.pooled(), statistics.by_caption()) == expected
+    assert bleu_statistics([[""]], [""]).pooled() == Bleu(4).compute_score({0: [""], 1: [""]}, {0: [""], 1: [""]}, verbose=0)[0]
+
+
+def test_statistics_by_hand():
+    statistics = bleu_statistics([["a dog", "a red dog runs off"], ["b"]], ["a dog a dog", "b"])
+    assert statistics.matches_CN.tolist() == [[2, 1, 0, 0], [1, 0, 0, 0]]
+    assert statistics.totals_CN.tolist() == [[4, 3, 2, 1], [1, 0, 0, 0]]
+    assert statistics.length_C.tolist() == [4, 1]
+    assert statistics.closest_C.tolist() == [5, 1]
+    assert bleu_statistics([["a", "a b c"]], ["a b"]).closest_C.tolist() == [1]  # two as near: the shorter
+
+
+def test_resampled_bleu_is_bleu():
+    references, candidates = awkward(random.Random(1), 10)
+    statistics = bleu_statistics(references, candidates)
+    rows = np.concatenate([statistics.table(), statistics.table().sum(0, keepdims=True)])
+    expected = [[*per_image, corpus] for per_image, corpus in zip(statistics.by_caption(), statistics.pooled(), strict=True)]
+    for n in range(1, 5):
+        assert bleu_of_sums(rows, n) == pytest.approx(expected[n - 1], abs=1e-12)
+
+
+def test_guards():
+    with pytest.raises(UserError, match="1 captions for the references of 2 images"):
+        bleu_statistics([["a"], ["b"]], ["a"])
+    with pytest.raises(UserError, match=r"image number 1 \(from 0\) has no reference"):
+        bleu_statistics([["a"], []], ["a", "b"])
+    with pytest.raises(UserError, match=r"image number 0 \(from 0\) has 1 caption; mBLEU"):
+        bleu_statistics_within([["a"]])
+
+
+def test_a_caption_of_ten_thousand_characters():
+    long = " ".join(["a", "red", "dog"] * 1000)
+    references, candidates = {1: ["a red dog", long], 2: ["two cats"]}, {1: long, 2: "two dogs"}
+    expected = Cider().compute_score(references, {i: [caption] for i, caption in candidates.items()})[1]
+    assert list(score_cider(references, candidates).per_image.values()) == expected.tolist()
+    assert rouge_l(references[1], long) == pytest.approx(1)
+
+
+def cost(images: int) -> tuple[float, int]:
+    """Seconds (the best of three) and peak bytes of scoring so many images."""
+    rng = random.Random(0)
+    words = [f"w{int(1.3 ** rng.randint(0, 30))}" for _ in range(2000)]
+    references = [[" ".join(rng.choices(words, k=10)) for _ in range(5)] for _ in range(images)]
+    candidates = [said[0] for said in references]
+
+    def score() -> None:
+        captions = read_captions(references, candidates, range(images))
+        scorer = CiderScorer(captions, own_idf(captions))
+        for ngrams in count_ngrams(captions):
+            scorer.add(ngrams)
+        scorer.scores()
+
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        score()
+        seconds.append(time.process_time() - started)
+    tracemalloc.start()
+    score()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return min(seconds), peak
+
+
+def test_time_and_memory_grow_with_the_captions():
+    small, large = cost(500), cost(4000)
+    assert large[0] < 8 * 3 * small[0]
+    assert large[1] < 8 * 1.5 * small[1]
+    assert large[1] / 4000 < 12_000  # bytes an image of six captions

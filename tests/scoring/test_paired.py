@@ -1,0 +1,118 @@
+"""Intervals of pooled scores and comparisons of two systems."""
+
+import random
+
+import numpy as np
+import pytest
+
+from dsacap.errors import UserError
+from dsacap.scoring.bleu import bleu_of_sums, bleu_statistics
+from dsacap.scoring.results import MetricResult, Pooled, mean_over_images
+from dsacap.scoring.statistics import (
+    bootstrap_bleu_interval,
+    bootstrap_mean_interval,
+    compare,
+    interval_of,
+    paired_bootstrap,
+    paired_pooled_bootstrap,
+)
+
+RNG = random.Random(2)
+REFERENCES = [[" ".join(RNG.choices("abcde", k=9)) for _ in range(3)] for _ in range(200)]
+
+
+def captions(faithful: float) -> list[str]:
+    return [said[0] if RNG.random() < faithful else " ".join(RNG.choices("abcdefg", k=9)) for said in REFERENCES]
+
+
+GOOD, POOR = (bleu_statistics(REFERENCES, captions(faithful)) for faithful in (0.6, 0.3))
+
+
+def rows(statistics):
+    return dict(enumerate(statistics.table()))
+
+
+def bleu4(sums):
+    return bleu_of_sums(sums, 4)
+
+
+def test_bleu_interval_holds_the_score_and_ignores_order():
+    for n in range(1, 5):
+        low, high = bootstrap_bleu_interval(GOOD, n, resamples=300)
+        assert low < GOOD.pooled()[n - 1] < high
+    assert bootstrap_bleu_interval(GOOD.every(-1, None), 4, resamples=50) == bootstrap_bleu_interval(GOOD, 4, resamples=50)
+    assert bootstrap_bleu_interval(GOOD, 4, seed=1, resamples=50) != bootstrap_bleu_interval(GOOD, 4, resamples=50)
+    with pytest.raises(UserError, match="no images"):
+        bootstrap_bleu_interval(GOOD.every(1, 200), 4)
+
+
+def test_bleu_1_of_equal_lengths_is_a_mean():
+    """Of captions and references of nine words each, BLEU-1 is the mean of their precisions, whose interval is known."""
+    precisions = GOOD.matches_CN[:, 0] / 9
+    expected = bootstrap_mean_interval(precisions, resamples=4000)
+    assert bootstrap_bleu_interval(GOOD, 1, resamples=4000) == pytest.approx(expected, abs=0.004)
+
+
+def test_a_pooled_score_that_is_a_mean_compares_as_one():
+    a, b = (dict(enumerate(s.matches_CN[:, 0] / 9)) for s in (GOOD, POOR))
+    pooled = paired_pooled_bootstrap(rows(GOOD), rows(POOR), lambda sums: bleu_of_sums(sums, 1))
+    plain = paired_bootstrap(a, b)
+    assert pooled.difference == pytest.approx(plain.difference)
+    assert (pooled.low, pooled.high) == pytest.approx((plain.low, plain.high), abs=0.006)
+    assert pooled.p == pytest.approx(plain.p, abs=0.01)
+
+
+def test_a_clear_difference():
+    paired = paired_pooled_bootstrap(rows(GOOD), rows(POOR), bleu4)
+    assert paired.difference == pytest.approx(GOOD.pooled()[3] - POOR.pooled()[3])
+    assert 0 < paired.low < paired.difference < paired.high
+    assert paired.p == 1 / 2001
+    turned = paired_pooled_bootstrap(rows(POOR), rows(GOOD), bleu4)
+    assert (turned.difference, turned.low, turned.high) == pytest.approx((-paired.difference, -paired.high, -paired.low))
+
+
+def test_no_difference():
+    same = dict(enumerate(np.random.default_rng(0).random(50)))
+    assert paired_bootstrap(same, same).p == paired_pooled_bootstrap(rows(GOOD), rows(GOOD), bleu4).p == 1
+    assert paired_bootstrap(same, same).difference == 0
+
+
+def test_p_of_few_images_is_that_of_all_their_signs():
+    """Of 2^4 ways to sign 1, 1, 1, 1 two have a sum as far from 0 as all plus."""
+    assert paired_bootstrap(dict.fromkeys(range(4), 1.0), dict.fromkeys(range(4), 0.0), resamples=20_000).p == pytest.approx(
+        2 / 16, abs=0.01
+    )
+
+
+def test_p_is_as_often_small_as_it_says_where_nothing_differs():
+    rng = np.random.default_rng(3)
+    pairs = [(dict(enumerate(rng.normal(size=30))), dict(enumerate(rng.normal(size=30)))) for _ in range(200)]
+    assert 0.03 < np.mean([paired_bootstrap(a, b, resamples=200).p < 0.1 for a, b in pairs]) < 0.18
+
+
+def test_deterministic_and_independent_of_the_order_of_images():
+    a, b = (dict(enumerate(np.random.default_rng(i).random(60))) for i in (1, 2))
+    turned = dict(reversed(a.items())), dict(reversed(b.items()))
+    assert paired_bootstrap(a, b) == paired_bootstrap(*turned) == paired_bootstrap(a, b)
+    assert paired_bootstrap(a, b, seed=1) != paired_bootstrap(a, b)
+
+
+def test_guards():
+    with pytest.raises(UserError, match=r"2 are in one only \(first: 2\)"):
+        paired_bootstrap({1: 0.0, 2: 0.0}, {1: 0.0, 3: 0.0})
+    with pytest.raises(UserError, match="no images to compare"):
+        paired_bootstrap({}, {})
+
+
+def test_any_metric():
+    """Means are resampled as means, pooled scores by their counts, and what is neither gets nothing."""
+    mean = mean_over_images({1: 0.1, 2: 0.5, 3: 0.4})
+    neither = MetricResult(0.9, mean.per_image)
+    bleu = MetricResult(GOOD.pooled()[3], dict.fromkeys(range(200), 0.0), Pooled(GOOD.table(), bleu4))
+    other = MetricResult(POOR.pooled()[3], dict.fromkeys(range(200), 0.0), Pooled(POOR.table(), bleu4))
+    assert interval_of(mean) == bootstrap_mean_interval([0.1, 0.5, 0.4])
+    assert interval_of(bleu) == bootstrap_bleu_interval(GOOD, 4)
+    assert interval_of(neither) is None and interval_of(MetricResult(3, {})) is None
+    assert compare(mean, mean_over_images({1: 0.0, 2: 0.0, 3: 0.0})) == paired_bootstrap(mean.per_image, dict.fromkeys((1, 2, 3), 0.0))
+    assert compare(bleu, other) == paired_pooled_bootstrap(rows(GOOD), rows(POOR), bleu4)
+    assert compare(neither, mean) is None
