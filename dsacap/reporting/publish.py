@@ -9,7 +9,7 @@ from dsacap.files import read_json, read_text, write_text
 from dsacap.layout import Layout
 
 _README = Path("README.md")
-_SHOWN = ("Quality", "Diversity", "Latency")
+_SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
 
 
 def publish(layout: Layout) -> Path:
