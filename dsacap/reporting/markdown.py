@@ -94,7 +94,7 @@ def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) 
     if found.empty:
         return _NOTHING
     text = f"{found.value.mean():.{digits}f}"
-    if metric.endswith("CIDEr") and len(found) == 1 and pd.notna(found.ci_low.iloc[0]):
+    if metric in ("CIDEr", f"{HELD_OUT}CIDEr") and len(found) == 1 and pd.notna(found.ci_low.iloc[0]):
         text += f" ± {(found.ci_high.iloc[0] - found.ci_low.iloc[0]) / 2:.1f}"
     elif len(found) > 1:
         text += f" (sd {found.value.std():.{digits}f})"
