@@ -74,6 +74,9 @@ def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenized", action="store_true", help="the references are PTB tokens already")
     parser.add_argument("--subset", action="store_true", help="score the predicted images alone where there are references of more")
     parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help="train captions (COCO), for novelty and the leak check")
+    parser.add_argument(
+        "--spice", action="store_true", help="SPICE too; the first time its parser is fetched (385 MB), 40 ms a new caption"
+    )
     parser.add_argument("--photos", type=Path, help="folder or zip of photos, for CLIPScore")
     parser.add_argument("--encoder", default="ViT-B-32", help="open_clip name for CLIPScore (default: %(default)s)")
     parser.add_argument("--pretrained", default="openai", help="its pretrained tag or file (default: %(default)s)")

@@ -15,10 +15,12 @@ from dsacap.scoring.coco_metrics import score_many
 from dsacap.scoring.results import MetricResult
 from dsacap.scoring.score import Captions, plain_scores, score_decodings, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
+from dsacap.scoring.spice import METRICS as SPICE
+from dsacap.scoring.spice import parser_id, score_spice
 from dsacap.scoring.statistics import compare
 
 _RIGHT = {"disable_numparse": True, "colglobalalign": "right"}
-PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE"}  # what papers print x100
+PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE}  # what papers print x100
 
 
 def score_file(options: argparse.Namespace) -> None:
@@ -88,6 +90,10 @@ def _score(path: Path, options: argparse.Namespace) -> dict[str, dict]:
     if not options.train:
         del parts["leaks"]  # nothing to compare with is not the same as no leak
         parts["diversity"].pop("novel", None)
+    if options.spice:
+        spice = score_spice(tokens, {i: said[0] for i, said in tokenise(predictions).items()})
+        defined = {metric: result for metric, result in spice.items() if result.per_image}  # no image may have, say, a colour
+        parts["quality"] |= plain_scores(defined, scored, corenlp="3.6.0", jars=f"sha256:{parser_id()[:12]}")
     if options.photos:
         clip = _clip_scores(options, predictions, references, file_names)
         parts["quality"] |= plain_scores(clip, scored, encoder=f"{options.encoder}/{options.pretrained}")

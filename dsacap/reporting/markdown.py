@@ -105,7 +105,7 @@ def _quality_notes(report: Report) -> str:
     notes = [
         "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB tokenisation, x100. ± is half the 95 % "
         "bootstrap interval over images.",
-        "SPICE: n/a, it needs CoreNLP 3.6.0, which this version does not run.",
+        "SPICE: n/a, the pipeline does not compute it yet; `dsacap score --spice` does, for a predictions file.",
     ]
     if (report.numbers.metric == "true").any():
         notes.append(

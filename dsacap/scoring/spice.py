@@ -1,0 +1,129 @@
+"""SPICE (Anderson et al. 2016) by its authors' classes, and AllSPICE (Luo & Shakhnarovich 2020) on top of them.
+
+Nearly all its time goes into parsing, 40 ms a caption; so each distinct caption is parsed once, ever (`tuples.py`), and captions parsed
+before are scored without the parser: 1.5 ms an image.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocoevalcap.spice import spice
+
+from dsacap.errors import UserError
+from dsacap.progress import progress
+from dsacap.scoring.corenlp import CODE, MODELS, cache_folder, corenlp_jars
+from dsacap.scoring.jvm import THREADS, JvmWorker, ordered_worker, shared_worker
+from dsacap.scoring.results import MetricResult
+from dsacap.scoring.tuples import TupleCache, Tuples
+
+CATEGORIES = ("Object", "Relation", "Attribute", "Color", "Cardinality", "Size")  # as SPICE spells them
+METRICS = ("SPICE", "SPICE-precision", "SPICE-recall", *(f"SPICE-{category.lower()}" for category in CATEGORIES))
+MAX_WORDS = 200  # the parser's chart takes memory in the square of a caption's length: 2 GB at 200 words
+# SPICE asks for `ner` as well, and reads none of it: it only tags words that are parsed by then (proof: tests/scoring/test_spice.py).
+ANNOTATORS = "tokenize,ssplit,parse,lemma"
+_FOLDER = Path(spice.__file__).parent
+_PARSE_BATCH = 32 * THREADS  # captions a job: seconds
+_SCORE_BATCH = 500  # images a job: a second
+
+
+def score_spice(
+    references: Mapping[int, Sequence[str]], candidates: Mapping[int, str], download: bool = True, worker: JvmWorker | None = None
+) -> dict[str, MetricResult]:
+    """SPICE of one tokenised caption an image against its tokenised references, both by image id; returns the metrics of METRICS, 0..1.
+
+    Each is a mean over images. A category is undefined, and left out, for an image whose references have no tuple of it, and as a whole
+    where that is every image. `download` lets CoreNLP be fetched (385 MB, once). Raises UserError where it cannot be had, Java fails,
+    or a caption has more than MAX_WORDS words.
+    """
+    scores = _score({i: ([candidates[i]], said) for i, said in references.items()}, download, worker)
+    parts = [("All", "f"), ("All", "pr"), ("All", "re"), *((category, "f") for category in CATEGORIES)]
+    by_image = [{i: of[category][part] for i, of in scores.items()} for category, part in parts]
+    results = dict(zip(METRICS, map(_mean, by_image), strict=True))
+    return {metric: result for metric, result in results.items() if result.per_image}
+
+
+def all_spice(
+    references: Mapping[int, Sequence[str]], samples: Mapping[int, Sequence[str]], download: bool = True, worker: JvmWorker | None = None
+) -> MetricResult:
+    """AllSPICE, 0..1: SPICE's F of the tuples of all captions of an image, joined in one scene graph, against those of its references.
+
+    Raises UserError as `score_spice` does.
+    """
+    scores = _score({i: (samples[i], said) for i, said in references.items()}, download, worker)
+    return _mean({i: of["All"]["f"] for i, of in scores.items()})
+
+
+def caption_tuples(
+    captions: Iterable[str], download: bool, worker: JvmWorker | None = None, annotators: str = ANNOTATORS
+) -> dict[str, Tuples]:
+    """SPICE's tuples of each distinct caption, in its order; only those that the cache lacks are parsed, and are in it from then on."""
+    distinct = list(dict.fromkeys(captions))
+    with closing(TupleCache(cache_folder() / "tuples.sqlite", f"{parser_id()} {annotators}")) as known:
+        tuples = known.get(distinct)
+        missing = [caption for caption in distinct if caption not in tuples]
+        if not missing:
+            return tuples
+        settings = {"jars": _jars(corenlp_jars(download)), "annotators": annotators, "threads": THREADS}
+        with progress((), "SPICE, parsing", "captions", total=len(missing)) as bar:
+            for start in range(0, len(missing), _PARSE_BATCH):
+                part = missing[start : start + _PARSE_BATCH]
+                new = dict(zip(part, (worker or shared_worker()).call("spice_tuples", captions=part, **settings), strict=True))
+                known.put(new)
+                tuples |= new
+                bar.update(len(part))
+    return tuples
+
+
+@cache
+def parser_id() -> str:
+    """What SPICE's tuples depend on besides the caption: the hash of its own jars, and the pins of CoreNLP's."""
+    digest = hashlib.sha256(f"{CODE.sha256} {MODELS.sha256}".encode())
+    for jar in _own_jars():
+        digest.update(hashlib.sha256(jar.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _score(
+    images: Mapping[int, tuple[Sequence[str], Sequence[str]]], download: bool, worker: JvmWorker | None
+) -> dict[int, dict[str, Any]]:
+    """image id -> category -> SPICE's counts and scores, of the captions of an image against its references."""
+    images = {i: tuple([_clean(i, caption) for caption in side] for side in sides) for i, sides in images.items()}
+    tuples = caption_tuples((c for sides in images.values() for side in sides for c in side), download, worker)
+    jars, ids = _jars(corenlp_jars(download, models=False)), list(images)
+    scores: dict[int, dict[str, Any]] = {}
+    for start in range(0, len(ids), _SCORE_BATCH):
+        part = ids[start : start + _SCORE_BATCH]
+        joined = [[[each for caption in side for each in tuples[caption]] for side in images[i]] for i in part]
+        scores |= zip(part, (worker or ordered_worker()).call("spice_scores", images=joined, jars=jars), strict=True)
+    return scores
+
+
+def _clean(image_id: int, caption: str) -> str:
+    """The caption as Java takes it; UserError if it is too long to parse."""
+    if (words := len(caption.split())) > MAX_WORDS:
+        raise UserError(
+            f"image {image_id}: a caption of {words} words ({caption[:40]!r}...); SPICE parses up to {MAX_WORDS}. Shorten it, or score\n"
+            "  without SPICE."
+        )
+    return caption.encode(errors="replace").decode()
+
+
+def _mean(per_image: dict[int, float | None]) -> MetricResult:
+    defined = {i: float(score) for i, score in per_image.items() if score is not None}
+    in_order = [defined[i] for i in sorted(defined)]  # the stock code's; the mean's last digit depends on it
+    return MetricResult(float(np.mean(in_order)) if in_order else float("nan"), defined)
+
+
+def _own_jars() -> list[Path]:
+    """SPICE's and its libraries', without METEOR (on the class path already) and what is for caching and testing only."""
+    needed = ("SceneGraphParser", "ejml", "guava", "json-simple", "slf4j")
+    return [_FOLDER / spice.SPICE_JAR, *sorted(jar for jar in (_FOLDER / "lib").glob("*.jar") if jar.name.startswith(needed))]
+
+
+def _jars(corenlp: list[Path]) -> list[str]:
+    return [str(jar) for jar in (*_own_jars(), *corenlp)]
