@@ -97,8 +97,8 @@ def test_what_was_parsed_before_a_failure_is_kept(java, monkeypatch, capfd):
 
 
 def test_a_caption_too_long_to_parse_is_refused(java):
-    with pytest.raises(UserError, match=r"image 7: a caption of 201 words \('dog dog .*'\.\.\.\); SPICE parses up to 200"):
-        score_spice(REFERENCES, CANDIDATES | {7: "dog " * 201}, worker=java)
+    with pytest.raises(UserError, match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\); SPICE parses up to 100"):
+        score_spice(REFERENCES, CANDIDATES | {7: "dog " * 101}, worker=java)
     assert java.parsed == []
 
 
