@@ -57,22 +57,27 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("predictions", type=Path, nargs="?", help="a predictions file in COCO's results format")
     score.add_argument("--system", help="a system of the configuration, or human")
     score.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
-    _add_file_arguments(score)
+    _add_reference_arguments(score)
+    _add_score_arguments(score)
     compare = verbs.add_parser("compare", help="compare two predictions files on the same images")
     compare.add_argument("a", type=Path, help="a predictions file in COCO's results format")
     compare.add_argument("b", type=Path, help="another, of the same images")
-    _add_file_arguments(compare)
+    _add_reference_arguments(compare)
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
     verb("publish", "copy the finished tables to results/<name>/")
     return parser
 
 
-def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options by which references are given and results are written."""
+def _add_reference_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options by which references are given."""
     parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="COCO captions_*.json, or with --tokenized id -> tokens")
     parser.add_argument("--tokenized", action="store_true", help="the references are PTB tokens already")
     parser.add_argument("--subset", action="store_true", help="score the predicted images alone where there are references of more")
+
+
+def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that add scores to those of every file, and those that write them."""
     parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help="train captions (COCO), for novelty and the leak check")
     parser.add_argument(
         "--spice", action="store_true", help="SPICE too; the first time its parser is fetched (385 MB), 40 ms a new caption"

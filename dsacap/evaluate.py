@@ -19,7 +19,6 @@ from dsacap.scoring.spice import METRICS as SPICE
 from dsacap.scoring.spice import parser_id, score_spice
 from dsacap.scoring.statistics import compare
 
-_RIGHT = {"disable_numparse": True, "colglobalalign": "right"}
 PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE}  # what papers print x100
 
 
@@ -45,7 +44,7 @@ def compare_files(options: argparse.Namespace) -> None:
     tokens, _, _ = _references(options, said_a)
     pairs = [(tokens, {i: captions[0] for i, captions in tokenise(said).items()}) for said in (said_a, said_b)]
     scores_a, scores_b = score_many(pairs)
-    print(tabulate(_differences(scores_a, scores_b), ["Metric", "A", "B", "A - B", "95 % interval", "p"], **_RIGHT))
+    print(_aligned(list(_differences(scores_a, scores_b)), ["Metric", "A", "B", "A - B", "95 % interval", "p"]))
     print("\np: paired permutation test over images, two-sided. CIDEr's document frequencies are held fixed.\n")
     print("\n".join(_changed_most(scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image, said_a, said_b)))
 
@@ -123,10 +122,12 @@ def _table(scores: Mapping[str, dict]) -> str:
     for metric, score in scores.items():
         scale, digits = (100, 2) if metric.split()[-1] in PERCENT else (1, 4)
         interval = "-" if score["interval"] is None else " .. ".join(f"{scale * bound:.{digits}f}" for bound in score["interval"])
-        lines.append([metric, f"{scale * score['value']:.{digits}f}", interval, score["n"] or "-"])
-    return tabulate(
-        lines, ["Metric", "Score", "95 % interval", "Images"], disable_numparse=True, colalign=("left", "right", "right", "right")
-    )
+        lines.append([metric, f"{scale * score['value']:.{digits}f}", interval, str(score["n"] or "-")])
+    return _aligned(lines, ["Metric", "Score", "95 % interval", "Images"])
+
+
+def _aligned(lines: list[list[str]], headers: list[str]) -> str:
+    return tabulate(lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
 
 
 def _rows(scores: Mapping[str, dict]) -> pd.DataFrame:
