@@ -41,8 +41,8 @@ publish: setup
 
 # New pins: after a change of pyproject.toml, or to move to newer releases. environment.yml takes them from the same file.
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-emit-index-url \
-		--no-annotate --upgrade --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra photos --universal --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:
 	rm -rf .venv work results/table.* results/smoke

@@ -59,12 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
     _add_reference_arguments(score)
     _add_score_arguments(score)
+    verb("score-samples", "AllSPICE and the best of k by SPICE of a system's captions: every one is parsed, 40 ms each", row=True)
     compare = verbs.add_parser("compare", help="compare two predictions files on the same images")
     compare.add_argument("a", type=Path, help="a predictions file in COCO's results format")
     compare.add_argument("b", type=Path, help="another, of the same images")
     _add_reference_arguments(compare)
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
+    verb("report-samples", "write the table of what score-samples computes")
     verb("publish", "copy the finished tables to results/<name>/")
     return parser
 
@@ -80,8 +82,12 @@ def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that add scores to those of every file, and those that write them."""
     parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help="train captions (COCO), for novelty and the leak check")
     parser.add_argument(
-        "--spice", action="store_true", help="SPICE too; the first time its parser is fetched (385 MB), 40 ms a new caption"
+        "--spice",
+        action=argparse.BooleanOptionalAction,
+        help="fail where SPICE cannot be computed, or leave it out; the first time its parser is fetched (385 MB), 40 ms a new caption "
+        "(default: computed where it can be)",
     )
+    parser.add_argument("--all-spice", action="store_true", help="of several captions an image: AllSPICE and the best of k by SPICE too")
     parser.add_argument("--photos", type=Path, help="folder or zip of photos, for CLIPScore")
     parser.add_argument("--encoder", default="ViT-B-32", help="open_clip name for CLIPScore (default: %(default)s)")
     parser.add_argument("--pretrained", default="openai", help="its pretrained tag or file (default: %(default)s)")
@@ -138,12 +144,18 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.caption_split(layout, *row), layout.captions(*row))
         case "score":
             stage(lambda: stages.score_system(layout, *row), layout.scores(*row))
+        case "score-samples":
+            stage(lambda: stages.score_system_samples(layout, *row), layout.sample_scores(*row))
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
         case "report":
             from dsacap.reporting.table import write_tables
 
             write_tables(layout)
+        case "report-samples":
+            from dsacap.reporting.table import write_sample_table
+
+            write_sample_table(layout)
         case "publish":
             from dsacap.reporting.publish import publish
 

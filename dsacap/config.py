@@ -16,6 +16,7 @@ from dsacap.errors import UserError
 from dsacap.files import read_text
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # ends up in file names and shell lines
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]  # ends up in a cell of the table
 
 
@@ -87,11 +88,14 @@ class EncoderTraining(Section):
 
 
 class Encoder(Section):
-    """Either trained here (`train`), or any open_clip name: with a pretrained tag or checkpoint file, or `local-dir:FOLDER`."""
+    """Either trained here (`train`), or by name: an open_clip name, `local-dir:FOLDER` in its format, or `timm:NAME`."""
 
     train: EncoderTraining | None = None
     name: str | None = None
-    pretrained: str | None = None
+    pretrained: str | None = Field(
+        None, description="open_clip: a tag or a file of weights; timm: a file, package:NAME, or nothing for the name's own weights"
+    )
+    sha256: Sha256 | None = Field(None, description="of the file of weights; checked before it is read")
     grid: int | None = Field(None, gt=0, description="tokens are averaged to grid x grid where the encoder gives more")
     batch_size: int = Field(64, gt=0)
     shard_size: int = Field(4096, gt=0)
@@ -100,8 +104,10 @@ class Encoder(Section):
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":
         if (self.train is None) == (self.name is None):
-            raise ValueError("give either train (a tiny CLIP trained on the data set) or name (an open_clip model)")
-        if self.name and not self.pretrained and not self.name.startswith("local-dir:"):
+            raise ValueError("give either train (a tiny CLIP trained on the data set) or name (an open_clip or timm model)")
+        if self.train and (self.pretrained or self.sha256):
+            raise ValueError("pretrained and sha256 go with name; what is trained here has no weights yet")
+        if self.name and not self.pretrained and not self.name.startswith(("local-dir:", "timm:")):
             raise ValueError("an open_clip name needs a pretrained tag or file, or local-dir:FOLDER: random weights make no features")
         return self
 
@@ -144,6 +150,10 @@ class Decoding(Section):
     seed: int = 0
 
 
+class Scoring(Section):
+    spice: Literal["auto", "required", "off"] = Field("auto", description="auto: where its parser can be had; n/a with the reason if not")
+
+
 class Timing(Section):
     batch_sizes: tuple[int, ...] = (1, 32)
     warmup: int = Field(5, ge=1)
@@ -163,6 +173,7 @@ class Config(Section):
     training: Training
     systems: dict[Name, System] = Field(min_length=1)
     decoding: Decoding = Decoding()
+    scoring: Scoring = Scoring()
     timing: Timing = Timing()
 
     @model_validator(mode="after")

@@ -12,25 +12,27 @@ from dsacap.data.predictions import matched, read_predictions, read_references
 from dsacap.errors import UserError
 from dsacap.files import replacing, sha256, write_json
 from dsacap.scoring.coco_metrics import score_many
+from dsacap.scoring.result_cache import cached
 from dsacap.scoring.results import MetricResult
-from dsacap.scoring.score import Captions, plain_scores, score_decodings, tokenise
+from dsacap.scoring.score import Captions, plain_scores, score_decodings, score_samples, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
 from dsacap.scoring.spice import METRICS as SPICE
-from dsacap.scoring.spice import parser_id, score_spice
 from dsacap.scoring.statistics import compare
 
-PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE}  # what papers print x100
+PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE, "AllSPICE"}  # what papers print x100
+_SPICE = {None: "auto", True: "required", False: "off"}
 
 
 def score_file(options: argparse.Namespace) -> None:
-    """Scores one predictions file, prints the table and writes what was asked for."""
-    parts = _score(options.predictions, options)
+    """Scores one predictions file, prints the table and writes what was asked for. What was scored before is read from a cache."""
+    parts = _score(options)
     scores = _flat(parts)
     print(_table(scores))
     if options.train:
         leaks = parts["leaks"]
         print(f"\n{leaks['verbatim']} of {leaks['captions']} captions stand word for word in the train captions.")
-    print("\n" + "\n".join(score["signature"] for score in scores.values()))
+    print("".join(f"\n{score['reason']}\n" for score in scores.values() if "reason" in score))
+    print("\n".join(score["signature"] for score in scores.values()))
     if options.json:
         write_json(options.json, {"predictions": str(options.predictions), "sha256": sha256(options.predictions), **parts})
     if options.csv:
@@ -70,33 +72,47 @@ def _changed_most(of_a: Mapping, of_b: Mapping, said_a: Mapping, said_b: Mapping
 
 def _references(options: argparse.Namespace, predictions: Mapping[int, list[str]]) -> tuple[Captions, Captions, dict[int, str]]:
     """The references of the predicted images: tokenised, raw, and the file names."""
-    if not options.references:
-        raise UserError("--references: needed to score a predictions file")
-    references, file_names = read_references(options.references, options.tokenized)
+    references, file_names = read_references(_given_references(options), options.tokenized)
     references = matched(predictions, references, options.subset)
     return references if options.tokenized else tokenise(references), references, file_names
 
 
-def _score(path: Path, options: argparse.Namespace) -> dict[str, dict]:
+def _given_references(options: argparse.Namespace) -> list[Path]:
+    if not options.references:
+        raise UserError("--references: needed to score a predictions file")
+    return options.references
+
+
+def _score(options: argparse.Namespace) -> dict[str, dict]:
     """All of `score_decodings` for one file, with CLIPScore where photos are given."""
-    predictions = read_predictions(path)
-    tokens, references, file_names = _references(options, predictions)
+    files = [options.predictions, *_given_references(options), *(options.train or [])]
+    settings = [len(options.references), options.tokenized, options.subset, options.spice, options.all_spice]
+    parts = cached(files, settings, lambda: _score_captions(options))
+    if options.photos:
+        parts["quality"] |= _clip_scores(options)
+    return parts
+
+
+def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
+    predictions = read_predictions(options.predictions)
+    tokens, _, _ = _references(options, predictions)
     train: set[str] = set()
     if options.train:
         train = {caption for said in tokenise(read_references(options.train, False)[0]).values() for caption in said}
-    scored = scored_against(tokens, GIVEN if options.tokenized else None)
-    parts = score_decodings(tokens, {"file": predictions}, train, None, scored, beside_humans=False)["file"]
+    scored, spice = _scored(options, tokens), _SPICE[options.spice]
+    parts = score_decodings(tokens, {"file": predictions}, train, None, scored, spice=spice, beside_humans=False)["file"]
     if not options.train:
         del parts["leaks"]  # nothing to compare with is not the same as no leak
         parts["diversity"].pop("novel", None)
-    if options.spice:
-        spice = score_spice(tokens, {i: said[0] for i, said in tokenise(predictions).items()})
-        defined = {metric: result for metric, result in spice.items() if result.per_image}  # no image may have, say, a colour
-        parts["quality"] |= plain_scores(defined, scored, corenlp="3.6.0", jars=f"sha256:{parser_id()[:12]}")
-    if options.photos:
-        clip = _clip_scores(options, predictions, references, file_names)
-        parts["quality"] |= plain_scores(clip, scored, encoder=f"{options.encoder}/{options.pretrained}")
+    if options.all_spice:
+        samples = score_samples(tokens, tokenise(predictions), scored)
+        parts["diversity"] |= samples["diversity"]
+        parts["oracle"] |= samples["oracle"]
     return parts
+
+
+def _scored(options: argparse.Namespace, tokens: Captions):
+    return scored_against(tokens, GIVEN if options.tokenized else None)
 
 
 def _flat(parts: Mapping[str, dict]) -> dict[str, dict]:
@@ -104,25 +120,30 @@ def _flat(parts: Mapping[str, dict]) -> dict[str, dict]:
     return parts["quality"] | parts["diversity"] | best
 
 
-def _clip_scores(options: argparse.Namespace, predictions, references, file_names):
+def _clip_scores(options: argparse.Namespace) -> dict[str, dict]:
     import open_clip
 
     from dsacap.vision.clipscore import clip_score
     from dsacap.vision.encoder import load_encoder
 
+    predictions = read_predictions(options.predictions)
+    tokens, references, file_names = _references(options, predictions)
     if not file_names:
         raise UserError("--photos: the references name no photos; give COCO's captions_*.json")
     encoder = load_encoder(options.encoder, None if options.encoder.startswith("local-dir:") else options.pretrained)
     firsts = {image_id: said[0] for image_id, said in predictions.items()}
-    return clip_score(encoder, open_clip.get_tokenizer(options.encoder), PhotoSource(options.photos), file_names, references, firsts)
+    tokenizer, photos = open_clip.get_tokenizer(options.encoder), PhotoSource(options.photos)
+    scores = clip_score(encoder, tokenizer, photos, file_names, references, firsts)
+    return plain_scores(scores, _scored(options, tokens), encoder=f"{options.encoder}/{options.pretrained}")
 
 
 def _table(scores: Mapping[str, dict]) -> str:
     lines = []
     for metric, score in scores.items():
         scale, digits = (100, 2) if metric.split()[-1] in PERCENT else (1, 4)
+        value = "n/a" if score["value"] is None else f"{scale * score['value']:.{digits}f}"
         interval = "-" if score["interval"] is None else " .. ".join(f"{scale * bound:.{digits}f}" for bound in score["interval"])
-        lines.append([metric, f"{scale * score['value']:.{digits}f}", interval, str(score["n"] or "-")])
+        lines.append([metric, value, interval, str(score["n"] or "-")])
     return _aligned(lines, ["Metric", "Score", "95 % interval", "Images"])
 
 

@@ -1,18 +1,21 @@
 """Files: read with errors for people, written whole or not at all (temporary file, then rename)."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dsacap.errors import UserError
+
+if TYPE_CHECKING:  # torch takes seconds to load, and scoring does not need it
+    import torch
 
 
 @contextlib.contextmanager
@@ -72,6 +75,8 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    from safetensors.torch import save_file
+
     with replacing(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 

@@ -13,7 +13,7 @@ from dsacap.config import Config, Scenes
 from dsacap.data import scenes
 
 # Raised by one when the code of a stage changes what it writes for the same settings.
-VERSIONS = {"data": 1, "encoder": 1, "features": 1, "train": 1, "caption": 1, "score": 2, "time": 1}
+VERSIONS = {"data": 1, "encoder": 1, "features": 1, "train": 1, "caption": 1, "score": 3, "time": 1}
 
 HUMAN = "human"  # the system whose captions are the references themselves
 
@@ -54,8 +54,12 @@ class Layout:
 
     def scores(self, system: str, seed: int) -> Path:
         if system == HUMAN:
-            return self.root / f"{HUMAN}-{_key('score', self._data_key)}" / "scores.json"
-        return self.system(system, seed) / f"scores-{_key('score', self._captions_key(system, seed))}.json"
+            return self.root / f"{HUMAN}-{_key('score', self._data_key, self.config.scoring)}" / "scores.json"
+        return self.system(system, seed) / f"scores-{_key('score', self._captions_key(system, seed), self.config.scoring)}.json"
+
+    def sample_scores(self, system: str, seed: int) -> Path:
+        """AllSPICE and what else is costly."""
+        return self.system(system, seed) / f"sample-scores-{_key('score', self._captions_key(system, seed))}.json"
 
     @property
     def runs(self) -> list[tuple[str, int]]:
@@ -65,6 +69,10 @@ class Layout:
     @property
     def table(self) -> Path:
         return self.config.results / "table.md"
+
+    @property
+    def sample_table(self) -> Path:
+        return self.config.results / "samples.md"
 
     # ------------------------------------------------------------------------------------------------------- keys
 
@@ -76,7 +84,9 @@ class Layout:
     @property
     def _encoder_key(self) -> str:
         encoder = self.config.encoder
-        return _key("encoder", encoder.train, self._data_key) if encoder.train else _key("encoder", encoder.name, encoder.pretrained)
+        if encoder.train:
+            return _key("encoder", encoder.train, self._data_key)
+        return _key("encoder", encoder.name, encoder.pretrained, encoder.sha256)
 
     @property
     def _features_key(self) -> str:

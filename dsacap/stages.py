@@ -78,16 +78,14 @@ def _remote(layout: Layout, target: Path) -> Remote:
 
 def make_encoder(layout: Layout) -> dict:
     """Trains the tiny CLIP on scenes; an encoder named in the configuration is only loaded, to fail here and not later."""
-    from dsacap.vision.encoder import load_encoder
     from dsacap.vision.features import pixels_of
     from dsacap.vision.tiny_clip import train_tiny_clip
 
     encoder = layout.config.encoder
     if encoder.train is None:
-        load_encoder(encoder.name, encoder.pretrained)
-        return {"name": encoder.name, "pretrained": encoder.pretrained}
+        return {"name": encoder.name, "pretrained": encoder.pretrained, "weights": load_configured_encoder(layout).identity()}
     if not isinstance(layout.config.dataset, Scenes):
-        raise UserError("encoder.train: the tiny CLIP learns from scenes only; name an open_clip model for other data sets")
+        raise UserError("encoder.train: the tiny CLIP learns from scenes only; name an open_clip or timm model for other data sets")
     truth = load_scenes(layout)
 
     def part(split: str) -> tuple[torch.Tensor, list[tuple[str, ...]], list[scenes.Scene]]:
@@ -97,7 +95,8 @@ def make_encoder(layout: Layout) -> dict:
 
     settings = encoder.train.model_dump()
     probe = train_tiny_clip(*part("train"), held_out=part("val"), folder=layout.encoder, **settings)
-    return {"held_out": {name: round(value, 4) for name, value in dataclasses.asdict(probe).items()}}
+    held_out = {name: round(value, 4) for name, value in dataclasses.asdict(probe).items()}
+    return {"held_out": held_out, "weights": load_configured_encoder(layout).identity()}
 
 
 def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:
@@ -108,8 +107,8 @@ def load_configured_encoder(layout: Layout):
     from dsacap.vision.encoder import load_encoder, local_name
 
     encoder = layout.config.encoder
-    name, pretrained = (local_name(layout.encoder), None) if encoder.train else (encoder.name, encoder.pretrained)
-    return load_encoder(name, pretrained, encoder.grid)
+    name = local_name(layout.encoder) if encoder.train else encoder.name
+    return load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
 
 
 def make_features(layout: Layout) -> dict:
@@ -205,21 +204,44 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
     from dsacap.scoring.score import score_decodings, score_humans
     from dsacap.scoring.signature import scored_against
 
-    examples = {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
     train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
     truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
+    spice = layout.config.scoring.spice
     if system == HUMAN:
-        scores = score_humans(examples, train, truth)
+        references = _test_references(layout)
+        scores = score_humans(references, train, truth, spice)
     else:
-        captions = {
-            name: {int(image_id): said for image_id, said in by_image.items()}
-            for name, by_image in read_json(layout.captions(system, seed)).items()
-        }
-        captioned = next(iter(captions.values())).keys()  # photos skipped as bad have no captions
-        references = {i: examples[i] for i in captioned}
-        scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"))
+        references, captions = _captioned(layout, system, seed)
+        scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
     write_json(layout.scores(system, seed), scores)
-    return {"images": len(examples)}
+    return {"images": len(references)}
+
+
+def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
+    """AllSPICE, and the best of k by SPICE, of a system's decodings that draw several captions an image."""
+    from dsacap.scoring.score import score_samples, tokenise
+    from dsacap.scoring.signature import scored_against
+
+    references, captions = _captioned(layout, system, seed)
+    drawn = {name: by_image for name, by_image in captions.items() if len(next(iter(by_image.values()))) > 1}
+    scored = scored_against(references, split="test")
+    scores = {name: score_samples(references, tokenise(by_image), scored) for name, by_image in drawn.items()}
+    write_json(layout.sample_scores(system, seed), scores)
+    return {"decodings": list(scores)}
+
+
+def _test_references(layout: Layout) -> dict[int, list[str]]:
+    return {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
+
+
+def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
+    """The tokenised references of the captioned images, and decoding -> image id -> captions."""
+    captions = {
+        name: {int(image_id): said for image_id, said in by_image.items()}
+        for name, by_image in read_json(layout.captions(system, seed)).items()
+    }
+    references = _test_references(layout)
+    return {i: references[i] for i in next(iter(captions.values()))}, captions  # photos skipped as bad have no captions
 
 
 def time_systems(layout: Layout) -> dict:

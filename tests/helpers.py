@@ -36,6 +36,7 @@ def tiny_config(work: Path, **changes) -> Config:
         "text": {"max_words": 32},
         "encoder": {"train": {"steps": 2, "batch_size": 8}, "shard_size": 20},
         "training": {"steps": 12, "batch_size": 6, "warmup": 2, "evaluations": 2, "validation_images": 6},
+        "scoring": {"spice": "off"},
         "timing": {"batch_sizes": [1, 4], "warmup": 1, "iterations": 3},
         "systems": {
             "ar": {

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from dsacap import cli
+from dsacap import cli, evaluate
 from dsacap.files import read_json
+from dsacap.scoring import corenlp, result_cache
 
 COCO = {
     "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
@@ -16,6 +17,19 @@ COCO = {
         for k, caption in enumerate(said)
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def no_corenlp(tmp_path, monkeypatch):
+    """An empty cache, and nothing fetched: SPICE itself is tested in tests/scoring."""
+    monkeypatch.setenv("DSACAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CORENLP_DIR", raising=False)
+    for source in ("_from_maven", "_from_zip"):
+        monkeypatch.setattr(corenlp, source, _unreachable)
+
+
+def _unreachable(*_):
+    raise OSError("no network")
 
 
 @pytest.fixture
@@ -34,9 +48,13 @@ def run(*arguments) -> int:
     return cli.main([str(a) for a in arguments])
 
 
+def run_score(*arguments) -> int:
+    return run("score", *arguments, "--no-spice")
+
+
 def test_table_json_and_csv_agree(files, capsys):
     folder, predictions, references, _ = files
-    assert run("score", predictions, "--references", references, "--json", folder / "s.json", "--csv", folder / "s.csv") == 0
+    assert run_score(predictions, "--references", references, "--json", folder / "s.json", "--csv", folder / "s.csv") == 0
     table, signatures = capsys.readouterr().out.split("\n\n")
     printed = {line.split()[0]: line.split()[1] for line in table.splitlines()[2:]}
     scores = read_json(folder / "s.json")["quality"]
@@ -56,7 +74,7 @@ def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
     folder, _, references, write = files
     several = [{"image_id": i, "caption": c} for i in (1, 2, 3) for c in ("a red dog", f"thing number {i}")]
     path = write("several.json", several)
-    assert run("score", path, "--references", references, "--train", references, "--json", folder / "s.json") == 0
+    assert run_score(path, "--references", references, "--train", references, "--json", folder / "s.json") == 0
     parts = read_json(folder / "s.json")
     assert parts["diversity"]["unique"]["value"] == 2 and parts["diversity"]["novel"]["value"] == pytest.approx(0.5)
     assert parts["leaks"]["verbatim"] == 3
@@ -68,7 +86,7 @@ def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
 def test_tokenised_references_are_left_alone(files):
     folder, predictions, _, write = files
     tokens = write("tokens.json", {"1": ["a red dog"], "2": ["a dog sleeps"], "3": ["Birds"]})
-    assert run("score", predictions, "--references", tokens, "--tokenized", "--json", folder / "s.json") == 0
+    assert run_score(predictions, "--references", tokens, "--tokenized", "--json", folder / "s.json") == 0
     per_image = read_json(folder / "s.json")["quality"]["BLEU-1"]["per_image"]
     assert per_image["1"] == pytest.approx(1) and per_image["3"] == pytest.approx(0, abs=1e-6)  # 'Birds' is another token than 'birds'
 
@@ -89,15 +107,15 @@ def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
 def test_subset_must_be_asked_for(files, capsys):
     _, _, references, write = files
     part = write("part.json", [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}])
-    assert run("score", part, "--references", references) == 1
+    assert run_score(part, "--references", references) == 1
     assert "first: image 3" in capsys.readouterr().err
-    assert run("score", part, "--references", references, "--subset") == 0
+    assert run_score(part, "--references", references, "--subset") == 0
 
 
 def test_one_image_is_refused(files, capsys):
     _, _, references, write = files
     one = write("one.json", [{"image_id": 1, "caption": "a dog"}])
-    assert run("score", one, "--references", references, "--subset") == 1
+    assert run_score(one, "--references", references, "--subset") == 1
     assert "CIDEr needs two or more" in capsys.readouterr().err
 
 
@@ -111,7 +129,75 @@ def test_fakecap_has_its_published_scores(real_data, tmp_path):
     folder = real_data / "predictions"
     references = folder / "fakecap_references_tokenized.json"
     path = folder / "captions_val2014_fakecap_results.json"
-    assert run("score", path, "--references", references, "--tokenized", "--json", tmp_path / "s.json") == 0
+    assert run_score(path, "--references", references, "--tokenized", "--json", tmp_path / "s.json") == 0
     scores = {metric: round(score["value"], 3) for metric, score in read_json(tmp_path / "s.json")["quality"].items()}
     published = {"BLEU-1": 0.579, "BLEU-2": 0.404, "BLEU-3": 0.279, "BLEU-4": 0.191, "METEOR": 0.195, "ROUGE-L": 0.396, "CIDEr": 0.600}
     assert {metric: scores[metric] for metric in published} == published
+
+
+def test_without_corenlp_spice_is_na_and_an_error_only_where_asked_for(files, capsys):
+    folder, predictions, references, _ = files
+    assert run("score", predictions, "--references", references, "--json", folder / "s.json") == 0
+    assert read_json(folder / "s.json")["quality"]["SPICE"]["value"] is None
+    printed = capsys.readouterr().out
+    assert "n/a" in next(line for line in printed.splitlines() if line.startswith("SPICE")) and "no network" in printed
+    assert run("score", predictions, "--references", references, "--spice") == 1
+    assert "error: SPICE: not computed" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------- scored before
+
+
+def test_a_scored_file_is_read_from_the_cache(files, capsys, monkeypatch):
+    folder, predictions, references, _ = files
+    assert run_score(predictions, "--references", references, "--json", folder / "a.json") == 0
+    first = capsys.readouterr()
+    monkeypatch.setattr(evaluate, "score_decodings", None)  # a call would fail
+    assert run_score(predictions, "--references", references, "--json", folder / "b.json") == 0
+    second = capsys.readouterr()
+    assert second.out == first.out and "scored before" in second.err and "scored before" not in first.err
+    assert (folder / "a.json").read_bytes() == (folder / "b.json").read_bytes()
+
+
+def test_other_bytes_or_settings_are_scored_again(files, capsys):
+    _, predictions, references, write = files
+    assert run_score(predictions, "--references", references) == 0
+    assert run_score(predictions, "--references", references, "--train", references) == 0
+    assert run("score", predictions, "--references", references) == 0
+    assert run_score(predictions, "--references", write("again.json", {**COCO, "licence": 1})) == 0
+    assert (
+        run_score(write("other.json", [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]), "--references", references) == 0
+    )
+    assert "scored before" not in capsys.readouterr().err
+
+
+def test_other_code_scores_again(files, capsys, monkeypatch):
+    _, predictions, references, _ = files
+    assert run_score(predictions, "--references", references) == 0
+    monkeypatch.setattr(result_cache, "version", lambda _: "another")
+    assert run_score(predictions, "--references", references) == 0
+    assert "scored before" not in capsys.readouterr().err
+
+
+def test_every_damaged_byte_is_noticed(files, capsys):
+    folder, predictions, references, _ = files
+    assert run_score(predictions, "--references", references) == 0
+    entry = next((folder / "cache" / "scores").iterdir())
+    sound, printed = entry.read_bytes(), capsys.readouterr().out
+    for place in (0, 64, 65, len(sound) // 2, len(sound) - 1):
+        entry.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        assert run_score(predictions, "--references", references) == 0
+        again = capsys.readouterr()
+        assert again.out == printed and "damaged" in again.err and entry.read_bytes() == sound
+    entry.write_bytes(sound[:100])
+    assert run_score(predictions, "--references", references) == 0
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_costs_no_score(files, capsys, monkeypatch):
+    folder, predictions, references, _ = files
+    (folder / "file").write_text("")
+    monkeypatch.setenv("DSACAP_CACHE", str(folder / "file"))
+    assert run_score(predictions, "--references", references) == 0
+    said = capsys.readouterr()
+    assert "CIDEr" in said.out and "not kept" in said.err

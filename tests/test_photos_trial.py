@@ -3,6 +3,7 @@
 import pandas as pd
 
 from dsacap import stages
+from dsacap.files import sha256
 from dsacap.layout import HUMAN, Layout, manifest_of
 from dsacap.reporting.provenance import run_stage
 from dsacap.reporting.table import write_tables
@@ -33,7 +34,8 @@ def test_838_coco_photos(real_data, tiny_layout, tmp_path):
         run_stage(stage.__name__, config, lambda: stage(layout, *row), manifest_of(output))
 
     assert run(stages.make_data, layout.data)["captions"] == 4191
-    run(stages.make_encoder, layout.encoder)
+    weights = "open_clip_model.safetensors"
+    assert run(stages.make_encoder, layout.encoder)["weights"] == {"file": weights, "sha256": sha256(tiny_layout.encoder / weights)}
     features = run(stages.make_features, layout.features)
     assert features["images"] == 838 and not features["skipped"]
     run_row(stages.score_system, layout.scores(HUMAN, 0), HUMAN, 0)

@@ -8,12 +8,14 @@ from tabulate import tabulate
 
 from dsacap.config import Config
 from dsacap.layout import HUMAN
+from dsacap.scoring.spice import METRICS as SPICE
 from dsacap.timing.latency import ENCODER
 
-_QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1, "grammatical": 1, "true": 1}
+_QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
+_QUALITY |= {"SPICE": 1, "grammatical": 1, "true": 1}
 _DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2, "novel": 1, "vocabulary": 0}
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
-_BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L")} | {"in_train": 1}
+_BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")} | {"in_train": 1}
 _NOTHING = "-"
 
 
@@ -25,6 +27,7 @@ class Report:
     numbers: pd.DataFrame
     manifests: dict[str, dict]
     signatures: list[str]
+    no_spice: str | None  # why SPICE could not be computed
 
 
 def render(report: Report) -> str:
@@ -35,8 +38,9 @@ def render(report: Report) -> str:
         "Test split, each row scored once; settings and weights chosen on validation. "
         + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
         "## Quality",
-        _table(report, _QUALITY, extra={"SPICE": "n/a"}),
+        _table(report, _QUALITY, extra={"SPICE": "n/a"} if report.no_spice else {}),
         _quality_notes(report),
+        *_spice(report),
         "## Beside humans",
         _table(report, _BESIDE_HUMANS),
         "Each reference in turn is left out and the captions are scored against the others, humans and systems alike; the mean over which. "
@@ -57,6 +61,33 @@ def render(report: Report) -> str:
         "```\n" + "\n".join(report.signatures) + "\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_samples(report: Report) -> str:
+    """samples.md: what SPICE says of several captions an image."""
+    k = report.config.decoding.samples
+    time = sum(manifest["seconds"] for manifest in report.manifests.values())
+    parts = [
+        f"# {report.config.name}: SPICE of {k} captions an image",
+        _table(report, {"AllSPICE": 1, f"best_of_{k}_SPICE": 1}),
+        "AllSPICE: SPICE's F, x100, of the tuples of all captions of an image joined in one graph (Luo & Shakhnarovich 2020). best of: "
+        f"each image's caption with the highest SPICE. Test split; scored in {time:.0f} s; commit "
+        + ", ".join(sorted({str(manifest["code"]["commit"]) for manifest in report.manifests.values()})),
+        "```\n" + "\n".join(report.signatures) + "\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _spice(report: Report) -> list[str]:
+    """The section on SPICE's parts, where it was computed."""
+    if not (report.numbers.metric == "SPICE").any():
+        return []
+    return [
+        "## SPICE",
+        _table(report, dict.fromkeys(SPICE, 1)),
+        "F, precision and recall of scene-graph tuples, and F within each category, x100; a category is the mean over the images whose "
+        "references have it (their number stands in table.csv).",
+    ]
 
 
 def _systems(report: Report) -> list[tuple[str, str, str]]:
@@ -86,7 +117,15 @@ def _table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None
         cells = [_cell(report, system, decoding, metric, digits) for metric, digits in present.items()]
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells, *(extra or {}).values()])
-    return _markdown(["System", "Decoding", *(metric.removeprefix(HELD_OUT).replace("_", " ") for metric in present), *(extra or {})], rows)
+    return _markdown(
+        [
+            "System",
+            "Decoding",
+            *(metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present),
+            *(extra or {}),
+        ],
+        rows,
+    )
 
 
 def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) -> str:
@@ -94,7 +133,7 @@ def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) 
     if found.empty:
         return _NOTHING
     text = f"{found.value.mean():.{digits}f}"
-    if metric in ("CIDEr", f"{HELD_OUT}CIDEr") and len(found) == 1 and pd.notna(found.ci_low.iloc[0]):
+    if metric in ("CIDEr", "SPICE", f"{HELD_OUT}CIDEr") and len(found) == 1 and pd.notna(found.ci_low.iloc[0]):
         text += f" ± {(found.ci_high.iloc[0] - found.ci_low.iloc[0]) / 2:.1f}"
     elif len(found) > 1:
         text += f" (sd {found.value.std():.{digits}f})"
@@ -105,8 +144,11 @@ def _quality_notes(report: Report) -> str:
     notes = [
         "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB tokenisation, x100. ± is half the 95 % "
         "bootstrap interval over images.",
-        "SPICE: n/a, the pipeline does not compute it yet; `dsacap score --spice` does, for a predictions file.",
     ]
+    if report.no_spice:
+        notes.append(f"SPICE: n/a. {' '.join(report.no_spice.split())}")
+    elif report.config.scoring.spice == "off":
+        notes.append("SPICE: switched off in the configuration (scoring.spice).")
     if (report.numbers.metric == "true").any():
         notes.append(
             "grammatical, true: share (%) of captions that the scenes' grammar parses, and of those that also hold of the picture."

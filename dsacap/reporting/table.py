@@ -11,12 +11,13 @@ import pandas as pd
 
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.markdown import HELD_OUT, Report, render
+from dsacap.reporting.markdown import HELD_OUT, Report, render, render_samples
+from dsacap.scoring.spice import METRICS as SPICE
 
 COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
 
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
-_PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "grammatical", "true", "novel"}
+_PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE, "AllSPICE", "grammatical", "true", "novel"}
 _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 
@@ -30,7 +31,23 @@ def write_tables(layout: Layout) -> None:
         numbers.to_csv(temporary, index=False)
     records = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in numbers.to_dict("records")]
     write_json(folder / "table.json", {"rows": records, "manifests": manifests})
-    write_text(layout.table, render(Report(layout.config, numbers, manifests, _signatures(layout))))
+    write_text(layout.table, render(Report(layout.config, numbers, manifests, *_of_scores(layout))))
+
+
+def write_sample_table(layout: Layout) -> None:
+    """Writes samples.csv and samples.md: what `score-samples` computed."""
+    scored = [(system, seed, *item) for system, seed in layout.runs for item in read_json(layout.sample_scores(system, seed)).items()]
+    rows = [
+        row
+        for system, seed, decoding, scores in scored
+        for row in _named_rows(layout, system, decoding, seed, scores["diversity"] | _best_of(scores))
+    ]
+    manifests = {f"{system} seed {seed}": read_json(manifest_of(layout.sample_scores(system, seed))) for system, seed in layout.runs}
+    signatures = sorted({score["signature"] for *_, scores in scored for score in scores["diversity"].values()})
+    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    with replacing(layout.sample_table.with_suffix(".csv")) as temporary:
+        numbers.to_csv(temporary, index=False)
+    write_text(layout.sample_table, render_samples(Report(layout.config, numbers, manifests, signatures, None)))
 
 
 def _stage_outputs(layout: Layout) -> dict[str, Path]:
@@ -44,14 +61,15 @@ def _stage_outputs(layout: Layout) -> dict[str, Path]:
     return outputs
 
 
-def _signatures(layout: Layout) -> list[str]:
-    """Of every metric that stands in the table; all rows share them, but for k."""
-    found: dict[str, str] = {}
+def _of_scores(layout: Layout) -> tuple[list[str], str | None]:
+    """The signature of every metric in the table, which all rows share but for k; and why there is no SPICE, where it was wanted."""
+    signatures, reason = {}, None
     for system, seed in layout.runs:
         for parts in read_json(layout.scores(system, seed)).values():
             for metric, score in (parts["quality"] | parts["diversity"]).items():
-                found.setdefault(metric, score["signature"])
-    return list(found.values())
+                signatures.setdefault(metric, score["signature"])
+                reason = score.get("reason", reason)
+    return list(signatures.values()), reason
 
 
 def _row(layout: Layout, system: str, decoding: str, seed: int | None, metric: str, value: float, unit: str, ci=None, n=None) -> dict:
@@ -68,12 +86,21 @@ def _score_rows(layout: Layout) -> Iterable[dict]:
             leaks = parts["leaks"]
             yield _row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
             named = {HELD_OUT + metric: score for metric, score in parts["held_out"].items()}
-            named |= {f"best_of_{parts['samples']}_{metric}": score for metric, score in parts["oracle"].items()}
-            for metric, score in (parts["quality"] | named | parts["diversity"]).items():
-                scale = 100 if metric.split("_")[-1] in _PERCENT else 1
-                interval = [scale * bound for bound in score["interval"]] if score["interval"] else None
-                unit = "x100" if scale == 100 else _UNITS.get(metric, "ratio")
-                yield _row(layout, system, decoding, seed, metric, scale * score["value"], unit, interval, score["n"])
+            yield from _named_rows(layout, system, decoding, seed, parts["quality"] | named | _best_of(parts) | parts["diversity"])
+
+
+def _best_of(parts: dict[str, Any]) -> dict[str, dict]:
+    return {f"best_of_{parts['samples']}_{metric}": score for metric, score in parts["oracle"].items()}
+
+
+def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, scores: dict[str, dict]) -> Iterable[dict]:
+    """A row for each score that could be computed."""
+    for metric, score in scores.items():
+        if score["value"] is not None:
+            scale = 100 if metric.split("_")[-1] in _PERCENT else 1
+            interval = [scale * bound for bound in score["interval"]] if score["interval"] else None
+            unit = "x100" if scale == 100 else _UNITS.get(metric, "ratio")
+            yield _row(layout, system, decoding, seed, metric, scale * score["value"], unit, interval, score["n"])
 
 
 def _latency_rows(layout: Layout) -> Iterable[dict]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dsacap.errors import UserError
 from dsacap.scoring.cider import CiderScorer, DocumentFrequencies, Lookup, Pairs, ReferenceVectors, cider_d, norms
-from dsacap.scoring.ngrams import Captions, Ngrams, count_ngrams, read_captions
+from dsacap.scoring.ngrams import Captions, Ngrams, count_ngrams, read_captions, starts_run
 
 
 class CiderDReward:
@@ -65,7 +65,7 @@ def _by_image(captions: Captions, ngrams: Ngrams, idf_G: np.ndarray) -> Referenc
     norm_R = norms(ngrams.caption_T[order], weight_T[order], captions.references)
     key_T = captions.image_C[ngrams.caption_T] * len(idf_G) + ngrams.gram_T
     order = np.argsort(key_T, kind="stable")
-    start_M = np.flatnonzero(np.diff(key_T[order], prepend=-1))
+    start_M = np.flatnonzero(starts_run(key_T[order]))
     ends_M = np.append(start_M, len(order)).astype(np.int32)
     reference_S = ngrams.caption_T[order].astype(np.int32)
     return ReferenceVectors(key_T[order[start_M]], ends_M, reference_S, weight_T[order], norm_R)

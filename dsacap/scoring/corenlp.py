@@ -40,6 +40,10 @@ CODE = Jar("", 7_270_741, "d341d5863276f55782c5ef73212222d6b3b48e02ae1951ab6de76
 MODELS = Jar("models", 378_116_526, "d285157bd7887ee3018094b5dbae092e49088b023361ccdb550ee1daf9b2c9bd")
 
 
+class CoreNlpMissing(UserError):
+    """CoreNLP is neither here nor to be fetched."""
+
+
 def cache_folder() -> Path:
     """Where what may be fetched or computed again is kept: $DSACAP_CACHE, else `dsacap` in the user's cache folder."""
     if folder := os.environ.get("DSACAP_CACHE"):
@@ -52,7 +56,7 @@ def corenlp_jars(download: bool, models: bool = True) -> list[Path]:
 
     Looks in $CORENLP_DIR, then in the cache folder; with `download`, then fetches what is missing into the cache folder, by its Maven
     coordinates or else from its authors' zip. Every file is checked against its size and SHA-256 each time (1 s for the models).
-    Raises UserError, saying what was tried, where no source gave the pinned bytes.
+    Raises CoreNlpMissing, saying what was tried, where no source gave the pinned bytes.
     """
     wanted, tried = [CODE, MODELS] if models else [CODE], []
     home = cache_folder() / f"corenlp-{_VERSION}"
@@ -71,8 +75,8 @@ def corenlp_jars(download: bool, models: bool = True) -> list[Path]:
                 tried.append(f"{label} ({_short(error)})")
     else:
         tried.append("no download (not asked for)")
-    raise UserError(
-        f"SPICE: not computed (CoreNLP {_VERSION} {'and its models' if models else ''} missing).\n"
+    raise CoreNlpMissing(
+        f"SPICE: not computed (CoreNLP {_VERSION}{' and its models' if models else ''} missing).\n"
         f"  tried: {', '.join(tried)}\n"
         f"  fix:   place {' and '.join(jar.name for jar in wanted)} in {given or home}, or run again with a network\n"
         "  BLEU, METEOR, ROUGE-L and CIDEr are unaffected."

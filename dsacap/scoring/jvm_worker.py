@@ -7,13 +7,16 @@ It imports nothing of DSACap's, so that it starts fast and from anywhere. All sc
 - SPICE's `SpiceParser`, `SceneGraph` and `SpiceStats`, called as its `SpiceScorer` calls them, in a class loader of their own.
 """
 
+import gzip
 import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import repeat
 from typing import Any
 
 import jpype
@@ -55,50 +58,81 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------------ METEOR
 
 
-def meteor_counts(captions: list[str], references: list[list[str]], paraphrases: str, threads: int) -> list[str]:
-    """The line of counts of each caption against its references, as `SCORE` prints it."""
-    pairs = list(zip(captions, references, strict=True))
+def meteor_load(threads: int) -> None:
+    """Makes METEOR ready."""
+    _meteor_scorers(threads)
+
+
+def meteor_normal(texts: list[str]) -> list[str]:
+    """What `MeteorScorer` makes of texts before it aligns them, where it is asked to normalise."""
+    normal, english = jpype.JClass("edu.cmu.meteor.util.Normalizer").normalizeLine, jpype.JClass("edu.cmu.meteor.util.Constants").LANG_EN
+    return [str(normal(text, english, True).toLowerCase()) for text in texts]
+
+
+def meteor_align(texts: list[str], groups: list[list[int]], paraphrases: str, threads: int) -> list[tuple[float, str]]:
+    """For each group, a caption and its references by their places in `texts`: METEOR's score and, as `SCORE` prints it, the line of
+    counts of the reference that scores best, the first such. Texts are normal, and `paraphrases` is a table of what matters to them."""
+    table = jpype.JClass("edu.cmu.meteor.aligner.ParaphraseTransducer")(jpype.JClass("java.io.File")(paraphrases).toURI().toURL())
+    scorers = _meteor_scorers(threads)
+    for scorer in scorers:
+        aligner = _open(scorer.getClass().getDeclaredField("aligner")).get(scorer)
+        _open(aligner.getClass().getDeclaredField("paraphrase")).set(aligner, table)
+    pairs = list(dict.fromkeys((caption, reference) for caption, *said in groups for reference in said))
+    strings = jpype.JArray(jpype.JClass("java.lang.String"))(texts)
+    shares = [share for k in range(threads) if (share := pairs[k::threads])]
+    found: dict[tuple[int, int], Any] = {}
     with ThreadPoolExecutor(threads) as pool:
-        shares = list(pool.map(_count, _meteor_scorers(paraphrases, threads), [pairs[k::threads] for k in range(threads)]))
-    return [shares[i % threads][i // threads] for i in range(len(pairs))]
+        for share, scores in zip(shares, pool.map(_score_all, scorers, repeat(strings), shares), strict=True):
+            found |= zip(share, scores, strict=True)
+    best = [max((found[caption, reference] for reference in said), key=lambda one: one.score) for caption, *said in groups]
+    return [(float(one.score), str(one.toString())) for one in best]
 
 
-def meteor_scores(counts: list[str], paraphrases: str, threads: int) -> tuple[float, list[float]]:
-    """The corpus score and that of each line of counts, as `EVAL` prints them."""
-    statistics = jpype.JClass("edu.cmu.meteor.scorer.MeteorStats")
-    scorer, total, scores = _meteor_scorers(paraphrases, threads)[0], statistics(), []
-    for line in counts:
-        one = statistics(line)
+def _score_all(scorer: Any, strings: Any, pairs: list[tuple[int, int]]) -> Any:
+    """`scorer.getMeteorStats(strings[caption], strings[reference])` of each pair, as a loop that Java runs: were each called from here,
+    it would take a sixth longer, and the threads would wait for one another."""
+    handles, method_type = jpype.JClass("java.lang.invoke.MethodHandles"), jpype.JClass("java.lang.invoke.MethodType").methodType
+    string, statistics = strings.getClass().getComponentType(), jpype.JClass("edu.cmu.meteor.scorer.MeteorStats").class_
+    score = handles.publicLookup().findVirtual(scorer.getClass(), "getMeteorStats", method_type(statistics, string, string))
+    sides = [jpype.JArray(jpype.JInt)(side) for side in zip(*pairs, strict=True)]
+    places = [handles.arrayElementGetter(side.getClass()).bindTo(side) for side in sides]
+    texts = [handles.filterReturnValue(place, handles.arrayElementGetter(strings.getClass()).bindTo(strings)) for place in places]
+    of_two = handles.filterArguments(score.bindTo(scorer), 0, *texts)  # the places of a caption and a reference -> their score
+    of_one = handles.permuteArguments(of_two, method_type(statistics, jpype.JInt.class_), [0, 0])
+    step = jpype.JClass("java.lang.invoke.MethodHandleProxies").asInterfaceInstance(
+        jpype.JClass("java.util.function.IntFunction").class_, of_one
+    )
+    return jpype.JClass("java.util.stream.IntStream").range(0, len(pairs)).mapToObj(step).toArray()
+
+
+def meteor_scores(counts: list[str], threads: int) -> list[float]:
+    """The score of each line of counts, perhaps sums, as `EVAL` prints it."""
+    scorer, scores = _meteor_scorers(threads)[0], [jpype.JClass("edu.cmu.meteor.scorer.MeteorStats")(line) for line in counts]
+    for one in scores:
         scorer.computeMetrics(one)
-        scores.append(float(one.score))
-        total.addStats(one)
-    scorer.computeMetrics(total)
-    return float(total.score), scores
+    return [float(one.score) for one in scores]
 
 
 @cache
-def _meteor_scorers(paraphrases: str, threads: int) -> list[Any]:
-    """One for each thread; they share the tables, which take 1.2 GB and 5 to 10 s to load."""
-    options = {"language": "en", "norm": "true", "paraFile": paraphrases}  # METEOR's own guess of the file fails on a space in it
-    properties = jpype.JClass("java.util.Properties")()
-    for name, value in options.items():
-        properties.setProperty(name, value)
-    scorer = jpype.JClass("edu.cmu.meteor.scorer.MeteorScorer")
-    first = scorer(jpype.JClass("edu.cmu.meteor.scorer.MeteorConfiguration")(properties))
+def _meteor_scorers(threads: int) -> list[Any]:
+    """One for each thread, without paraphrases; they share WordNet's synonyms."""
+    with tempfile.NamedTemporaryFile(suffix=".gz") as nothing:
+        nothing.write(gzip.compress(b""))
+        nothing.flush()
+        properties = jpype.JClass("java.util.Properties")()
+        for name, value in {"language": "en", "paraFile": nothing.name}.items():
+            properties.setProperty(name, value)
+        scorer = jpype.JClass("edu.cmu.meteor.scorer.MeteorScorer")
+        first = scorer(jpype.JClass("edu.cmu.meteor.scorer.MeteorConfiguration")(properties))
     return [first, *(scorer(first) for _ in range(threads - 1))]
-
-
-def _count(scorer: Any, pairs: list[tuple[str, list[str]]]) -> list[str]:
-    array_list = jpype.JClass("java.util.ArrayList")
-    return [str(scorer.getMeteorStats(jpype.JString(caption), array_list(said)).toString()) for caption, said in pairs]
 
 
 # ------------------------------------------------------------------------------------------------------------------- SPICE
 
 
-def spice_tuples(captions: list[str], jars: list[str], annotators: str, threads: int) -> list[list[list[str]]]:
+def spice_tuples(captions: list[str], jars: list[str], annotators: str) -> list[list[list[str]]]:
     """The tuples of each caption, in SPICE's order: (object), (object, attribute) or (subject, object, relation)."""
-    parser, generate = _spice_parser(tuple(jars), annotators, threads)
+    parser, generate = _spice_parser(tuple(jars), annotators)
     tuples = generate.invoke(parser, jpype.JClass("java.util.ArrayList")(captions))
     return [[[str(word) for word in each] for each in tuples.get(jpype.JString(caption))] for caption in captions]
 
@@ -149,13 +183,14 @@ def _spice_scorer(jars: tuple[str, ...]) -> tuple[Any, Any, Any]:
 
 
 @cache
-def _spice_parser(jars: tuple[str, ...], annotators: str, threads: int) -> tuple[Any, Any]:
+def _spice_parser(jars: tuple[str, ...], annotators: str) -> tuple[Any, Any]:
     """SPICE's parser and its method `generateTuples`, which is protected.
 
-    The pipeline is what its class Annotator would make (1.2 GB, 6 s), but for the annotators, which it has fixed.
+    The pipeline is what its class Annotator would make (1.2 GB, 6 s), but for the annotators, which it has fixed. One thread: with
+    more, captions that are parsed side by side now and then take words from each other.
     """
-    parser = _spice_class("SpiceParser", jars)(None, threads, jpype.JClass("java.lang.Boolean")(True))
-    settings = {"annotators": annotators, "depparse.extradependencies": "MAXIMAL", "threads": str(threads)}
+    parser = _spice_class("SpiceParser", jars)(None, 1, jpype.JClass("java.lang.Boolean")(True))
+    settings = {"annotators": annotators, "depparse.extradependencies": "MAXIMAL", "threads": "1"}
     properties = jpype.JClass("java.util.Properties")()
     for name, value in settings.items():
         properties.setProperty(name, value)
@@ -170,7 +205,7 @@ def _open(member: Any) -> Any:
     return member
 
 
-JOBS = {job.__name__: job for job in (meteor_counts, meteor_scores, spice_tuples, spice_scores)}
+JOBS = {job.__name__: job for job in (meteor_load, meteor_normal, meteor_align, meteor_scores, spice_tuples, spice_scores)}
 
 if __name__ == "__main__":
     main()

@@ -104,6 +104,13 @@ def find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.nd
     return found, place[found]
 
 
+def starts_run(keys: np.ndarray) -> np.ndarray:
+    """Which differ from the one before; the first does."""
+    starts = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=starts[1:])
+    return starts
+
+
 def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
     """The n-grams of n = 1 to HIGHEST, one n after another."""
     words_W, caption_W = captions.word_numbers_W, captions.caption_of_word_W
@@ -115,7 +122,7 @@ def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
         key_P = gram_W[start_P] * vocabulary + words_W[start_P + n - 1]
         order_P = np.argsort(key_P, kind="stable")
         key_P, start_in_order_P = key_P[order_P], start_P[order_P]
-        is_new_gram_P = np.diff(key_P, prepend=-1) != 0
+        is_new_gram_P = starts_run(key_P)
         gram_P = np.cumsum(is_new_gram_P) - 1
         gram_W[start_in_order_P] = gram_P
         keys_G = key_P[is_new_gram_P]
@@ -125,8 +132,8 @@ def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
 
 def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.ndarray, ...]:
     caption_P = caption_W[start_P]
-    first_T = np.flatnonzero(is_new_gram_P | (np.diff(caption_P, prepend=-1) != 0))
-    count_T = np.diff(first_T, append=len(caption_P))
+    ends_T = np.append(np.flatnonzero(is_new_gram_P | starts_run(caption_P)), len(caption_P))
+    first_T, count_T = ends_T[:-1], ends_T[1:] - ends_T[:-1]
     term_at_W = np.full(words, -1)
     term_at_W[start_P[first_T]] = np.arange(len(first_T))
     return gram_P[first_T], caption_P[first_T], count_T, term_at_W[term_at_W >= 0]
@@ -135,5 +142,5 @@ def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.nd
 def _groups(captions: Captions, gram_T: np.ndarray, caption_T: np.ndarray) -> tuple[np.ndarray, ...]:
     terms_S = np.flatnonzero(caption_T < captions.references)
     key_S = gram_T[terms_S] * captions.images + captions.image_C[caption_T[terms_S]]
-    start_M = np.flatnonzero(np.diff(key_S, prepend=-1))
+    start_M = np.flatnonzero(starts_run(key_S))
     return terms_S, np.append(start_M, len(terms_S)), key_S[start_M]

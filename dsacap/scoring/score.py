@@ -6,20 +6,24 @@ Quality is that of one caption an image (the first, where several were drawn); d
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
+from typing import Literal
 
 from dsacap.data.grammar import Scene
 from dsacap.errors import UserError
 from dsacap.scoring.cider import document_frequencies
 from dsacap.scoring.coco_metrics import score_many
+from dsacap.scoring.corenlp import CoreNlpMissing
 from dsacap.scoring.diversity import diversity, oracle
 from dsacap.scoring.leaks import count_leaks
 from dsacap.scoring.results import MetricResult
 from dsacap.scoring.scene_truth import score_truth
 from dsacap.scoring.signature import Scored, scored_against, signature
+from dsacap.scoring.spice import all_spice, score_spice
 from dsacap.scoring.statistics import interval_of
 from dsacap.scoring.tokenizer import ptb_tokenize
 
 Captions = Mapping[int, list[str]]  # image id -> captions
+Spice = Literal["auto", "required", "off"]  # auto: where CoreNLP can be had, else no score and the reason
 
 
 def score_decodings(
@@ -29,30 +33,34 @@ def score_decodings(
     scenes: Mapping[int, Scene] | None,
     scored: Scored | None = None,
     *,
+    spice: Spice = "off",
     beside_humans: bool = True,
 ) -> dict:
     """Scores raw `captions` (decoding -> image id -> captions) against tokenised `references`.
 
     Returns decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks", "samples": k}. A score is {"value",
-    "interval" (95 % bootstrap over images) or null, "n", "per_image", "signature"}. `held_out` is quality against all references but one,
-    as humans face them: the mean over which is left out (empty unless `beside_humans`). `oracle` (the best of k) and `diversity` are
-    empty where k is 1.
+    "interval" (95 % bootstrap over images) or null, "n", "per_image", "signature"}; SPICE that cannot be computed has the value null
+    and a "reason". `held_out` is quality against all references but one, as humans face them: the mean over which is left out (empty
+    unless `beside_humans`). `oracle` (the best of k, but for SPICE) and `diversity` are empty where k is 1.
+    Raises CoreNlpMissing where SPICE is required and cannot be had.
     """
     scored = scored or scored_against(references)
     tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
     fewer = [others for _, others in held_out(references)] if beside_humans else []
     result = {}
     for name, by_image in tokenised.items():
-        slots = [{i: said[k] for i, said in by_image.items()} for k in range(len(next(iter(by_image.values()))))]
-        scores = score_many([(references, slot) for slot in slots] + [(others, slots[0]) for others in fewer])
-        of_slots, rounds = scores[: len(slots)], scores[len(slots) :]
-        quality = of_slots[0] | (score_truth(slots[0], scenes) if scenes else {})
+        slots = _slots(by_image)
+        first, rounds = (references, slots[0]), [(others, slots[0]) for others in fewer]
+        scores = score_many([(references, slot) for slot in slots] + rounds)
+        spices, reason = _spice_of([first, *rounds], spice)
+        quality = scores[0] | spices[0] | (score_truth(slots[0], scenes) if scenes else {})
         several = len(slots) > 1
         varied = diversity(by_image, train_captions, document_frequencies(references.values())) if several else {}
+        beside = mean_over([s | _f_alone(of) for s, of in zip(scores[len(slots) :], spices[1:], strict=True)])
         result[name] = {
-            "quality": plain_scores(quality, scored),
-            "held_out": plain_scores(mean_over(rounds), scored, refs_of="all but one"),
-            "oracle": plain_scores(oracle(of_slots), scored, best_of=len(slots)) if several else {},
+            "quality": plain_scores(quality, scored) | _missing(reason, scored),
+            "held_out": plain_scores(beside, scored, refs_of="all but one"),
+            "oracle": plain_scores(oracle(scores[: len(slots)]), scored, best_of=len(slots)) if several else {},
             "diversity": plain_scores(varied, scored, k=len(slots)),
             "leaks": asdict(count_leaks(by_image, train_captions)),
             "samples": len(slots),
@@ -60,12 +68,14 @@ def score_decodings(
     return result
 
 
-def score_humans(references: Captions, train_captions: set[str], scenes: Mapping[int, Scene] | None) -> dict:
+def score_humans(references: Captions, train_captions: set[str], scenes: Mapping[int, Scene] | None, spice: Spice = "off") -> dict:
     """The references scored as captions: each held out in turn against the others, the mean over which; all of them for diversity."""
     scored, rounds = scored_against(references), held_out(references)
     if not rounds:
         raise UserError("human rows need two captions of every image")
-    scores = score_many([(others, candidates) for candidates, others in rounds])
+    pairs = [(others, candidates) for candidates, others in rounds]
+    spices, _ = _spice_of(pairs, spice)
+    scores = [s | _f_alone(of) for s, of in zip(score_many(pairs), spices, strict=True)]
     if scenes:
         scores = [s | score_truth(candidates, scenes) for s, (candidates, _) in zip(scores, rounds, strict=True)]
     everyone = {i: said[: len(rounds)] for i, said in references.items()}
@@ -79,6 +89,20 @@ def score_humans(references: Captions, train_captions: set[str], scenes: Mapping
         "samples": len(rounds),
     }
     return {"references": human}
+
+
+def score_samples(references: Captions, by_image: Captions, scored: Scored) -> dict:
+    """What is costly of k >= 2 tokenised captions an image, since each is parsed: AllSPICE, and the best of k by SPICE.
+
+    Returns the parts "diversity", "oracle" and "samples" of `score_decodings`. Raises CoreNlpMissing where SPICE cannot be had.
+    """
+    slots = _slots(by_image)
+    best = oracle([_f_alone(score_spice(references, slot)) for slot in slots])
+    return {
+        "diversity": plain_scores({"AllSPICE": all_spice(references, by_image)}, scored, k=len(slots)),
+        "oracle": plain_scores(best, scored, best_of=len(slots)),
+        "samples": len(slots),
+    }
 
 
 def held_out(references: Captions) -> list[tuple[dict[int, str], dict[int, list[str]]]]:
@@ -96,6 +120,33 @@ def tokenise(by_image: Captions) -> dict[int, list[str]]:
     """PTB tokens of all captions of all images, in one call of the tokenizer."""
     tokens = iter(ptb_tokenize([caption for said in by_image.values() for caption in said]))
     return {image_id: [next(tokens) for _ in said] for image_id, said in by_image.items()}
+
+
+def _slots(by_image: Captions) -> list[dict[int, str]]:
+    """Every image's first caption, second, and so on."""
+    return [{i: said[k] for i, said in by_image.items()} for k in range(len(next(iter(by_image.values()))))]
+
+
+def _spice_of(pairs: Sequence[tuple[Captions, Mapping[int, str]]], wanted: Spice) -> tuple[list[dict[str, MetricResult]], str | None]:
+    """SPICE of each pair of references and captions; where it cannot be had, nothing, and the reason."""
+    if wanted == "off":
+        return [{} for _ in pairs], None
+    try:
+        return [score_spice(*pair) for pair in pairs], None
+    except CoreNlpMissing as error:
+        if wanted == "required":
+            raise
+        return [{} for _ in pairs], str(error)
+
+
+def _f_alone(scores: Mapping[str, MetricResult]) -> dict[str, MetricResult]:
+    """Without precision, recall and categories, which not every image has."""
+    return {metric: result for metric, result in scores.items() if metric == "SPICE"}
+
+
+def _missing(reason: str | None, scored: Scored) -> dict:
+    nothing = {"value": None, "interval": None, "n": None, "per_image": {}, "signature": signature("SPICE", scored), "reason": reason}
+    return {"SPICE": nothing} if reason else {}
 
 
 def mean_over(rounds: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResult]:

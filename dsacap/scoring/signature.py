@@ -17,6 +17,7 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 from dsacap.errors import UserError
 from dsacap.scoring.cider import SIGMA
 from dsacap.scoring.ngrams import HIGHEST
+from dsacap.scoring.spice import ANNOTATORS, parser_id
 
 _DIGITS = 12  # hexadecimal, of a SHA-256: 48 bits
 _METEOR = Path(meteor.__file__).parent
@@ -61,7 +62,7 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
     """The signature of `metric`, a name as it stands in the results.
 
     What the code fixes (n, sigma, ...) is filled in; `parameters` add what the caller chose, such as k of diversity, `df` of
-    `Self-CIDEr`, SPICE's jars or CLIPScore's encoder, and win over what is filled in. Raises UserError where a part holds a `|`.
+    `Self-CIDEr` or CLIPScore's encoder, and win over what is filled in. Raises UserError where a part holds a `|`.
     """
     name = "CIDEr-D" if metric == "CIDEr" else metric
     parts = {
@@ -89,6 +90,8 @@ def _fixed(metric: str) -> dict[str, str | int]:
     if metric == "METEOR":
         data = _METEOR / "data" / "paraphrase-en.gz"
         return {"lang": "en", "norm": "yes", "jar": f"1.5@{file_hash(_METEOR / meteor.METEOR_JAR)}", "paraphrases": file_hash(data)}
+    if "SPICE" in metric:
+        return {"corenlp": "3.6.0", "annotators": ANNOTATORS, "jars": f"sha256:{parser_id()[:_DIGITS]}"}
     fixed = {
         "ROUGE-L": {"beta": "1.2"},
         "CIDEr": {"df": "test-refs", "n": HIGHEST, "sigma": f"{SIGMA:g}"},

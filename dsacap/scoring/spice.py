@@ -5,10 +5,12 @@ before are scored without the parser: 1.5 ms an image.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from pycocoevalcap.spice import spice
 from dsacap.errors import UserError
 from dsacap.progress import progress
 from dsacap.scoring.corenlp import CODE, MODELS, cache_folder, corenlp_jars
-from dsacap.scoring.jvm import THREADS, JvmWorker, ordered_worker, shared_worker
+from dsacap.scoring.jvm import JvmWorker, ordered_worker, parser_workers
 from dsacap.scoring.results import MetricResult
 from dsacap.scoring.tuples import TupleCache, Tuples
 
@@ -27,7 +29,7 @@ MAX_WORDS = 100  # the parser takes time in the cube of the words and memory in 
 # SPICE asks for `ner` as well, and reads none of it: it only tags words that are parsed by then (proof: tests/scoring/test_spice.py).
 ANNOTATORS = "tokenize,ssplit,parse,lemma"
 _FOLDER = Path(spice.__file__).parent
-_PARSE_BATCH = 32 * THREADS  # captions a job: seconds
+_PARSE_BATCH = 32  # captions a job: a second or two
 _SCORE_BATCH = 500  # images a job: a second
 
 
@@ -37,8 +39,8 @@ def score_spice(
     """SPICE of one tokenised caption an image against its tokenised references, both by image id; returns the metrics of METRICS, 0..1.
 
     Each is a mean over images. A category is undefined, and left out, for an image whose references have no tuple of it, and as a whole
-    where that is every image. `download` lets CoreNLP be fetched (385 MB, once). Raises UserError where it cannot be had, Java fails,
-    or a caption has more than MAX_WORDS words.
+    where that is every image. `download` lets CoreNLP be fetched (385 MB, once). Raises CoreNlpMissing where it cannot be had, UserError
+    where Java fails or a caption has more than MAX_WORDS words.
     """
     scores = _score({i: ([candidates[i]], said) for i, said in references.items()}, download, worker)
     parts = [("All", "f"), ("All", "pr"), ("All", "re"), *((category, "f") for category in CATEGORIES)]
@@ -52,7 +54,7 @@ def all_spice(
 ) -> MetricResult:
     """AllSPICE, 0..1: SPICE's F of the tuples of all captions of an image, joined in one scene graph, against those of its references.
 
-    Raises UserError as `score_spice` does.
+    Raises what `score_spice` raises.
     """
     scores = _score({i: (samples[i], said) for i, said in references.items()}, download, worker)
     return _mean({i: of["All"]["f"] for i, of in scores.items()})
@@ -63,20 +65,40 @@ def caption_tuples(
 ) -> dict[str, Tuples]:
     """SPICE's tuples of each distinct caption, in its order; only those that the cache lacks are parsed, and are in it from then on."""
     distinct = list(dict.fromkeys(captions))
-    with closing(TupleCache(cache_folder() / "tuples.sqlite", f"{parser_id()} {annotators}")) as known:
+    with closing(TupleCache(cache_folder() / "tuples.sqlite", f"{parser_id()} {annotators} one thread")) as known:
         tuples = known.get(distinct)
         missing = [caption for caption in distinct if caption not in tuples]
         if not missing:
             return tuples
-        settings = {"jars": _jars(corenlp_jars(download)), "annotators": annotators, "threads": THREADS}
+        settings = {"jars": _jars(corenlp_jars(download)), "annotators": annotators}
         with progress((), "SPICE, parsing", "captions", total=len(missing)) as bar:
-            for start in range(0, len(missing), _PARSE_BATCH):
-                part = missing[start : start + _PARSE_BATCH]
-                new = dict(zip(part, (worker or shared_worker()).call("spice_tuples", captions=part, **settings), strict=True))
-                known.put(new)
-                tuples |= new
+            for part in _parse(missing, settings, [worker] if worker else parser_workers()):
+                known.put(part)
+                tuples |= part
                 bar.update(len(part))
     return tuples
+
+
+def _parse(captions: list[str], settings: dict[str, Any], workers: Sequence[JvmWorker]) -> Iterator[dict[str, Tuples]]:
+    """The captions in batches, in their order; a batch is taken by a worker that is free."""
+    free = SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+
+    def parse(batch: list[str]) -> dict[str, Tuples]:
+        worker = free.get()
+        try:
+            return dict(zip(batch, worker.call("spice_tuples", captions=batch, **settings), strict=True))
+        finally:
+            free.put(worker)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        jobs = [pool.submit(parse, captions[start : start + _PARSE_BATCH]) for start in range(0, len(captions), _PARSE_BATCH)]
+        try:
+            for job in jobs:
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @cache

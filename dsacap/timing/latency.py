@@ -27,11 +27,9 @@ def time_decodings(layout, inputs, encoder) -> dict:
     settings, device = layout.config.timing, device_of(layout.config.device)
     ids = [example.image_id for example in inputs.examples("test")]
     encoder = encoder.to(device)
-    side = encoder.clip.visual.image_size
-    height, width = side if isinstance(side, tuple) else (side, side)
     subjects: list[tuple[dict, Callable[[Batch], object]]] = []
     for size in settings.batch_sizes:
-        pixels = torch.zeros(size, 3, height, width, device=device)
+        pixels = torch.zeros(size, 3, *encoder.image_size, device=device)
         subjects.append(({"system": ENCODER, "decoding": "", "batch_size": size}, lambda _, pixels=pixels: encoder(pixels)))
     for system in layout.config.systems:
         captioner = inputs.captioner(system, layout.config.seeds[0])

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsacap.data.photos import PhotoSource, decode
+from dsacap.errors import UserError
 from dsacap.progress import progress
 from dsacap.scoring.results import MetricResult, mean_over_images
-from dsacap.vision.encoder import Encoder
+from dsacap.vision.encoder import ClipEncoder, Encoder
 
 _PROMPT = "A photo depicts "  # the paper's, before captions and references alike
 _SCALE = 2.5  # w of the paper, which spreads the values over about 0..1
@@ -30,6 +31,8 @@ def clip_score(
     CLIPScore = 2.5 max(cos(caption, photo), 0), eq. 1; RefCLIPScore = harmonic mean of it and the best max(cos(caption, reference), 0),
     eq. 2, where CLIPScore enters with its scale, as in the authors' code.
     """
+    if not isinstance(encoder, ClipEncoder):
+        raise UserError("CLIPScore: needs an image-text encoder, so an open_clip name; a timm model reads no text")
     ids = list(candidates)
     image_BE = torch.cat(
         [_encode_photos(encoder, photos, file_names, part) for part in progress(_parts(ids, batch_size), "encode photos", "batch")]
@@ -56,6 +59,6 @@ def _encode_photos(encoder: Encoder, photos: PhotoSource, file_names: Mapping[in
 
 
 @torch.inference_mode()
-def _encode_texts(encoder: Encoder, tokenizer: open_clip.SimpleTokenizer, captions: Sequence[str], batch_size: int) -> Tensor:
+def _encode_texts(encoder: ClipEncoder, tokenizer: open_clip.SimpleTokenizer, captions: Sequence[str], batch_size: int) -> Tensor:
     texts = [tokenizer([_PROMPT + caption for caption in part]) for part in _parts(captions, batch_size)]
     return torch.cat([F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts])

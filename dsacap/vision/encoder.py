@@ -1,5 +1,6 @@
-"""The frozen image-text encoder, always an open_clip model: a tiny one trained on scenes, or any open_clip name and tag."""
+"""The frozen encoder of photos, behind one door: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +12,27 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dsacap.errors import UserError
+from dsacap.files import sha256
+
+_LOCAL, _TIMM = "local-dir:", "timm:"
 
 
 class Encoder(nn.Module):
-    """Turns photos into a grid of tokens (the captioners' input) and one pooled vector (the image-text space)."""
+    """Turns photos into a grid of tokens (the captioners' input) and one pooled vector (the image-text space, where there is one).
 
-    def __init__(self, clip: nn.Module, preprocess: Callable[[Image.Image], Tensor], grid: int | None = None):
+    A kind of encoder says in `_maps` where it keeps both. `file` is where its weights came from, if that is a file of the user's.
+    """
+
+    def __init__(
+        self,
+        preprocess: Callable[[Image.Image], Tensor],
+        image_size: int | tuple[int, int],
+        grid: int | None = None,
+        file: Path | None = None,
+    ):
         super().__init__()
-        self.clip, self.preprocess, self.grid = clip.eval().requires_grad_(False), preprocess, grid
+        self.preprocess, self.grid, self.file = preprocess, grid, file
+        self.image_size = image_size if isinstance(image_size, tuple) else (image_size, image_size)
 
     @torch.inference_mode()
     def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,32 +40,77 @@ class Encoder(nn.Module):
 
         Tokens are those of the last block or map; a class token comes first where the encoder has one.
         """
-        visual = self.clip.visual
-        if isinstance(visual, ModifiedResNet):
-            out = visual.forward_intermediates(pixels_B3HW)
-        else:
-            out = visual.forward_intermediates(pixels_B3HW, indices=1, normalize_intermediates=True, output_extra_tokens=True)
-        grid_BCHW, prefix_BPC = out["image_intermediates"][-1], out.get("image_intermediates_prefix", [None])[-1]
+        grid_BCHW, prefix_BPC, pooled_BE = self._maps(pixels_B3HW)
         if self.grid and self.grid < grid_BCHW.shape[-1]:
             grid_BCHW = F.adaptive_avg_pool2d(grid_BCHW, self.grid)
         tokens_BNC = grid_BCHW.flatten(2).mT
         if prefix_BPC is not None:
             tokens_BNC = torch.cat([prefix_BPC, tokens_BNC], dim=1)
-        return tokens_BNC.float(), F.normalize(out["image_features"].float(), dim=-1)
+        return tokens_BNC.float(), F.normalize(pooled_BE.float(), dim=-1)
+
+    def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The last map [B, C, H, W], the class token and its like [B, P, C] if any, and the pooled vector [B, E]."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, str]:
+        """What the weights are: the name and sha256 of their file, or the sha256 of the tensors where a library fetched them."""
+        if self.file:
+            return {"file": self.file.name, "sha256": sha256(self.file)}
+        digest = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
+        return {"tensors_sha256": digest.hexdigest()}
 
 
-def load_encoder(name: str, pretrained: str | None, grid: int | None = None) -> Encoder:
-    """An encoder by open_clip name and tag (or checkpoint file), or from a folder written by `save_encoder` ("local-dir:...").
+class ClipEncoder(Encoder):
+    def __init__(self, clip: nn.Module, preprocess: Callable[[Image.Image], Tensor], grid: int | None = None, file: Path | None = None):
+        super().__init__(preprocess, clip.visual.image_size, grid, file)
+        self.clip = clip.eval().requires_grad_(False)
 
-    Raises UserError where open_clip does not know it or its weights cannot be had.
+    def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        visual = self.clip.visual
+        if isinstance(visual, ModifiedResNet):
+            out = visual.forward_intermediates(pixels_B3HW)
+        else:
+            out = visual.forward_intermediates(pixels_B3HW, indices=1, normalize_intermediates=True, output_extra_tokens=True)
+        return out["image_intermediates"][-1], out.get("image_intermediates_prefix", [None])[-1], out["image_features"]
+
+
+def load_encoder(name: str, pretrained: str | None, grid: int | None = None, expected_sha256: str | None = None) -> Encoder:
+    """An encoder by its name in the configuration.
+
+    name: an open_clip name; "local-dir:FOLDER", written by `save_clip` or in the same format; or "timm:NAME".
+    pretrained: a tag of open_clip or a file of weights; for timm a file, "package:NAME", or None for the name's own weights.
+    expected_sha256: of the file of weights, checked before anything in it is read.
+
+    Raises UserError where the name is unknown, the weights cannot be had, or are not those expected.
     """
+    if name.startswith(_TIMM):
+        from dsacap.vision.timm_encoder import load_timm
+
+        return load_timm(name.removeprefix(_TIMM), pretrained, grid, expected_sha256)
+    file = Path(name.removeprefix(_LOCAL), "open_clip_model.safetensors") if name.startswith(_LOCAL) else Path(pretrained or "")
+    file = file if file.is_file() else None
+    check_weights(file, expected_sha256, f"encoder {name} ({pretrained})")
     try:
         clip, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"encoder {name} ({pretrained}): {error}") from None
-    return Encoder(clip, preprocess, grid)
+    return ClipEncoder(clip, preprocess, grid, file)
+
+
+def check_weights(file: Path | None, expected_sha256: str | None, where: str) -> None:
+    """UserError if a hash is expected and the file has another, or there is no file that could have it."""
+    if expected_sha256 is None:
+        return
+    if file is None:
+        raise UserError(f"{where}: sha256 is that of a file of weights, and none is named; name one in `pretrained`, or leave sha256 out")
+    found = sha256(file)
+    if found != expected_sha256:
+        raise UserError(f"{file}: sha256 is {found}, expected {expected_sha256}; fetch the right weights, or mend encoder.sha256")
 
 
 def local_name(folder: Path) -> str:
     """What open_clip calls a model in a folder."""
-    return f"local-dir:{folder}"
+    return f"{_LOCAL}{folder}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,16 +37,19 @@ def encode_photos(
 ) -> dict:
     """Decodes and encodes every photo once, a shard at a time, and writes an index with the standardisation of the train split.
 
-    Resumable: a shard that is whole is kept. Returns the index: shards with their hashes, token shape, skipped images with reasons.
+    Resumable: a shard that is whole is kept. Returns the index (shards with their hashes, token shape, skipped images with reasons), and
+    beside it "photos_per_second", of decoding and encoding together, or null if nothing was left to do.
     """
-    shards, skipped = [], {}
+    shards, skipped, done, seconds = [], {}, 0, 0.0
     for start in range(0, len(images), shard_size):
         path = folder / f"shard-{start // shard_size:05d}.safetensors"
         chunk = images[start : start + shard_size]
         if not path.exists():
+            started = time.perf_counter()
             skipped_here = _encode_shard(
                 chunk, sources, encoder, path, batch_size, on_bad_image, f"encode photos {start}-{start + len(chunk)}"
             )
+            done, seconds = done + len(chunk), seconds + time.perf_counter() - started
             write_json(path.with_suffix(".skipped.json"), skipped_here)
         skipped |= read_json(path.with_suffix(".skipped.json"))
         shards.append({"file": path.name, "sha256": sha256(path)})
@@ -56,7 +60,7 @@ def encode_photos(
         shape = file.get_slice("tokens").get_shape()
     index = {"shards": shards, "tokens": shape[1], "channels": shape[2], "skipped": skipped}
     write_json(folder / INDEX, index)
-    return index
+    return index | {"photos_per_second": round(done / seconds, 1) if done else None}
 
 
 def _encode_shard(chunk, sources, encoder: Encoder, path: Path, batch_size: int, on_bad_image: str, description: str) -> dict[str, str]:

@@ -3,7 +3,7 @@ import pytest
 
 from dsacap.files import read_json, write_json
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.table import COLUMNS, write_tables
+from dsacap.reporting.table import COLUMNS, write_sample_table, write_tables
 from helpers import tiny_config
 
 
@@ -77,7 +77,45 @@ def test_markdown_shows_the_numbers(layout):
     assert line_of(text, "ar", "Training")[1:] == ["1,234", "72", "9", "90.0"]
     assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
     assert "commit c0ffee with local changes" in text and "skipped photos: 1" in text
-    assert "SPICE: n/a" in text and "still rising" in text
+    assert "SPICE: switched off" in text and "still rising" in text
+
+
+def with_quality(layout, **scores):
+    for system, seed in layout.runs:
+        path = layout.scores(system, seed)
+        write_json(path, {name: {**parts, "quality": parts["quality"] | scores} for name, parts in read_json(path).items()})
+
+
+def test_spice_has_a_column_and_a_section(layout):
+    parts = {"SPICE": score(0.2, [0.19, 0.22]), "SPICE-precision": score(0.4), "SPICE-color": score(0.5, n=3)}
+    with_quality(layout, **parts)
+    write_tables(layout)
+    text = layout.table.read_text()
+    assert line_of(text, "dsacap", "Quality")[4] == "20.0 (sd 0.0)"
+    assert line_of(text, "System", "SPICE")[2:] == ["SPICE", "precision", "color"]
+    assert line_of(text, "dsacap", "SPICE")[2:] == ["20.0 (sd 0.0)", "40.0 (sd 0.0)", "50.0 (sd 0.0)"]
+    assert pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'SPICE-color'").n.tolist() == [3] * 6
+
+
+def test_spice_that_cannot_be_had_is_not_a_number(layout):
+    with_quality(layout, SPICE={**score(None, n=None), "reason": "SPICE: not computed.\n  fix: place the jars"})
+    write_tables(layout)
+    text = layout.table.read_text()
+    assert line_of(text, "System", "Quality")[-1] == "SPICE" and line_of(text, "dsacap", "Quality")[-1] == "n/a"
+    assert "SPICE: n/a. SPICE: not computed. fix: place the jars" in text and "## SPICE" not in text
+    assert "SPICE" not in set(pd.read_csv(layout.table.with_suffix(".csv")).metric)
+
+
+def test_table_of_samples(layout):
+    for system, seed in layout.runs:
+        parts = {"diversity": {"AllSPICE": score(0.3)}, "oracle": {"SPICE": score(0.25)}, "samples": 5}
+        write_json(layout.sample_scores(system, seed), {"T=1": parts} if system == "ar" else {"K=1": parts})
+        write_json(manifest_of(layout.sample_scores(system, seed)), {"seconds": 2.0, "code": {"commit": "c0ffee"}})
+    write_sample_table(layout)
+    text = layout.sample_table.read_text()
+    assert line_of(f"## {text}", "ar", "")[1:] == ["T=1", "30.0 (sd 0.0)", "25.0 (sd 0.0)"]
+    assert "scored in 8 s; commit c0ffee" in text
+    assert len(pd.read_csv(layout.sample_table.with_suffix(".csv"))) == 8
 
 
 def test_csv_is_tidy(layout):

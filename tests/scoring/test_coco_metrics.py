@@ -1,6 +1,6 @@
-import contextlib
 import json
 import random
+import sys
 
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
@@ -9,29 +9,12 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.errors import UserError
-from dsacap.scoring import coco_metrics
 from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many
-from dsacap.scoring.java import java_environment
+from dsacap.scoring.jvm import JvmWorker
 from dsacap.scoring.tokenizer import ptb_tokenize
 
 REFERENCES = {7: ["a red dog runs in the park", "the dog runs"], 3: ["two cats sleep on a bed"], 5: ["a man rides a wave"]}
 CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a park"}
-
-
-@pytest.fixture(scope="module")
-def stock_meteor():
-    with java_environment():
-        meteor = Meteor()
-    yield meteor
-    meteor.meteor_p.kill()
-    meteor.meteor_p.communicate()
-
-
-@pytest.fixture
-def shared_meteor(stock_meteor, monkeypatch):
-    """One Java process for several tests: loading METEOR's tables is most of their time."""
-    monkeypatch.setattr(coco_metrics, "_meteor", lambda: contextlib.nullcontext(stock_meteor))
-    return stock_meteor
 
 
 def stock_scores(references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor) -> dict[str, MetricResult]:
@@ -82,18 +65,20 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     for variable in ("LANG", "LC_ALL"):
         monkeypatch.setenv(variable, "de_DE.UTF-8")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")  # the locale itself may not be installed
-    started = []
-    monkeypatch.setattr(coco_metrics, "Meteor", lambda: started.append(Meteor()) or started[0])
+    score_captions(REFERENCES, CANDIDATES)  # may make the index of paraphrases, and say so
     capfd.readouterr()
-    scores = score_many([(references, candidates) for candidates in candidate_sets])
+    worker = JvmWorker()
+    try:
+        scores = score_many([(references, candidates) for candidates in candidate_sets], worker)
+    finally:
+        worker.close()
     assert capfd.readouterr() == ("", "")
     assert scores == expected
     assert [tuple(names) for names in scores] == [METRICS, METRICS]
-    assert [meteor.meteor_p.poll() is not None for meteor in started] == [True]  # one Java process, and it has ended
     assert [score_cider(references, candidates) for candidates in candidate_sets] == [scores["CIDEr"] for scores in expected]
 
 
-def test_pooled_counts_give_the_corpus_score(shared_meteor):
+def test_pooled_counts_give_the_corpus_score():
     """Also where captions are a reference word for word, which METEOR pools apart, share nothing with any, or are empty."""
     references, (candidates, _) = made_up_captions(seed=1, images=60)
     ids = list(references)
@@ -139,11 +124,10 @@ def test_no_candidate_sets():
     assert score_many([]) == []
 
 
-@pytest.mark.parametrize("script", ["echo out of memory >&2; exit 1", "read line; echo out of memory >&2; exit 1"])
-def test_a_dying_meteor_is_reported(fake_java, script):
-    fake_java(script)
-    with pytest.raises(UserError, match=r"METEOR's Java process stopped .*: out of memory\n.*2 GB"):
-        score_captions(REFERENCES, CANDIDATES)
+def test_a_dying_meteor_is_reported():
+    worker = JvmWorker([sys.executable, "-c", "import sys; sys.exit('out of memory')"])
+    with pytest.raises(UserError, match=r"failed twice: exit status 1: out of memory\n.*4 GB"):
+        score_captions(REFERENCES, CANDIDATES, worker)
 
 
 # ------------------------------------------------------------------------------------------------------- published numbers
@@ -167,7 +151,7 @@ def show_edit_tell(folder, images: int) -> tuple[dict[int, list[str]], dict[int,
     return references, dict(zip(captions, ptb_tokenize(list(captions.values())), strict=True))
 
 
-def test_fakecap_scores_as_published(real_data, shared_meteor):
+def test_fakecap_scores_as_published(real_data):
     references = {int(k): v for k, v in read(real_data / "predictions" / "fakecap_references_tokenized.json").items()}
     candidates = {r["image_id"]: r["caption"] for r in read(real_data / "predictions" / "captions_val2014_fakecap_results.json")}
     scores = corpus_scores(score_captions(references, candidates))
@@ -175,14 +159,14 @@ def test_fakecap_scores_as_published(real_data, shared_meteor):
     assert {name: round(score, 3) for name, score in scores.items()} == published
 
 
-def test_equals_stock_pycocoevalcap_on_coco(real_data, shared_meteor):
+def test_equals_stock_pycocoevalcap_on_coco(real_data, stock_meteor):
     references, candidates = show_edit_tell(real_data, 500)
     assert len(references) == 500
-    assert score_captions(references, candidates) == stock_scores(references, candidates, shared_meteor)
+    assert score_captions(references, candidates) == stock_scores(references, candidates, stock_meteor)
 
 
 @pytest.mark.slow
-def test_show_edit_tell_scores_as_published(real_data, shared_meteor):
+def test_show_edit_tell_scores_as_published(real_data):
     scores = corpus_scores(score_captions(*show_edit_tell(real_data, 5000)))
     published = read(real_data / "predictions" / "show-edit-tell_xe_results.json")
     names = {

@@ -8,14 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from pycocoevalcap.meteor.meteor import Meteor
 from test_coco_metrics import show_edit_tell
 
 from dsacap.errors import UserError
-from dsacap.scoring import jvm
-from dsacap.scoring.java import java_environment
-from dsacap.scoring.jvm import JvmWorker
-from dsacap.scoring.meteor_java import score_meteor
+from dsacap.scoring import jvm, meteor_java
+from dsacap.scoring.jvm import JvmWorker, shared_worker
+from dsacap.scoring.meteor_java import score_meteor, score_meteors
 
 # Speaks the worker's language without Java: notes each start, and does what the job says.
 FAKE = """
@@ -122,24 +120,12 @@ def test_the_process_ends_with_a_killed_parent():
 
 
 @pytest.fixture(scope="module")
-def worker():
-    worker = JvmWorker()
-    yield worker
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def stock():
-    with java_environment():
-        meteor = Meteor()
-
+def stock(stock_meteor):
     def score(references, candidates):
-        corpus, per_image = meteor.compute_score(references, {i: [caption] for i, caption in candidates.items()})
+        corpus, per_image = stock_meteor.compute_score(references, {i: [caption] for i, caption in candidates.items()})
         return corpus, dict(zip(references, per_image, strict=True))
 
-    yield score
-    meteor.meteor_p.kill()
-    meteor.meteor_p.communicate()
+    return score
 
 
 WORDS = [
@@ -177,39 +163,57 @@ def made_up(seed: int, images: int) -> tuple[dict[int, list[str]], dict[int, str
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_meteor_equals_stock_on_made_up_captions(worker, stock, seed):
+def test_meteor_equals_stock_on_made_up_captions(stock, seed):
     references, candidates = made_up(seed, 100)
-    ours = score_meteor(references, candidates, worker)
+    ours = score_meteor(references, candidates)
     assert (ours.corpus, ours.per_image) == stock(references, candidates)
     assert ours.pooled.score(ours.pooled.counts_IK.sum(0, keepdims=True)) == pytest.approx(ours.corpus, abs=1e-12)
 
 
-def test_meteor_equals_stock_on_coco(worker, stock, real_data):
+def test_meteor_equals_stock_on_coco(stock, real_data):
     references, candidates = show_edit_tell(real_data, 100)
-    ours = score_meteor(references, candidates, worker)
+    ours = score_meteor(references, candidates)
     assert (ours.corpus, ours.per_image) == stock(references, candidates)
 
 
 @pytest.mark.slow
-def test_meteor_equals_stock_on_the_karpathy_test_split(worker, stock, real_data):
+def test_meteor_equals_stock_on_the_karpathy_test_split(stock, real_data):
     references, candidates = show_edit_tell(real_data, 5000)
-    ours = score_meteor(references, candidates, worker)
+    ours = score_meteor(references, candidates)
     assert (ours.corpus, ours.per_image) == stock(references, candidates)
 
 
-def test_half_a_surrogate_pair_is_no_crash(worker):
-    assert score_meteor({1: ["a \ud83d dog"]}, {1: "a \ud83d dog"}, worker).corpus > 0.5
+def test_several_pairs_in_several_batches(stock, monkeypatch):
+    """Pairs of other images, of other counts of them, and the same captions against fewer references."""
+    monkeypatch.setattr(meteor_java, "_BATCH", 7)
+    references, candidates = made_up(3, 10)
+    fewer = {i: said[:1] for i, said in references.items()}
+    pairs = [(references, candidates), made_up(4, 5), (fewer, candidates)]
+    assert [(ours.corpus, ours.per_image) for ours in score_meteors(pairs)] == [stock(*pair) for pair in pairs]
+
+
+def test_half_a_surrogate_pair_is_no_crash():
+    assert score_meteor({1: ["a \ud83d dog"]}, {1: "a \ud83d dog"}).corpus > 0.5
+
+
+def test_letters_digits_and_spaces_are_left_as_they_are():
+    """They are not sent through METEOR's normaliser. Its lists of abbreviations are among the words."""
+    rng = random.Random(5)
+    words = ["mr", "no", "nos", "art", "nr", "pp", "u s", "dotmulti", "dotdotmulti", "quot", "s", "t", "0", "1 000", "007"]
+    words += ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=rng.randint(1, 9))) for _ in range(500)]
+    texts = [" ".join(rng.choices(words, k=rng.randint(0, 15))) for _ in range(2000)]
+    assert shared_worker().call("meteor_normal", texts=texts) == texts
 
 
 def test_works_from_a_read_only_path_with_spaces_under_foreign_settings(tmp_path, monkeypatch, stock):
     """The installation of METEOR is linked below such a path; language and encoding are the machine's, German and ASCII."""
     folder = tmp_path / "Meine Maschine"
     folder.mkdir()
-    for file in (jvm.METEOR_FOLDER / "meteor-1.5.jar", jvm.METEOR_FOLDER / "data" / "paraphrase-en.gz"):
-        (folder / file.name).symlink_to(file)
+    for name in ("meteor-1.5.jar", "data"):
+        (folder / name).symlink_to(jvm.METEOR_FOLDER / name)
     folder.chmod(0o555)
-    monkeypatch.setattr(jvm, "METEOR_FOLDER", folder)
-    monkeypatch.setattr("dsacap.scoring.meteor_java._SETTINGS", {"paraphrases": str(folder / "paraphrase-en.gz"), "threads": 1})
+    for module in (jvm, meteor_java):
+        monkeypatch.setattr(module, "METEOR_FOLDER", folder)
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
     references, candidates = made_up(2, 10)
@@ -225,4 +229,4 @@ def test_works_from_a_read_only_path_with_spaces_under_foreign_settings(tmp_path
 def test_a_path_that_meteor_cannot_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(jvm, "METEOR_FOLDER", tmp_path / "Prüfung")
     with pytest.raises(UserError, match="Prüfung: METEOR fails in a path with other than ASCII"):
-        JvmWorker().call("meteor_counts")
+        JvmWorker().call("meteor_load")

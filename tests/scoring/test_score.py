@@ -3,7 +3,11 @@
 import pytest
 
 from dsacap.data.grammar import Scene, Thing
-from dsacap.scoring.score import score_decodings, score_humans
+from dsacap.scoring import score as module
+from dsacap.scoring.corenlp import CoreNlpMissing
+from dsacap.scoring.results import MetricResult, mean_over_images
+from dsacap.scoring.score import score_decodings, score_humans, score_samples
+from dsacap.scoring.signature import scored_against
 
 REFERENCES = {1: ["a red circle", "a red disc", "a red circle and a blue square"], 2: ["a green bar", "a green stripe", "a big green bar"]}
 SCENES = {
@@ -76,3 +80,51 @@ def test_humans_are_held_out_in_turn():
         rounds.append(score_decodings(others, {"k": {i: [said[k]] for i, said in REFERENCES.items()}}, set(), None)["k"]["quality"])
     for metric in ("BLEU-1", "METEOR", "CIDEr"):
         assert human["held_out"][metric]["value"] == pytest.approx(sum(r[metric]["value"] for r in rounds) / 3)
+
+
+# ------------------------------------------------------------------------------------------------------------------- SPICE
+
+
+@pytest.fixture
+def spice(monkeypatch):
+    """SPICE as the share of the references that the caption equals; `Color` is a category that image 2 does not have."""
+
+    def score_spice(references, candidates):
+        f = {i: said.count(candidates[i]) / len(said) for i, said in references.items()}
+        return {"SPICE": mean_over_images(f), "SPICE-color": MetricResult(f[1], {1: f[1]})}
+
+    monkeypatch.setattr(module, "score_spice", score_spice)
+    monkeypatch.setattr(module, "all_spice", lambda references, samples: MetricResult(0.5, dict.fromkeys(samples, 0.5)))
+
+
+SAID = {1: ["a red circle", "blue"], 2: ["a green ring", "a green bar"]}
+
+
+@pytest.mark.parametrize("wanted", ["auto", "required"])
+def test_spice_stands_with_its_categories_and_beside_humans(spice, wanted):
+    scores = score_decodings(REFERENCES, {"k": SAID}, set(), None, spice=wanted)["k"]
+    assert scores["quality"]["SPICE"]["value"] == pytest.approx(1 / 6) and scores["quality"]["SPICE-color"]["n"] == 1
+    assert scores["quality"]["SPICE"]["signature"].startswith("SPICE|corenlp:3.6.0|")
+    assert scores["held_out"]["SPICE"]["value"] == pytest.approx((1 / 4 + 0 + 1 / 4) / 3) and "SPICE-color" not in scores["held_out"]
+    assert "SPICE" not in scores["oracle"]
+    assert "SPICE" in score_humans(REFERENCES, set(), None, wanted)["references"]["held_out"]
+
+
+def test_without_corenlp_spice_is_null_with_the_reason_unless_required(monkeypatch):
+    def missing(*_):
+        raise CoreNlpMissing("SPICE: not computed")
+
+    monkeypatch.setattr(module, "score_spice", missing)
+    scores = score_decodings(REFERENCES, {"k": SAID}, set(), None, spice="auto")["k"]
+    assert scores["quality"]["SPICE"]["value"] is None and scores["quality"]["SPICE"]["reason"] == "SPICE: not computed"
+    assert scores["quality"]["CIDEr"]["value"] > 0 and "SPICE" not in scores["held_out"]
+    assert "SPICE" not in score_humans(REFERENCES, set(), None, "auto")["references"]["held_out"]
+    with pytest.raises(CoreNlpMissing):
+        score_decodings(REFERENCES, {"k": SAID}, set(), None, spice="required")
+
+
+def test_samples_have_all_spice_and_the_best_by_spice(spice):
+    scores = score_samples(REFERENCES, SAID, scored_against(REFERENCES))
+    assert scores["diversity"]["AllSPICE"]["value"] == 0.5 and scores["samples"] == 2
+    assert scores["oracle"]["SPICE"]["per_image"] == pytest.approx({"1": 1 / 3, "2": 1 / 3})
+    assert "|best_of:2|" in scores["oracle"]["SPICE"]["signature"]

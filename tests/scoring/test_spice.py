@@ -10,7 +10,7 @@ from test_coco_metrics import show_edit_tell
 from dsacap.errors import UserError
 from dsacap.scoring import spice
 from dsacap.scoring.corenlp import corenlp_jars
-from dsacap.scoring.jvm import JvmWorker, shared_worker
+from dsacap.scoring.jvm import JvmWorker, parser_workers
 from dsacap.scoring.spice import METRICS, all_spice, caption_tuples, score_spice
 
 # ------------------------------------------------------------------------------------------------------------ without Java
@@ -25,7 +25,7 @@ class FakeJava:
     def call(self, job, **arguments):
         return getattr(self, job)(**arguments)
 
-    def spice_tuples(self, captions, jars, annotators, threads):
+    def spice_tuples(self, captions, jars, annotators):
         self.parsed += captions
         if "fails" in captions:
             raise UserError("Java fails")
@@ -96,6 +96,16 @@ def test_what_was_parsed_before_a_failure_is_kept(java, monkeypatch, capfd):
     assert "SPICE, parsing: " in capfd.readouterr().err
 
 
+def test_several_workers_share_the_captions(java, monkeypatch):
+    """Each takes the next batch when it is free; what comes out does not depend on who parsed what."""
+    monkeypatch.setattr(spice, "_PARSE_BATCH", 2)
+    workers = (java, FakeJava(), FakeJava())
+    monkeypatch.setattr(spice, "parser_workers", lambda: workers)
+    captions = [f"caption {n}" for n in range(40)]
+    assert caption_tuples(captions, False) == {caption: [["caption"], [caption.split()[1]]] for caption in captions}
+    assert sorted(c for worker in workers for c in worker.parsed) == sorted(captions)
+
+
 def test_a_caption_too_long_to_parse_is_refused(java):
     with pytest.raises(UserError, match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\); SPICE parses up to 100"):
         score_spice(REFERENCES, CANDIDATES | {7: "dog " * 101}, worker=java)
@@ -130,7 +140,8 @@ def new_cache(corenlp, tmp_path, monkeypatch):
     monkeypatch.setenv("CORENLP_DIR", str(corenlp))
     monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
     yield
-    shared_worker().close()  # it takes 2 GB
+    for worker in parser_workers():  # they take 1.5 GB each
+        worker.close()
 
 
 # Caption, references, and what the stock jar gave (Debian's Java 17, nashorn-core 15.4): true positives, false positives, false negatives

@@ -1,11 +1,14 @@
 import open_clip
 import pytest
+import timm
 import torch
 from PIL import Image
 
 from dsacap.data.photos import PhotoSource
+from dsacap.errors import UserError
 from dsacap.stages import load_configured_encoder
 from dsacap.vision.clipscore import clip_score
+from dsacap.vision.timm_encoder import TimmEncoder
 
 
 def test_scores_equal_the_formula(tiny_layout, tmp_path):
@@ -31,3 +34,8 @@ def test_scores_equal_the_formula(tiny_layout, tmp_path):
             both = 2 * fit * agreement / (fit + agreement) if fit + agreement else 0
             assert scores["RefCLIPScore"].per_image[i] == pytest.approx(both, abs=1e-5)
     assert scores["CLIPScore"].corpus == pytest.approx(sum(scores["CLIPScore"].per_image.values()) / 3)
+
+
+def test_an_encoder_without_text_is_refused():
+    with pytest.raises(UserError, match="CLIPScore: needs an image-text encoder"):
+        clip_score(TimmEncoder(timm.create_model("test_efficientnet")), None, None, {}, {}, {})

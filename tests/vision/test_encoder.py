@@ -7,8 +7,9 @@ from PIL import Image
 
 from dsacap.data.grammar import Scene, Thing
 from dsacap.errors import UserError
+from dsacap.files import sha256
 from dsacap.stages import load_configured_encoder
-from dsacap.vision.encoder import load_encoder, local_name
+from dsacap.vision.encoder import ClipEncoder, load_encoder, local_name
 from dsacap.vision.tiny_clip import normalised, quadrant_labels, save_clip
 
 TINY_VIT = {
@@ -50,6 +51,25 @@ def test_saved_tiny_clip_is_loaded_by_open_clip_itself(tiny_layout):
     tokens, pooled = encoder(pixels)
     assert tokens.shape == (1, 4, 256)
     torch.testing.assert_close(pooled, clip.eval().encode_image(pixels, normalize=True))
+
+
+def test_weights_are_identified_and_checked(tmp_path):
+    save_vit(tmp_path)
+    file = tmp_path / "open_clip_model.safetensors"
+    encoder = load_encoder(local_name(tmp_path), None, expected_sha256=sha256(file))
+    assert encoder.identity() == {"file": file.name, "sha256": sha256(file)}
+    with pytest.raises(UserError, match=rf"{file}: sha256 is {sha256(file)}, expected {'0' * 64}"):
+        load_encoder(local_name(tmp_path), None, expected_sha256="0" * 64)
+    with pytest.raises(UserError, match=r"ViT-B-16 \(openai\): sha256 is that of a file"):
+        load_encoder("ViT-B-16", "openai", expected_sha256="0" * 64)
+
+
+def test_weights_without_a_file_are_identified_by_their_tensors(tmp_path):
+    clip = save_vit(tmp_path)
+    before = ClipEncoder(clip, None).identity()
+    assert before == ClipEncoder(clip, None).identity() and list(before) == ["tensors_sha256"]
+    clip.logit_scale.add_(1e-3)
+    assert ClipEncoder(clip, None).identity() != before
 
 
 def test_training_scales_pixels_as_open_clip_preprocesses_photos(tiny_layout):

