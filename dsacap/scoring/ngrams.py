@@ -140,6 +140,8 @@ def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.nd
 
 
 def _groups(captions: Captions, gram_T: np.ndarray, caption_T: np.ndarray) -> tuple[np.ndarray, ...]:
+    if not captions.references:  # a reward is computed in half a millisecond, so this is a tenth of it
+        return np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64)
     terms_S = np.flatnonzero(caption_T < captions.references)
     key_S = gram_T[terms_S] * captions.images + captions.image_C[caption_T[terms_S]]
     start_M = np.flatnonzero(starts_run(key_S))

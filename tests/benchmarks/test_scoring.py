@@ -5,21 +5,27 @@
 
 import json
 import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.cider.cider_scorer import CiderScorer as StockScorer
+from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.scoring.cider_reward import CiderDReward
-from dsacap.scoring.coco_metrics import score_cider, score_without_java
+from dsacap.scoring.coco_metrics import METRICS, score_captions, score_cider, score_without_java
+from dsacap.scoring.java import java_environment
 from dsacap.scoring.tokenizer import ptb_tokenize
 
 IMAGES = 5000 if os.environ.get("DSACAP_BENCH_FULL") else 500
-BATCH, SAMPLES = 64, 5  # of a step of reinforcement learning
+SAMPLES = 5  # captions of an image, in a step of reinforcement learning
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +58,41 @@ def test_bleu_rouge_cider(benchmark, captions, implementation):
     assert np.array_equal(scores, stock(*captions))
 
 
+def stock_with_meteor(references, candidates) -> list[np.ndarray]:
+    with java_environment():
+        meteor = Meteor()
+    scores = stock(references, candidates)  # while METEOR loads
+    scores.insert(METRICS.index("METEOR"), meteor.compute_score(references, {i: [caption] for i, caption in candidates.items()})[1])
+    meteor.meteor_p.kill()
+    meteor.meteor_p.communicate()
+    return scores
+
+
+def ours_with_meteor(references, candidates) -> list[list[float]]:
+    return [list(result.per_image.values()) for result in score_captions(references, candidates).values()]
+
+
+@pytest.mark.parametrize("implementation", [stock_with_meteor, ours_with_meteor])
+def test_all_four_warm(benchmark, captions, implementation):
+    """As after a few evaluations in one process: pycocoevalcap starts METEOR for each, ours keeps it."""
+    benchmark.group = f"all four metrics of {IMAGES} images, warm"
+    ours = implementation is ours_with_meteor
+    scores = benchmark.pedantic(implementation, args=captions, rounds=3 if ours else 1, warmup_rounds=5 if ours else 0)
+    if ours:
+        assert np.array_equal(scores, stock_with_meteor(*captions))
+
+
+@pytest.mark.parametrize("implementation", [stock_with_meteor, ours_with_meteor])
+def test_all_four_in_a_new_process(benchmark, captions, tmp_path, implementation):
+    """From the start of Python to the scores."""
+    benchmark.group = f"all four metrics of {IMAGES} images, in a new process"
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    script = f"import json, sys; from {__name__} import {implementation.__name__} as score; score(*json.load(open(sys.argv[1])))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, Path(__file__).parent)))}
+    command = [sys.executable, "-c", script, str(tmp_path / "captions.json")]
+    benchmark.pedantic(subprocess.run, args=(command,), kwargs={"env": environment, "check": True}, rounds=2)
+
+
 @pytest.mark.parametrize("implementation", [Cider().compute_score, score_cider], ids=["stock", "ours"])
 def test_cider(benchmark, captions, implementation):
     """What training does to choose a checkpoint."""
@@ -70,12 +111,13 @@ def stock_reward(train: StockScorer, references: list[list[str]], candidates: li
 
 
 @pytest.mark.parametrize("implementation", ["stock", "ours"])
-def test_reward(benchmark, captions, implementation):
+@pytest.mark.parametrize("images", [8, 64])
+def test_reward(benchmark, captions, images, implementation):
     """One batch: every image's samples against its references, document frequencies of all images."""
-    benchmark.group = f"CIDEr-D reward of {BATCH} x {SAMPLES} captions"
+    benchmark.group = f"CIDEr-D reward of {images} x {SAMPLES} captions"
     references, said = list(captions[0].values()), list(captions[1].values())
-    batch = [references[i] for i in range(BATCH) for _ in range(SAMPLES)]
-    samples = [said[i + s] for i in range(BATCH) for s in range(SAMPLES)]
+    batch = [references[i] for i in range(images) for _ in range(SAMPLES)]
+    samples = [said[i + s] for i in range(images) for s in range(SAMPLES)]
     if implementation == "ours":
         score = CiderDReward(references).score
     else:
@@ -85,4 +127,4 @@ def test_reward(benchmark, captions, implementation):
         train.compute_doc_freq()
         score = partial(stock_reward, train)
     rewards = benchmark.pedantic(score, args=(batch, samples), rounds=10, warmup_rounds=1)
-    assert len(rewards) == BATCH * SAMPLES
+    assert len(rewards) == images * SAMPLES

@@ -1,7 +1,6 @@
 import gzip
-import io
 import random
-from itertools import islice
+import re
 from operator import itemgetter
 from pathlib import Path
 
@@ -106,9 +105,9 @@ def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path, cache):
 def test_meteor_equals_stock_on_captions_made_of_the_tables_paraphrases(stock_meteor):
     """Captions say in other words what a reference says: half of the phrases are replaced, most by some of several words."""
     rng = random.Random(1)
-    with gzip.open(METEOR_FOLDER / "data" / "paraphrase-en.gz") as table:
-        lines = io.BufferedReader(table)
-        pairs = [(a.decode().strip(), b.decode().strip()) for _, a, b in islice(zip(lines, lines, lines, strict=True), 0, None, 997)]
+    table = gzip.decompress((METEOR_FOLDER / "data" / "paraphrase-en.gz").read_bytes())
+    found = [re.compile(rb"\n0\.\d{9,}\n(.+)\n(.+)\n").search(table, place) for place in rng.sample(range(len(table) - 10**4), 3000)]
+    pairs = [(match[1].decode(), match[2].decode()) for match in found]
     references, candidates = {}, {}
     for image in range(300):
         said = [rng.choice(pairs) for _ in range(4)]
