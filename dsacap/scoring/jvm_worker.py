@@ -2,8 +2,9 @@
 
 It imports nothing of DSACap's, so that it starts fast and from anywhere. All scores come from the official classes:
 
-- METEOR's `MeteorScorer` and `MeteorStats`, called as its own command line (`-stdio -l en -norm`) calls them. Its jar is the class
-  path, since it looks its tables up there; SPICE's copy of it holds the same classes and tables.
+- METEOR's `MeteorScorer` and `MeteorStats`, called as its own command line (`-stdio -l en -norm`) calls them, but that each distinct
+  text is normalised once and each distinct pair aligned once. Its jar is the class path, since it looks its tables up there; SPICE's
+  copy of it holds the same classes and tables.
 - SPICE's `SpiceParser`, `SceneGraph` and `SpiceStats`, called as its `SpiceScorer` calls them, in a class loader of their own.
 """
 

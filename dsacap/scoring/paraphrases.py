@@ -81,9 +81,9 @@ def paraphrase_index(table: Path) -> ParaphraseIndex:
     """The index of METEOR's `table` (gzip), from the cache folder; made where it is not there, or damaged."""
     file = cache_folder() / f"paraphrases-{sha256(table)[:16]}"
     with contextlib.suppress(OSError):
-        digest, arrays = (kept := memoryview(file.read_bytes()))[:_DIGEST], kept[_DIGEST:]
-        if hashlib.sha256(arrays).digest() == digest:
-            return ParaphraseIndex(**np.load(io.BytesIO(arrays)))
+        kept = memoryview(file.read_bytes())
+        if hashlib.sha256(kept[_DIGEST:]).digest() == kept[:_DIGEST]:
+            return ParaphraseIndex(**np.load(io.BytesIO(kept[_DIGEST:])))
     made = _index(table)
     np.savez(arrays := io.BytesIO(), **made)
     with contextlib.suppress(OSError), replacing(file) as temporary:  # where the cache cannot be written, it is made each time
