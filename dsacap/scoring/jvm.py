@@ -32,6 +32,9 @@ _EQUAL_HASHES = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
 _COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("jvm_worker.py")))  # -P: not this folder's statistics.py for Python's
 
 
+_ours: list["JvmWorker"] = []
+
+
 class WorkerDied(Exception):
     """The process ended, or was killed, before it answered."""
 
@@ -143,8 +146,15 @@ def ordered_worker() -> JvmWorker:
 
 
 def _ending_with_us(worker: JvmWorker) -> JvmWorker:
-    atexit.register(worker.close)
+    _ours.append(worker)
     return worker
+
+
+@atexit.register
+def end_workers() -> None:
+    """Ends the processes of all three; the next call starts another. What they cost is then known to the system, as our children's."""
+    for worker in _ours:
+        worker.close()
 
 
 def _settings(options: Sequence[str]) -> dict[str, Any]:
