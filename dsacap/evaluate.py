@@ -14,12 +14,10 @@ from dsacap.files import replacing, sha256, write_json
 from dsacap.scoring.coco_metrics import score_many
 from dsacap.scoring.result_cache import cached
 from dsacap.scoring.results import MetricResult
-from dsacap.scoring.score import Captions, plain_scores, score_decodings, score_samples, tokenise
+from dsacap.scoring.score import PERCENT, Captions, plain_scores, score_decodings, score_samples, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
-from dsacap.scoring.spice import METRICS as SPICE
 from dsacap.scoring.statistics import compare
 
-PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE, "AllSPICE"}  # what papers print x100
 _SPICE = {None: "auto", True: "required", False: "off"}
 
 

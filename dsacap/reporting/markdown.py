@@ -117,15 +117,8 @@ def _table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None
         cells = [_cell(report, system, decoding, metric, digits) for metric, digits in present.items()]
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells, *(extra or {}).values()])
-    return _markdown(
-        [
-            "System",
-            "Decoding",
-            *(metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present),
-            *(extra or {}),
-        ],
-        rows,
-    )
+    names = [metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present]
+    return _markdown(["System", "Decoding", *names, *(extra or {})], rows)
 
 
 def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) -> str:

@@ -12,12 +12,12 @@ import pandas as pd
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
 from dsacap.reporting.markdown import HELD_OUT, Report, render, render_samples
-from dsacap.scoring.spice import METRICS as SPICE
+from dsacap.scoring.score import PERCENT
 
 COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
 
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
-_PERCENT = {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", *SPICE, "AllSPICE", "grammatical", "true", "novel"}
+_PERCENT = PERCENT | {"grammatical", "true", "novel"}
 _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 

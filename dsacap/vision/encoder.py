@@ -1,6 +1,7 @@
 """The frozen encoder of photos, behind one door: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dsacap.files import sha256
 _LOCAL, _TIMM = "local-dir:", "timm:"
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Turns photos into a grid of tokens (the captioners' input) and one pooled vector (the image-text space, where there is one).
 
     A kind of encoder says in `_maps` where it keeps both. `file` is where its weights came from, if that is a file of the user's.
@@ -48,9 +49,9 @@ class Encoder(nn.Module):
             tokens_BNC = torch.cat([prefix_BPC, tokens_BNC], dim=1)
         return tokens_BNC.float(), F.normalize(pooled_BE.float(), dim=-1)
 
+    @abstractmethod
     def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """The last map [B, C, H, W], the class token and its like [B, P, C] if any, and the pooled vector [B, E]."""
-        raise NotImplementedError
 
     def identity(self) -> dict[str, str]:
         """What the weights are: the name and sha256 of their file, or the sha256 of the tensors where a library fetched them."""

@@ -21,7 +21,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from dsacap.scoring.cider_reward import CiderDReward
 from dsacap.scoring.coco_metrics import METRICS, score_captions, score_cider, score_without_java
 from dsacap.scoring.java import java_environment
-from dsacap.scoring.tokenizer import ptb_tokenize
+from stock import show_edit_tell
 
 IMAGES = 5000 if os.environ.get("DSACAP_BENCH_FULL") else 500
 SAMPLES = 5  # captions of an image, in a step of reinforcement learning
@@ -31,14 +31,7 @@ TESTS = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def captions(real_data) -> tuple[dict[int, list[str]], dict[int, str]]:
     """Tokenised references and candidates by image id."""
-    said = json.loads((real_data / "predictions" / "show-edit-tell_xe_caps.json").read_text(encoding="utf-8"))[:IMAGES]
-    candidates = dict(zip([c["image_id"] for c in said], ptb_tokenize([c["caption"] for c in said]), strict=True))
-    annotations = json.loads((real_data / "coco" / "captions_test5k.json").read_text(encoding="utf-8"))["annotations"]
-    annotations = [a for a in annotations if a["image_id"] in candidates]
-    references: dict[int, list[str]] = {i: [] for i in candidates}
-    for annotation, caption in zip(annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True):
-        references[annotation["image_id"]].append(caption)
-    return references, candidates
+    return show_edit_tell(real_data, IMAGES)
 
 
 def stock(references, candidates) -> list[np.ndarray]:

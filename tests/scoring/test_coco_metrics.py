@@ -11,7 +11,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from dsacap.errors import UserError
 from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many
 from dsacap.scoring.jvm import JvmWorker
-from dsacap.scoring.tokenizer import ptb_tokenize
+from stock import show_edit_tell
 
 REFERENCES = {7: ["a red dog runs in the park", "the dog runs"], 3: ["two cats sleep on a bed"], 5: ["a man rides a wave"]}
 CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a park"}
@@ -139,16 +139,6 @@ def read(path):
 
 def corpus_scores(scores: dict[str, MetricResult]) -> dict[str, float]:
     return {name: result.corpus for name, result in scores.items()}
-
-
-def show_edit_tell(folder, images: int) -> tuple[dict[int, list[str]], dict[int, str]]:
-    """Tokenised references and Show-Edit-Tell's captions of the first `images` of the Karpathy test split."""
-    captions = {r["image_id"]: r["caption"] for r in read(folder / "predictions" / "show-edit-tell_xe_caps.json")[:images]}
-    annotations = [a for a in read(folder / "coco" / "captions_test5k.json")["annotations"] if a["image_id"] in captions]
-    references: dict[int, list[str]] = {}
-    for annotation, caption in zip(annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True):
-        references.setdefault(annotation["image_id"], []).append(caption)
-    return references, dict(zip(captions, ptb_tokenize(list(captions.values())), strict=True))
 
 
 def test_fakecap_scores_as_published(real_data):

@@ -1,17 +1,14 @@
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from test_coco_metrics import show_edit_tell
 
 from dsacap.errors import UserError
 from dsacap.scoring import spice
-from dsacap.scoring.corenlp import corenlp_jars
 from dsacap.scoring.jvm import JvmWorker, parser_workers
 from dsacap.scoring.spice import METRICS, all_spice, caption_tuples, score_spice
+from stock import corenlp_folder, show_edit_tell, stock_spice
 
 # ------------------------------------------------------------------------------------------------------------ without Java
 
@@ -126,18 +123,10 @@ def test_corenlp_is_fetched_only_where_allowed(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------------------ with CoreNLP
 
 
-@pytest.fixture(scope="module")
-def corenlp() -> Path:
-    try:
-        return corenlp_jars(download=False)[0].parent
-    except UserError as error:
-        pytest.skip(f"tests fetch nothing: {error}")
-
-
 @pytest.fixture
-def new_cache(corenlp, tmp_path, monkeypatch):
+def new_cache(tmp_path, monkeypatch):
     """An empty cache of tuples, with CoreNLP where it was found."""
-    monkeypatch.setenv("CORENLP_DIR", str(corenlp))
+    monkeypatch.setenv("CORENLP_DIR", str(corenlp_folder()))
     monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
     yield
     for worker in parser_workers():  # they take 1.5 GB each
@@ -208,18 +197,10 @@ def test_tuples_need_no_named_entities(new_cache, real_data):
 
 @pytest.mark.slow
 def test_equals_the_stock_run_on_coco(new_cache, real_data, tmp_path):
-    """The stock way: SpiceScorer itself, on the system's Java with the scripting engine that Java has dropped since. Where stock draws
-    its score by chance (`ordered_worker`; 1 image of 1,000), ours is one of its draws."""
-    engine, images = os.environ.get("NASHORN_DIR"), int(os.environ.get("DSACAP_STOCK_IMAGES", "500"))
-    if not engine or not shutil.which("java"):
-        pytest.skip("needs java on the PATH, and NASHORN_DIR with nashorn-core 15.4 and asm, -util, -commons, -tree, -analysis 9.6")
+    """Where stock draws its score by chance (`ordered_worker`; 1 image of 1,000), ours is one of its draws."""
+    images = int(os.environ.get("DSACAP_STOCK_IMAGES", "500"))
     references, candidates = show_edit_tell(real_data, images)
-    data = [{"image_id": i, "test": candidates[i], "refs": said} for i, said in references.items()]
-    (tmp_path / "in.json").write_text(json.dumps(data), encoding="utf-8")
-    jars = [spice._FOLDER / "spice-1.0.jar", spice._FOLDER / "lib" / "*", *corenlp_jars(False), Path(engine) / "*"]
-    options = ["-Xmx6G", "-Dfile.encoding=UTF-8", "-cp", os.pathsep.join(map(str, jars)), "edu.anu.spice.SpiceScorer"]
-    subprocess.run(["java", *options, "in.json", "-out", "out.json", "-subset", "-silent", "-threads", "2"], cwd=tmp_path, check=True)
-    stock = {image["image_id"]: image["scores"] for image in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))}
+    stock = stock_spice(references, candidates, tmp_path)
     captions = {i: ([candidates[i]], said) for i, said in references.items()}
     ours = spice._score(captions, False, None)
     unequal = {i: captions[i] for i in ours if ours[i] != stock[i]}
