@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from test_coco_metrics import show_edit_tell
 
 from dsacap.errors import UserError
 from dsacap.scoring import jvm, meteor_java
 from dsacap.scoring.jvm import JvmWorker, shared_worker
 from dsacap.scoring.meteor_java import score_meteor, score_meteors
+from stock import show_edit_tell
 
 # Speaks the worker's language without Java: notes each start, and does what the job says.
 FAKE = """
@@ -95,7 +95,15 @@ def test_an_error_of_the_job_is_no_reason_to_restart(fake):
     assert len(fake.starts()) == 1
 
 
-def test_an_interrupt_ends_the_process(fake):
+@pytest.fixture
+def interruptible():
+    """Tests that a shell runs in the background are started with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_process(fake, interruptible):
     fake.call("echo")
     threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
