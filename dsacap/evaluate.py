@@ -12,6 +12,7 @@ from dsacap.data.predictions import matched, read_predictions, read_references
 from dsacap.errors import UserError
 from dsacap.files import replacing, sha256, write_json
 from dsacap.scoring.coco_metrics import score_many
+from dsacap.scoring.diversity import samples_per_image
 from dsacap.scoring.result_cache import cached
 from dsacap.scoring.results import MetricResult
 from dsacap.scoring.score import PERCENT, Captions, plain_scores, score_decodings, score_samples, tokenise
@@ -93,6 +94,8 @@ def _score(options: argparse.Namespace) -> dict[str, dict]:
 
 def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
     predictions = read_predictions(options.predictions)
+    if options.all_spice:
+        samples_per_image(predictions)  # refuses one caption an image, before minutes of parsing
     tokens, _, _ = _references(options, predictions)
     train: set[str] = set()
     if options.train:

@@ -189,6 +189,12 @@ def test_the_same_numbers_from_a_path_with_spaces_in_a_foreign_locale(files):
     assert {path: path.stat().st_mtime_ns for path in install.rglob("*")} == before
 
 
+def test_all_spice_of_one_caption_is_refused(files, capsys):
+    _, predictions, references, _ = files
+    assert run("score", predictions, "--references", references, "--all-spice") == 1
+    assert "it needs two or more, image 1 has 1" in capsys.readouterr().err
+
+
 # -------------------------------------------------------------------------------------------------- scored before
 
 
