@@ -24,10 +24,11 @@ from dsacap.errors import UserError
 
 METEOR_FOLDER = Path(meteor.__file__).parent
 THREADS = min(os.cpu_count() or 1, 8)
-_PARSERS = min(os.cpu_count() or 1, 4)  # of some 1.5 GB each
+_PARSERS = min(os.cpu_count() or 1, 4)  # of some 0.7 GB each
 TIMEOUT = 600.0  # seconds a job may take; callers send minutes of work in jobs of seconds
 _OPTIONS = ("-Xmx4G", "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8", "--enable-native-access=ALL-UNNAMED")
 _ONE_HOT_LOOP = ("-XX:-TieredCompilation", "-XX:+UseParallelGC", "-Xmn400m")  # soon at full speed, in little memory
+_ONE_AT_A_TIME = ("-XX:+UseSerialGC",)  # in a third of the memory; not -XX:ActiveProcessorCount=1, which halves the speed
 _EQUAL_HASHES = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
 _COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("jvm_worker.py")))  # -P: not this folder's statistics.py for Python's
 
@@ -131,7 +132,7 @@ def shared_worker() -> JvmWorker:
 @cache
 def parser_workers() -> tuple[JvmWorker, ...]:
     """For SPICE's parser, which is not safe with threads: on a busy machine, 1 caption in 200 got words of the one parsed beside it."""
-    return tuple(_ending_with_us(JvmWorker()) for _ in range(_PARSERS))
+    return tuple(_ending_with_us(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME))) for _ in range(_PARSERS))
 
 
 @cache

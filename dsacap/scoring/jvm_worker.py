@@ -132,10 +132,17 @@ def _meteor_scorers(threads: int) -> list[Any]:
 
 
 def spice_tuples(captions: list[str], jars: list[str], annotators: str) -> list[list[list[str]]]:
-    """The tuples of each caption, in SPICE's order: (object), (object, attribute) or (subject, object, relation)."""
+    """The tuples of each caption, in SPICE's order: (object), (object, attribute) or (subject, object, relation).
+
+    One at a time: CoreNLP parses a list on as many threads as there are processors, whatever its settings say, and captions that are
+    parsed side by side now and then take words from each other.
+    """
     parser, generate = _spice_parser(tuple(jars), annotators)
-    tuples = generate.invoke(parser, jpype.JClass("java.util.ArrayList")(captions))
-    return [[[str(word) for word in each] for each in tuples.get(jpype.JString(caption))] for caption in captions]
+    found = []
+    for caption in captions:
+        tuples = generate.invoke(parser, jpype.JClass("java.util.ArrayList")([caption]))
+        found.append([[str(word) for word in each] for each in tuples.get(jpype.JString(caption))])
+    return found
 
 
 def spice_scores(images: list[tuple[list, list]], jars: list[str]) -> list[dict[str, dict[str, Any]]]:
@@ -187,8 +194,7 @@ def _spice_scorer(jars: tuple[str, ...]) -> tuple[Any, Any, Any]:
 def _spice_parser(jars: tuple[str, ...], annotators: str) -> tuple[Any, Any]:
     """SPICE's parser and its method `generateTuples`, which is protected.
 
-    The pipeline is what its class Annotator would make (1.2 GB, 6 s), but for the annotators, which it has fixed. One thread: with
-    more, captions that are parsed side by side now and then take words from each other.
+    The pipeline is what its class Annotator would make (6 s), but for the annotators, which it has fixed.
     """
     parser = _spice_class("SpiceParser", jars)(None, 1, jpype.JClass("java.lang.Boolean")(True))
     settings = {"annotators": annotators, "depparse.extradependencies": "MAXIMAL", "threads": "1"}

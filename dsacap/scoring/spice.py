@@ -5,6 +5,7 @@ before are scored without the parser: 1.5 ms an image.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,6 +31,7 @@ MAX_WORDS = 100  # the parser takes time in the cube of the words and memory in 
 ANNOTATORS = "tokenize,ssplit,parse,lemma"
 _FOLDER = Path(spice.__file__).parent
 _PARSE_BATCH = 32  # captions a job: a second or two
+_CAPTIONS_A_PARSER = 600  # fewer are parsed sooner by one process, since two load and warm up at half the speed each
 _SCORE_BATCH = 500  # images a job: a second
 
 
@@ -65,14 +67,15 @@ def caption_tuples(
 ) -> dict[str, Tuples]:
     """SPICE's tuples of each distinct caption, in its order; only those that the cache lacks are parsed, and are in it from then on."""
     distinct = list(dict.fromkeys(captions))
-    with closing(TupleCache(cache_folder() / "tuples.sqlite", f"{parser_id()} {annotators} one thread")) as known:
+    with closing(TupleCache(cache_folder() / "tuples.sqlite", f"{parser_id()} {annotators} one at a time")) as known:
         tuples = known.get(distinct)
         missing = [caption for caption in distinct if caption not in tuples]
         if not missing:
             return tuples
         settings = {"jars": _jars(corenlp_jars(download)), "annotators": annotators}
         with progress((), "SPICE, parsing", "captions", total=len(missing)) as bar:
-            for part in _parse(missing, settings, [worker] if worker else parser_workers()):
+            parsers = [worker] if worker else parser_workers()[: math.ceil(len(missing) / _CAPTIONS_A_PARSER)]
+            for part in _parse(missing, settings, parsers):
                 known.put(part)
                 tuples |= part
                 bar.update(len(part))
@@ -115,13 +118,15 @@ def _score(
 ) -> dict[int, dict[str, Any]]:
     """image id -> category -> SPICE's counts and scores, of the captions of an image against its references."""
     images = {i: tuple([_clean(i, caption) for caption in side] for side in sides) for i, sides in images.items()}
-    tuples = caption_tuples((c for sides in images.values() for side in sides for c in side), download, worker)
-    jars, ids = _jars(corenlp_jars(download, models=False)), list(images)
+    scorer, jars, ids = worker or ordered_worker(), _jars(corenlp_jars(download, models=False)), list(images)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(scorer.call, "spice_scores", images=[], jars=jars)  # gets ready meanwhile; if it fails, so will the next call
+        tuples = caption_tuples((c for sides in images.values() for side in sides for c in side), download, worker)
     scores: dict[int, dict[str, Any]] = {}
     for start in range(0, len(ids), _SCORE_BATCH):
         part = ids[start : start + _SCORE_BATCH]
         joined = [[[each for caption in side for each in tuples[caption]] for side in images[i]] for i in part]
-        scores |= zip(part, (worker or ordered_worker()).call("spice_scores", images=joined, jars=jars), strict=True)
+        scores |= zip(part, scorer.call("spice_scores", images=joined, jars=jars), strict=True)
     return scores
 
 
