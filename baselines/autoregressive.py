@@ -21,6 +21,7 @@ class Autoregressive(Captioner):
         heads: int = 4
         encoder_layers: int = 2
         decoder_layers: int = 3
+        dropout: float = 0.0
         label_smoothing: float = 0.0
 
     @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class Autoregressive(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers)
+        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.dropout = nn.Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -63,7 +65,7 @@ class Autoregressive(Captioner):
         images = self._image_keys_values(batch)
         total = 0.0
         for rows, length in length_buckets(real_BL):
-            x_BLD = self.embed(inputs_BL[rows, :length]) + self.position[:length]
+            x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
                 x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
             real = real_BL[rows, :length]

@@ -26,6 +26,7 @@ class MaskedDiffusion(Captioner):
         heads: int = 4
         encoder_layers: int = 2
         decoder_layers: int = 3
+        dropout: float = 0.0
 
     @dataclass(frozen=True)
     class Decoding:
@@ -46,10 +47,11 @@ class MaskedDiffusion(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.mask = spec.vocabulary  # one id more than the vocabulary has
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers)
+        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.dropout = nn.Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         self.length_head = nn.Linear(model.width, spec.max_words + 1)
@@ -78,7 +80,7 @@ class MaskedDiffusion(Captioner):
         return self.length_head(memory_BND.mean(1))
 
     def _hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
-        x_BLD = self.embed(words_BL) + self.position[: words_BL.shape[1]]
+        x_BLD = self.dropout(self.embed(words_BL) + self.position[: words_BL.shape[1]])
         for block, image in zip(self.blocks, images, strict=True):
             x_BLD = block(x_BLD, image, mask=real_BL[:, None, None])
         return self.norm(x_BLD)

@@ -6,6 +6,7 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -58,6 +59,10 @@ class Captioner(nn.Module, ABC):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; the one named `loss` is minimised. Randomness comes from torch's global generator, which the training
         loop seeds anew for every step."""
+
+    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
+        """Told the train captions (word ids, as in a batch) before it decodes, for what a system counts in them, which is not in its
+        weights. They are read only when asked for."""
 
     @abstractmethod
     def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention. Keys and values are computed apart, so that they can be cached."""
+    """Multi-head attention. Keys and values are computed apart, so that they can be cached. `dropout` is of what it adds."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
@@ -18,6 +18,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
 
     def keys_values(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, heads, N, D/heads] of the sequence attended to."""
@@ -27,24 +28,24 @@ class Attention(nn.Module):
     def forward(self, x_BLD: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """`mask` is broadcast to [B, heads, L, N]; True where attention is allowed."""
         attended = F.scaled_dot_product_attention(self._split(self.query(x_BLD)), *keys_values, attn_mask=mask, is_causal=causal)
-        return self.out(attended.transpose(1, 2).flatten(2))
+        return self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
-    def __init__(self, width: int):
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+    def __init__(self, width: int, dropout: float = 0.0):
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width), nn.Dropout(dropout))
 
 
 class EncoderBlock(nn.Module):
     """Pre-norm self-attention and feed-forward."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention, self.feed_forward = Attention(width, heads), FeedForward(width)
+        self.attention, self.feed_forward = Attention(width, heads, dropout), FeedForward(width, dropout)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         h = self.norm1(x_BND)
@@ -55,11 +56,11 @@ class EncoderBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """Pre-norm self-attention over the caption, cross-attention to the image, feed-forward."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
-        self.self_attention, self.cross_attention = Attention(width, heads), Attention(width, heads)
-        self.feed_forward = FeedForward(width)
+        self.self_attention, self.cross_attention = (Attention(width, heads, dropout) for _ in range(2))
+        self.feed_forward = FeedForward(width, dropout)
 
     def forward(self, x_BLD: Tensor, image: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """`image` are the cross-attention's keys and values of the image tokens."""
@@ -82,15 +83,16 @@ class DecoderBlock(nn.Module):
 class ImageEncoder(nn.Module):
     """Projects the frozen encoder's tokens [B, N, C] to the model's width and lets them attend to each other."""
 
-    def __init__(self, tokens: int, channels: int, width: int, heads: int, layers: int):
+    def __init__(self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0):
         super().__init__()
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.blocks = nn.ModuleList(EncoderBlock(width, heads) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, features_BNC: Tensor) -> Tensor:
-        x = self.project(features_BNC) + self.position
+        x = self.dropout(self.project(features_BNC) + self.position)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

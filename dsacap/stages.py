@@ -1,7 +1,7 @@
 """The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -149,7 +149,12 @@ class Inputs:
         captioner = load_captioner(settings.captioner, settings.model, self.spec)
         if seed is not None:
             captioner.load_state_dict(read_tensors(self.layout.system(system, seed) / "model.safetensors")[0])
+        captioner.learn_from(self._train_captions())
         return captioner.to(device_of(self.layout.config.device)).eval()
+
+    def _train_captions(self) -> Iterator[list[int]]:
+        for example in self.examples("train"):
+            yield from (self.vocabulary.encode(caption, self.spec.max_words) for caption in example.tokens if caption)
 
     def decodings(self, system: str) -> dict:
         """The system's decodings by name; the first one also selects the weights on validation."""

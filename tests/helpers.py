@@ -8,6 +8,7 @@ from dsacap.captioner import EOS, PAD, Batch, ImageSpec
 from dsacap.config import Config, parse_config
 
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
+VERTICES, VOCABULARY, LONGEST = 7, 9, 5  # of the small graph that is searched by brute force
 
 
 def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:

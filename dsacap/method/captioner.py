@@ -11,7 +11,9 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,8 @@ from torch import Tensor
 from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, noise_of
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
-from dsacap.method.readout import Readout, log_likelihood, lookahead
+from dsacap.method.readout import Readout, log_likelihood
+from dsacap.method.search import bigram_model, lookahead, viterbi
 
 
 class DSACap(Captioner):
@@ -37,6 +40,7 @@ class DSACap(Captioner):
         t_max: float = 0.5
         beta: float = 8.0
         denoise_weight: float = 0.3
+        dropout: float = 0.0
 
         def __post_init__(self):
             if not 0 <= self.t_max <= 1 or self.beta < 0 or self.denoise_weight < 0:
@@ -44,14 +48,24 @@ class DSACap(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`noise_level` is t_s, the time to which the image is noised: the dial of diversity. `steps` is K."""
+        """`noise_level` is t_s, the time to which the image is noised: the dial of diversity. `steps` is K.
+
+        `search` is lookahead or viterbi; `candidates`, the words of a vertex that it may choose from, and `bigram_weight` are viterbi's.
+        """
 
         noise_level: float = 0.3
         steps: int = 1
+        search: str = "lookahead"
+        candidates: int = 3
+        bigram_weight: float = 0.0
 
         def __post_init__(self):
             if not 0 <= self.noise_level < 1 or self.steps < 1:
                 raise ValueError("needs 0 <= noise_level < 1 and steps >= 1")
+            if self.search not in ("lookahead", "viterbi"):
+                raise ValueError(f"search: {self.search!r} is neither lookahead nor viterbi")
+            if self.candidates < 1 or self.bigram_weight < 0 or (self.bigram_weight and self.search != "viterbi"):
+                raise ValueError("needs candidates >= 1 and bigram_weight >= 0, and a bigram_weight needs search: viterbi")
 
         @property
         def random(self) -> bool:
@@ -64,8 +78,10 @@ class DSACap(Captioner):
                 f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
             )
         self.model, self.spec = model, spec
-        self.denoiser = Denoiser(spec.tokens, spec.channels, model.width, model.heads, model.denoiser_layers)
-        self.readout = Readout(model.vertices, spec.vocabulary, model.width, model.heads, model.readout_layers, model.transition_heads)
+        self.denoiser = Denoiser(spec.tokens, spec.channels, model.width, model.heads, model.denoiser_layers, model.dropout)
+        self.readout = Readout(
+            model.vertices, spec.vocabulary, model.width, model.heads, model.readout_layers, model.transition_heads, model.dropout
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """-(1/beta) log mean_r exp(beta loglik_r / (n_r + 1)) + lambda |z0_hat - z_0|^2.
@@ -99,8 +115,21 @@ class DSACap(Captioner):
             z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B)
             if step + 1 < decoding.steps:  # the readout wants the last pass' hidden states, not the state after it
                 z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, t_B.new_full(t_B.shape, decoding.noise_level * (1 - (step + 1) / decoding.steps)))
-        captions = lookahead(*self.readout(hidden_BND), self.spec.max_words)
+        captions = self._search(*self.readout(hidden_BND), decoding)
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+
+    def _search(self, words_BGV: Tensor, transitions_BGG: Tensor, decoding: Decoding) -> list[list[int]]:
+        if decoding.search == "lookahead":
+            return lookahead(words_BGV, transitions_BGG, self.spec.max_words)
+        bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
+        return viterbi(words_BGV, transitions_BGG, self.spec.max_words, decoding.candidates, bigram_VV, decoding.bigram_weight)
+
+    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
+        self._train_captions = captions
+
+    @cached_property
+    def _bigram_VV(self) -> Tensor:
+        return bigram_model(self._train_captions, self.spec.vocabulary)
 
 
 def _soft_maximum(x_BR: Tensor, beta: float) -> Tensor:

@@ -18,10 +18,10 @@ _TYPICAL_WORDS = 12  # sets how far a transition reaches at first
 
 
 class Readout(nn.Module):
-    def __init__(self, vertices: int, vocabulary: int, width: int, heads: int, layers: int, transition_heads: int):
+    def __init__(self, vertices: int, vocabulary: int, width: int, heads: int, layers: int, transition_heads: int, dropout: float = 0.0):
         super().__init__()
         self.vertices = nn.Parameter(torch.randn(vertices, width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(DecoderBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.words = nn.Linear(width, vocabulary)
         # Transitions look at the hidden state and at the vertex' own place: neighbours must be told apart.
@@ -77,22 +77,3 @@ def _log_matmul(log_x: Tensor, y: Tensor) -> Tensor:
     """log(exp(log_x) @ y)."""
     shift = log_x.detach().amax(-1, keepdim=True)
     return ((log_x - shift).exp() @ y).clamp_min(1e-30).log() + shift
-
-
-def lookahead(words_BGV: Tensor, transitions_BGG: Tensor, max_words: int) -> list[list[int]]:
-    """Lookahead decoding (Huang et al. 2022, section 3.3): from each vertex go where transition and best word are jointly likeliest.
-
-    The best next vertex does not depend on the path so far, so all are found at once and the path is read off a table.
-    """
-    best_BG, word_BG = words_BGV[..., UNK + 1 :].max(-1)
-    best_BG = best_BG.clone()
-    best_BG[:, -1] = 0  # reaching the end costs its transition alone
-    next_BG = (transitions_BGG + best_BG[:, None]).argmax(-1)
-    captions = []
-    for follow, word in zip(next_BG.tolist(), (word_BG + UNK + 1).tolist(), strict=True):
-        caption, vertex = [], follow[0]
-        while vertex != len(follow) - 1 and len(caption) < max_words:
-            caption.append(word[vertex])
-            vertex = follow[vertex]
-        captions.append(caption)
-    return captions

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from dsacap.captioner import EOS
 from dsacap.method.captioner import DSACap, _soft_maximum
 from helpers import SPEC, part_of, random_batch
 
@@ -27,13 +28,44 @@ def test_noise_draws_different_captions_and_its_absence_one(captioner):
     assert clean == captioner.caption(batch, 3, 1, DSACap.Decoding(noise_level=0))
 
 
-@pytest.mark.parametrize("steps", [1, 4])
-def test_captions_do_not_depend_on_the_batch(captioner, steps):
-    batch, decoding = random_batch(5), DSACap.Decoding(noise_level=0.5, steps=steps)
+@pytest.mark.parametrize(("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi")])
+def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
+    batch, decoding = random_batch(5), DSACap.Decoding(noise_level=0.5, steps=steps, search=search)
     together = captioner.caption(batch, 3, 7, decoding)
     alone = [captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)]
     assert together == alone
     assert [said[:2] for said in together] == captioner.caption(batch, 2, 7, decoding)  # nor on how many are drawn
+
+
+def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
+    batch = random_batch(6)
+    captioner.learn_from(iter([[5, 6, 7, EOS], [5, 6, 7, EOS]]))
+    plain, with_bigrams = (
+        captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0, search="viterbi", candidates=20, bigram_weight=weight))
+        for weight in (0.0, 50.0)
+    )
+    assert plain != with_bigrams == [[[5, 6, 7]]] * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"search": "beam"}, "neither lookahead nor viterbi"), ({"bigram_weight": 0.5}, "needs search: viterbi"), ({"candidates": 0}, ">= 1")],
+)
+def test_search_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        DSACap.Decoding(**options)
+
+
+def test_dropout_is_for_training_only(captioner):
+    dropped = DSACap(DSACap.Model(width=16, heads=2, vertices=12, dropout=0.5), SPEC)
+    dropped.load_state_dict(captioner.state_dict())
+    batch = random_batch(4)
+    assert dropped.eval().caption(batch, 2, 0, DSACap.Decoding()) == captioner.caption(batch, 2, 0, DSACap.Decoding())
+    losses = []
+    for model in (dropped.train(), captioner.train()):
+        torch.manual_seed(0)
+        losses.append(model.loss(batch)["loss"].item())
+    assert losses[0] != losses[1]
 
 
 def test_noise_off_training_sees_the_clean_image(captioner, monkeypatch):

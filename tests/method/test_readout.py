@@ -3,20 +3,9 @@ import itertools
 import pytest
 import torch
 
-from dsacap.captioner import EOS, PAD, UNK
-from dsacap.method.readout import Readout, log_likelihood, lookahead
-
-VERTICES, VOCABULARY, LONGEST = 7, 9, 5
-
-
-@pytest.fixture
-def graph():
-    torch.manual_seed(0)
-    readout = Readout(VERTICES, VOCABULARY, width=16, heads=2, layers=1, transition_heads=2)
-    with torch.no_grad():
-        for parameter in readout.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.7)
-        return tuple(x.double() for x in readout(torch.randn(2, 3, 16)))
+from dsacap.captioner import PAD, UNK
+from dsacap.method.readout import log_likelihood
+from helpers import LONGEST, VERTICES, VOCABULARY
 
 
 def brute_force(words_GV, transitions_GG, caption) -> float:
@@ -76,24 +65,3 @@ def test_a_caption_longer_than_the_graph_is_impossible_with_finite_gradient(grap
     assert (value < -100).all()
     value.sum().backward()
     assert torch.isfinite(words.grad).all() and torch.isfinite(transitions.grad).all()
-
-
-def test_lookahead_takes_the_jointly_best_step(graph):
-    words, transitions = graph
-    for b, caption in enumerate(lookahead(words, transitions, max_words=LONGEST)):
-        vertex, expected = 0, []
-        while True:
-            best = {
-                v: transitions[b, vertex, v] + (words[b, v, UNK + 1 :].max() if v < VERTICES - 1 else 0)
-                for v in range(vertex + 1, VERTICES)
-            }
-            vertex = max(best, key=best.get)
-            if vertex == VERTICES - 1:
-                break
-            expected.append(words[b, vertex, UNK + 1 :].argmax().item() + UNK + 1)
-        assert caption == expected
-        assert all(word not in (PAD, EOS, UNK) for word in caption)
-
-
-def test_lookahead_stops_at_the_longest_allowed(graph):
-    assert all(len(caption) <= 1 for caption in lookahead(*graph, max_words=1))

@@ -1,0 +1,94 @@
+"""From the readout's graph to a caption: which path, and which word at each of its vertices."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from dsacap.captioner import BOS, EOS, PAD, UNK
+
+_NEVER = -1e4  # as in the readout
+_DISCOUNT = 0.75  # of each count; the usual value
+
+
+def lookahead(words_BGV: Tensor, transitions_BGG: Tensor, max_words: int) -> list[list[int]]:
+    """Lookahead decoding (Huang et al. 2022, section 3.3): from each vertex go where transition and best word are jointly likeliest.
+
+    The best next vertex does not depend on the path so far, so all are found at once and the path is read off a table.
+    """
+    best_BG, word_BG = words_BGV[..., UNK + 1 :].max(-1)
+    best_BG = best_BG.clone()
+    best_BG[:, -1] = 0  # reaching the end costs its transition alone
+    next_BG = (transitions_BGG + best_BG[:, None]).argmax(-1)
+    captions = []
+    for follow, word in zip(next_BG.tolist(), (word_BG + UNK + 1).tolist(), strict=True):
+        caption, vertex = [], follow[0]
+        while vertex != len(follow) - 1 and len(caption) < max_words:
+            caption.append(word[vertex])
+            vertex = follow[vertex]
+        captions.append(caption)
+    return captions
+
+
+def viterbi(
+    words_BGV: Tensor,
+    transitions_BGG: Tensor,
+    max_words: int,
+    candidates: int,
+    bigram_VV: Tensor | None = None,
+    bigram_weight: float = 0.0,
+) -> list[list[int]]:
+    """The path, and the words on it, of the highest log-probability per transition: exact (Viterbi; for such graphs Shao et al. 2022,
+    arXiv 2210.05193), among the `candidates` likeliest words of every vertex. No caption is empty.
+
+    `bigram_VV` adds bigram_weight log p(word | word before), from begin to end of the caption, to each transition: two references that
+    are mixed along one path then pay where they meet. It depends on neighbours only, so the search stays exact.
+    """
+    batch, vertices = transitions_BGG.shape[:2]
+    candidates = min(candidates, words_BGV.shape[-1] - UNK - 1)
+    start, end, states = 0, (vertices - 1) * candidates, vertices * candidates
+    emit_BGC, word_BGC = (x + offset for x, offset in zip(words_BGV[..., UNK + 1 :].topk(candidates), (0, UNK + 1), strict=True))
+    for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, which is free
+        emit_BGC[:, vertex], word_BGC[:, vertex] = _NEVER, word
+        emit_BGC[:, vertex, 0] = 0
+    word_BS = word_BGC.flatten(1)
+    # A state is a vertex with one of its words. step[b, s, s'] is what going from s to s' adds.
+    step_BSS = transitions_BGG.repeat_interleave(candidates, 1).repeat_interleave(candidates, 2) + emit_BGC.flatten(1)[:, None]
+    if bigram_VV is not None:
+        step_BSS = step_BSS + bigram_weight * bigram_VV[word_BS[:, :, None], word_BS[:, None]]
+    best_BS = step_BSS.new_full((batch, states), -torch.inf)
+    best_BS[:, start] = 0
+    before_LBS, ends_LB = [], []
+    for _ in range(max_words + 1):
+        best_BS, before_BS = (best_BS[:, :, None] + step_BSS).max(1)
+        before_LBS.append(before_BS)
+        ends_LB.append(best_BS[:, end].clone())
+        best_BS[:, end:] = -torch.inf
+    score_BL = torch.stack(ends_LB, 1) / torch.arange(1, max_words + 2, device=step_BSS.device)  # transitions are one more than words
+    score_BL[:, 0] = -torch.inf
+    before_BLS = torch.stack(before_LBS, 1)
+    captions = []
+    for b, length in enumerate(score_BL.argmax(-1).tolist()):
+        before, word, state, caption = before_BLS[b, : length + 1].tolist(), word_BS[b].tolist(), end, []
+        for at in range(length, 0, -1):
+            state = before[at][state]
+            caption.append(word[state])
+        captions.append(caption[::-1])
+    return captions
+
+
+def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:
+    """log p(word | word before) [V, V] (row: the word before, from BOS on; column: the word, EOS too), by counting in captions (word ids,
+    closed by EOS, perhaps filled with PAD): absolute discounting, interpolated with how many words each word follows (Kneser & Ney 1995).
+
+    Holds V * V floats: 26 MB for 2,500 words, 400 MB for 10,000.
+    """
+    ids = torch.tensor([[BOS, *caption] for caption in captions])
+    first, second = ids[:, :-1].flatten(), ids[:, 1:].flatten()
+    real = second != PAD
+    count_VV = torch.bincount(first[real] * vocabulary + second[real], minlength=vocabulary**2).view(vocabulary, vocabulary).float()
+    seen_VV = count_VV > 0
+    follows_V = seen_VV.sum(0).float() + 1 / vocabulary  # words that follow none (PAD, BOS) keep a finite logarithm
+    total_V1 = count_VV.sum(1, keepdim=True)
+    saved_V1 = torch.where(total_V1 > 0, _DISCOUNT * seen_VV.sum(1, keepdim=True) / total_V1.clamp_min(1), 1.0)
+    return ((count_VV - _DISCOUNT).clamp_min(0) / total_V1.clamp_min(1) + saved_V1 * follows_V / follows_V.sum()).log()
