@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
     verb("report-samples", "write the table of what score-samples computes")
+    verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
     verb("publish", "copy the finished tables to results/<name>/")
     return parser
 
@@ -156,6 +157,10 @@ def _run_stage(options: argparse.Namespace) -> None:
             from dsacap.reporting.table import write_sample_table
 
             write_sample_table(layout)
+        case "report-captions":
+            from dsacap.reporting.captions import write_caption_page
+
+            write_caption_page(layout)
         case "publish":
             from dsacap.reporting.publish import publish
 

@@ -162,6 +162,7 @@ class Timing(Section):
 
 class Config(Section):
     name: Name
+    note: str | None = Field(None, description="said below the title of the table")
     results: Path = Path("results")
     work: Path = Path("work")
     threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")

@@ -74,6 +74,10 @@ class Layout:
     def sample_table(self) -> Path:
         return self.config.results / "samples.md"
 
+    @property
+    def caption_page(self) -> Path:
+        return self.config.results / "captions.md"
+
     # ------------------------------------------------------------------------------------------------------- keys
 
     @property

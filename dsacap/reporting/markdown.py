@@ -35,6 +35,7 @@ def render(report: Report) -> str:
     config = report.config
     parts = [
         f"# Captioning benchmark: {config.name}",
+        config.note or "",
         "Test split, each row scored once; settings and weights chosen on validation. "
         + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
         "## Quality",
@@ -118,7 +119,7 @@ def _table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells, *(extra or {}).values()])
     names = [metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present]
-    return _markdown(["System", "Decoding", *names, *(extra or {})], rows)
+    return markdown(["System", "Decoding", *names, *(extra or {})], rows)
 
 
 def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) -> str:
@@ -126,9 +127,9 @@ def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) 
     if found.empty:
         return _NOTHING
     text = f"{found.value.mean():.{digits}f}"
-    if metric in ("CIDEr", "SPICE", f"{HELD_OUT}CIDEr") and len(found) == 1 and pd.notna(found.ci_low.iloc[0]):
-        text += f" ± {(found.ci_high.iloc[0] - found.ci_low.iloc[0]) / 2:.1f}"
-    elif len(found) > 1:
+    if metric in ("CIDEr", "SPICE", f"{HELD_OUT}CIDEr") and found.ci_low.notna().all():
+        text += f" ± {(found.ci_high - found.ci_low).mean() / 2:.1f}"
+    if len(found) > 1:
         text += f" (sd {found.value.std():.{digits}f})"
     return text
 
@@ -136,7 +137,7 @@ def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) 
 def _quality_notes(report: Report) -> str:
     notes = [
         "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB tokenisation, x100. ± is half the 95 % "
-        "bootstrap interval over images.",
+        "bootstrap interval over images, sd the spread over seeds.",
     ]
     if report.no_spice:
         notes.append(f"SPICE: n/a. {' '.join(report.no_spice.split())}")
@@ -170,7 +171,7 @@ def _latency(report: Report) -> str:
         ]
         if system != HUMAN:
             rows.append([label, decoding, *cells])
-    return _markdown(headers, rows)
+    return markdown(headers, rows)
 
 
 def _training(report: Report) -> str:
@@ -179,7 +180,7 @@ def _training(report: Report) -> str:
     for name, system in report.config.systems.items():
         cells = [f"{_value(report, name, '', metric):,.{digits}f}" for metric, digits in columns.items()]
         rows.append([system.label or name, *cells])
-    return _markdown(["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows)
+    return markdown(["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows)
 
 
 def _provenance(report: Report) -> str:
@@ -197,9 +198,10 @@ def _provenance(report: Report) -> str:
         + ", ".join(f"{name} {v}" for name, v in host["packages"].items()),
         f"- configuration and full manifests: table.json; latency by `{shlex.join(time['command'])}`",
     ]
-    return "\n".join(lines) + "\n\n" + _markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
+    return "\n".join(lines) + "\n\n" + markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
 
 
-def _markdown(headers: list[str], rows: list[list]) -> str:
+def markdown(headers: list[str], rows: list[list]) -> str:
+    """A pipe table; numbers to the right."""
     align = ["left", "left"] + ["right"] * (len(headers) - 2) if headers[1] == "Decoding" else ["left"] + ["right"] * (len(headers) - 1)
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)

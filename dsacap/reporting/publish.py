@@ -13,7 +13,8 @@ _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
 
 
 def publish(layout: Layout) -> Path:
-    """Copies the tables to results/<name>/ and, where the README has a place for this data set, shows them there.
+    """Copies the tables, and the page of captions if there is one, to results/<name>/ and shows them in the README where it has a place
+    for this data set.
 
     Raises UserError where there is no finished table, or it was made from code that no commit holds.
     """
@@ -28,6 +29,8 @@ def publish(layout: Layout) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".csv", ".json"):
         shutil.copy2(layout.table.with_suffix(suffix), target / f"table{suffix}")
+    if layout.caption_page.exists():
+        shutil.copy2(layout.caption_page, target)
     readme = read_text(_README)
     place = re.compile(rf"(<!-- {re.escape(layout.config.name)}: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
     summary = summarise(read_text(layout.table))

@@ -70,7 +70,7 @@ def test_markdown_shows_the_numbers(layout):
     assert line_of(text, "Human", "Beside humans")[2] == "150.0 ± 10.0" and line_of(text, "dsacap", "Beside humans")[2] == "80.0 (sd 0.0)"
     assert line_of(text, "Human", "Beside humans")[-1] == "25.0" and "metric|of:0.25" in text
     assert "Human" not in text.split("## Quality")[1].split("\n## ")[0]
-    assert line_of(text, "ar †", "Quality")[1:4] == ["greedy", "105.0 (sd 7.1)", "25.0 (sd 0.0)"]
+    assert line_of(text, "ar †", "Quality")[1:4] == ["greedy", "105.0 ± 10.0 (sd 7.1)", "25.0 (sd 0.0)"]
     assert line_of(text, "dsacap", "Quality")[1] == "K=1"
     assert line_of(text, "dsacap", "Latency")[2:5] == ["2.0", "3.0", "500"]
     assert line_of(text, "Encoder", "Latency")[2] == "1.0"
@@ -91,9 +91,9 @@ def test_spice_has_a_column_and_a_section(layout):
     with_quality(layout, **parts)
     write_tables(layout)
     text = layout.table.read_text()
-    assert line_of(text, "dsacap", "Quality")[4] == "20.0 (sd 0.0)"
+    assert line_of(text, "dsacap", "Quality")[4] == "20.0 ± 1.5 (sd 0.0)"
     assert line_of(text, "System", "SPICE")[2:] == ["SPICE", "precision", "color"]
-    assert line_of(text, "dsacap", "SPICE")[2:] == ["20.0 (sd 0.0)", "40.0 (sd 0.0)", "50.0 (sd 0.0)"]
+    assert line_of(text, "dsacap", "SPICE")[2:] == ["20.0 ± 1.5 (sd 0.0)", "40.0 (sd 0.0)", "50.0 (sd 0.0)"]
     assert pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'SPICE-color'").n.tolist() == [3] * 6
 
 

@@ -32,3 +32,19 @@ rule report_samples:
         config=CONFIG,
     shell:
         "dsacap report-samples --config {params.config} 2>&1 | tee {log}"
+
+
+rule report_captions:
+    input:
+        [layout.captions(*run) for run in layout.runs],
+        layout.data / "captions.jsonl",
+    output:
+        layout.caption_page,
+    log:
+        f"logs/{settings.name}/report-captions.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap report-captions --config {params.config} 2>&1 | tee {log}"

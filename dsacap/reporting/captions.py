@@ -1,0 +1,108 @@
+"""captions.md: the captions themselves, and where they go wrong: faults of grammar, length, and how far the references agree."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from dsacap.data.dataset import Example, load_examples
+from dsacap.files import read_json, write_text
+from dsacap.layout import HUMAN, Layout
+from dsacap.reporting.markdown import markdown
+from dsacap.scoring.coco_metrics import score_cider
+from dsacap.scoring.faults import FAULTS, Lexicon, faults
+
+_PHOTOS = 12
+_LONGEST = {"up to 8 words": 8, "9, 10": 10, "11, 12": 12, "13 and more": np.inf}
+_THIRDS = ("disagree", "middling", "agree")
+_ROW = ["system", "decoding"]
+
+
+def write_caption_page(layout: Layout) -> None:
+    """Writes captions.md from the captions of every run."""
+    captions = pd.DataFrame(_captions(layout), columns=[*_ROW, "seed", "image", "caption"])
+    test = {e.image_id: e for e in load_examples(layout.data, "test") if e.image_id in set(captions.image)}
+    train = [caption for e in load_examples(layout.data, "train") for caption in e.tokens]
+    write_text(layout.caption_page, _render(layout, captions, test, train))
+
+
+def _captions(layout: Layout) -> Iterator[tuple]:
+    """A decoding that draws several captions an image counts by the first."""
+    for system, seed in layout.runs:
+        for decoding, by_image in read_json(layout.captions(system, seed)).items():
+            yield from ((system, decoding, seed, int(image), said[0]) for image, said in by_image.items())
+
+
+def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], train: list[str]) -> str:
+    references = {i: [caption for caption in e.tokens if caption] for i, e in test.items()}
+    lexicon = Lexicon.of(train)
+    humans = pd.DataFrame([(HUMAN, "references", caption) for said in references.values() for caption in said], columns=[*_ROW, "caption"])
+    everyone = pd.concat([humans, captions], ignore_index=True)
+    found = [faults(caption, lexicon) for caption in everyone.caption]
+    for fault in FAULTS:
+        everyone[fault] = [100.0 * (fault in each) for each in found]
+    everyone["any"] = [100.0 * bool(each) for each in found]
+    everyone["words"] = [len(caption.split()) for caption in everyone.caption]
+
+    captions["CIDEr"] = np.nan
+    for _, run in captions.groupby([*_ROW, "seed"]):
+        per_image = score_cider(references, dict(zip(run.image, run.caption, strict=True))).per_image
+        captions.loc[run.index, "CIDEr"] = [100 * per_image[i] for i in run.image]
+    captions["length"] = pd.cut([len(caption.split()) for caption in captions.caption], [-1, *_LONGEST.values()], labels=list(_LONGEST))
+    captions["share"] = 100 / captions.groupby(_ROW).caption.transform("size")
+    thirds = pd.qcut(pd.Series(_agreement(references)).rank(method="first"), 3, labels=_THIRDS)
+    captions["third"] = captions.image.map(thirds)
+
+    means = everyone.groupby(_ROW, sort=False)[[*FAULTS, "any", "words"]].mean()
+    by_length = captions.groupby([*_ROW, "length"], sort=False, observed=True)
+    lengths = pd.concat({"CIDEr": by_length.CIDEr.mean().unstack(), "%": by_length.share.sum().unstack(fill_value=0)}, axis=1)
+    lengths = lengths.reindex(columns=[(what, name) for name in _LONGEST for what in ("CIDEr", "%")])
+    lengths.columns = [f"{name}: {what}" for what, name in lengths.columns]
+    by_third = captions.groupby([*_ROW, "third"], sort=False, observed=True).CIDEr.mean().unstack()[list(_THIRDS)]
+    seeds = "one seed" if len(layout.config.seeds) == 1 else f"all {len(layout.config.seeds)} seeds"
+    parts = [
+        f"# {layout.config.name}: the captions",
+        f"{len(test)} test images, {seeds}; of a decoding that draws several captions, the first.",
+        "## Faults of grammar",
+        _table(layout, means),
+        'Share (%) of captions with a word doubled, two finite verbs in a row ("is swims"), the wrong number ("two dog", "a dogs"), a '
+        "phrase that stops short; any of these; and words a caption. The rules stand in dsacap/scoring/faults.py.",
+        "## CIDEr by length of the caption",
+        _table(layout, lengths),
+        "Mean CIDEr (x100) of the captions of that many words, and their share.",
+        "## CIDEr by agreement of the references",
+        _table(layout, by_third),
+        "Thirds of the images, by how well their references describe each other (the mean CIDEr of each against the others): where they "
+        "disagree, a parallel decoder has most to mix up.",
+        f"## {_PHOTOS} photos",
+        f"Every {len(test) // _PHOTOS}th test photo; seed {layout.config.seeds[0]}.",
+        *_photos(layout, captions, list(test.values())),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _agreement(references: dict[int, list[str]]) -> dict[int, float]:
+    """CIDEr of one reference against the others, averaged over which it is; images with one reference alone cannot disagree."""
+    most = max(map(len, references.values()))
+    held_out = [{i: said[k % len(said)] for i, said in references.items()} for k in range(most)]
+    others = [{i: [c for j, c in enumerate(said) if j != k % len(said)] or said for i, said in references.items()} for k in range(most)]
+    scores = [score_cider(rest, one).per_image for rest, one in zip(others, held_out, strict=True)]
+    return {i: float(np.mean([score[i] for score in scores])) for i in references}
+
+
+def _photos(layout: Layout, captions: pd.DataFrame, test: list[Example]) -> Iterator[str]:
+    shown = captions[captions.seed == layout.config.seeds[0]].set_index([*_ROW, "image"]).caption
+    for example in test[:: len(test) // _PHOTOS][:_PHOTOS]:
+        lines = [f"- {_label(layout, *row)}: {caption}" for row, caption in shown.xs(example.image_id, level="image").items()]
+        yield f"### {example.image.file_name}\n\n" + "\n".join(lines)
+
+
+def _table(layout: Layout, numbers: pd.DataFrame) -> str:
+    rows = [[_label(layout, *row), *("-" if pd.isna(x) else f"{x:.1f}" for x in values)] for row, *values in numbers.itertuples()]
+    return markdown(["System", *map(str, numbers.columns)], rows)
+
+
+def _label(layout: Layout, system: str, decoding: str) -> str:
+    if system == HUMAN:
+        return "Human"
+    return f"{layout.config.systems[system].label or system}, {decoding}"
