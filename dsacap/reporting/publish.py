@@ -14,7 +14,7 @@ _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
 
 def publish(layout: Layout) -> Path:
     """Copies the tables, and the page of captions if there is one, to results/<name>/ and shows them in the README where it has a place
-    for this data set.
+    for this data set: `<!-- NAME: written by make publish -->`, or `<!-- NAME (Quality): written by make publish -->` for some sections.
 
     Raises UserError where there is no finished table, or it was made from code that no commit holds.
     """
@@ -32,15 +32,16 @@ def publish(layout: Layout) -> Path:
     if layout.caption_page.exists():
         shutil.copy2(layout.caption_page, target)
     readme = read_text(_README)
-    place = re.compile(rf"(<!-- {re.escape(layout.config.name)}: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
-    summary = summarise(read_text(layout.table))
-    write_text(_README, place.sub(lambda m: m[1] + summary + m[2], readme))
+    name = re.escape(layout.config.name)
+    place = re.compile(rf"(<!-- {name}(?: \(([\w, ]+)\))?: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
+    table = read_text(layout.table)
+    write_text(_README, place.sub(lambda m: m[1] + summarise(table, tuple(m[2].split(", ")) if m[2] else _SHOWN) + m[3], readme))
     return target
 
 
-def summarise(table: str) -> str:
+def summarise(table: str, shown: tuple[str, ...] = _SHOWN) -> str:
     """The sections of table.md that the README shows, one heading lower and without their notes."""
-    sections = [section for section in table.split("\n## ") if section.startswith(_SHOWN)]
+    sections = [section for section in table.split("\n## ") if section.startswith(shown)]
     return "".join(f"\n### {section.split(chr(10), 1)[0]}\n\n{_rows(section)}" for section in sections) + "\n"
 
 

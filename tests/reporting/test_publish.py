@@ -59,5 +59,13 @@ def test_no_table_or_uncommitted_code_is_refused(layout):
         publish(layout)
 
 
+def test_a_place_that_asks_for_one_section_gets_one(layout, tmp_path):
+    write_text(tmp_path / "README.md", README.replace("tiny:", "tiny (Training):"))
+    finish(layout, dirty=False)
+    publish(layout)
+    readme = (tmp_path / "README.md").read_text()
+    assert "Steps" in readme and "CIDEr" not in readme and readme.count("<!-- tiny (Training): written by make publish -->") == 1
+
+
 def test_summary_keeps_the_tables_only():
     assert summarise(TABLE) == "\n### Quality\n\n| System | CIDEr |\n|:--|--:|\n| A | 1.0 |\n\n"
