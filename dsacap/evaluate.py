@@ -94,6 +94,8 @@ def _score(options: argparse.Namespace) -> dict[str, dict]:
 
 def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
     predictions = read_predictions(options.predictions)
+    if options.all_spice and options.spice is False:
+        raise UserError("--all-spice and --no-spice exclude each other; give one of them")
     if options.all_spice:
         samples_per_image(predictions)  # refuses one caption an image, before minutes of parsing
     tokens, _, _ = _references(options, predictions)

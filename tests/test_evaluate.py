@@ -193,6 +193,8 @@ def test_all_spice_of_one_caption_is_refused(files, capsys):
     _, predictions, references, _ = files
     assert run("score", predictions, "--references", references, "--all-spice") == 1
     assert "it needs two or more, image 1 has 1" in capsys.readouterr().err
+    assert run("score", predictions, "--references", references, "--all-spice", "--no-spice") == 1
+    assert "--all-spice and --no-spice exclude each other" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------- scored before
