@@ -55,26 +55,26 @@ def viterbi(
     # A state is a vertex with one of its words. step[b, s, s'] is what going from s to s' adds.
     step_BSS = transitions_BGG.repeat_interleave(candidates, 1).repeat_interleave(candidates, 2) + emit_BGC.flatten(1)[:, None]
     if bigram_VV is not None:
-        step_BSS = step_BSS + bigram_weight * bigram_VV[word_BS[:, :, None], word_BS[:, None]]
+        said, place_BS = word_BS.unique(return_inverse=True)  # few of all words: what is looked up then fits the cache
+        step_BSS = step_BSS + (bigram_weight * bigram_VV[said[:, None], said])[place_BS[:, :, None], place_BS[:, None]]
     best_BS = step_BSS.new_full((batch, states), -torch.inf)
     best_BS[:, start] = 0
-    before_LBS, ends_LB = [], []
+    best_LBS, ends_LB = [], []
     for _ in range(max_words + 1):
-        best_BS, before_BS = (best_BS[:, :, None] + step_BSS).max(1)
-        before_LBS.append(before_BS)
+        best_LBS.append(best_BS)
+        best_BS = (best_BS[:, :, None] + step_BSS).amax(1)
         ends_LB.append(best_BS[:, end].clone())
         best_BS[:, end:] = -torch.inf
     score_BL = torch.stack(ends_LB, 1) / torch.arange(1, max_words + 2, device=step_BSS.device)  # transitions are one more than words
     score_BL[:, 0] = -torch.inf
-    before_BLS = torch.stack(before_LBS, 1)
-    captions = []
-    for b, length in enumerate(score_BL.argmax(-1).tolist()):
-        before, word, state, caption = before_BLS[b, : length + 1].tolist(), word_BS[b].tolist(), end, []
-        for at in range(length, 0, -1):
-            state = before[at][state]
-            caption.append(word[state])
-        captions.append(caption[::-1])
-    return captions
+    length_B = score_BL.argmax(-1)
+    rows, state_B, words_LB = torch.arange(batch, device=step_BSS.device), torch.full_like(length_B, end), []
+    for at in range(int(length_B.max()), 0, -1):  # back from the end, by the step that was the best
+        before_B = (best_LBS[at] + step_BSS[rows, :, state_B]).argmax(-1)
+        state_B = torch.where(at <= length_B, before_B, state_B)
+        words_LB.append(word_BS[rows, state_B])
+    captions = torch.stack(words_LB[::-1], 1).tolist()
+    return [caption[:length] for caption, length in zip(captions, length_B.tolist(), strict=True)]
 
 
 def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:
