@@ -12,6 +12,7 @@ rule train:
         f"{RUN}/manifest.json",
     log:
         f"logs/{settings.name}/train-{{system}}-seed{{seed}}-{{key}}.log",
+    priority: 1  # before captions and scores, or the longest job would be left for last
     conda:
         "../../environment.yml"
     resources:
