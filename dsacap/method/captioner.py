@@ -77,7 +77,7 @@ class DSACap(Captioner):
             raise ValueError(
                 f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
             )
-        self.model, self.spec = model, spec
+        self.model, self.spec, self._train_captions = model, spec, None
         self.denoiser = Denoiser(spec.tokens, spec.channels, model.width, model.heads, model.denoiser_layers, model.dropout)
         self.readout = Readout(
             model.vertices, spec.vocabulary, model.width, model.heads, model.readout_layers, model.transition_heads, model.dropout
@@ -129,6 +129,8 @@ class DSACap(Captioner):
 
     @cached_property
     def _bigram_VV(self) -> Tensor:
+        if self._train_captions is None:
+            raise ValueError("a bigram_weight needs the train captions: call learn_from first")
         return bigram_model(self._train_captions, self.spec.vocabulary)
 
 

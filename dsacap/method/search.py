@@ -7,7 +7,6 @@ from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK
 
-_NEVER = -1e4  # as in the readout
 _DISCOUNT = 0.75  # of each count; the usual value
 
 
@@ -49,7 +48,7 @@ def viterbi(
     start, end, states = 0, (vertices - 1) * candidates, vertices * candidates
     emit_BGC, word_BGC = (x + offset for x, offset in zip(words_BGV[..., UNK + 1 :].topk(candidates), (0, UNK + 1), strict=True))
     for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, which is free
-        emit_BGC[:, vertex], word_BGC[:, vertex] = _NEVER, word
+        emit_BGC[:, vertex], word_BGC[:, vertex] = -torch.inf, word
         emit_BGC[:, vertex, 0] = 0
     word_BS = word_BGC.flatten(1)
     # A state is a vertex with one of its words. step[b, s, s'] is what going from s to s' adds.

@@ -11,6 +11,7 @@ from dsacap.layout import HUMAN, Layout
 from dsacap.reporting.markdown import markdown
 from dsacap.scoring.coco_metrics import score_cider
 from dsacap.scoring.faults import FAULTS, Lexicon, faults
+from dsacap.scoring.score import held_out
 
 _PHOTOS = 12
 _LONGEST = {"up to 8 words": 8, "9, 10": 10, "11, 12": 12, "13 and more": np.inf}
@@ -38,27 +39,24 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
     lexicon = Lexicon.of(train)
     humans = pd.DataFrame([(HUMAN, "references", caption) for said in references.values() for caption in said], columns=[*_ROW, "caption"])
     everyone = pd.concat([humans, captions], ignore_index=True)
+    everyone["words"] = everyone.caption.str.split().str.len()
     found = [faults(caption, lexicon) for caption in everyone.caption]
     for fault in FAULTS:
         everyone[fault] = [100.0 * (fault in each) for each in found]
     everyone["any"] = [100.0 * bool(each) for each in found]
-    everyone["words"] = [len(caption.split()) for caption in everyone.caption]
 
     captions["CIDEr"] = np.nan
     for _, run in captions.groupby([*_ROW, "seed"]):
         per_image = score_cider(references, dict(zip(run.image, run.caption, strict=True))).per_image
         captions.loc[run.index, "CIDEr"] = [100 * per_image[i] for i in run.image]
-    captions["length"] = pd.cut([len(caption.split()) for caption in captions.caption], [-1, *_LONGEST.values()], labels=list(_LONGEST))
+    captions["length"] = pd.cut(captions.caption.str.split().str.len(), [-1, *_LONGEST.values()], labels=list(_LONGEST))
     captions["share"] = 100 / captions.groupby(_ROW).caption.transform("size")
-    thirds = pd.qcut(pd.Series(_agreement(references)).rank(method="first"), 3, labels=_THIRDS)
-    captions["third"] = captions.image.map(thirds)
 
     means = everyone.groupby(_ROW, sort=False)[[*FAULTS, "any", "words"]].mean()
     by_length = captions.groupby([*_ROW, "length"], sort=False, observed=True)
     lengths = pd.concat({"CIDEr": by_length.CIDEr.mean().unstack(), "%": by_length.share.sum().unstack(fill_value=0)}, axis=1)
     lengths = lengths.reindex(columns=[(what, name) for name in _LONGEST for what in ("CIDEr", "%")])
     lengths.columns = [f"{name}: {what}" for what, name in lengths.columns]
-    by_third = captions.groupby([*_ROW, "third"], sort=False, observed=True).CIDEr.mean().unstack()[list(_THIRDS)]
     seeds = "one seed" if len(layout.config.seeds) == 1 else f"all {len(layout.config.seeds)} seeds"
     parts = [
         f"# {layout.config.name}: the captions",
@@ -70,10 +68,7 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
         "## CIDEr by length of the caption",
         _table(layout, lengths),
         "Mean CIDEr (x100) of the captions of that many words, and their share.",
-        "## CIDEr by agreement of the references",
-        _table(layout, by_third),
-        "Thirds of the images, by how well their references describe each other (the mean CIDEr of each against the others): where they "
-        "disagree, a parallel decoder has most to mix up.",
+        *_by_agreement(layout, captions, references),
         f"## {_PHOTOS} photos",
         f"Every {len(test) // _PHOTOS}th test photo; seed {layout.config.seeds[0]}.",
         *_photos(layout, captions, list(test.values())),
@@ -81,13 +76,19 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
     return "\n\n".join(parts) + "\n"
 
 
-def _agreement(references: dict[int, list[str]]) -> dict[int, float]:
-    """CIDEr of one reference against the others, averaged over which it is; images with one reference alone cannot disagree."""
-    most = max(map(len, references.values()))
-    held_out = [{i: said[k % len(said)] for i, said in references.items()} for k in range(most)]
-    others = [{i: [c for j, c in enumerate(said) if j != k % len(said)] or said for i, said in references.items()} for k in range(most)]
-    scores = [score_cider(rest, one).per_image for rest, one in zip(others, held_out, strict=True)]
-    return {i: float(np.mean([score[i] for score in scores])) for i in references}
+def _by_agreement(layout: Layout, captions: pd.DataFrame, references: dict[int, list[str]]) -> list[str]:
+    """The section on thirds of the images; none where an image has one reference only, which nothing agrees with."""
+    if not (rounds := held_out(references)):
+        return []
+    agreement = pd.DataFrame([score_cider(others, one).per_image for one, others in rounds]).mean()
+    thirds = pd.qcut(agreement.rank(method="first"), 3, labels=_THIRDS)
+    by_third = captions.groupby([*_ROW, captions.image.map(thirds)], sort=False, observed=True).CIDEr.mean().unstack()[list(_THIRDS)]
+    return [
+        "## CIDEr by agreement of the references",
+        _table(layout, by_third),
+        "Thirds of the images, by how well their references describe each other (the mean CIDEr of each against the others): where they "
+        "disagree, a parallel decoder has most to mix up.",
+    ]
 
 
 def _photos(layout: Layout, captions: pd.DataFrame, test: list[Example]) -> Iterator[str]:

@@ -29,7 +29,7 @@ def publish(layout: Layout) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".csv", ".json"):
         shutil.copy2(layout.table.with_suffix(suffix), target / f"table{suffix}")
-    if layout.caption_page.exists():
+    if layout.caption_page.exists() and read_text(layout.caption_page).startswith(f"# {layout.config.name}: "):  # it may be another's
         shutil.copy2(layout.caption_page, target)
     readme = read_text(_README)
     name = re.escape(layout.config.name)

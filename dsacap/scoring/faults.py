@@ -5,6 +5,7 @@ alike. Which words are nouns and verbs follows from the train captions: "runs" i
 since "dog" is and "doging" is not.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,14 +44,11 @@ class Lexicon:
     @classmethod
     def of(cls, captions: Iterable[str], at_least: int = 5) -> "Lexicon":
         """From tokenised captions; a word counts where it is said `at_least` so often."""
-        times: dict[str, int] = {}
-        for caption in captions:
-            for word in caption.split():
-                times[word] = times.get(word, 0) + 1
+        times = Counter(word for caption in captions for word in caption.split())
         words = {word for word, n in times.items() if n >= at_least}
-        inflected = {word: [stem for stem in _stems(word) if stem in words or _progressive(stem) & words] for word in words}
-        verbs = {word for word, stems in inflected.items() if any(_progressive(stem) & words for stem in stems)}
-        plurals = {word: stems[0] for word, stems in inflected.items() if stems and stems[0] in words and word not in verbs}
+        verbs = {word for word in words if any(_progressive(stem) & words for stem in _stems(word))}
+        found = {word: next((stem for stem in _stems(word) if stem in words), None) for word in words - verbs}
+        plurals = {word: stem for word, stem in found.items() if stem}
         return cls(
             frozenset(plurals) | frozenset(_IRREGULAR.values()),
             frozenset(plurals.values()) | frozenset(_IRREGULAR),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsacap.captioner import Batch, ImageSpec, captioner_class, load_captioner
+from dsacap.captioner import UNK, Batch, ImageSpec, captioner_class, load_captioner
 from dsacap.config import load_config
 
 CONFIG = load_config(Path(__file__).parents[2] / "config" / "scenes.yaml")
@@ -20,6 +20,7 @@ def test_decoding(benchmark, system, decoding, images):
     settings = CONFIG.systems[system]
     torch.manual_seed(0)
     captioner = load_captioner(settings.captioner, settings.model, SPEC).eval()
+    captioner.learn_from(torch.randint(UNK + 1, SPEC.vocabulary, (100, SPEC.max_words)).tolist())
     options = captioner_class(settings.captioner).Decoding(**settings.decodings[decoding])
     batch = Batch(tuple(range(images)), torch.randn(images, SPEC.tokens, SPEC.channels))
     captions = benchmark(captioner.caption, batch, 1, 0, options)

@@ -39,6 +39,8 @@ def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
 
 def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
     batch = random_batch(6)
+    with pytest.raises(ValueError, match="call learn_from first"):
+        captioner.caption(batch, 1, 0, DSACap.Decoding(search="viterbi", bigram_weight=0.5))
     captioner.learn_from(iter([[5, 6, 7, EOS], [5, 6, 7, EOS]]))
     plain, with_bigrams = (
         captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0, search="viterbi", candidates=20, bigram_weight=weight))

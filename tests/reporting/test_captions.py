@@ -1,6 +1,6 @@
 import pytest
 
-from dsacap.files import write_json, write_jsonl
+from dsacap.files import read_jsonl, write_json, write_jsonl
 from dsacap.layout import Layout
 from dsacap.reporting.captions import write_caption_page
 from helpers import tiny_config
@@ -47,3 +47,11 @@ def test_the_same_page_twice(layout):
     first = layout.caption_page.read_bytes()
     write_caption_page(layout)
     assert layout.caption_page.read_bytes() == first
+
+
+def test_one_reference_cannot_disagree(layout):
+    rows = [{**row, "captions": row["captions"][:1], "tokens": row["tokens"][:1]} for row in read_jsonl(layout.data / "captions.jsonl")]
+    write_jsonl(layout.data / "captions.jsonl", rows)
+    write_caption_page(layout)
+    page = layout.caption_page.read_text()
+    assert "agreement" not in page and "## CIDEr by length" in page

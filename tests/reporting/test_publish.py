@@ -35,7 +35,7 @@ def layout(tmp_path, monkeypatch) -> Layout:
 def finish(layout: Layout, dirty: bool) -> None:
     write_text(layout.table, TABLE)
     write_text(layout.table.with_suffix(".csv"), "dataset\n")
-    write_text(layout.caption_page, "# captions\n")
+    write_text(layout.caption_page, "# tiny: the captions\n")
     write_json(layout.table.with_suffix(".json"), {"manifests": {"train": {"code": {"dirty": dirty}}}})
 
 
@@ -45,7 +45,7 @@ def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
         assert publish(layout).as_posix() == "results/tiny"
         assert (tmp_path / "results/tiny/table.md").read_text() == TABLE
         assert read_json(tmp_path / "results/tiny/table.json")["manifests"]
-        assert (tmp_path / "results/tiny/captions.md").read_text() == "# captions\n"
+        assert (tmp_path / "results/tiny/captions.md").read_text() == "# tiny: the captions\n"
         readme = (tmp_path / "README.md").read_text()
         assert readme.startswith("before\n<!-- tiny") and readme.endswith("<!-- end -->\nafter\n")
         assert "| A | 1.0 |" in readme and "old" not in readme and "a note" not in readme and "Steps" not in readme
@@ -57,6 +57,13 @@ def test_no_table_or_uncommitted_code_is_refused(layout):
     finish(layout, dirty=True)
     with pytest.raises(UserError, match=r"uncommitted code \(train\)"):
         publish(layout)
+
+
+def test_a_page_of_captions_of_another_data_set_is_left(layout, tmp_path):
+    finish(layout, dirty=False)
+    write_text(layout.caption_page, "# other: the captions\n")
+    publish(layout)
+    assert not (tmp_path / "results/tiny/captions.md").exists()
 
 
 def test_a_place_that_asks_for_one_section_gets_one(layout, tmp_path):
