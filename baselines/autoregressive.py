@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, noise_of, until_eos
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, closed, noise_of, until_eos
 from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
 
 
@@ -78,6 +78,9 @@ class Autoregressive(Captioner):
         memory_BND = self.image_encoder(batch.features)
         return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
 
+    def policy(self, batch: Batch) -> Policy:
+        return _WordByWord(self, batch)
+
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
@@ -124,6 +127,39 @@ class Autoregressive(Captioner):
         length_BK = (words_BKL != EOS).sum(-1) + 1
         best_B = (score_BK / length_BK**decoding.length_penalty).argmax(-1)
         return words_BKL[torch.arange(images, device=device), best_B].tolist()
+
+
+class _WordByWord(Policy):
+    def __init__(self, captioner: Autoregressive, batch: Batch):
+        self.captioner, self.batch, self.images = captioner, batch, captioner._image_keys_values(batch)
+
+    @torch.no_grad()
+    def sample(self, samples: int) -> Tensor:
+        images, max_words = len(self.batch.image_ids), self.captioner.spec.max_words
+        state = _State(self.captioner, self.batch, samples)
+        words_B = torch.full((state.rows,), BOS, device=self.batch.features.device)
+        said, ended = [], [torch.zeros_like(words_B, dtype=torch.bool)]
+        for at in range(max_words):
+            logits_BV = state.step(words_B, at)
+            if at == 0:
+                logits_BV[:, EOS] = -torch.inf  # an empty caption is no caption
+            words_B = torch.multinomial(logits_BV.softmax(-1), 1)[:, 0]
+            said.append(words_B)
+            ended.append(ended[-1] | (words_B == EOS))
+            if ended[-1].all():
+                break
+        return closed(torch.stack(said, -1).unflatten(0, (images, samples)), torch.stack(ended[1:], -1).unflatten(0, (images, samples)))
+
+    def log_prob(self, captions_BSL: Tensor) -> Tensor:
+        c, targets_BL = self.captioner, captions_BSL.flatten(0, 1)
+        x_BLD = c.embed(F.pad(targets_BL[:, :-1], (1, 0), value=BOS)) + c.position[: targets_BL.shape[1]]
+        for block, image in zip(c.blocks, self.images, strict=True):
+            x_BLD = block(x_BLD, repeat_rows(image, captions_BSL.shape[1]), causal=True)
+        real_BL = targets_BL != PAD
+        real_BL[:, c.spec.max_words :] = False  # a caption that is cut there has not drawn its end
+        log_p_BL = torch.zeros(targets_BL.shape, device=targets_BL.device)
+        log_p_BL[real_BL] = -F.cross_entropy(c.head(c.norm(x_BLD[real_BL])), targets_BL[real_BL], reduction="none")
+        return log_p_BL.sum(-1).view(captions_BSL.shape[:2])
 
 
 class _State:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, noise_of
+from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, closed, noise_of
 from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
 
 
@@ -76,6 +76,10 @@ class MaskedDiffusion(Captioner):
         word_loss = total / masked_BL.sum().clamp(min=1)
         return {"loss": word_loss + length_loss, "words": word_loss.detach(), "length": length_loss.detach()}
 
+    def policy(self, batch: Batch) -> Policy:
+        """Of one fully masked pass: the caption's length, then its words, each drawn for itself (diffu-GRPO; Zhao et al. 2025)."""
+        return _FullyMasked(self, batch)
+
     def _length_logits(self, memory_BND: Tensor) -> Tensor:
         return self.length_head(memory_BND.mean(1))
 
@@ -120,3 +124,36 @@ class MaskedDiffusion(Captioner):
                 break
         captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+
+
+class _FullyMasked(Policy):
+    def __init__(self, captioner: MaskedDiffusion, batch: Batch):
+        self.captioner, memory_BND = captioner, captioner.image_encoder(batch.features)
+        self.images = captioner._image_keys_values(memory_BND)
+        self.length_log_p_BL = captioner._length_logits(memory_BND).log_softmax(-1)
+
+    @torch.no_grad()
+    def sample(self, samples: int) -> Tensor:
+        length_p_BL = self.length_log_p_BL.exp()
+        length_p_BL[:, 0] = 0  # an empty caption is no caption
+        length_BS = torch.multinomial(length_p_BL, samples, replacement=True)
+        real_BSL = torch.arange(int(length_BS.max()), device=length_BS.device) < length_BS[..., None]
+        p_XV = self._log_p(real_BSL).exp()
+        p_XV[:, : UNK + 1] = 0
+        words_BSL = torch.zeros(real_BSL.shape, dtype=torch.long, device=length_BS.device)
+        words_BSL[real_BSL] = torch.multinomial(p_XV, 1)[:, 0]
+        return closed(words_BSL, ~real_BSL)
+
+    def log_prob(self, captions_BSL: Tensor) -> Tensor:
+        words_BSL = captions_BSL[..., :-1]
+        real_BSL = (words_BSL != PAD) & (words_BSL != EOS)
+        log_p_BSL = torch.zeros(real_BSL.shape, device=real_BSL.device)
+        log_p_BSL[real_BSL] = self._log_p(real_BSL).gather(-1, words_BSL[real_BSL][:, None])[:, 0]
+        return log_p_BSL.sum(-1) + self.length_log_p_BL.gather(-1, real_BSL.sum(-1))
+
+    def _log_p(self, real_BSL: Tensor) -> Tensor:
+        """Log-probabilities [X, V] of the words at the X places that are real."""
+        real_BL = real_BSL.flatten(0, 1)
+        masked_BL = torch.full(real_BL.shape, self.captioner.mask, device=real_BL.device)
+        images = [repeat_rows(image, real_BSL.shape[1]) for image in self.images]
+        return self.captioner.head(self.captioner._hidden(masked_BL, real_BL, images)[real_BL]).log_softmax(-1)

@@ -46,6 +46,19 @@ class Batch:
     captions: Tensor | None = None
 
 
+class Policy(ABC):
+    """What a captioner would say of the images of one batch: what reinforcement draws from, and moves."""
+
+    @abstractmethod
+    def sample(self, samples: int) -> Tensor:
+        """Captions [B, S, L] drawn at temperature 1 by torch's global generator: word ids, closed by EOS and filled with PAD; none is
+        empty. A caption of `max_words` words is cut there."""
+
+    @abstractmethod
+    def log_prob(self, captions_BSL: Tensor) -> Tensor:
+        """Log-probability [B, S] of captions, closed by EOS and filled with PAD, with its gradient."""
+
+
 class Captioner(nn.Module, ABC):
     """A system. Subclasses name two frozen dataclasses, `Model` (size and objective) and `Decoding`, which the configuration fills.
 
@@ -59,6 +72,11 @@ class Captioner(nn.Module, ABC):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; the one named `loss` is minimised. Randomness comes from torch's global generator, which the training
         loop seeds anew for every step."""
+
+    def policy(self, batch: Batch) -> Policy:
+        """For reinforcement, by systems that can say how likely a caption is. Where the image is noised, the noise is that of one draw,
+        from torch's global generator. Raises ValueError where the system cannot."""
+        raise ValueError(f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
 
     def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
         """Told the train captions (word ids, as in a batch) before it decodes, for what a system counts in them, which is not in its
@@ -88,6 +106,13 @@ def noise_of(batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind
             generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, image_id, s])))
             noise[b, s] = generator.standard_normal(shape, np.float32) if kind == "normal" else generator.random(shape, np.float32)
     return torch.from_numpy(noise).to(batch.features.device)
+
+
+def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
+    """Captions [B, S, L + 1] as a batch has them: EOS at the first place where one has ended, or after the last word, then PAD."""
+    words_BSL, ended_BSL = torch.nn.functional.pad(words_BSL, (0, 1)), torch.nn.functional.pad(ended_BSL, (0, 1), value=True)
+    before_BSL = ended_BSL.cumsum(-1)
+    return words_BSL.masked_fill(before_BSL == 1, EOS).masked_fill(before_BSL > 1, PAD)
 
 
 def until_eos(words: list[int]) -> list[int]:

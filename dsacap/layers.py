@@ -35,8 +35,11 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    def __init__(self, width: int, dropout: float = 0.0):
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width), nn.Dropout(dropout))
+    """`expansion` is the hidden layer's width as a multiple of `width`."""
+
+    def __init__(self, width: int, dropout: float = 0.0, expansion: int = 4):
+        hidden = expansion * width
+        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width), nn.Dropout(dropout))
 
 
 class EncoderBlock(nn.Module):
@@ -56,11 +59,11 @@ class EncoderBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """Pre-norm self-attention over the caption, cross-attention to the image, feed-forward."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.self_attention, self.cross_attention = (Attention(width, heads, dropout) for _ in range(2))
-        self.feed_forward = FeedForward(width, dropout)
+        self.feed_forward = FeedForward(width, dropout, expansion)
 
     def forward(self, x_BLD: Tensor, image: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """`image` are the cross-attention's keys and values of the image tokens."""

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, noise_of
+from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, Policy, noise_of
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
+from dsacap.method.policy import GraphPolicy
 from dsacap.method.readout import Readout, log_likelihood
 from dsacap.method.search import bigram_model, lookahead, viterbi
 
@@ -29,7 +30,10 @@ from dsacap.method.search import bigram_model, lookahead, viterbi
 class DSACap(Captioner):
     @dataclass(frozen=True)
     class Model:
-        """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss."""
+        """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss.
+
+        `expansion` is the width of the feed-forwards' hidden layers, in widths: a smaller one pays for the adaLN that other systems lack.
+        """
 
         width: int = 128
         heads: int = 4
@@ -37,6 +41,7 @@ class DSACap(Captioner):
         readout_layers: int = 2
         vertices: int = 40
         transition_heads: int = 4
+        expansion: int = 4
         t_max: float = 0.5
         beta: float = 8.0
         denoise_weight: float = 0.3
@@ -78,9 +83,10 @@ class DSACap(Captioner):
                 f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
             )
         self.model, self.spec, self._train_captions = model, spec, None
-        self.denoiser = Denoiser(spec.tokens, spec.channels, model.width, model.heads, model.denoiser_layers, model.dropout)
+        block = {"width": model.width, "heads": model.heads, "dropout": model.dropout, "expansion": model.expansion}
+        self.denoiser = Denoiser(spec.tokens, spec.channels, layers=model.denoiser_layers, **block)
         self.readout = Readout(
-            model.vertices, spec.vocabulary, model.width, model.heads, model.readout_layers, model.transition_heads, model.dropout
+            model.vertices, spec.vocabulary, layers=model.readout_layers, transition_heads=model.transition_heads, **block
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -89,9 +95,8 @@ class DSACap(Captioner):
         The log-mean-exp over the references lets each image commit to the one that fits best, which parallel decoding needs: a mean
         would ask for all of them at once, and a path that mixes two references is a bad caption.
         """
-        z0_BNC, device = batch.features, batch.features.device
-        t_B = torch.rand(len(z0_BNC), device=device) * self.model.t_max
-        z0_hat_BNC, hidden_BND = self.denoiser(add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), t_B)
+        z0_BNC = batch.features
+        z0_hat_BNC, hidden_BND = self._denoised(z0_BNC)
         captions_BRL = batch.captions[..., :-1]
         captions_BRL = captions_BRL.masked_fill(captions_BRL == EOS, PAD)
         words_of_BR = (captions_BRL != PAD).sum(-1)
@@ -103,6 +108,15 @@ class DSACap(Captioner):
             "caption": caption_loss.detach(),
             "denoise": denoise_loss.detach(),
         }
+
+    def policy(self, batch: Batch) -> Policy:
+        """One graph an image, at a time as drawn in training. The gradient reaches readout and denoiser; the noise is exogenous."""
+        return GraphPolicy(*self.readout(self._denoised(batch.features)[1]), self.spec.max_words)
+
+    def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
+        """What the denoiser makes of the image at a random time of training."""
+        t_B = torch.rand(len(z0_BNC), device=z0_BNC.device) * self.model.t_max
+        return self.denoiser(add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), t_B)
 
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:

@@ -9,10 +9,10 @@ from dsacap.layers import Attention, FeedForward, time_embedding
 class DiTBlock(nn.Module):
     """Self-attention and feed-forward whose normalisation is shifted, scaled and gated by the time; gates start at zero."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
         self.norm1, self.norm2 = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
-        self.attention, self.feed_forward = Attention(width, heads, dropout), FeedForward(width, dropout)
+        self.attention, self.feed_forward = Attention(width, heads, dropout), FeedForward(width, dropout, expansion)
         self.modulation = nn.Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -26,14 +26,14 @@ class DiTBlock(nn.Module):
 
 
 class Denoiser(nn.Module):
-    def __init__(self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0):
+    def __init__(self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
         self.width = width
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.dropout = nn.Dropout(dropout)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(DiTBlock(width, heads, dropout, expansion) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
 

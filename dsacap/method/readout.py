@@ -18,10 +18,20 @@ _TYPICAL_WORDS = 12  # sets how far a transition reaches at first
 
 
 class Readout(nn.Module):
-    def __init__(self, vertices: int, vocabulary: int, width: int, heads: int, layers: int, transition_heads: int, dropout: float = 0.0):
+    def __init__(
+        self,
+        vertices: int,
+        vocabulary: int,
+        width: int,
+        heads: int,
+        layers: int,
+        transition_heads: int,
+        dropout: float = 0.0,
+        expansion: int = 4,
+    ):
         super().__init__()
         self.vertices = nn.Parameter(torch.randn(vertices, width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(DecoderBlock(width, heads, dropout, expansion) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.words = nn.Linear(width, vocabulary)
         # Transitions look at the hidden state and at the vertex' own place: neighbours must be told apart.
