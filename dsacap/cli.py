@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("encoder", "train the tiny CLIP, or check the named encoder")
     verb("features", "encode every photo once")
     verb("train", "train one system; resumes where it was stopped", row=True)
+    verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
     verb("caption", "caption the test split by one system's decodings", row=True)
     score = verb("score", "score a predictions file; or, as a stage, a system's captions (`--system human`: the references)")
     score.add_argument("predictions", type=Path, nargs="?", help="a predictions file in COCO's results format")
@@ -141,6 +142,8 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.make_features(layout), layout.features)
         case "train":
             stage(lambda: stages.train_system(layout, *row), layout.system(*row))
+        case "tune":
+            stage(lambda: stages.tune_system(layout, *row), layout.system(*row))
         case "caption":
             stage(lambda: stages.caption_split(layout, *row), layout.captions(*row))
         case "score":

@@ -126,21 +126,53 @@ class Training(Section):
     validation_images: int = Field(500, gt=1)
 
 
-class System(Section):
-    """One trained model and the ways it is decoded; each decoding is a row of the table."""
+class Rewards(Section):
+    """Weights of what a caption is rewarded for; see dsacap/training/rewards.py."""
 
-    captioner: str
+    cider: float = Field(0, ge=0, description="CIDEr-D, 0 to 10")
+    repeats: float = Field(0, ge=0, description="subtracted for each word or phrase said twice")
+    excess: float = Field(0, ge=0, description="subtracted for each word more than the longest reference has")
+
+    @model_validator(mode="after")
+    def _some(self) -> "Rewards":
+        if not self.cider:
+            raise ValueError("needs a weight for cider: guards alone reward saying nothing")
+        return self
+
+
+class Tuning(Training):
+    """One tuning by rewards, from trained weights."""
+
+    rewards: Rewards
+    samples: int = Field(8, ge=2, description="captions drawn an image; each is measured against the others")
+    kl: float = Field(0, ge=0, description="weight of log p / p before tuning, subtracted from the reward")
+    supervised: float = Field(0, ge=0, description="weight of the loss of training, added")
+    learning_rate: float = Field(3e-4, gt=0)
+    warmup: int = Field(10, ge=0)
+
+
+class System(Section):
+    """One trained model and the ways it is decoded; each decoding is a row of the table.
+
+    With `tuned_from` it is that system, of the same seed, tuned by `tuning`.
+    """
+
+    captioner: str | None = None
     label: Label | None = None
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    tuned_from: Name | None = None
+    tuning: Tuning | None = None
     decodings: dict[Label, dict[str, Any]] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _options_of_the_captioner(self) -> "System":
-        cls = captioner_class(self.captioner)
-        _check(cls.Model, self.model, "model")
-        for name, options in self.decodings.items():
-            _check(cls.Decoding, options, f"decodings.{name}")
+    def _trained_or_tuned(self) -> "System":
+        if (self.captioner is None) == (self.tuned_from is None):
+            raise ValueError("give either captioner (a system to train) or tuned_from (a system to tune)")
+        if (self.tuned_from is None) != (self.tuning is None):
+            raise ValueError("tuned_from and tuning go together")
+        if self.tuned_from and (self.model or self.training):
+            raise ValueError("model and training are those of the system that is tuned; leave them out")
         return self
 
 
@@ -178,14 +210,27 @@ class Config(Section):
     timing: Timing = Timing()
 
     @model_validator(mode="after")
-    def _training_overrides(self) -> "Config":
-        for name in self.systems:
+    def _systems(self) -> "Config":
+        for name, system in self.systems.items():
+            if system.tuned_from and (base := self.systems.get(system.tuned_from)) is None:
+                raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
+            if system.tuned_from and base.tuned_from:
+                raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
+            trained = self.trained(name)
+            cls = captioner_class(trained.captioner)
+            _check(cls.Model, trained.model, f"systems.{name}.model")
+            for decoding, options in system.decodings.items():
+                _check(cls.Decoding, options, f"systems.{name}.decodings.{decoding}")
             self.training_of(name)
         return self
 
+    def trained(self, system: str) -> System:
+        """The system itself, or the one that it is tuned from: whose captioner and model it has."""
+        return self.systems[self.systems[system].tuned_from or system]
+
     def training_of(self, system: str) -> Training:
-        """The common training settings with this system's own on top."""
-        return Training(**{**self.training.model_dump(), **self.systems[system].training})
+        """The common training settings with this system's own on top; of a tuned system, its tuning."""
+        return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
 
 
 def _check(settings: type, options: dict[str, Any], where: str) -> None:

@@ -13,7 +13,7 @@ from dsacap.config import Config, Scenes
 from dsacap.data import scenes
 
 # Raised by one when the code of a stage changes what it writes for the same settings.
-VERSIONS = {"data": 1, "encoder": 1, "features": 1, "train": 1, "caption": 1, "score": 4, "time": 1}
+VERSIONS = {"data": 1, "encoder": 1, "features": 1, "train": 1, "tune": 1, "caption": 1, "score": 4, "time": 1}
 
 HUMAN = "human"  # the system whose captions are the references themselves
 
@@ -101,6 +101,8 @@ class Layout:
         settings = self.config.systems[system]
         validated_by = next(iter(settings.decodings.values()))
         training = self.config.training_of(system)
+        if settings.tuned_from:
+            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by)
         return _key(
             "train", self._features_key, settings.captioner, settings.model, training, validated_by, self.config.text.max_words, seed
         )

@@ -16,7 +16,7 @@ from dsacap.data.download import extract, fetch
 from dsacap.data.photos import PhotoSource
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_tensors, sha256, write_json
-from dsacap.layout import HUMAN, Layout
+from dsacap.layout import HUMAN, Layout, manifest_of
 
 
 def make_data(layout: Layout) -> dict:
@@ -145,7 +145,7 @@ class Inputs:
 
     def captioner(self, system: str, seed: int | None = None) -> Captioner:
         """The system with fresh weights, or with its trained ones where a seed names the run."""
-        settings = self.layout.config.systems[system]
+        settings = self.layout.config.trained(system)
         captioner = load_captioner(settings.captioner, settings.model, self.spec)
         if seed is not None:
             captioner.load_state_dict(read_tensors(self.layout.system(system, seed) / "model.safetensors")[0])
@@ -158,8 +158,8 @@ class Inputs:
 
     def decodings(self, system: str) -> dict:
         """The system's decodings by name; the first one also selects the weights on validation."""
-        settings = self.layout.config.systems[system]
-        return {name: captioner_class(settings.captioner).Decoding(**options) for name, options in settings.decodings.items()}
+        decoding = captioner_class(self.layout.config.trained(system).captioner).Decoding
+        return {name: decoding(**options) for name, options in self.layout.config.systems[system].decodings.items()}
 
 
 def train_system(layout: Layout, system: str, seed: int) -> dict:
@@ -179,6 +179,38 @@ def train_system(layout: Layout, system: str, seed: int) -> dict:
         layout.system(system, seed),
         f"train {system}",
     )
+
+
+def tune_system(layout: Layout, system: str, seed: int) -> dict:
+    """Tunes a trained system by rewards. What its manifest counts is of training and tuning together."""
+    from dsacap.training.loop import train
+    from dsacap.training.reinforce import Reinforce
+    from dsacap.training.rewards import RewardSum
+
+    inputs, settings, base = Inputs(layout), layout.config.training_of(system), layout.config.systems[system].tuned_from
+    captioner, train_examples = inputs.captioner(base, seed), inputs.examples("train")
+    reward = RewardSum(settings.rewards, train_examples)
+    facts = train(
+        captioner,
+        settings,
+        seed,
+        train_examples,
+        inputs.examples("val"),
+        inputs.store,
+        inputs.vocabulary,
+        next(iter(inputs.decodings(system).values())),
+        layout.system(system, seed),
+        f"tune {system}",
+        objective=Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary),
+        keep="last",
+    )
+    before = read_json(manifest_of(layout.system(base, seed)))["facts"]
+    return {
+        **facts,
+        "images_seen": before["images_seen"] + facts["images_seen"],
+        "train_cpu_seconds": round(before["train_cpu_seconds"] + facts["train_cpu_seconds"], 1),
+        "tune_cpu_seconds": facts["train_cpu_seconds"],
+    }
 
 
 def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:

@@ -50,6 +50,20 @@ def tiny_config(work: Path, **changes) -> Config:
                 "model": {**small, "denoiser_layers": 1, "readout_layers": 1},
                 "decodings": {"K=1": {"noise_level": 0.3}},
             },
+            "dsacap-rl": {
+                "tuned_from": "dsacap",
+                "tuning": {
+                    "steps": 6,
+                    "batch_size": 6,
+                    "warmup": 1,
+                    "evaluations": 2,
+                    "validation_images": 6,
+                    "samples": 3,
+                    "rewards": {"cider": 1.0, "repeats": 0.5, "excess": 0.1},
+                    "kl": 0.1,
+                },
+                "decodings": {"K=1": {"noise_level": 0.3}},
+            },
         },
     }
     return parse_config({**data, **changes}, "tiny")

@@ -30,8 +30,9 @@ class Progress:
 
 def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, state in zip(_names(model, optimizer), optimizer.state_dict()["state"].values(), strict=True):
-        tensors |= {f"optimizer/{name}/{key}": value for key, value in state.items()}
+    names = _names(model, optimizer)
+    for index, state in optimizer.state_dict()["state"].items():  # parameters that had no gradient yet have none
+        tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
     write_tensors(folder / f"step-{at.step:08d}.safetensors", tensors, {"progress": json.dumps(vars(at))})
     for old in sorted(folder.glob("step-*.safetensors"))[:-_KEPT]:
         old.unlink()
@@ -50,7 +51,8 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         state = optimizer.state_dict()
         for index, name in enumerate(_names(model, optimizer)):
             prefix = f"optimizer/{name}/"
-            state["state"][index] = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+            if found := {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}:
+                state["state"][index] = found
         optimizer.load_state_dict(state)
         return Progress(**json.loads(metadata["progress"]))
     return Progress()

@@ -1,4 +1,4 @@
-"""The one supervised training loop. Every system goes through it: same images, same order, same number of steps, same selection.
+"""The one training loop. Every system goes through it, and every tuning: same images, same order, same number of steps, same selection.
 
 Whatever is random is a function of (seed, step): a run that was killed and resumed gives, on CPU, the same bytes as one that was not.
 """
@@ -7,9 +7,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dsacap.captioner import Batch, Captioner
 from dsacap.captioning import caption_images
@@ -38,10 +40,13 @@ def train(
     decoding,
     folder: Path,
     description: str,
+    objective: Callable[[Batch], dict[str, Tensor]] | None = None,
+    keep: Literal["best", "last"] = "best",
 ) -> dict:
-    """Trains `captioner` (already initialised, on its device) and leaves model.safetensors, the weights with the best validation
-    CIDEr, in `folder`, beside train.jsonl, the curves. Returns facts to record.
+    """Trains `captioner` (already initialised, on its device) and leaves model.safetensors in `folder`, beside train.jsonl, the curves:
+    the weights with the best validation CIDEr, or the last. Returns facts to record.
 
+    `objective` gives scalars to log, of which `loss` is minimised; without one, it is the captioner's own loss, with dropout.
     Kill it at any moment and call it again: it goes on from the last checkpoint.
     """
     device = next(captioner.parameters()).device
@@ -53,14 +58,14 @@ def train(
     saved, started = time.monotonic(), time.process_time() - at.cpu_seconds
     max_words = captioner.spec.max_words
 
-    captioner.train()
+    captioner.train(objective is None)
     steps = progress(range(at.step, settings.steps), description, "step", total=settings.steps, initial=at.step)
     for step in steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         batch = _batch(step, seed, settings, train_examples, store, vocabulary, max_words, device)
         torch.manual_seed(int(np.random.SeedSequence([seed, step, 1]).generate_state(1)[0]))
-        losses = captioner.loss(batch)
+        losses = (objective or captioner.loss)(batch)
         if not torch.isfinite(losses["loss"]):
             raise UserError(
                 f"{description}: the loss is {losses['loss'].item()} at step {step}; lower training.learning_rate and start again"
@@ -87,7 +92,8 @@ def train(
             save(folder / "checkpoint", captioner, optimizer, at)
             saved = time.monotonic()
 
-    captioner.load_state_dict(read_tensors(folder / "best.safetensors")[0])
+    if keep == "best":
+        captioner.load_state_dict(read_tensors(folder / "best.safetensors")[0])
     write_tensors(folder / "model.safetensors", captioner.state_dict())
     curve = [row["val_CIDEr"] for row in log if "val_CIDEr" in row]
     return {
@@ -95,7 +101,7 @@ def train(
         "images_seen": settings.steps * min(settings.batch_size, len(train_examples)),
         "parameters": sum(p.numel() for p in captioner.parameters()),
         "best_step": at.best_step,
-        "val_CIDEr": at.best_cider,
+        "val_CIDEr": at.best_cider if keep == "best" else curve[-1],
         "val_still_rising": is_still_rising(curve),
         "train_cpu_seconds": round(at.cpu_seconds, 1),
         "device": str(device),

@@ -13,7 +13,7 @@ def score(value, interval=None, n=6):
 
 @pytest.fixture
 def layout(tmp_path) -> Layout:
-    """Result files with known numbers, of two systems and two seeds."""
+    """Result files with known numbers, of a few systems and two seeds."""
     layout = Layout(tiny_config(tmp_path, seeds=[0, 1]))
     host = {"cpu": "abacus", "cores": 2, "system": "Linux", "python": "3.11", "packages": {"torch": "2"}}
     manifest = {
@@ -94,7 +94,7 @@ def test_spice_has_a_column_and_a_section(layout):
     assert line_of(text, "dsacap", "Quality")[4] == "20.0 ± 1.5 (sd 0.0)"
     assert line_of(text, "System", "SPICE")[2:] == ["SPICE", "precision", "color"]
     assert line_of(text, "dsacap", "SPICE")[2:] == ["20.0 ± 1.5 (sd 0.0)", "40.0 (sd 0.0)", "50.0 (sd 0.0)"]
-    assert pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'SPICE-color'").n.tolist() == [3] * 6
+    assert pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'SPICE-color'").n.tolist() == [3] * 8
 
 
 def test_spice_that_cannot_be_had_is_not_a_number(layout):
@@ -114,8 +114,8 @@ def test_table_of_samples(layout):
     write_sample_table(layout)
     text = layout.sample_table.read_text()
     assert line_of(f"## {text}", "ar", "")[1:] == ["T=1", "30.0 (sd 0.0)", "25.0 (sd 0.0)"]
-    assert "scored in 8 s; commit c0ffee" in text
-    assert len(pd.read_csv(layout.sample_table.with_suffix(".csv"))) == 8
+    assert "scored in 12 s; commit c0ffee" in text
+    assert len(pd.read_csv(layout.sample_table.with_suffix(".csv"))) == 12
 
 
 def test_csv_is_tidy(layout):

@@ -35,7 +35,7 @@ def test_every_decoding_and_the_encoder_are_timed(tiny_layout, monkeypatch):
     monkeypatch.setattr(Inputs, "captioner", lambda self, system, seed: _untrained(self, system))
     result = time_decodings(tiny_layout, Inputs(tiny_layout), load_configured_encoder(tiny_layout))
     timed = {(row["system"], row["decoding"], row["batch_size"]) for row in result["rows"]}
-    subjects = [("encoder", ""), ("ar", "greedy"), ("ar", "T=1"), ("dsacap", "K=1")]
+    subjects = [("encoder", ""), ("ar", "greedy"), ("ar", "T=1"), ("dsacap", "K=1"), ("dsacap-rl", "K=1")]
     assert timed == {(*subject, size) for subject in subjects for size in (1, 4)}
     assert all(row["iterations"] == 3 and 0 < row["median_ms"] <= row["p90_ms"] for row in result["rows"])
     assert result["threads"] == 1 and result["device"]
@@ -44,5 +44,5 @@ def test_every_decoding_and_the_encoder_are_timed(tiny_layout, monkeypatch):
 def _untrained(inputs, system):
     from dsacap.captioner import load_captioner
 
-    settings = inputs.layout.config.systems[system]
+    settings = inputs.layout.config.trained(system)
     return load_captioner(settings.captioner, settings.model, inputs.spec).eval()

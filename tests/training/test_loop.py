@@ -7,8 +7,8 @@ import torch
 from dsacap import stages
 from dsacap.config import Training
 from dsacap.errors import UserError
-from dsacap.files import read_jsonl, read_tensors, sha256
-from dsacap.layout import Layout
+from dsacap.files import read_jsonl, read_tensors, sha256, write_json
+from dsacap.layout import Layout, manifest_of
 from dsacap.training import loop
 from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
 from helpers import tiny_config
@@ -41,20 +41,27 @@ def kill_at(monkeypatch, system: str, layout: Layout, step: int) -> None:
         patch.setattr(loop, "learning_rate", schedule)
         patch.setattr(loop, "_CHECKPOINT_SECONDS", -1)
         with pytest.raises(Killed):
-            stages.train_system(layout, system, 0)
+            run_system(layout, system)
 
 
-@pytest.mark.parametrize("system", ["ar", "dsacap"])
+def run_system(layout: Layout, system: str) -> dict:
+    return (stages.tune_system if layout.config.systems[system].tuned_from else stages.train_system)(layout, system, 0)
+
+
+@pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl"])
 def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system):
     folder = layout.system(system, 0)
-    facts = stages.train_system(layout, system, 0)
+    if base := layout.config.systems[system].tuned_from:
+        write_json(manifest_of(layout.system(base, 0)), {"facts": stages.train_system(layout, base, 0)})
+    facts = run_system(layout, system)
     expected = {name: sha256(folder / name) for name in ("model.safetensors", "train.jsonl")}
     shutil.rmtree(folder)
 
-    for step in (4, 5, 9):  # before the first evaluation, again at once, and after it
+    half = layout.config.training_of(system).steps // 2
+    for step in (half - 2, half - 1, half + 1):  # before the first evaluation, again at once, and after it
         kill_at(monkeypatch, system, layout, step)
         assert not (folder / "model.safetensors").exists()
-    resumed = stages.train_system(layout, system, 0)
+    resumed = run_system(layout, system)
     assert {name: sha256(folder / name) for name in expected} == expected
     assert {k: v for k, v in resumed.items() if "cpu" not in k} == {k: v for k, v in facts.items() if "cpu" not in k}
 

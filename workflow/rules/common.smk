@@ -38,8 +38,13 @@ GPUS = int(device_of(settings.device).type == "cuda")
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.getenv('PATH')}")
 
 
+def any_of(names):
+    """A regular expression of `names`; one that nothing matches where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
-    system="|".join(map(re.escape, settings.systems)),
+    system=any_of(settings.systems),
     seed=r"\d+",
     key="[0-9a-f]{8}",
 
@@ -47,6 +52,12 @@ wildcard_constraints:
 def trained(wildcards):
     """The weights of a row: the folder's hash follows from system and seed."""
     return layout.system(wildcards.system, int(wildcards.seed)) / "model.safetensors"
+
+
+def trained_before(wildcards):
+    """The weights and facts of the system that a row is tuned from."""
+    folder = layout.system(settings.systems[wildcards.system].tuned_from, int(wildcards.seed))
+    return folder / "model.safetensors", manifest_of(folder)
 
 
 def captioned(wildcards):

@@ -12,6 +12,8 @@ rule train:
         f"{RUN}/manifest.json",
     log:
         f"logs/{settings.name}/train-{{system}}-seed{{seed}}-{{key}}.log",
+    wildcard_constraints:
+        system=any_of(name for name, system in settings.systems.items() if not system.tuned_from),
     priority: 1  # before captions and scores, or the longest job would be left for last
     conda:
         "../../environment.yml"
@@ -21,6 +23,27 @@ rule train:
         config=CONFIG,
     shell:
         "dsacap train --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
+rule tune:
+    input:
+        trained_before,
+    output:
+        f"{RUN}/model.safetensors",
+        f"{RUN}/manifest.json",
+    log:
+        f"logs/{settings.name}/tune-{{system}}-seed{{seed}}-{{key}}.log",
+    wildcard_constraints:
+        system=any_of(name for name, system in settings.systems.items() if system.tuned_from),
+    priority: 1
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap tune --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
 
 
 rule caption:

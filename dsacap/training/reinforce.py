@@ -1,0 +1,69 @@
+"""Tuning by a reward: REINFORCE with the mean of an image's other captions as the baseline (RLOO).
+
+loss = -mean_bs (A_bs / sd A) log p(c_bs | image b),  A_bs = r_bs - mean of r_bs' over s' != s,  r = reward - kl log(p / p_0)
+
+The baseline is that of Kool et al. 2019 ("Buy 4 REINFORCE samples, get a baseline for free!"), which in captioning is known as the new
+self-critical (Luo 2020, arXiv 2003.09971). p_0 is the system before tuning, which sees the same noise on the image.
+"""
+
+import torch
+from torch import Tensor
+
+from dsacap.captioner import Batch, Captioner, Policy, until_eos
+from dsacap.config import Tuning
+from dsacap.data.dataset import Vocabulary
+from dsacap.training.rewards import RewardSum, repeats
+
+
+class Reinforce:
+    """The objective of a tuning, for the training loop."""
+
+    def __init__(self, captioner: Captioner, before: Captioner, settings: Tuning, reward: RewardSum, vocabulary: Vocabulary):
+        """`before` is the system as it was; raises ValueError, when called, where it gives no probabilities."""
+        self.captioner, self.settings, self.reward, self.vocabulary = captioner, settings, reward, vocabulary
+        self.before = before.eval() if settings.kl else None
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        before = self._policy_before(batch)
+        policy = self.captioner.policy(batch)
+        captions_BSL = policy.sample(self.settings.samples)
+        texts = [[self.vocabulary.decode(until_eos(words)) for words in of_image] for of_image in captions_BSL.tolist()]
+        log_p_BS = policy.log_prob(captions_BSL)
+        total, parts = self.reward(batch.image_ids, texts)
+        reward_BS = torch.from_numpy(total).to(log_p_BS)
+        facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
+        if before is not None:
+            log_ratio_BS = log_p_BS.detach() - before.log_prob(captions_BSL)
+            reward_BS = reward_BS - self.settings.kl * log_ratio_BS
+            facts["kl"] = log_ratio_BS.mean()
+        loss = -(advantages(reward_BS) * log_p_BS).mean()
+        if self.settings.supervised:
+            loss = loss + self.settings.supervised * self.captioner.loss(batch)["loss"]
+        return {"loss": loss, **facts, **_health(texts, log_p_BS.detach())}
+
+    @torch.no_grad()
+    def _policy_before(self, batch: Batch) -> Policy | None:
+        """With the noise that the policy will draw, for the generator stands where the loop has seeded it."""
+        if self.before is None:
+            return None
+        devices = [batch.features.device] if batch.features.is_cuda else []
+        with torch.random.fork_rng(devices):
+            return self.before.policy(batch)
+
+
+def advantages(reward_BS: Tensor) -> Tensor:
+    """Each reward less the mean of the image's others, in units of their spread over the batch; all 0 where no reward differs."""
+    samples = reward_BS.shape[1]
+    advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
+    return advantage_BS / advantage_BS.square().mean().sqrt().clamp_min(1e-6)
+
+
+def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
+    """How the captions drawn look: what collapses or is hacked shows here first."""
+    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts]).to(log_p_BS)
+    return {
+        "words": words_BS.mean(),
+        "repeats": torch.tensor([[float(repeats(text)) for text in of_image] for of_image in texts]).mean(),
+        "unique": torch.tensor([float(len(set(of_image))) for of_image in texts]).mean() / len(texts[0]),
+        "nats_per_word": -(log_p_BS / (words_BS + 1)).mean(),
+    }

@@ -1,0 +1,48 @@
+"""What a caption is rewarded for when a system is tuned. Each reward is computed apart, so that its part can be seen."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from dsacap.config import Rewards
+from dsacap.data.dataset import Example
+from dsacap.scoring.cider_reward import CiderDReward
+
+Captions = Sequence[Sequence[str]]  # of each image, its captions
+
+
+class RewardSum:
+    """Weighted sum of rewards of captions of train images."""
+
+    def __init__(self, weights: Rewards, train_examples: Iterable[Example]):
+        self.weights = {name: weight for name, weight in weights.model_dump().items() if weight}
+        self.references: Mapping[int, list[str]] = {e.image_id: [c for c in e.tokens if c] for e in train_examples}
+        self._cider = CiderDReward(self.references.values())
+
+    def __call__(self, image_ids: Sequence[int], captions_BS: Captions) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The sum [B, S], and its parts by name, each [B, S] and not weighted."""
+        references = [self.references[image_id] for image_id in image_ids]
+        parts = {name: getattr(self, f"_{name}_of")(references, captions_BS) for name in self.weights}
+        return sum(weight * parts[name] for name, weight in self.weights.items()), parts
+
+    def _cider_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+        samples = len(captions_BS[0])
+        flat = [caption for of_image in captions_BS for caption in of_image]
+        return self._cider.score([said for said in references for _ in range(samples)], flat).reshape(-1, samples)
+
+    def _repeats_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+        return -np.array([[float(repeats(caption)) for caption in of_image] for of_image in captions_BS])
+
+    def _excess_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+        longest = [max(len(said.split()) for said in of_image) for of_image in references]
+        return -np.array([[max(0.0, len(c.split()) - most) for c in said] for most, said in zip(longest, captions_BS, strict=True)])
+
+
+def repeats(caption: str) -> int:
+    """Words that follow themselves, and three words in a row that stood before: what a reward of n-grams is hacked by."""
+    words = caption.split()
+    doubled = sum(a == b for a, b in pairwise(words))
+    phrases = Counter(zip(words, words[1:], words[2:], strict=False))
+    return doubled + sum(times - 1 for times in phrases.values())

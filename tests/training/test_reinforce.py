@@ -1,0 +1,72 @@
+import copy
+
+import pytest
+import torch
+
+from dsacap.captioner import SPECIALS, load_captioner
+from dsacap.config import Rewards, Tuning
+from dsacap.data.dataset import Vocabulary
+from dsacap.training.reinforce import Reinforce, advantages
+from helpers import SPEC, random_batch
+
+VOCABULARY = Vocabulary([*SPECIALS, *"abcdefghij"])
+CAPTIONERS = {
+    "autoregressive": {"width": 16, "heads": 2},
+    "masked-diffusion": {"width": 16, "heads": 2},
+    "dsacap": {"width": 16, "heads": 2, "vertices": 9},
+}
+
+
+class SayB:
+    """A reward of 1 for captions that begin with b."""
+
+    def __call__(self, image_ids, captions):
+        part = torch.tensor([[float(text.startswith("b")) for text in of_image] for of_image in captions]).numpy()
+        return part, {"b": part}
+
+
+def objective(name: str, **settings) -> Reinforce:
+    torch.manual_seed(0)
+    captioner = load_captioner(name, CAPTIONERS[name], SPEC).eval()
+    return Reinforce(captioner, copy.deepcopy(captioner), Tuning(steps=1, rewards=Rewards(cider=1), **settings), SayB(), VOCABULARY)
+
+
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_tuning_finds_what_is_rewarded(name):
+    tuned = objective(name, samples=8)
+    optimizer = torch.optim.Adam(tuned.captioner.parameters(), 0.01)
+    rewards = []
+    for step in range(60):
+        torch.manual_seed(step)
+        losses = tuned(random_batch(8, seed=step))
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        rewards.append(losses["reward_b"].item())
+    assert rewards[0] < 0.4
+    assert sum(rewards[-5:]) / 5 > 0.8
+
+
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_nothing_has_moved_before_the_first_step(name):
+    """The noise of the image is the same for the system and for what it was: else the ratio would not be 0."""
+    torch.manual_seed(3)
+    losses = objective(name, kl=0.5)(random_batch(4))
+    assert losses["kl"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_supervised_loss_is_added():
+    tuned, plain = objective("autoregressive", supervised=0.5), objective("autoregressive")
+    torch.manual_seed(3)
+    both = tuned(random_batch(4))["loss"]
+    torch.manual_seed(3)
+    without = plain(random_batch(4))["loss"]
+    assert (both - without).item() == pytest.approx(0.5 * tuned.captioner.loss(random_batch(4))["loss"].item(), rel=1e-4)
+
+
+def test_an_advantage_is_over_the_mean_of_the_others():
+    got = advantages(torch.tensor([[1.0, 0.0, 0.0], [5.0, 5.0, 5.0]]))
+    assert got[1].tolist() == [0, 0, 0]
+    torch.testing.assert_close(got[0] / got[0, 0], torch.tensor([1.0, -0.5, -0.5]))
+    assert got.square().mean().item() == pytest.approx(1)
+    assert advantages(torch.ones(2, 3)).tolist() == [[0, 0, 0]] * 2

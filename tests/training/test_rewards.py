@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from dsacap.config import Rewards
+from dsacap.data.coco import CaptionedImage
+from dsacap.data.dataset import Example
+from dsacap.scoring.cider_reward import CiderDReward
+from dsacap.training.rewards import RewardSum, repeats
+
+REFERENCES = {7: ["a red circle", "a circle on the left"], 8: ["a blue bar", "a blue bar and a ring"], 9: ["two rings", ""]}
+
+
+def example(image_id: int, captions: list[str]) -> Example:
+    return Example(CaptionedImage(image_id, "train", "x.png", "train", tuple(captions)), tuple(captions))
+
+
+@pytest.fixture
+def examples() -> list[Example]:
+    return [example(*item) for item in REFERENCES.items()]
+
+
+def test_the_sum_is_weighted_and_its_parts_are_not(examples):
+    captions = [["a blue bar", "a bar bar"], ["two rings", "one two three four five six seven"]]
+    total, parts = RewardSum(Rewards(cider=2.0, repeats=0.5, excess=0.1), examples)([8, 9], captions)
+    said = [[c for c in of_image if c] for of_image in REFERENCES.values()]
+    cider = CiderDReward(said).score([said[1], said[1], said[2], said[2]], [c for of_image in captions for c in of_image])
+    assert parts["cider"].tolist() == cider.reshape(2, 2).tolist()
+    assert parts["repeats"].tolist() == [[0, -1], [0, 0]]
+    assert parts["excess"].tolist() == [[0, 0], [0, -5]]
+    np.testing.assert_allclose(total, 2 * parts["cider"] + 0.5 * parts["repeats"] + 0.1 * parts["excess"])
+    assert total[0, 0] > total[0, 1]
+
+
+def test_a_reward_without_weight_is_not_computed(examples):
+    assert list(RewardSum(Rewards(cider=1), examples)([7], [["a ring"]])[1]) == ["cider"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "count"),
+    [("", 0), ("a", 0), ("a red red red ring", 2), ("a ring on a ring on a ring", 3), ("a ring and a bar", 0), ("a a a a", 4)],
+)
+def test_repeats(caption, count):
+    assert repeats(caption) == count
