@@ -129,14 +129,15 @@ class Training(Section):
 class Rewards(Section):
     """Weights of what a caption is rewarded for; see dsacap/training/rewards.py."""
 
-    cider: float = Field(0, ge=0, description="CIDEr-D, 0 to 10")
+    cider: float = Field(0, ge=0, description="CIDEr-D, 0 to 10: draws every caption towards what the references agree on")
+    coverage: float = Field(0, ge=0, description="what a caption adds to how well the references are matched, each by its best caption")
     repeats: float = Field(0, ge=0, description="subtracted for each word or phrase said twice")
     excess: float = Field(0, ge=0, description="subtracted for each word more than the longest reference has")
 
     @model_validator(mode="after")
     def _some(self) -> "Rewards":
-        if not self.cider:
-            raise ValueError("needs a weight for cider: guards alone reward saying nothing")
+        if not self.cider + self.coverage:
+            raise ValueError("needs a weight for cider or coverage: guards alone reward saying nothing")
         return self
 
 
@@ -145,6 +146,9 @@ class Tuning(Training):
 
     rewards: Rewards
     samples: int = Field(8, ge=2, description="captions drawn an image; each is measured against the others")
+    noises: Literal["one", "each"] = Field(
+        "one", description="whether an image's samples are drawn under one noise, or each under its own, at so many times the work"
+    )
     kl: float = Field(0, ge=0, description="weight of log p / p before tuning, subtracted from the reward")
     supervised: float = Field(0, ge=0, description="weight of the loss of training, added")
     learning_rate: float = Field(3e-4, gt=0)

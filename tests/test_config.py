@@ -53,7 +53,7 @@ def changed(path: str, value) -> dict:
         ("systems.dsacap-rl.tuned_from", "ar", "systems.dsacap-rl.decodings.K=1, t_s=0.3: unknown key 'noise_level'"),
         ("systems.dsacap-rl.tuning", None, "tuned_from and tuning go together"),
         ("systems.dsacap-rl.model", {"width": 3}, "leave them out"),
-        ("systems.dsacap-rl.tuning.rewards", {"repeats": 1}, "needs a weight for cider"),
+        ("systems.dsacap-rl.tuning.rewards", {"repeats": 1}, "needs a weight for cider or coverage"),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         ("seeds", [], "seeds"),
         ("name", "a b; rm -rf", "name"),

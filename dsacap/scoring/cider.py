@@ -125,13 +125,22 @@ def norms(caption_T: np.ndarray, weight_T: np.ndarray, captions: int) -> np.ndar
 
 def cider_d(pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
     """CIDEr-D of each candidate, 0..10, from the cosines for each n and the captions' lengths in words."""
+    gaussian_P = _length_penalty(pairs, length_K, length_R)
+    sums_NK = [np.bincount(pairs.candidate_P, cosine_P * gaussian_P, len(pairs.size_K)) for cosine_P in cosines_NP]
+    return sum(sums_NK[1:], sums_NK[0]) / len(sums_NK) / pairs.size_K * 10.0
+
+
+def cider_d_of_pairs(pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
+    """CIDEr-D of each pair, 0..10: a candidate's CIDEr-D is the mean of its pairs'."""
+    return np.mean(cosines_NP, axis=0) * _length_penalty(pairs, length_K, length_R) * 10.0
+
+
+def _length_penalty(pairs: Pairs, length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
     # pycocoevalcap measures length in bigrams
     delta_P = np.abs(np.maximum(1, length_K[pairs.candidate_P]) - np.maximum(1, length_R[pairs.reference_P]))
     # Python's power, as there: numpy's exponential differs in the last bit
     gaussian_D = np.array([np.e ** (-(float(delta) ** 2) / (2 * SIGMA**2)) for delta in range(int(delta_P.max(initial=0)) + 1)])
-    gaussian_P = gaussian_D[delta_P]
-    sums_NK = [np.bincount(pairs.candidate_P, cosine_P * gaussian_P, len(pairs.size_K)) for cosine_P in cosines_NP]
-    return sum(sums_NK[1:], sums_NK[0]) / len(sums_NK) / pairs.size_K * 10.0
+    return gaussian_D[delta_P]
 
 
 class CiderScorer:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dsacap.errors import UserError
-from dsacap.scoring.cider import CiderScorer, DocumentFrequencies, Lookup, Pairs, ReferenceVectors, cider_d, norms
+from dsacap.scoring.cider import CiderScorer, DocumentFrequencies, Lookup, Pairs, ReferenceVectors, cider_d, cider_d_of_pairs, norms
 from dsacap.scoring.ngrams import Captions, Ngrams, count_ngrams, read_captions, starts_run
 
 
@@ -44,7 +44,19 @@ class CiderDReward:
             scorer.add(ngrams)
         return scorer.scores()
 
+    def score_pairs(self, references: Sequence[Sequence[str]], candidates: Sequence[str]) -> list[np.ndarray]:
+        """Of each candidate, its CIDEr-D, 0..10, against each of the references beside it, which must be lists of the corpus."""
+        image_K = np.array([self._image[tuple(said)] for said in references])
+        pairs, cosines, length_K = self._cosines(image_K, candidates)
+        of_pairs_P = cider_d_of_pairs(pairs, cosines, length_K, self._length_R)
+        return np.split(of_pairs_P, np.cumsum(pairs.size_K)[:-1])
+
     def _score_known(self, image_K: np.ndarray, candidates: Sequence[str]) -> np.ndarray:
+        pairs, cosines, length_K = self._cosines(image_K, candidates)
+        return cider_d(pairs, cosines, length_K, self._length_R)
+
+    def _cosines(self, image_K: np.ndarray, candidates: Sequence[str]) -> tuple[Pairs, list[np.ndarray], np.ndarray]:
+        """Every candidate beside the references of its image: the cosines for each n; and the candidates' lengths."""
         captions = read_captions([], candidates, image_K)
         pairs, lookup = Pairs(image_K, self._start_I), Lookup(self.frequencies, captions)
         cosines = []
@@ -55,7 +67,7 @@ class CiderDReward:
             number = lookup.number_G[gram]
             key = np.where(number < 0, -1, image_K[candidate] * len(self.frequencies.keys[ngrams.n - 1]) + number)
             cosines.append(vectors.cosines(pairs, key, candidate, weight))
-        return cider_d(pairs, cosines, captions.lengths_C, self._length_R)
+        return pairs, cosines, captions.lengths_C
 
 
 def _by_image(captions: Captions, ngrams: Ngrams, idf_G: np.ndarray) -> ReferenceVectors:

@@ -24,16 +24,21 @@ class Reinforce:
         self.before = before.eval() if settings.kl else None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        before = self._policy_before(batch)
-        policy = self.captioner.policy(batch)
-        captions_BSL = policy.sample(self.settings.samples)
+        samples = self.settings.samples
+        apart = samples if self.settings.noises == "each" else 1
+        ids = tuple(image_id for image_id in batch.image_ids for _ in range(apart))  # the same image, once for each noise
+        seen = Batch(ids, batch.features.repeat_interleave(apart, 0))
+        before = self._policy_before(seen)
+        policy = self.captioner.policy(seen)
+        drawn_GSL = policy.sample(samples // apart)
+        captions_BSL = drawn_GSL.view(len(batch.image_ids), samples, -1)
         texts = [[self.vocabulary.decode(until_eos(words)) for words in of_image] for of_image in captions_BSL.tolist()]
-        log_p_BS = policy.log_prob(captions_BSL)
+        log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
         total, parts = self.reward(batch.image_ids, texts)
         reward_BS = torch.from_numpy(total).to(log_p_BS)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
         if before is not None:
-            log_ratio_BS = log_p_BS.detach() - before.log_prob(captions_BSL)
+            log_ratio_BS = log_p_BS.detach() - before.log_prob(drawn_GSL).view(-1, samples)
             reward_BS = reward_BS - self.settings.kl * log_ratio_BS
             facts["kl"] = log_ratio_BS.mean()
         loss = -(advantages(reward_BS) * log_p_BS).mean()

@@ -32,12 +32,27 @@ class RewardSum:
         flat = [caption for of_image in captions_BS for caption in of_image]
         return self._cider.score([said for said in references for _ in range(samples)], flat).reshape(-1, samples)
 
+    def _coverage_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+        """Of the mean over references of the best CIDEr-D that a caption of the set has with it: the part that the set loses without
+        this caption. Captions that say the same are worth nothing to each other's set, so that a set is paid for its differences
+        (our reading of 'rewarding the set'; the objective is that of facility location)."""
+        samples = len(captions_BS[0])
+        flat = [caption for of_image in captions_BS for caption in of_image]
+        of_pairs = self._cider.score_pairs([said for said in references for _ in range(samples)], flat)
+        return np.stack([_marginal(np.stack(of_pairs[at : at + samples])) for at in range(0, len(flat), samples)])
+
     def _repeats_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
         return -np.array([[float(repeats(caption)) for caption in of_image] for of_image in captions_BS])
 
     def _excess_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
         longest = [max(len(said.split()) for said in of_image) for of_image in references]
         return -np.array([[max(0.0, len(c.split()) - most) for c in said] for most, said in zip(longest, captions_BS, strict=True)])
+
+
+def _marginal(score_SR: np.ndarray) -> np.ndarray:
+    """[S]: mean over R of what the best of all has over the best of the others."""
+    second_R, best_R = np.sort(score_SR, axis=0)[-2:]
+    return np.where(score_SR == best_R, best_R - second_R, 0).mean(-1)
 
 
 def repeats(caption: str) -> int:

@@ -31,9 +31,10 @@ def objective(name: str, **settings) -> Reinforce:
     return Reinforce(captioner, copy.deepcopy(captioner), Tuning(steps=1, rewards=Rewards(cider=1), **settings), SayB(), VOCABULARY)
 
 
+@pytest.mark.parametrize("noises", ["one", "each"])
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_tuning_finds_what_is_rewarded(name):
-    tuned = objective(name, samples=8)
+def test_tuning_finds_what_is_rewarded(name, noises):
+    tuned = objective(name, samples=8, noises=noises)
     optimizer = torch.optim.Adam(tuned.captioner.parameters(), 0.01)
     rewards = []
     for step in range(60):
@@ -47,11 +48,12 @@ def test_tuning_finds_what_is_rewarded(name):
     assert sum(rewards[-5:]) / 5 > 0.8
 
 
+@pytest.mark.parametrize("noises", ["one", "each"])
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_nothing_has_moved_before_the_first_step(name):
+def test_nothing_has_moved_before_the_first_step(name, noises):
     """The noise of the image is the same for the system and for what it was: else the ratio would not be 0."""
     torch.manual_seed(3)
-    losses = objective(name, kl=0.5)(random_batch(4))
+    losses = objective(name, kl=0.5, noises=noises)(random_batch(4))
     assert losses["kl"].item() == pytest.approx(0, abs=1e-5)
 
 

@@ -35,6 +35,18 @@ def test_a_reward_without_weight_is_not_computed(examples):
     assert list(RewardSum(Rewards(cider=1), examples)([7], [["a ring"]])[1]) == ["cider"]
 
 
+def test_a_caption_covers_what_no_other_of_its_set_does(examples):
+    captions = ["a red circle", "a circle on the left", "a red circle"]
+    cider = CiderDReward([[c for c in said if c] for said in REFERENCES.values()])
+    against = np.stack(cider.score_pairs([REFERENCES[7]] * 3, captions))
+    np.testing.assert_allclose(against.mean(1), cider.score([REFERENCES[7]] * 3, captions))
+    covered = RewardSum(Rewards(coverage=1), examples)([7], [captions])[0][0]
+    assert covered[0] == covered[2] == 0  # either can go: the other says the same
+    assert covered[1] == pytest.approx((against[1, 1] - against[0, 1]) / 2)
+    whole, without = against.max(0).mean(), against[[0, 2]].max(0).mean()
+    assert covered[1] == pytest.approx(whole - without)
+
+
 @pytest.mark.parametrize(
     ("caption", "count"),
     [("", 0), ("a", 0), ("a red red red ring", 2), ("a ring on a ring on a ring", 3), ("a ring and a bar", 0), ("a a a a", 4)],
