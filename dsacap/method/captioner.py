@@ -19,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, Policy, noise_of
+from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, Policy, noise_of, until_eos
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.policy import GraphPolicy
 from dsacap.method.readout import Readout, log_likelihood
-from dsacap.method.search import bigram_model, lookahead, viterbi
+from dsacap.method.search import bigram_model, draw, lookahead, viterbi
+
+_PATHS = 1 << 32  # from the seed of an image's noise to that of the paths drawn
 
 
 class DSACap(Captioner):
@@ -55,7 +57,8 @@ class DSACap(Captioner):
     class Decoding:
         """`noise_level` is t_s, the time to which the image is noised: the dial of diversity. `steps` is K.
 
-        `search` is lookahead or viterbi; `candidates`, the words of a vertex that it may choose from, and `bigram_weight` are viterbi's.
+        `search` is lookahead, viterbi or draw; `candidates`, the words of a vertex that it may choose from, and `bigram_weight` are
+        viterbi's. `temperature` is that of draw, which is a second dial of diversity: captions are drawn from the graph.
         """
 
         noise_level: float = 0.3
@@ -63,18 +66,21 @@ class DSACap(Captioner):
         search: str = "lookahead"
         candidates: int = 3
         bigram_weight: float = 0.0
+        temperature: float = 0.0
 
         def __post_init__(self):
             if not 0 <= self.noise_level < 1 or self.steps < 1:
                 raise ValueError("needs 0 <= noise_level < 1 and steps >= 1")
-            if self.search not in ("lookahead", "viterbi"):
-                raise ValueError(f"search: {self.search!r} is neither lookahead nor viterbi")
+            if self.search not in ("lookahead", "viterbi", "draw"):
+                raise ValueError(f"search: {self.search!r} is none of lookahead, viterbi and draw")
+            if self.temperature < 0 or (self.temperature > 0) != (self.search == "draw"):
+                raise ValueError("a temperature > 0 and search: draw go together")
             if self.candidates < 1 or self.bigram_weight < 0 or (self.bigram_weight and self.search != "viterbi"):
                 raise ValueError("needs candidates >= 1 and bigram_weight >= 0, and a bigram_weight needs search: viterbi")
 
         @property
         def random(self) -> bool:
-            return self.noise_level > 0
+            return self.noise_level > 0 or self.search == "draw"
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
@@ -122,14 +128,21 @@ class DSACap(Captioner):
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
         z_BNC = batch.features.repeat_interleave(samples, 0)
         t_B = z_BNC.new_full((len(z_BNC),), decoding.noise_level)
-        if decoding.random:
+        if decoding.noise_level:
             z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
         for step in range(decoding.steps):
             t_B = t_B.new_full(t_B.shape, decoding.noise_level * (1 - step / decoding.steps))
             z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B)
             if step + 1 < decoding.steps:  # the readout wants the last pass' hidden states, not the state after it
                 z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, t_B.new_full(t_B.shape, decoding.noise_level * (1 - (step + 1) / decoding.steps)))
-        captions = self._search(*self.readout(hidden_BND), decoding)
+        graphs = self.readout(hidden_BND)
+        if decoding.search == "draw":
+            # A seed of its own: the noise on the image comes from the other one, and would tell which path is taken.
+            uniform_BSL2 = noise_of(batch, samples, seed + _PATHS, (self.spec.max_words, 2), "uniform")
+            drawn_GL = draw(*graphs, uniform_BSL2.flatten(0, 1)[:, None], decoding.temperature)[:, 0]
+            captions = [until_eos(words) for words in drawn_GL.tolist()]
+        else:
+            captions = self._search(*graphs, decoding)
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
 
     def _search(self, words_BGV: Tensor, transitions_BGG: Tensor, decoding: Decoding) -> list[list[int]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from dsacap.captioner import BOS, EOS, PAD, UNK
+from dsacap.captioner import BOS, EOS, PAD, UNK, closed
 
 _DISCOUNT = 0.75  # of each count; the usual value
 
@@ -74,6 +74,35 @@ def viterbi(
         words_LB.append(word_BS[rows, state_B])
     captions = torch.stack(words_LB[::-1], 1).tolist()
     return [caption[:length] for caption, length in zip(captions, length_B.tolist(), strict=True)]
+
+
+def draw(words_BGV: Tensor, transitions_BGG: Tensor, uniform_BSL2: Tensor, temperature: float = 1.0) -> Tensor:
+    """Captions [B, S, L + 1] drawn from the graph, closed by EOS and filled with PAD: at each of L steps the next vertex, then its word, by
+    inverting the cumulative distribution at a pair of uniform numbers. A caption that is longer is cut; none is empty."""
+    batch, vertices = transitions_BGG.shape[:2]
+    word_BGV = (words_BGV / temperature).softmax(-1)
+    word_BGV[..., : UNK + 1] = 0
+    step_BGG = (transitions_BGG / temperature).softmax(-1)
+    step_BGG[:, 0, -1] = 0  # an empty caption is no caption
+    step_BGG[:, -1] = 0
+    step_BGG[:, -1, -1] = 1  # who is at the end stays there
+    word_BGV, step_BGG = word_BGV.cumsum(-1), step_BGG.cumsum(-1)
+    rows = torch.arange(batch, device=words_BGV.device)[:, None]
+    vertex_BS = torch.zeros(uniform_BSL2.shape[:2], dtype=torch.long, device=words_BGV.device)
+    words, ended = [], []
+    for uniform_BS2 in uniform_BSL2.unbind(2):
+        vertex_BS = _inverted(step_BGG[rows, vertex_BS], uniform_BS2[..., 0])
+        words.append(_inverted(word_BGV[rows, vertex_BS], uniform_BS2[..., 1]))
+        ended.append(vertex_BS == vertices - 1)
+        if ended[-1].all():
+            break
+    return closed(torch.stack(words, -1), torch.stack(ended, -1))
+
+
+def _inverted(cumulative_BSX: Tensor, uniform_BS: Tensor) -> Tensor:
+    """The first X at which the cumulative distribution, which need not end at 1, passes the uniform number."""
+    below_1 = uniform_BS * (1 - 1e-6)  # or rounding could pass the last X that may be drawn
+    return torch.searchsorted(cumulative_BSX, (below_1 * cumulative_BSX[..., -1])[..., None], right=True)[..., 0]
 
 
 def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:

@@ -28,13 +28,22 @@ def test_noise_draws_different_captions_and_its_absence_one(captioner):
     assert clean == captioner.caption(batch, 3, 1, DSACap.Decoding(noise_level=0))
 
 
-@pytest.mark.parametrize(("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi")])
+@pytest.mark.parametrize(("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw")])
 def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
-    batch, decoding = random_batch(5), DSACap.Decoding(noise_level=0.5, steps=steps, search=search)
+    temperature = {"temperature": 0.8} if search == "draw" else {}
+    batch, decoding = random_batch(5), DSACap.Decoding(noise_level=0.5, steps=steps, search=search, **temperature)
     together = captioner.caption(batch, 3, 7, decoding)
     alone = [captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)]
     assert together == alone
     assert [said[:2] for said in together] == captioner.caption(batch, 2, 7, decoding)  # nor on how many are drawn
+
+
+def test_a_temperature_makes_captions_differ_on_the_clean_image(captioner):
+    batch = random_batch(6)
+    cold, warm = (captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0, search="draw", temperature=t)) for t in (1e-6, 1.0))
+    assert all(len({tuple(c) for c in said}) == 1 for said in cold)
+    assert all(len({tuple(c) for c in said}) > 3 for said in warm)
+    assert warm != captioner.caption(batch, 8, 1, DSACap.Decoding(noise_level=0, search="draw", temperature=1.0))
 
 
 def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
@@ -51,7 +60,13 @@ def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"search": "beam"}, "neither lookahead nor viterbi"), ({"bigram_weight": 0.5}, "needs search: viterbi"), ({"candidates": 0}, ">= 1")],
+    [
+        ({"search": "beam"}, "none of lookahead, viterbi and draw"),
+        ({"bigram_weight": 0.5}, "needs search: viterbi"),
+        ({"candidates": 0}, ">= 1"),
+        ({"search": "draw"}, "go together"),
+        ({"search": "viterbi", "temperature": 1}, "go together"),
+    ],
 )
 def test_search_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
