@@ -75,8 +75,8 @@ class Captioner(nn.Module, ABC):
 
     def policy(self, batch: Batch) -> Policy:
         """For reinforcement, by systems that can say how likely a caption is. Where the image is noised, the noise is that of one draw,
-        from torch's global generator. Raises ValueError where the system cannot."""
-        raise ValueError(f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
+        from torch's global generator. Raises UserError where the system cannot."""
+        raise UserError(f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
 
     def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
         """Told the train captions (word ids, as in a batch) before it decodes, for what a system counts in them, which is not in its

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, closed, load_captioner
+from dsacap.errors import UserError
 from helpers import SPEC, random_batch
 
 CAPTIONERS = {
@@ -68,7 +69,7 @@ def test_a_captioner_without_probabilities_says_so():
     class Mute(Captioner):
         loss = caption = None
 
-    with pytest.raises(ValueError, match="Mute gives no probabilities"):
+    with pytest.raises(UserError, match="Mute gives no probabilities"):
         Mute().policy(random_batch(1))
 
 

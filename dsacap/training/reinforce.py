@@ -19,7 +19,7 @@ class Reinforce:
     """The objective of a tuning, for the training loop."""
 
     def __init__(self, captioner: Captioner, before: Captioner, settings: Tuning, reward: RewardSum, vocabulary: Vocabulary):
-        """`before` is the system as it was; raises ValueError, when called, where it gives no probabilities."""
+        """`before` is the system as it was; UserError, when called, where it gives no probabilities."""
         self.captioner, self.settings, self.reward, self.vocabulary = captioner, settings, reward, vocabulary
         self.before = before.eval() if settings.kl else None
 
