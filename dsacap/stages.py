@@ -165,6 +165,8 @@ class Inputs:
 def train_system(layout: Layout, system: str, seed: int) -> dict:
     from dsacap.training.loop import train
 
+    if base := layout.config.systems[system].tuned_from:
+        raise UserError(f"{system} is tuned from {base}, not trained; use the verb tune")
     inputs = Inputs(layout)
     torch.manual_seed(seed)
     return train(
@@ -187,7 +189,10 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
     from dsacap.training.reinforce import Reinforce
     from dsacap.training.rewards import RewardSum
 
-    inputs, settings, base = Inputs(layout), layout.config.training_of(system), layout.config.systems[system].tuned_from
+    settings, base = layout.config.training_of(system), layout.config.systems[system].tuned_from
+    if base is None:
+        raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
+    inputs = Inputs(layout)
     captioner, train_examples = inputs.captioner(base, seed), inputs.examples("train")
     reward = RewardSum(settings.rewards, train_examples)
     facts = train(

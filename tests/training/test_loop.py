@@ -122,3 +122,10 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 @pytest.mark.parametrize(("curve", "rising"), [([1.0, 1.2], True), ([1.2, 1.205], False), ([1.3, 1.2, 1.25], False), ([1.0], True)])
 def test_still_rising(curve, rising):
     assert is_still_rising(curve) is rising
+
+
+def test_a_system_is_trained_or_tuned_and_the_other_verb_says_so(layout):
+    with pytest.raises(UserError, match="dsacap-rl is tuned from dsacap, not trained; use the verb tune"):
+        stages.train_system(layout, "dsacap-rl", 0)
+    with pytest.raises(UserError, match="ar is trained, not tuned; use the verb train"):
+        stages.tune_system(layout, "ar", 0)
