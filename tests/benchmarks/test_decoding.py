@@ -17,11 +17,11 @@ ROWS = [(system, decoding) for system, settings in CONFIG.systems.items() for de
 @pytest.mark.parametrize(("system", "decoding"), ROWS, ids=lambda x: str(x))
 def test_decoding(benchmark, system, decoding, images):
     benchmark.group = f"decoding, batch {images}"
-    settings = CONFIG.systems[system]
+    settings = CONFIG.trained(system)
     torch.manual_seed(0)
     captioner = load_captioner(settings.captioner, settings.model, SPEC).eval()
     captioner.learn_from(torch.randint(UNK + 1, SPEC.vocabulary, (100, SPEC.max_words)).tolist())
-    options = captioner_class(settings.captioner).Decoding(**settings.decodings[decoding])
+    options = captioner_class(settings.captioner).Decoding(**CONFIG.systems[system].decodings[decoding])
     batch = Batch(tuple(range(images)), torch.randn(images, SPEC.tokens, SPEC.channels))
     captions = benchmark(captioner.caption, batch, 1, 0, options)
     assert len(captions) == images
