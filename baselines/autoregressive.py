@@ -88,7 +88,7 @@ class Autoregressive(Captioner):
         if decoding.beam > 1:
             return [[until_eos(words)] * samples for words in self._beam_search(batch, decoding)]
         uniform_BL = noise_of(batch, samples, seed, (self.spec.max_words + 1,), "uniform").flatten(0, 1) if decoding.random else None
-        state = _State(self, batch, samples)
+        state = _State(self, self._image_keys_values(batch), samples)
         words_BL = torch.full((state.rows, self.spec.max_words + 1), EOS, device=batch.features.device)
         words_B = torch.full((state.rows,), BOS, device=batch.features.device)
         done_B = torch.zeros(state.rows, dtype=torch.bool, device=batch.features.device)
@@ -105,7 +105,7 @@ class Autoregressive(Captioner):
     def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
         """Beams end with EOS and then only repeat it at no cost; the best by log-probability / length ** length_penalty wins."""
         images, beam, device = len(batch.image_ids), decoding.beam, batch.features.device
-        state = _State(self, batch, beam)
+        state = _State(self, self._image_keys_values(batch), beam)
         words_BKL = torch.full((images, beam, self.spec.max_words + 1), EOS, device=device)
         score_BK = torch.full((images, beam), -torch.inf, device=device)
         score_BK[:, 0] = 0  # all beams start alike: only one may speak at first
@@ -131,13 +131,12 @@ class Autoregressive(Captioner):
 
 class _WordByWord(Policy):
     def __init__(self, captioner: Autoregressive, batch: Batch):
-        self.captioner, self.batch, self.images = captioner, batch, captioner._image_keys_values(batch)
+        self.captioner, self.images = captioner, captioner._image_keys_values(batch)
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        images, max_words = len(self.batch.image_ids), self.captioner.spec.max_words
-        state = _State(self.captioner, self.batch, samples)
-        words_B = torch.full((state.rows,), BOS, device=self.batch.features.device)
+        state, max_words = _State(self.captioner, self.images, samples), self.captioner.spec.max_words
+        words_B = torch.full((state.rows,), BOS, device=self.images[0][0].device)
         said, ended = [], [torch.zeros_like(words_B, dtype=torch.bool)]
         for at in range(max_words):
             logits_BV = state.step(words_B, at)
@@ -148,7 +147,8 @@ class _WordByWord(Policy):
             ended.append(ended[-1] | (words_B == EOS))
             if ended[-1].all():
                 break
-        return closed(torch.stack(said, -1).unflatten(0, (images, samples)), torch.stack(ended[1:], -1).unflatten(0, (images, samples)))
+        said_BSL, ended_BSL = (torch.stack(each, -1).unflatten(0, (-1, samples)) for each in (said, ended[1:]))
+        return closed(said_BSL, ended_BSL)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         c, targets_BL = self.captioner, captions_BSL.flatten(0, 1)
@@ -165,11 +165,12 @@ class _WordByWord(Policy):
 class _State:
     """What decoding keeps between words: the image's keys and values, and a growing cache of the caption's."""
 
-    def __init__(self, captioner: Autoregressive, batch: Batch, samples: int):
-        self.captioner, self.rows = captioner, len(batch.image_ids) * samples
-        self.images = [repeat_rows(kv, samples) for kv in captioner._image_keys_values(batch)]
+    def __init__(self, captioner: Autoregressive, images: list[tuple[Tensor, Tensor]], samples: int):
+        self.captioner, self.images = captioner, [repeat_rows(image, samples) for image in images]
+        keys = self.images[0][0]
+        self.rows = len(keys)
         shape = (self.rows, captioner.model.heads, captioner.spec.max_words, captioner.model.width // captioner.model.heads)
-        self.caches = [(batch.features.new_empty(shape), batch.features.new_empty(shape)) for _ in captioner.blocks]
+        self.caches = [(keys.new_empty(shape), keys.new_empty(shape)) for _ in captioner.blocks]
 
     def step(self, words_B: Tensor, at: int) -> Tensor:
         """Logits [B, V] of the word after `words_B` at position `at`; words that may not be written are at -inf."""

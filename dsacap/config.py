@@ -216,9 +216,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _systems(self) -> "Config":
         for name, system in self.systems.items():
-            if system.tuned_from and (base := self.systems.get(system.tuned_from)) is None:
+            if system.tuned_from and system.tuned_from not in self.systems:
                 raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
-            if system.tuned_from and base.tuned_from:
+            if self.trained(name).tuned_from:
                 raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
             trained = self.trained(name)
             cls = captioner_class(trained.captioner)

@@ -163,29 +163,15 @@ class Inputs:
 
 
 def train_system(layout: Layout, system: str, seed: int) -> dict:
-    from dsacap.training.loop import train
-
     if base := layout.config.systems[system].tuned_from:
         raise UserError(f"{system} is tuned from {base}, not trained; use the verb tune")
     inputs = Inputs(layout)
     torch.manual_seed(seed)
-    return train(
-        inputs.captioner(system),
-        layout.config.training_of(system),
-        seed,
-        inputs.examples("train"),
-        inputs.examples("val"),
-        inputs.store,
-        inputs.vocabulary,
-        next(iter(inputs.decodings(system).values())),
-        layout.system(system, seed),
-        f"train {system}",
-    )
+    return _fit(inputs, inputs.captioner(system), system, seed, "train")
 
 
 def tune_system(layout: Layout, system: str, seed: int) -> dict:
     """Tunes a trained system by rewards. What its manifest counts is of training and tuning together."""
-    from dsacap.training.loop import train
     from dsacap.training.reinforce import Reinforce
     from dsacap.training.rewards import RewardSum
 
@@ -193,22 +179,9 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
     if base is None:
         raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
     inputs = Inputs(layout)
-    captioner, train_examples = inputs.captioner(base, seed), inputs.examples("train")
-    reward = RewardSum(settings.rewards, train_examples)
-    facts = train(
-        captioner,
-        settings,
-        seed,
-        train_examples,
-        inputs.examples("val"),
-        inputs.store,
-        inputs.vocabulary,
-        next(iter(inputs.decodings(system).values())),
-        layout.system(system, seed),
-        f"tune {system}",
-        objective=Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary),
-        keep="last",
-    )
+    captioner, reward = inputs.captioner(base, seed), RewardSum(settings.rewards, inputs.examples("train"))
+    objective = Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary)
+    facts = _fit(inputs, captioner, system, seed, "tune", objective=objective, keep="last")
     before = read_json(manifest_of(layout.system(base, seed)))["facts"]
     return {
         **facts,
@@ -216,6 +189,25 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
         "train_cpu_seconds": round(before["train_cpu_seconds"] + facts["train_cpu_seconds"], 1),
         "tune_cpu_seconds": facts["train_cpu_seconds"],
     }
+
+
+def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, **how) -> dict:
+    """The training loop on a row's settings, data and folder; `how` is passed on."""
+    from dsacap.training.loop import train
+
+    return train(
+        captioner,
+        inputs.layout.config.training_of(system),
+        seed,
+        inputs.examples("train"),
+        inputs.examples("val"),
+        inputs.store,
+        inputs.vocabulary,
+        next(iter(inputs.decodings(system).values())),
+        inputs.layout.system(system, seed),
+        f"{verb} {system}",
+        **how,
+    )
 
 
 def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import EOS, PAD, Batch, Captioner, ImageSpec, Policy, noise_of, until_eos
+from dsacap.captioner import EOS, Batch, Captioner, ImageSpec, Policy, noise_of, until_eos
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.policy import GraphPolicy
-from dsacap.method.readout import Readout, log_likelihood
+from dsacap.method.readout import Readout
 from dsacap.method.search import bigram_model, draw, lookahead, viterbi
 
 _PATHS = 1 << 32  # from the seed of an image's noise to that of the paths drawn
@@ -103,10 +103,8 @@ class DSACap(Captioner):
         """
         z0_BNC = batch.features
         z0_hat_BNC, hidden_BND = self._denoised(z0_BNC)
-        captions_BRL = batch.captions[..., :-1]
-        captions_BRL = captions_BRL.masked_fill(captions_BRL == EOS, PAD)
-        words_of_BR = (captions_BRL != PAD).sum(-1)
-        per_word_BR = log_likelihood(*self.readout(hidden_BND), captions_BRL) / (words_of_BR + 1)
+        words_of_BR = (batch.captions > EOS).sum(-1)
+        per_word_BR = self._graphs(hidden_BND).log_prob(batch.captions) / (words_of_BR + 1)
         caption_loss = -_soft_maximum(per_word_BR, self.model.beta).mean()
         denoise_loss = F.mse_loss(z0_hat_BNC, z0_BNC)
         return {
@@ -117,7 +115,10 @@ class DSACap(Captioner):
 
     def policy(self, batch: Batch) -> Policy:
         """One graph an image, at a time as drawn in training. The gradient reaches readout and denoiser; the noise is exogenous."""
-        return GraphPolicy(*self.readout(self._denoised(batch.features)[1]), self.spec.max_words)
+        return self._graphs(self._denoised(batch.features)[1])
+
+    def _graphs(self, hidden_BND: Tensor) -> GraphPolicy:
+        return GraphPolicy(*self.readout(hidden_BND), self.spec.max_words)
 
     def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """What the denoiser makes of the image at a random time of training."""

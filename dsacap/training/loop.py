@@ -100,7 +100,7 @@ def train(
         "steps": settings.steps,
         "images_seen": settings.steps * min(settings.batch_size, len(train_examples)),
         "parameters": sum(p.numel() for p in captioner.parameters()),
-        "best_step": at.best_step,
+        "best_step": at.best_step if keep == "best" else at.step,
         "val_CIDEr": at.best_cider if keep == "best" else curve[-1],
         "val_still_rising": is_still_rising(curve),
         "train_cpu_seconds": round(at.cpu_seconds, 1),

@@ -38,7 +38,8 @@ class Reinforce:
         reward_BS = torch.from_numpy(total).to(log_p_BS)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
         if before is not None:
-            log_ratio_BS = log_p_BS.detach() - before.log_prob(drawn_GSL).view(-1, samples)
+            with torch.no_grad():
+                log_ratio_BS = log_p_BS - before.log_prob(drawn_GSL).view(-1, samples)
             reward_BS = reward_BS - self.settings.kl * log_ratio_BS
             facts["kl"] = log_ratio_BS.mean()
         loss = -(advantages(reward_BS) * log_p_BS).mean()

@@ -32,7 +32,7 @@ def teacher_forced(captioner: Autoregressive, batch: Batch, words_BL: torch.Tens
 def test_cached_steps_equal_teacher_forcing():
     captioner, batch = make(), random_batch(4, references=1)
     words = batch.captions[:, 0].masked_fill(batch.captions[:, 0] == PAD, EOS)
-    state, said = _State(captioner, batch, 1), torch.full((4,), BOS)
+    state, said = _State(captioner, captioner._image_keys_values(batch), 1), torch.full((4,), BOS)
     stepped = []
     for at in range(SPEC.max_words):
         stepped.append(state.step(said, at).log_softmax(-1).gather(-1, words[:, at : at + 1])[:, 0])

@@ -57,6 +57,14 @@ def test_nothing_has_moved_before_the_first_step(name, noises):
     assert losses["kl"].item() == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_no_gradient_is_computed_for_what_is_not_moved(name):
+    tuned = objective(name, kl=0.5)
+    tuned(random_batch(4))["loss"].backward()
+    assert all(parameter.grad is None for parameter in tuned.before.parameters())
+    assert any(parameter.grad is not None for parameter in tuned.captioner.parameters())
+
+
 def test_the_supervised_loss_is_added():
     tuned, plain = objective("autoregressive", supervised=0.5), objective("autoregressive")
     torch.manual_seed(3)
