@@ -5,6 +5,7 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 """
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class Policy(ABC):
     @abstractmethod
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         """Log-probability [B, S] of captions, closed by EOS and filled with PAD, with its gradient."""
+
+    def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:
+        """Expected n-gram overlap [B, R] with captions, in closed form and with its gradient, of words and transitions sharpened by a
+        `temperature` below 1. Raises UserError where there is no closed form."""
+        raise UserError(f"{type(self).__name__} has no closed form of expected n-grams; tune it by rewards of samples")
 
 
 class Captioner(nn.Module, ABC):
@@ -113,6 +119,13 @@ def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
     words_BSL, ended_BSL = torch.nn.functional.pad(words_BSL, (0, 1)), torch.nn.functional.pad(ended_BSL, (0, 1), value=True)
     before_BSL = ended_BSL.cumsum(-1)
     return words_BSL.masked_fill(before_BSL == 1, EOS).masked_fill(before_BSL > 1, PAD)
+
+
+def soft_maximum(x_BR: Tensor, beta: float) -> Tensor:
+    """(1/beta) log mean exp(beta x) over R: the mean at beta 0, the maximum at beta infinity."""
+    if beta == 0:
+        return x_BR.mean(-1)
+    return (torch.logsumexp(beta * x_BR, dim=-1) - math.log(x_BR.shape[-1])) / beta
 
 
 def until_eos(words: list[int]) -> list[int]:

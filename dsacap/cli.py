@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("data", "make or load captions and photos, check them, tokenise")
     verb("encoder", "train the tiny CLIP, or check the named encoder")
     verb("features", "encode every photo once")
+    verb("generator", "train the caption prior, or load the named pipeline, and measure how well it tells right captions from wrong ones")
     verb("train", "train one system; resumes where it was stopped", row=True)
     verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
     verb("caption", "caption the test split by one system's decodings", row=True)
@@ -140,6 +141,8 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.make_encoder(layout), layout.encoder)
         case "features":
             stage(lambda: stages.make_features(layout), layout.features)
+        case "generator":
+            stage(lambda: stages.make_generator(layout), layout.generator)
         case "train":
             stage(lambda: stages.train_system(layout, *row), layout.system(*row))
         case "tune":

@@ -112,6 +112,35 @@ class Encoder(Section):
         return self
 
 
+class GeneratorTraining(Section):
+    """The caption prior; see dsacap/vision/caption_prior.py."""
+
+    seed: int = 0
+    steps: int = Field(gt=0)
+    batch_size: int = Field(48, gt=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    width: int = Field(160, gt=0, multiple_of=32)
+    layers: int = Field(2, gt=0)
+
+
+class Generator(Section):
+    """What turns captions back into pictures: either a prior trained here (`train`), or a text-to-image pipeline of diffusers by name."""
+
+    train: GeneratorTraining | None = None
+    name: str | None = Field(None, description="of the hub, or a folder in diffusers' format")
+    revision: str | None = Field(None, description="the commit of a name of the hub, so that the same weights come tomorrow")
+    steps: int = Field(1, gt=0, description="denoising steps of a pipeline")
+    size: int = Field(512, gt=0, description="of a pipeline's pictures, in pixels")
+    batch_size: int = Field(8, gt=0, description="of a pipeline")
+    grid: int = Field(2, gt=0, description="pictures are compared by the means of the encoder's tokens in grid x grid cells")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Generator":
+        if (self.train is None) == (self.name is None):
+            raise ValueError("give either train (a prior trained on the captions) or name (a text-to-image pipeline)")
+        return self
+
+
 class Training(Section):
     """One supervised run. The budget is in steps, so that the same command gives the same bytes."""
 
@@ -131,20 +160,30 @@ class Rewards(Section):
 
     cider: float = Field(0, ge=0, description="CIDEr-D, 0 to 10: draws every caption towards what the references agree on")
     coverage: float = Field(0, ge=0, description="what a caption adds to how well the references are matched, each by its best caption")
+    reconstruction: float = Field(0, ge=0, description="cosine, -1 to 1, of what the generator makes of a caption with the original")
     repeats: float = Field(0, ge=0, description="subtracted for each word or phrase said twice")
     excess: float = Field(0, ge=0, description="subtracted for each word more than the longest reference has")
 
     @model_validator(mode="after")
     def _some(self) -> "Rewards":
-        if not self.cider + self.coverage:
-            raise ValueError("needs a weight for cider or coverage: guards alone reward saying nothing")
+        if not self.cider + self.coverage + self.reconstruction:
+            raise ValueError("needs a weight for cider, coverage or reconstruction: guards alone reward saying nothing")
         return self
 
 
-class Tuning(Training):
-    """One tuning by rewards, from trained weights."""
+class ExpectedNgrams(Section):
+    """The exact objective of a readout that is a graph: expected overlap with the references; see dsacap/method/expected_ngrams.py."""
 
-    rewards: Rewards
+    orders: int = Field(4, ge=1, description="n-grams of 1 to so many words")
+    temperature: float = Field(1.0, gt=0, description="below 1, words and transitions are sharpened before they are counted")
+    beta: float = Field(0, ge=0, description="sharpens the choice among references; 0: the mean over them")
+
+
+class Tuning(Training):
+    """One tuning from trained weights: by rewards of captions drawn, or by the expected n-grams of all."""
+
+    rewards: Rewards | None = None
+    ngrams: ExpectedNgrams | None = None
     samples: int = Field(8, ge=2, description="captions drawn an image; each is measured against the others")
     noises: Literal["one", "each"] = Field(
         "one", description="whether an image's samples are drawn under one noise, or each under its own, at so many times the work"
@@ -153,6 +192,18 @@ class Tuning(Training):
     supervised: float = Field(0, ge=0, description="weight of the loss of training, added")
     learning_rate: float = Field(3e-4, gt=0)
     warmup: int = Field(10, ge=0)
+
+    @model_validator(mode="after")
+    def _one_objective(self) -> "Tuning":
+        if (self.rewards is None) == (self.ngrams is None):
+            raise ValueError("give either rewards or ngrams")
+        if self.ngrams and self.kl:
+            raise ValueError("kl is a term of the reward; beside ngrams, supervised keeps a system near what it learnt")
+        return self
+
+    @property
+    def reconstructs(self) -> bool:
+        return bool(self.rewards and self.rewards.reconstruction)
 
 
 class System(Section):
@@ -207,6 +258,7 @@ class Config(Section):
     dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
     text: Text = Text()
     encoder: Encoder
+    generator: Generator | None = None
     training: Training
     systems: dict[Name, System] = Field(min_length=1)
     decoding: Decoding = Decoding()
@@ -220,6 +272,8 @@ class Config(Section):
                 raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
             if self.trained(name).tuned_from:
                 raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
+            if system.tuning and system.tuning.reconstructs and not self.generator:
+                raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
             trained = self.trained(name)
             cls = captioner_class(trained.captioner)
             _check(cls.Model, trained.model, f"systems.{name}.model")

@@ -13,7 +13,7 @@ from dsacap.config import Config, Scenes
 from dsacap.data import scenes
 
 # Raised by one when the code of a stage changes what it writes for the same settings.
-VERSIONS = {"data": 1, "encoder": 1, "features": 1, "train": 1, "tune": 1, "caption": 1, "score": 4, "time": 1}
+VERSIONS = {"data": 1, "encoder": 1, "features": 1, "generator": 1, "train": 1, "tune": 1, "caption": 1, "score": 4, "time": 1}
 
 HUMAN = "human"  # the system whose captions are the references themselves
 
@@ -36,6 +36,10 @@ class Layout:
     @property
     def features(self) -> Path:
         return self.root / f"features-{self._features_key}"
+
+    @property
+    def generator(self) -> Path:
+        return self.root / f"generator-{self._generator_key}"
 
     @property
     def latency(self) -> Path:
@@ -97,12 +101,17 @@ class Layout:
         encoder = self.config.encoder
         return _key("features", self._data_key, self._encoder_key, encoder.grid, encoder.shard_size, encoder.on_bad_image)
 
+    @property
+    def _generator_key(self) -> str:
+        return _key("generator", self._features_key, self.config.generator, self.config.text.max_words)
+
     def _system_key(self, system: str, seed: int) -> str:
         settings = self.config.systems[system]
         validated_by = next(iter(settings.decodings.values()))
         training = self.config.training_of(system)
         if settings.tuned_from:
-            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by)
+            judged_by = self._generator_key if settings.tuning.reconstructs else None
+            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by)
         return _key(
             "train", self._features_key, settings.captioner, settings.model, training, validated_by, self.config.text.max_words, seed
         )

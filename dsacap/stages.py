@@ -1,6 +1,7 @@
 """The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dsacap.data.dataset import Example, load_examples, load_vocabulary, prepare
 from dsacap.data.download import extract, fetch
 from dsacap.data.photos import PhotoSource
 from dsacap.errors import UserError
-from dsacap.files import read_json, read_tensors, sha256, write_json
+from dsacap.files import read_json, read_tensors, replacing_folder, sha256, write_json
 from dsacap.layout import HUMAN, Layout, manifest_of
 
 
@@ -129,6 +130,56 @@ def make_features(layout: Layout) -> dict:
     return {**index, "images": len(images) - len(index["skipped"])}
 
 
+def make_generator(layout: Layout) -> dict:
+    """Trains the caption prior, or loads the pipeline that the configuration names, and measures whether it can judge captions."""
+    from dsacap.vision.generator_check import held_out_auc, mistaken_captions, near_captions
+
+    settings, inputs = layout.config.generator, Inputs(layout)
+    if settings is None:
+        raise UserError("generator: the configuration has no such section")
+    facts = _train_generator(layout, inputs) if settings.train else {"name": settings.name, "revision": settings.revision}
+    examples = inputs.examples("val")
+    if isinstance(layout.config.dataset, Scenes):
+        pairs = mistaken_captions(examples, load_scenes(layout))
+    else:
+        pairs = near_captions(examples, inputs.store, settings.grid)
+    held_out = held_out_auc(load_configured_generator(layout, inputs.store), inputs.store, examples, pairs)
+    print("generator, AUC on validation images: " + ", ".join(f"{name} {value:.3f}" for name, value in held_out.items()), file=sys.stderr)
+    return facts | {"auc": held_out}
+
+
+def _train_generator(layout: Layout, inputs: "Inputs") -> dict:
+    from dsacap.training.caption_prior import train_caption_prior
+    from dsacap.vision.caption_prior import new_caption_prior
+    from dsacap.vision.generator import coarse
+
+    settings, examples = layout.config.generator, inputs.examples("train")
+    captions = [[caption for caption in example.tokens if caption] for example in examples]
+    ids = [example.image_id for example in examples]
+    parts = [coarse(inputs.store.read(ids[at : at + 1000]), settings.grid).flatten(1) for at in range(0, len(ids), 1000)]
+    embeddings_IE = torch.cat(parts)
+    torch.manual_seed(settings.train.seed)
+    size = {"width": settings.train.width, "layers": settings.train.layers, "max_words": layout.config.text.max_words}
+    prior = new_caption_prior((c for of_image in captions for c in of_image), embeddings_IE.shape[1], **size)
+    facts = train_caption_prior(
+        prior.to(device_of(layout.config.device)), settings.train, embeddings_IE, captions, layout.generator / "checkpoint"
+    )
+    with replacing_folder(layout.generator / "pipeline") as temporary:
+        prior.save_pretrained(temporary)
+    return facts
+
+
+def load_configured_generator(layout: Layout, store):
+    from dsacap.vision.generator import FeatureGenerator, PixelGenerator, load_caption_prior, load_pixel_pipeline
+
+    settings, device = layout.config.generator, device_of(layout.config.device)
+    if settings.train:
+        return FeatureGenerator(load_caption_prior(layout.generator / "pipeline", device), settings.grid)
+    pipeline = load_pixel_pipeline(settings.name, settings.revision, device)
+    how = {"steps": settings.steps, "size": settings.size, "batch_size": settings.batch_size}
+    return PixelGenerator(pipeline, load_configured_encoder(layout), store, settings.grid, **how)
+
+
 class Inputs:
     """What training, decoding and timing read: features, vocabulary and the images of a split that have features."""
 
@@ -171,16 +222,13 @@ def train_system(layout: Layout, system: str, seed: int) -> dict:
 
 
 def tune_system(layout: Layout, system: str, seed: int) -> dict:
-    """Tunes a trained system by rewards. What its manifest counts is of training and tuning together."""
-    from dsacap.training.reinforce import Reinforce
-    from dsacap.training.rewards import RewardSum
-
-    settings, base = layout.config.training_of(system), layout.config.systems[system].tuned_from
+    """Tunes a trained system. What its manifest counts is of training and tuning together."""
+    base = layout.config.systems[system].tuned_from
     if base is None:
         raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
     inputs = Inputs(layout)
-    captioner, reward = inputs.captioner(base, seed), RewardSum(settings.rewards, inputs.examples("train"))
-    objective = Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary)
+    captioner = inputs.captioner(base, seed)
+    objective = _tuning_objective(inputs, captioner, system, seed)
     facts = _fit(inputs, captioner, system, seed, "tune", objective=objective, keep="last")
     before = read_json(manifest_of(layout.system(base, seed)))["facts"]
     return {
@@ -189,6 +237,21 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
         "train_cpu_seconds": round(before["train_cpu_seconds"] + facts["train_cpu_seconds"], 1),
         "tune_cpu_seconds": facts["train_cpu_seconds"],
     }
+
+
+def _tuning_objective(inputs: Inputs, captioner: Captioner, system: str, seed: int):
+    from dsacap.training.ngram_objective import NgramObjective
+    from dsacap.training.reinforce import Reinforce
+    from dsacap.training.rewards import Reconstruction, RewardSum
+
+    settings, base = inputs.layout.config.training_of(system), inputs.layout.config.systems[system].tuned_from
+    if settings.ngrams:
+        return NgramObjective(captioner, settings)
+    reconstruction = None
+    if settings.reconstructs:
+        reconstruction = Reconstruction(load_configured_generator(inputs.layout, inputs.store), inputs.store)
+    reward = RewardSum(settings.rewards, inputs.examples("train"), reconstruction)
+    return Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary)
 
 
 def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, **how) -> dict:

@@ -10,7 +10,6 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
   The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import EOS, Batch, Captioner, ImageSpec, Policy, noise_of, until_eos
+from dsacap.captioner import EOS, Batch, Captioner, ImageSpec, Policy, noise_of, soft_maximum, until_eos
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.policy import GraphPolicy
@@ -105,7 +104,7 @@ class DSACap(Captioner):
         z0_hat_BNC, hidden_BND = self._denoised(z0_BNC)
         words_of_BR = (batch.captions > EOS).sum(-1)
         per_word_BR = self._graphs(hidden_BND).log_prob(batch.captions) / (words_of_BR + 1)
-        caption_loss = -_soft_maximum(per_word_BR, self.model.beta).mean()
+        caption_loss = -soft_maximum(per_word_BR, self.model.beta).mean()
         denoise_loss = F.mse_loss(z0_hat_BNC, z0_BNC)
         return {
             "loss": caption_loss + self.model.denoise_weight * denoise_loss,
@@ -160,10 +159,3 @@ class DSACap(Captioner):
         if self._train_captions is None:
             raise ValueError("a bigram_weight needs the train captions: call learn_from first")
         return bigram_model(self._train_captions, self.spec.vocabulary)
-
-
-def _soft_maximum(x_BR: Tensor, beta: float) -> Tensor:
-    """(1/beta) log mean exp(beta x) over R: the mean at beta 0, the maximum at beta infinity."""
-    if beta == 0:
-        return x_BR.mean(-1)
-    return (torch.logsumexp(beta * x_BR, dim=-1) - math.log(x_BR.shape[-1])) / beta

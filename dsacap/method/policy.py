@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dsacap.captioner import EOS, PAD, Policy
+from dsacap.method.expected_ngrams import expected_overlap
 from dsacap.method.readout import log_likelihood
 from dsacap.method.search import draw
 
@@ -24,3 +25,6 @@ class GraphPolicy(Policy):
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         words_BSL = captions_BSL[..., :-1]
         return log_likelihood(self.words_BGV, self.transitions_BGG, words_BSL.masked_fill(words_BSL == EOS, PAD))
+
+    def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:
+        return expected_overlap(self.words_BGV, self.transitions_BGG, captions_BRL, orders, temperature)

@@ -5,18 +5,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import torch
 
 from dsacap.config import Rewards
 from dsacap.data.dataset import Example
 from dsacap.scoring.cider_reward import CiderDReward
+from dsacap.vision.features import FeatureStore
+from dsacap.vision.generator import Generator, coarse, embedding
 
 Captions = Sequence[Sequence[str]]  # of each image, its captions
+
+
+class Reconstruction:
+    """DSACap's reward: the cosine of what a generator makes of a caption with what the encoder sees in the original.
+
+    Originals are not encoded again: the store has them.
+    """
+
+    def __init__(self, generator: Generator, store: FeatureStore):
+        self.generator, self.store = generator, store
+
+    def score(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
+        """[B, S], from -1 to 1. What is said twice of an image is made once."""
+        said = sorted({(i, caption) for i, of_image in zip(image_ids, captions_BS, strict=True) for caption in of_image})
+        ids = sorted(set(image_ids))
+        original_of = dict(zip(ids, embedding(coarse(self.store.read(ids), self.generator.grid)), strict=True))
+        made_UE = self.generator.embed([caption for _, caption in said], [i for i, _ in said]).cpu()
+        cosine_U = (made_UE * torch.stack([original_of[i] for i, _ in said])).sum(-1)
+        cosine_of = dict(zip(said, cosine_U.tolist(), strict=True))
+        return np.array([[cosine_of[i, caption] for caption in of_image] for i, of_image in zip(image_ids, captions_BS, strict=True)])
 
 
 class RewardSum:
     """Weighted sum of rewards of captions of train images."""
 
-    def __init__(self, weights: Rewards, train_examples: Iterable[Example]):
+    def __init__(self, weights: Rewards, train_examples: Iterable[Example], reconstruction: Reconstruction | None = None):
+        """`reconstruction` is needed where it has a weight."""
+        self.reconstruction = reconstruction
         self.weights = {name: weight for name, weight in weights.model_dump().items() if weight}
         self.references: Mapping[int, list[str]] = {e.image_id: [c for c in e.tokens if c] for e in train_examples}
         self._cider = CiderDReward(self.references.values())
@@ -24,7 +49,12 @@ class RewardSum:
     def __call__(self, image_ids: Sequence[int], captions_BS: Captions) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sum [B, S], and its parts by name, each [B, S] and not weighted."""
         references = [self.references[image_id] for image_id in image_ids]
-        parts = {name: getattr(self, f"_{name}_of")(references, captions_BS) for name in self.weights}
+        parts = {
+            name: self.reconstruction.score(image_ids, captions_BS)
+            if name == "reconstruction"
+            else getattr(self, f"_{name}_of")(references, captions_BS)
+            for name in self.weights
+        }
         return sum(weight * parts[name] for name, weight in self.weights.items()), parts
 
     def _cider_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:

@@ -130,7 +130,11 @@ class FeatureStore:
                 raise UserError(f"{self.folder}: no features of image id {image_id}")
             number, row = self._row_of[image_id]
             rows.append(self._files[number][row])
-        return (torch.stack(rows).float() - self.mean) / self.std
+        return self.standardised(torch.stack(rows))
+
+    def standardised(self, tokens_BNC: Tensor) -> Tensor:
+        """Raw tokens on the scale of those that `read` gives."""
+        return (tokens_BNC.float() - self.mean) / self.std
 
 
 def pixels_of(images: Sequence[CaptionedImage], sources: dict[str, PhotoSource]) -> Tensor:

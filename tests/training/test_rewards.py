@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
 from dsacap.config import Rewards
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.dataset import Example
 from dsacap.scoring.cider_reward import CiderDReward
-from dsacap.training.rewards import RewardSum, repeats
+from dsacap.training.rewards import Reconstruction, RewardSum, repeats
+from dsacap.vision.generator import embedding
 
 REFERENCES = {7: ["a red circle", "a circle on the left"], 8: ["a blue bar", "a blue bar and a ring"], 9: ["two rings", ""]}
 
@@ -45,6 +47,39 @@ def test_a_caption_covers_what_no_other_of_its_set_does(examples):
     assert covered[1] == pytest.approx((against[1, 1] - against[0, 1]) / 2)
     whole, without = against.max(0).mean(), against[[0, 2]].max(0).mean()
     assert covered[1] == pytest.approx(whole - without)
+
+
+class Lengths:
+    """A generator whose pictures show how long a caption is, and a store of originals."""
+
+    grid = 1
+
+    def __init__(self):
+        self.made = []
+
+    def embed(self, captions, image_ids):
+        self.made += captions
+        return embedding(torch.tensor([[[float(len(c.split())), 1.0]] for c in captions]))
+
+    @staticmethod
+    def read(image_ids):
+        return torch.tensor([[[2.0, 1.0]] if i == 7 else [[-1.0, 0.5]] for i in image_ids])
+
+
+def test_reconstruction_is_the_cosine_with_the_original(examples):
+    generator = Lengths()
+    captions = [["two rings", "a red ring", "two rings"], ["two rings", "a", "bars"]]
+    rewards = RewardSum(Rewards(reconstruction=2), examples, Reconstruction(generator, Lengths))
+    total, parts = rewards([7, 8], captions)
+    cosines = torch.nn.functional.cosine_similarity
+    originals = [torch.tensor([2.0, 1.0]), torch.tensor([-1.0, 0.5])]
+    by_hand = [
+        [cosines(torch.tensor([len(c.split()), 1.0]), original, dim=0).item() for c in said]
+        for original, said in zip(originals, captions, strict=True)
+    ]
+    np.testing.assert_allclose(parts["reconstruction"], by_hand, atol=1e-6)
+    np.testing.assert_allclose(total, 2 * np.array(by_hand), atol=1e-6)
+    assert len(generator.made) == 5  # what is said twice of an image is made once
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ def trained_before(wildcards):
     return folder / "model.safetensors", manifest_of(folder)
 
 
+def judged_by(wildcards):
+    """The generator, where a row is rewarded for reconstruction."""
+    return [manifest_of(layout.generator)] if settings.systems[wildcards.system].tuning.reconstructs else []
+
+
 def captioned(wildcards):
     return layout.captions(wildcards.system, int(wildcards.seed))
 

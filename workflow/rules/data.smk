@@ -81,3 +81,25 @@ rule features:
         config=CONFIG,
     shell:
         "dsacap features --config {params.config} 2>&1 | tee {log}"
+
+
+if settings.generator:
+
+    # Its files lie beside what is declared, for the reason given at `train`.
+    rule generator:
+        input:
+            layout.features / "index.json",
+            layout.data / "vocabulary.json",
+        output:
+            manifest_of(layout.generator),
+        log:
+            f"logs/{settings.name}/generator.log",
+        priority: 1
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap generator --config {params.config} 2>&1 | tee {log}"

@@ -28,6 +28,7 @@ rule train:
 rule tune:
     input:
         trained_before,
+        judged_by,
     output:
         f"{RUN}/model.safetensors",
         f"{RUN}/manifest.json",
