@@ -49,9 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("download", "fetch a file that the configuration names"), ("unpack", "unpack a fetched archive")):
         verb(name, text).add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
     verb("data", "make or load captions and photos, check them, tokenise")
-    verb("encoder", "train the tiny CLIP, or check the named encoder")
-    verb("features", "encode every photo once")
-    verb("generator", "train the caption prior, or load the named pipeline, and measure how well it tells right captions from wrong ones")
+    for name, text in (
+        ("encoder", "train the tiny CLIP, or check the named encoder"),
+        ("features", "encode every photo once"),
+        ("generator", "train the caption prior, or load the named pipeline, and measure how well it tells right captions from wrong ones"),
+    ):
+        verb(name, text).add_argument("--judge", action="store_true", help="that of the ablation's judge, instead of the captioners'")
     verb("train", "train one system; resumes where it was stopped", row=True)
     verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
     verb("caption", "caption the test split by one system's decodings", row=True)
@@ -66,10 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("a", type=Path, help="a predictions file in COCO's results format")
     compare.add_argument("b", type=Path, help="another, of the same images")
     _add_reference_arguments(compare)
+    reconstruct = verb("reconstruct", "how well originals come back from captions, by the generator and by the judge")
+    reconstruct.add_argument("--system", required=True, help="a system of the configuration, or human")
+    reconstruct.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
     verb("report-samples", "write the table of what score-samples computes")
     verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
+    verb("report-ablation", "write the table of the ablation")
+    verb("report-claims", "test the ablation's claims and write the verdicts")
     verb("publish", "copy the finished tables to results/<name>/")
     return parser
 
@@ -120,8 +128,12 @@ def _run_stage(options: argparse.Namespace) -> None:
     config = load_config(options.config)
     torch.set_num_threads(config.threads)
     layout = Layout(config)
+    judge = "judge" in options and options.judge
+    if config.ablation is None and (judge or options.verb in ("reconstruct", "report-ablation", "report-claims")):
+        raise UserError(f"{options.config}: no section ablation, which has the judge and the claims")
+    layout = layout.judge if judge else layout
     row = (options.system, options.seed) if "system" in options else None
-    if row and row not in layout.runs and not (options.verb == "score" and options.system == HUMAN):
+    if row and row not in layout.runs and not (options.verb in ("score", "reconstruct") and options.system == HUMAN):
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
         raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
 
@@ -153,6 +165,8 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.score_system(layout, *row), layout.scores(*row))
         case "score-samples":
             stage(lambda: stages.score_system_samples(layout, *row), layout.sample_scores(*row))
+        case "reconstruct":
+            stage(lambda: stages.reconstruct_captions(layout, *row), layout.reconstructions(*row))
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
         case "report":
@@ -167,6 +181,14 @@ def _run_stage(options: argparse.Namespace) -> None:
             from dsacap.reporting.captions import write_caption_page
 
             write_caption_page(layout)
+        case "report-ablation":
+            from dsacap.reporting.ablation import write_ablation
+
+            write_ablation(layout)
+        case "report-claims":
+            from dsacap.reporting.claims import write_claims
+
+            write_claims(layout)
         case "publish":
             from dsacap.reporting.publish import publish
 

@@ -13,7 +13,18 @@ from dsacap.config import Config, Scenes
 from dsacap.data import scenes
 
 # Raised by one when the code of a stage changes what it writes for the same settings.
-VERSIONS = {"data": 1, "encoder": 1, "features": 1, "generator": 1, "train": 1, "tune": 1, "caption": 1, "score": 4, "time": 1}
+VERSIONS = {
+    "data": 1,
+    "encoder": 1,
+    "features": 1,
+    "generator": 1,
+    "train": 1,
+    "tune": 1,
+    "caption": 1,
+    "score": 4,
+    "reconstruct": 1,
+    "time": 2,
+}
 
 HUMAN = "human"  # the system whose captions are the references themselves
 
@@ -42,6 +53,12 @@ class Layout:
         return self.root / f"generator-{self._generator_key}"
 
     @property
+    def judge(self) -> "Layout":
+        """The same data with the encoder and the generator of the judge."""
+        judge = self.config.ablation.judge
+        return Layout(self.config.model_copy(update={"encoder": judge.encoder, "generator": judge.generator}))
+
+    @property
     def latency(self) -> Path:
         keys = [self._system_key(system, self.config.seeds[0]) for system in self.config.systems]
         decodings = {name: system.decodings for name, system in self.config.systems.items()}
@@ -65,6 +82,13 @@ class Layout:
         """AllSPICE and what else is costly."""
         return self.system(system, seed) / f"sample-scores-{_key('score', self._captions_key(system, seed))}.json"
 
+    def reconstructions(self, system: str, seed: int) -> Path:
+        """How well originals come back from captions."""
+        judged_by = [self._generator_key, self.judge._generator_key]
+        if system == HUMAN:
+            return self.root / f"{HUMAN}-{_key('reconstruct', self._data_key, *judged_by)}" / "reconstructions.json"
+        return self.system(system, seed) / f"reconstructions-{_key('reconstruct', self._captions_key(system, seed), *judged_by)}.json"
+
     @property
     def runs(self) -> list[tuple[str, int]]:
         """All trained (system, seed) pairs."""
@@ -77,6 +101,14 @@ class Layout:
     @property
     def sample_table(self) -> Path:
         return self.config.results / "samples.md"
+
+    @property
+    def ablation_table(self) -> Path:
+        return self.config.results / "ablation.md"
+
+    @property
+    def claims(self) -> Path:
+        return self.config.results / "claims.md"
 
     @property
     def caption_page(self) -> Path:

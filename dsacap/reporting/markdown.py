@@ -39,15 +39,15 @@ def render(report: Report) -> str:
         "Test split, each row scored once; settings and weights chosen on validation. "
         + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
         "## Quality",
-        _table(report, _QUALITY, extra={"SPICE": "n/a"} if report.no_spice else {}),
+        metric_table(report, _QUALITY, extra={"SPICE": "n/a"} if report.no_spice else {}),
         _quality_notes(report),
         *_spice(report),
         "## Beside humans",
-        _table(report, _BESIDE_HUMANS),
+        metric_table(report, _BESIDE_HUMANS),
         "Each reference in turn is left out and the captions are scored against the others, humans and systems alike; the mean over which. "
         "A human caption is the reference left out. in train: share (%) of the test captions that stand word for word in train.",
         f"## Diversity of {config.decoding.samples} captions an image",
-        _table(report, _DIVERSITY),
+        metric_table(report, _DIVERSITY),
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
         f"## Latency on {_device(report)}",
@@ -70,7 +70,7 @@ def render_samples(report: Report) -> str:
     time = sum(manifest["seconds"] for manifest in report.manifests.values())
     parts = [
         f"# {report.config.name}: SPICE of {k} captions an image",
-        _table(report, {"AllSPICE": 1, f"best_of_{k}_SPICE": 1}),
+        metric_table(report, {"AllSPICE": 1, f"best_of_{k}_SPICE": 1}),
         "AllSPICE: SPICE's F, x100, of the tuples of all captions of an image joined in one graph (Luo & Shakhnarovich 2020). best of: "
         f"each image's caption with the highest SPICE. Test split; scored in {time:.0f} s; commit "
         + ", ".join(sorted({str(manifest["code"]["commit"]) for manifest in report.manifests.values()})),
@@ -85,7 +85,7 @@ def _spice(report: Report) -> list[str]:
         return []
     return [
         "## SPICE",
-        _table(report, dict.fromkeys(SPICE, 1)),
+        metric_table(report, dict.fromkeys(SPICE, 1)),
         "F, precision and recall of scene-graph tuples, and F within each category, x100; a category is the mean over the images whose "
         "references have it (their number stands in table.csv).",
     ]
@@ -111,7 +111,7 @@ def _value(report: Report, system: str, decoding: str, metric: str) -> float | N
     return None if found.empty else float(found.value.mean())
 
 
-def _table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> str:
+def metric_table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> str:
     present = {m: digits for m, digits in metrics.items() if (report.numbers.metric == m).any()}
     rows = []
     for system, decoding, label in _systems(report):

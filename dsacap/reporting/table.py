@@ -24,11 +24,8 @@ _UNITS = {"unique": "captions", "vocabulary": "words"}
 def write_tables(layout: Layout) -> None:
     """Writes table.csv, table.json and, last, table.md, which Snakemake waits for."""
     manifests = {name: read_json(manifest_of(path)) for name, path in _stage_outputs(layout).items()}
-    rows = [*_score_rows(layout), *_latency_rows(layout), *_training_rows(layout, manifests)]
-    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = write_numbers([*score_rows(layout), *_latency_rows(layout), *training_rows(layout, manifests)], layout.table)
     folder = layout.table.parent
-    with replacing(folder / "table.csv") as temporary:
-        numbers.to_csv(temporary, index=False)
     records = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in numbers.to_dict("records")]
     write_json(folder / "table.json", {"rows": records, "manifests": manifests})
     write_text(layout.table, render(Report(layout.config, numbers, manifests, *_of_scores(layout))))
@@ -44,14 +41,22 @@ def write_sample_table(layout: Layout) -> None:
     ]
     manifests = {f"{system} seed {seed}": read_json(manifest_of(layout.sample_scores(system, seed))) for system, seed in layout.runs}
     signatures = sorted({score["signature"] for *_, scores in scored for score in scores["diversity"].values()})
-    numbers = pd.DataFrame(rows, columns=COLUMNS)
-    with replacing(layout.sample_table.with_suffix(".csv")) as temporary:
-        numbers.to_csv(temporary, index=False)
+    numbers = write_numbers(rows, layout.sample_table)
     write_text(layout.sample_table, render_samples(Report(layout.config, numbers, manifests, signatures, None)))
+
+
+def write_numbers(rows: list[dict], page: Path) -> pd.DataFrame:
+    """The rows as a table, which is also written beside `page` as CSV."""
+    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    with replacing(page.with_suffix(".csv")) as temporary:
+        numbers.to_csv(temporary, index=False)
+    return numbers
 
 
 def _stage_outputs(layout: Layout) -> dict[str, Path]:
     outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features, "time": layout.latency}
+    if any(system.tuning and system.tuning.reconstructs for system in layout.config.systems.values()):
+        outputs["generator"] = layout.generator
     outputs[f"score {HUMAN}"] = layout.scores(HUMAN, 0)
     for system, seed in layout.runs:
         name = f"{system} seed {seed}"
@@ -72,19 +77,19 @@ def _of_scores(layout: Layout) -> tuple[list[str], str | None]:
     return list(signatures.values()), reason
 
 
-def _row(layout: Layout, system: str, decoding: str, seed: int | None, metric: str, value: float, unit: str, ci=None, n=None) -> dict:
+def row(layout: Layout, system: str, decoding: str, seed: int | None, metric: str, value: float, unit: str, ci=None, n=None) -> dict:
     options = layout.config.systems[system].decodings.get(decoding, {}) if system in layout.config.systems else {}
     low, high = ci or (None, None)
     values = (layout.config.name, system, decoding, options.get("steps"), seed, metric, value, low, high, n, unit)
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _score_rows(layout: Layout) -> Iterable[dict]:
+def score_rows(layout: Layout) -> Iterable[dict]:
     for system, seed in [(HUMAN, None), *layout.runs]:
         scores = read_json(layout.scores(system, seed or 0))
         for decoding, parts in scores.items():
             leaks = parts["leaks"]
-            yield _row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
+            yield row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
             named = {HELD_OUT + metric: score for metric, score in parts["held_out"].items()}
             yield from _named_rows(layout, system, decoding, seed, parts["quality"] | named | _best_of(parts) | parts["diversity"])
 
@@ -100,20 +105,20 @@ def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, sc
             scale = 100 if metric.split("_")[-1] in _PERCENT else 1
             interval = [scale * bound for bound in score["interval"]] if score["interval"] else None
             unit = "x100" if scale == 100 else _UNITS.get(metric, "ratio")
-            yield _row(layout, system, decoding, seed, metric, scale * score["value"], unit, interval, score["n"])
+            yield row(layout, system, decoding, seed, metric, scale * score["value"], unit, interval, score["n"])
 
 
 def _latency_rows(layout: Layout) -> Iterable[dict]:
     for timed in read_json(layout.latency)["rows"]:
         for metric, unit in (("median_ms", "ms"), ("p90_ms", "ms"), ("images_per_s", "images/s")):
             name = f"latency_{metric}_batch_{timed['batch_size']}"
-            yield _row(layout, timed["system"], timed["decoding"], None, name, timed[metric], unit, n=timed["iterations"])
+            yield row(layout, timed["system"], timed["decoding"], None, name, timed[metric], unit, n=timed["iterations"])
 
 
-def _training_rows(layout: Layout, manifests: dict[str, dict[str, Any]]) -> Iterable[dict]:
+def training_rows(layout: Layout, manifests: dict[str, dict[str, Any]]) -> Iterable[dict]:
     units = {"parameters": "count", "images_seen": "images", "train_cpu_seconds": "s", "val_CIDEr": "x100", "val_still_rising": "0 or 1"}
     for system, seed in layout.runs:
         facts = manifests[f"train {system} seed {seed}"]["facts"]
         for metric, unit in units.items():
             value = float(facts[metric]) * (100 if unit == "x100" else 1)
-            yield _row(layout, system, "", seed, metric, value, unit)
+            yield row(layout, system, "", seed, metric, value, unit)

@@ -45,6 +45,17 @@ def bootstrap_mean_interval(values: Sequence[float], seed: int = 0, resamples: i
     return _interval([rng.choice(ordered, len(ordered)).mean() for _ in range(resamples)], level)
 
 
+def bootstrap_seeds_interval(values_SI: np.ndarray, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> tuple[float, float]:
+    """The percentile bootstrap interval of the mean over S training seeds and I images, both drawn anew: a gain that one lucky seed
+    brings is not taken for one of the method. Of one seed it is the interval over images alone."""
+    seeds, images = values_SI.shape
+    rng, means = np.random.default_rng(seed), []
+    for _ in range(resamples):
+        chosen = values_SI[rng.integers(seeds, size=seeds)]
+        means.append(float(chosen.mean(0) @ _draw(rng, images)) / images)
+    return _interval(means, level)
+
+
 def bootstrap_pooled_interval(pooled: Pooled, seed: int = 0, resamples: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """The percentile bootstrap interval of a corpus score: images are drawn with their counts, which are summed anew.
 

@@ -72,6 +72,7 @@ def _summary(times: list[float], batch_size: int) -> dict:
         "p90_ms": 1000 * statistics.quantiles(times, n=10, method="inclusive")[-1],
         "images_per_s": batch_size / median,
         "iterations": len(times),
+        "ms": [round(1000 * time, 4) for time in times],
     }
 
 

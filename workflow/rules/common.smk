@@ -25,8 +25,9 @@ except UserError as error:
 
 layout = Layout(settings)
 
-# What the verbs read: the configuration as merged with --config. Rewritten only when it changes.
-CONFIG = layout.root / "config.yaml"
+# What the verbs read: the configuration as merged with --config. Rewritten only when it changes. The ablation's is another one, so that it
+# does not displace that of the table, whose rows it shares.
+CONFIG = layout.root / ("config-ablation.yaml" if settings.ablation else "config.yaml")
 resolved = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 if not CONFIG.exists() or CONFIG.read_text() != resolved:
     write_text(CONFIG, resolved)
@@ -75,6 +76,11 @@ def source_files():
     if isinstance(dataset, Scenes):
         return []
     return [*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else []), *dataset.images.values()]
+
+
+def parts():
+    """(prefix of rule names, option of the verbs, layout) of the captioners' encoder and generator and of the judge's."""
+    return [("", "", layout), *([("judge_", "--judge", layout.judge)] if settings.ablation else [])]
 
 
 def downloads():

@@ -51,55 +51,65 @@ rule data:
         "dsacap data --config {params.config} 2>&1 | tee {log}"
 
 
-rule encoder:
-    input:
-        layout.data / "captions.jsonl",
-    output:
-        manifest_of(layout.encoder),
-    log:
-        f"logs/{settings.name}/encoder.log",
-    conda:
-        "../../environment.yml"
-    params:
-        config=CONFIG,
-    shell:
-        "dsacap encoder --config {params.config} 2>&1 | tee {log}"
+# The captioners' encoder and generator, and those of the ablation's judge. A generator's files lie beside what is declared, for the reason
+# given at `train`.
+for part, option, place in parts():
 
-
-rule features:
-    input:
-        layout.data / "captions.jsonl",
-        manifest_of(layout.encoder),
-    output:
-        layout.features / "index.json",
-        manifest_of(layout.features),
-    log:
-        f"logs/{settings.name}/features.log",
-    conda:
-        "../../environment.yml"
-    params:
-        config=CONFIG,
-    shell:
-        "dsacap features --config {params.config} 2>&1 | tee {log}"
-
-
-if settings.generator:
-
-    # Its files lie beside what is declared, for the reason given at `train`.
-    rule generator:
+    rule:
+        name:
+            f"{part}encoder"
         input:
-            layout.features / "index.json",
-            layout.data / "vocabulary.json",
+            layout.data / "captions.jsonl",
         output:
-            manifest_of(layout.generator),
+            manifest_of(place.encoder),
         log:
-            f"logs/{settings.name}/generator.log",
-        priority: 1
+            f"logs/{settings.name}/{part}encoder.log",
         conda:
             "../../environment.yml"
-        resources:
-            gpu=GPUS,
         params:
             config=CONFIG,
+            option=option,
         shell:
-            "dsacap generator --config {params.config} 2>&1 | tee {log}"
+            "dsacap encoder --config {params.config} {params.option} 2>&1 | tee {log}"
+
+    rule:
+        name:
+            f"{part}features"
+        input:
+            layout.data / "captions.jsonl",
+            manifest_of(place.encoder),
+        output:
+            place.features / "index.json",
+            manifest_of(place.features),
+        log:
+            f"logs/{settings.name}/{part}features.log",
+        conda:
+            "../../environment.yml"
+        params:
+            config=CONFIG,
+            option=option,
+        shell:
+            "dsacap features --config {params.config} {params.option} 2>&1 | tee {log}"
+
+    if place.config.generator:
+
+        rule:
+            name:
+                f"{part}generator"
+            input:
+                place.features / "index.json",
+                layout.data / "vocabulary.json",
+            output:
+                manifest_of(place.generator),
+            log:
+                f"logs/{settings.name}/{part}generator.log",
+            priority: 1
+            conda:
+                "../../environment.yml"
+            resources:
+                gpu=GPUS,
+            params:
+                config=CONFIG,
+                option=option,
+            shell:
+                "dsacap generator --config {params.config} {params.option} 2>&1 | tee {log}"

@@ -48,3 +48,41 @@ rule report_captions:
         config=CONFIG,
     shell:
         "dsacap report-captions --config {params.config} 2>&1 | tee {log}"
+
+
+if settings.ablation:
+
+    rule report_ablation:
+        input:
+            [layout.scores(*run) for run in layout.runs],
+            [layout.reconstructions(*run) for run in layout.runs],
+            layout.scores(HUMAN, 0),
+            layout.reconstructions(HUMAN, 0),
+        output:
+            report(layout.ablation_table, category="Tables", caption="../report/ablation.rst"),
+            layout.ablation_table.with_suffix(".csv"),
+        log:
+            f"logs/{settings.name}/report-ablation.log",
+        conda:
+            "../../environment.yml"
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap report-ablation --config {params.config} 2>&1 | tee {log}"
+
+    rule report_claims:
+        input:
+            [layout.scores(*run) for run in layout.runs],
+            [layout.reconstructions(*run) for run in layout.runs],
+            layout.latency,
+        output:
+            report(layout.claims, category="Tables", caption="../report/claims.rst"),
+            layout.claims.with_suffix(".csv"),
+        log:
+            f"logs/{settings.name}/report-claims.log",
+        conda:
+            "../../environment.yml"
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap report-claims --config {params.config} 2>&1 | tee {log}"

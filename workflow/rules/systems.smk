@@ -114,6 +114,46 @@ rule score_samples:
         "dsacap score-samples --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
 
 
+if settings.ablation:
+
+    rule reconstruct:
+        input:
+            captioned,
+            [manifest_of(place.generator) for _, _, place in parts()],
+        output:
+            f"{RUN}/reconstructions-{{reconstructions}}.json",
+            f"{RUN}/reconstructions-{{reconstructions}}.manifest.json",
+        log:
+            f"logs/{settings.name}/reconstruct-{{system}}-seed{{seed}}-{{key}}-{{reconstructions}}.log",
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap reconstruct --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+    rule reconstruct_human:
+        input:
+            layout.data / "captions.jsonl",
+            [manifest_of(place.generator) for _, _, place in parts()],
+        output:
+            layout.reconstructions(HUMAN, 0),
+            manifest_of(layout.reconstructions(HUMAN, 0)),
+        log:
+            f"logs/{settings.name}/reconstruct-human.log",
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+            system=HUMAN,
+        shell:
+            "dsacap reconstruct --config {params.config} --system {params.system} 2>&1 | tee {log}"
+
+
 # All cores: nothing else may run beside a measurement.
 rule time:
     input:

@@ -1,26 +1,13 @@
-"""Typed configuration: YAML at the edge, frozen models inside; an unknown key, a wrong type or an impossible value is an error.
+"""The sections of the configuration: frozen, typed, and closed to keys that they do not know."""
 
-What belongs to one captioner (its size, its decoding options) is declared by that captioner and checked here through
-`dsacap.captioner`, so that a misspelt key of a model stops the run before the first stage and not after the third.
-"""
-
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
-
-from dsacap.captioner import captioner_class
-from dsacap.errors import UserError
-from dsacap.files import read_text
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # ends up in file names and shell lines
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]  # ends up in a cell of the table
-
-
-_SAID = {"extra_forbidden": "unknown key", "missing": "is missing"}  # plainer than pydantic's own words
 
 
 class Section(BaseModel):
@@ -247,75 +234,35 @@ class Timing(Section):
     iterations: int = Field(30, ge=3)
 
 
-class Config(Section):
-    name: Name
-    note: str | None = Field(None, description="said below the title of the table")
-    results: Path = Path("results")
-    work: Path = Path("work")
-    threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
-    text: Text = Text()
+class Judge(Section):
+    """A second encoder and generator, which no reward knows: what is gained by pleasing the first alone does not show here."""
+
     encoder: Encoder
-    generator: Generator | None = None
-    training: Training
-    systems: dict[Name, System] = Field(min_length=1)
-    decoding: Decoding = Decoding()
-    scoring: Scoring = Scoring()
-    timing: Timing = Timing()
-
-    @model_validator(mode="after")
-    def _systems(self) -> "Config":
-        for name, system in self.systems.items():
-            if system.tuned_from and system.tuned_from not in self.systems:
-                raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
-            if self.trained(name).tuned_from:
-                raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
-            if system.tuning and system.tuning.reconstructs and not self.generator:
-                raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
-            trained = self.trained(name)
-            cls = captioner_class(trained.captioner)
-            _check(cls.Model, trained.model, f"systems.{name}.model")
-            for decoding, options in system.decodings.items():
-                _check(cls.Decoding, options, f"systems.{name}.decodings.{decoding}")
-            self.training_of(name)
-        return self
-
-    def trained(self, system: str) -> System:
-        """The system itself, or the one that it is tuned from: whose captioner and model it has."""
-        return self.systems[self.systems[system].tuned_from or system]
-
-    def training_of(self, system: str) -> Training:
-        """The common training settings with this system's own on top; of a tuned system, its tuning."""
-        return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
+    generator: Generator
 
 
-def _check(settings: type, options: dict[str, Any], where: str) -> None:
-    """Checks `options` against a captioner's own dataclass of settings."""
-    known = {field.name for field in dataclasses.fields(settings)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
-    try:
-        TypeAdapter(settings).validate_python(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}") from None
+class Row(Section):
+    system: Name
+    decoding: Label
 
 
-def parse_config(data: Any, where: str) -> Config:
-    """Checks plain `data` (as YAML or JSON gives it); errors name `where` and the key."""
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_SAID.get(e['type'], e['msg'])}" for e in error.errors()]
-        raise UserError(f"{where}: the configuration is wrong\n" + "\n".join(lines)) from None
+class Comparison(Section):
+    """That row `better` has more of `metric` than row `worse`; see dsacap/reporting/claims.py for what can be compared."""
+
+    metric: str
+    better: Row
+    worse: Row
 
 
-def load_config(path: Path) -> Config:
-    try:
-        data = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {error}") from None
-    return parse_config(data, str(path))
+class Claim(Section):
+    """Supported if all of its tests are, not supported if one turns out the other way round, else undecided."""
+
+    says: Label
+    tests: tuple[Comparison, ...] = Field(min_length=1)
+
+
+class Ablation(Section):
+    """What turns a table of results into one of findings: rows of more seeds, judged by what no reward knows, and claims that can fail."""
+
+    judge: Judge
+    claims: dict[Name, Claim] = {}

@@ -1,0 +1,159 @@
+"""Typed configuration: YAML at the edge, frozen models inside; an unknown key, a wrong type or an impossible value is an error.
+
+What belongs to one captioner (its size, its decoding options) is declared by that captioner and checked here through
+`dsacap.captioner`, so that a misspelt key of a model stops the run before the first stage and not after the third.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from dsacap.captioner import captioner_class
+from dsacap.config.sections import (
+    Ablation,
+    Claim,
+    Coco,
+    Comparison,
+    Decoding,
+    Encoder,
+    EncoderTraining,
+    ExpectedNgrams,
+    Generator,
+    GeneratorTraining,
+    Judge,
+    Name,
+    RandomSplit,
+    Remote,
+    Rewards,
+    Row,
+    Scenes,
+    Scoring,
+    Section,
+    System,
+    Text,
+    Timing,
+    Training,
+    Tuning,
+)
+from dsacap.errors import UserError
+from dsacap.files import read_text
+
+__all__ = [
+    "Ablation",
+    "Claim",
+    "Coco",
+    "Comparison",
+    "Config",
+    "Decoding",
+    "Encoder",
+    "EncoderTraining",
+    "ExpectedNgrams",
+    "Generator",
+    "GeneratorTraining",
+    "Judge",
+    "RandomSplit",
+    "Remote",
+    "Rewards",
+    "Row",
+    "Scenes",
+    "Scoring",
+    "Section",
+    "System",
+    "Text",
+    "Timing",
+    "Training",
+    "Tuning",
+    "load_config",
+    "parse_config",
+]
+
+_SAID = {"extra_forbidden": "unknown key", "missing": "is missing"}  # plainer than pydantic's own words
+
+
+class Config(Section):
+    name: Name
+    note: str | None = Field(None, description="said below the title of the table")
+    results: Path = Path("results")
+    work: Path = Path("work")
+    threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
+    text: Text = Text()
+    encoder: Encoder
+    generator: Generator | None = None
+    training: Training
+    systems: dict[Name, System] = Field(min_length=1)
+    decoding: Decoding = Decoding()
+    scoring: Scoring = Scoring()
+    timing: Timing = Timing()
+    ablation: Ablation | None = None
+
+    @model_validator(mode="after")
+    def _systems(self) -> "Config":
+        for name, system in self.systems.items():
+            if system.tuned_from and system.tuned_from not in self.systems:
+                raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
+            if self.trained(name).tuned_from:
+                raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
+            if system.tuning and system.tuning.reconstructs and not self.generator:
+                raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
+            trained = self.trained(name)
+            cls = captioner_class(trained.captioner)
+            _check(cls.Model, trained.model, f"systems.{name}.model")
+            for decoding, options in system.decodings.items():
+                _check(cls.Decoding, options, f"systems.{name}.decodings.{decoding}")
+            self.training_of(name)
+        return self
+
+    @model_validator(mode="after")
+    def _claims(self) -> "Config":
+        if self.ablation and not self.generator:
+            raise ValueError("ablation: needs a generator section, which reconstructions are compared by beside the judge's")
+        for name, claim in self.ablation.claims.items() if self.ablation else ():
+            for test in claim.tests:
+                for row in (test.better, test.worse):
+                    if row.system not in self.systems or row.decoding not in self.systems[row.system].decodings:
+                        raise ValueError(f"ablation.claims.{name}: no row {row.system!r}, {row.decoding!r}")
+        return self
+
+    def trained(self, system: str) -> System:
+        """The system itself, or the one that it is tuned from: whose captioner and model it has."""
+        return self.systems[self.systems[system].tuned_from or system]
+
+    def training_of(self, system: str) -> Training:
+        """The common training settings with this system's own on top; of a tuned system, its tuning."""
+        return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
+
+
+def _check(settings: type, options: dict[str, Any], where: str) -> None:
+    """Checks `options` against a captioner's own dataclass of settings."""
+    known = {field.name for field in dataclasses.fields(settings)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
+    try:
+        TypeAdapter(settings).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}") from None
+
+
+def parse_config(data: Any, where: str) -> Config:
+    """Checks plain `data` (as YAML or JSON gives it); errors name `where` and the key."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_SAID.get(e['type'], e['msg'])}" for e in error.errors()]
+        raise UserError(f"{where}: the configuration is wrong\n" + "\n".join(lines)) from None
+
+
+def load_config(path: Path) -> Config:
+    try:
+        data = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    return parse_config(data, str(path))

@@ -1,0 +1,27 @@
+"""The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
+
+from dsacap.stages.data import download, load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources, unpack
+from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
+from dsacap.stages.scores import score_system, score_system_samples
+from dsacap.stages.systems import Inputs, caption_split, time_systems, train_system, tune_system
+
+__all__ = [
+    "Inputs",
+    "caption_split",
+    "download",
+    "load_configured_encoder",
+    "load_configured_generator",
+    "load_scenes",
+    "make_data",
+    "make_encoder",
+    "make_features",
+    "make_generator",
+    "photo_sources",
+    "reconstruct_captions",
+    "score_system",
+    "score_system_samples",
+    "time_systems",
+    "train_system",
+    "tune_system",
+    "unpack",
+]

@@ -1,0 +1,127 @@
+"""Captions, photos, the encoder and its features."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dsacap.config import Remote, Scenes
+from dsacap.data import scenes
+from dsacap.data.coco import CaptionedImage, RandomSplit, load_coco
+from dsacap.data.dataset import load_examples, prepare
+from dsacap.data.download import extract, fetch
+from dsacap.data.photos import PhotoSource
+from dsacap.errors import UserError
+from dsacap.files import read_json, sha256
+from dsacap.layout import Layout
+
+
+def make_data(layout: Layout) -> dict:
+    """Generates or loads the captions and photos, checks them, and writes the prepared data set."""
+    images, counts = _load_images(layout)
+    facts = prepare(images, layout.data, layout.config.text.min_count)
+    files = [layout.data / "captions.jsonl"]  # what captioners are trained and scored on; the photos' hash is that of the features
+    if isinstance(layout.config.dataset, Scenes):
+        files += photo_folders(layout).values()
+    return counts | facts | {"sha256": {path.name: sha256(path) for path in files}}
+
+
+def _load_images(layout: Layout) -> tuple[list[CaptionedImage], dict]:
+    dataset = layout.config.dataset
+    if isinstance(dataset, Scenes):
+        sizes = {split: getattr(dataset, split) for split in scenes.SPLITS}
+        scenes.generate(layout.data, sizes, dataset.seed)
+        annotations = [layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS]
+        return load_coco(annotations, photo_folders(layout), layout.data / "dataset_scenes.json", sizes)
+    split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
+    return load_coco(dataset.annotations, dataset.images, split, dataset.expected)
+
+
+def photo_folders(layout: Layout) -> dict[str, Path]:
+    """Folder or archive of photos of each source."""
+    dataset = layout.config.dataset
+    if isinstance(dataset, Scenes):
+        return {split: layout.data / "images" / f"{split}.zip" for split in scenes.SPLITS}
+    return dataset.images
+
+
+def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str, PhotoSource]:
+    folders = photo_folders(layout)
+    return {name: PhotoSource(folders[name]) for name in sorted({image.source for image in images})}
+
+
+def download(layout: Layout, target: Path) -> None:
+    """Fetches one file that the configuration names, checked by size and checksum; one that is there and right is kept."""
+    remote = _remote(layout, target)
+    fetch(remote.url, target, remote.size, md5=remote.md5, sha256=remote.sha256)
+
+
+def unpack(layout: Layout, target: Path) -> None:
+    """Unpacks a fetched archive into its own folder."""
+    wanted = _remote(layout, target).unpack
+    extract(target, target.parent)
+    absent = [path for path in wanted if not path.exists()]
+    if absent:
+        raise UserError(f"{target}: holds no {absent[0].name}; is it the right archive?")
+
+
+def _remote(layout: Layout, target: Path) -> Remote:
+    downloads = {} if isinstance(layout.config.dataset, Scenes) else layout.config.dataset.downloads
+    if target not in downloads:
+        known = ", ".join(map(str, downloads)) or "none (scenes are generated)"
+        raise UserError(f"{target}: not among the configuration's downloads; known: {known}")
+    return downloads[target]
+
+
+def make_encoder(layout: Layout) -> dict:
+    """Trains the tiny CLIP on scenes; an encoder named in the configuration is only loaded, to fail here and not later."""
+    from dsacap.vision.features import pixels_of
+    from dsacap.vision.tiny_clip import train_tiny_clip
+
+    encoder = layout.config.encoder
+    if encoder.train is None:
+        return {"name": encoder.name, "pretrained": encoder.pretrained, "weights": load_configured_encoder(layout).identity()}
+    if not isinstance(layout.config.dataset, Scenes):
+        raise UserError("encoder.train: the tiny CLIP learns from scenes only; name an open_clip or timm model for other data sets")
+    truth = load_scenes(layout)
+
+    def part(split: str) -> tuple[torch.Tensor, list[tuple[str, ...]], list[scenes.Scene]]:
+        images = [example.image for example in load_examples(layout.data, split)]
+        pixels = pixels_of(images, photo_sources(layout, images))
+        return pixels, [image.captions for image in images], [truth[image.image_id] for image in images]
+
+    settings = encoder.train.model_dump()
+    probe = train_tiny_clip(*part("train"), held_out=part("val"), folder=layout.encoder, **settings)
+    held_out = {name: round(value, 4) for name, value in dataclasses.asdict(probe).items()}
+    return {"held_out": held_out, "weights": load_configured_encoder(layout).identity()}
+
+
+def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:
+    return {int(image_id): scenes.scene_from_json(scene) for image_id, scene in read_json(layout.data / "scenes.json").items()}
+
+
+def load_configured_encoder(layout: Layout):
+    from dsacap.vision.encoder import load_encoder, local_name
+
+    encoder = layout.config.encoder
+    name = local_name(layout.encoder) if encoder.train else encoder.name
+    return load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
+
+
+def make_features(layout: Layout) -> dict:
+    """Encodes every photo once."""
+    from dsacap.vision.features import encode_photos
+
+    images = [example.image for example in load_examples(layout.data)]
+    encoder = layout.config.encoder
+    index = encode_photos(
+        images,
+        photo_sources(layout, images),
+        load_configured_encoder(layout),
+        layout.features,
+        batch_size=encoder.batch_size,
+        shard_size=encoder.shard_size,
+        on_bad_image=encoder.on_bad_image,
+    )
+    return {**index, "images": len(images) - len(index["skipped"])}

@@ -1,0 +1,59 @@
+"""Scores of captions."""
+
+from dsacap.config import Scenes
+from dsacap.data.dataset import load_examples
+from dsacap.files import read_json, write_json
+from dsacap.layout import HUMAN, Layout
+from dsacap.stages.data import load_scenes
+
+
+def score_system(layout: Layout, system: str, seed: int) -> dict:
+    """Scores a system's captions of the test split, or the human captions against each other."""
+    from dsacap.scoring.score import score_decodings, score_humans
+    from dsacap.scoring.signature import scored_against
+
+    train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
+    truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
+    spice = layout.config.scoring.spice
+    if system == HUMAN:
+        references = test_references(layout)
+        scores = score_humans(references, train, truth, spice)
+    else:
+        references, captions = _captioned(layout, system, seed)
+        scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
+    write_json(layout.scores(system, seed), scores)
+    return {"images": len(references)}
+
+
+def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
+    """AllSPICE, and the best of k by SPICE, of a system's decodings that draw several captions an image."""
+    from dsacap.scoring.score import score_samples, tokenise
+    from dsacap.scoring.signature import scored_against
+
+    references, captions = _captioned(layout, system, seed)
+    drawn = {name: by_image for name, by_image in captions.items() if len(next(iter(by_image.values()))) > 1}
+    scored = scored_against(references, split="test")
+    scores = {name: score_samples(references, tokenise(by_image), scored) for name, by_image in drawn.items()}
+    write_json(layout.sample_scores(system, seed), scores)
+    return {"decodings": list(scores)}
+
+
+def test_references(layout: Layout) -> dict[int, list[str]]:
+    return {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
+
+
+def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
+    """The tokenised references of the captioned images, and decoding -> image id -> captions."""
+    captions = {
+        name: {int(image_id): said for image_id, said in by_image.items()}
+        for name, by_image in read_json(layout.captions(system, seed)).items()
+    }
+    references = test_references(layout)
+    return {i: references[i] for i in next(iter(captions.values()))}, captions  # photos skipped as bad have no captions
+
+
+def tokenised_captions(layout: Layout, system: str, seed: int) -> dict[str, dict[int, list[str]]]:
+    """Decoding -> image id -> captions as PTB tokens, which is how generators were told captions."""
+    from dsacap.scoring.score import tokenise
+
+    return {name: tokenise(by_image) for name, by_image in _captioned(layout, system, seed)[1].items()}

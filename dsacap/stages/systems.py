@@ -1,0 +1,139 @@
+"""Systems: trained, tuned, made to caption, timed."""
+
+from collections.abc import Iterator
+
+import torch
+
+from dsacap.captioner import Captioner, ImageSpec, captioner_class, load_captioner
+from dsacap.captioning import caption_images, device_of
+from dsacap.data.dataset import Example, load_examples, load_vocabulary
+from dsacap.errors import UserError
+from dsacap.files import read_json, read_tensors, write_json
+from dsacap.layout import Layout, manifest_of
+from dsacap.stages.data import load_configured_encoder
+
+
+class Inputs:
+    """What training, decoding and timing read: features, vocabulary and the images of a split that have features."""
+
+    def __init__(self, layout: Layout):
+        from dsacap.vision.features import FeatureStore
+
+        self.layout = layout
+        self.store = FeatureStore(layout.features)
+        self.vocabulary = load_vocabulary(layout.data)
+        self.spec = ImageSpec(self.store.tokens, self.store.channels, len(self.vocabulary), layout.config.text.max_words)
+
+    def examples(self, split: str) -> list[Example]:
+        return [example for example in load_examples(self.layout.data, split) if example.image_id in self.store]
+
+    def captioner(self, system: str, seed: int | None = None) -> Captioner:
+        """The system with fresh weights, or with its trained ones where a seed names the run."""
+        settings = self.layout.config.trained(system)
+        captioner = load_captioner(settings.captioner, settings.model, self.spec)
+        if seed is not None:
+            captioner.load_state_dict(read_tensors(self.layout.system(system, seed) / "model.safetensors")[0])
+        captioner.learn_from(self._train_captions())
+        return captioner.to(device_of(self.layout.config.device)).eval()
+
+    def _train_captions(self) -> Iterator[list[int]]:
+        for example in self.examples("train"):
+            yield from (self.vocabulary.encode(caption, self.spec.max_words) for caption in example.tokens if caption)
+
+    def decodings(self, system: str) -> dict:
+        """The system's decodings by name; the first one also selects the weights on validation."""
+        decoding = captioner_class(self.layout.config.trained(system).captioner).Decoding
+        return {name: decoding(**options) for name, options in self.layout.config.systems[system].decodings.items()}
+
+
+def train_system(layout: Layout, system: str, seed: int) -> dict:
+    if base := layout.config.systems[system].tuned_from:
+        raise UserError(f"{system} is tuned from {base}, not trained; use the verb tune")
+    inputs = Inputs(layout)
+    torch.manual_seed(seed)
+    return _fit(inputs, inputs.captioner(system), system, seed, "train")
+
+
+def tune_system(layout: Layout, system: str, seed: int) -> dict:
+    """Tunes a trained system. What its manifest counts is of training and tuning together."""
+    base = layout.config.systems[system].tuned_from
+    if base is None:
+        raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
+    inputs = Inputs(layout)
+    captioner = inputs.captioner(base, seed)
+    objective = _tuning_objective(inputs, captioner, system, seed)
+    facts = _fit(inputs, captioner, system, seed, "tune", objective=objective, keep="last")
+    before = read_json(manifest_of(layout.system(base, seed)))["facts"]
+    return {
+        **facts,
+        "images_seen": before["images_seen"] + facts["images_seen"],
+        "train_cpu_seconds": round(before["train_cpu_seconds"] + facts["train_cpu_seconds"], 1),
+        "tune_cpu_seconds": facts["train_cpu_seconds"],
+    }
+
+
+def _tuning_objective(inputs: Inputs, captioner: Captioner, system: str, seed: int):
+    from dsacap.stages.generator import load_configured_generator
+    from dsacap.training.ngram_objective import NgramObjective
+    from dsacap.training.reinforce import Reinforce
+    from dsacap.training.rewards import Reconstruction, RewardSum
+
+    settings, base = inputs.layout.config.training_of(system), inputs.layout.config.systems[system].tuned_from
+    if settings.ngrams:
+        return NgramObjective(captioner, settings)
+    reconstruction = None
+    if settings.reconstructs:
+        reconstruction = Reconstruction(load_configured_generator(inputs.layout, inputs.store), inputs.store)
+    reward = RewardSum(settings.rewards, inputs.examples("train"), reconstruction)
+    return Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary)
+
+
+def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, **how) -> dict:
+    """The training loop on a row's settings, data and folder; `how` is passed on."""
+    from dsacap.training.loop import train
+
+    return train(
+        captioner,
+        inputs.layout.config.training_of(system),
+        seed,
+        inputs.examples("train"),
+        inputs.examples("val"),
+        inputs.store,
+        inputs.vocabulary,
+        next(iter(inputs.decodings(system).values())),
+        inputs.layout.system(system, seed),
+        f"{verb} {system}",
+        **how,
+    )
+
+
+def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:
+    """Captions of every image of a split by every decoding of a system."""
+    inputs, settings = Inputs(layout), layout.config.decoding
+    captioner = inputs.captioner(system, seed)
+    image_ids = [example.image_id for example in inputs.examples(split)]
+    captions = {
+        name: caption_images(
+            captioner,
+            inputs.store,
+            inputs.vocabulary,
+            image_ids,
+            decoding,
+            samples=settings.samples,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            description=f"caption by {system} {name}",
+        )
+        for name, decoding in inputs.decodings(system).items()
+    }
+    write_json(layout.captions(system, seed), captions)
+    return {"split": split, "images": len(image_ids), "decodings": list(captions)}
+
+
+def time_systems(layout: Layout) -> dict:
+    """Latency of every system and of the encoder, all in one process and in turn, so that they share one machine's mood."""
+    from dsacap.timing.latency import time_decodings
+
+    timed = time_decodings(layout, Inputs(layout), load_configured_encoder(layout))
+    write_json(layout.latency, timed)
+    return {name: timed[name] for name in ("device", "threads", "warmup")}
