@@ -5,12 +5,18 @@ CORES ?= all
 
 BIN := .venv/bin
 
-.PHONY: setup table test smoke lint lock publish clean
+.PHONY: setup table claims test smoke lint lock publish clean
 
 setup: .venv/ready
 
 table: setup
 	$(BIN)/snakemake --cores $(CORES) results/table.md
+
+# Controls, several seeds and verdicts on the paper's claims: an hour or so. DATASET: scenes or flickr8k.
+DATASET ?= scenes
+claims: setup
+	$(BIN)/snakemake results/ablation.md results/claims.md --cores $(CORES) \
+		--configfile config/$(DATASET).yaml config/ablation/$(DATASET).yaml
 
 test: setup
 	$(BIN)/pytest

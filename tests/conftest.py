@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dsacap import stages
-from dsacap.layout import Layout
+from dsacap.files import write_json
+from dsacap.layout import Layout, manifest_of
 from helpers import tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,9 +32,10 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_layout(tmp_path_factory) -> Layout:
-    """A tiny data set with encoder and features: read it, do not write to it."""
+    """A tiny data set with encoder, features and generator: read it, do not write to it."""
     layout = Layout(tiny_config(tmp_path_factory.mktemp("tiny")))
     stages.make_data(layout)
     stages.make_encoder(layout)
     stages.make_features(layout)
+    write_json(manifest_of(layout.generator), {"facts": stages.make_generator(layout)})
     return layout

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from dsacap.config import load_config, parse_config
 from dsacap.errors import UserError
@@ -14,6 +15,14 @@ CONFIGS = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configurations_are_well_formed(path):
     assert load_config(path).name == path.stem
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if (p.parent / "ablation" / p.name).exists()], ids=lambda p: p.stem)
+def test_shipped_ablations_fit_their_configurations(path):
+    """Merged as Snakemake merges several --configfile."""
+    data = yaml.safe_load(path.read_text())
+    update_config(data, yaml.safe_load((path.parent / "ablation" / path.name).read_text()))
+    assert parse_config(data, path.name).ablation.claims
 
 
 def changed(path: str, value) -> dict:
@@ -88,7 +97,11 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
 
     def folders(**changes):
         layout = Layout(tiny_config(tmp_path, **changes))
-        return {"data": layout.data, "encoder": layout.encoder, "features": layout.features, "ar": layout.system("ar", 0)}
+        return {"data": layout.data, "encoder": layout.encoder, "features": layout.features} | {
+            "generator": layout.generator,
+            "ar": layout.system("ar", 0),
+            "rl": layout.system("dsacap-rl", 0),
+        }
 
     plain = folders()
 
@@ -96,8 +109,9 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
         return {stage for stage, folder in folders(**changes).items() if folder != plain[stage]}
 
     assert moved() == set()
-    assert moved(dataset={"kind": "scenes", "train": 25, "val": 6, "test": 6}) == {"data", "encoder", "features", "ar"}
-    assert moved(encoder={"train": {"steps": 3, "batch_size": 8}, "shard_size": 20}) == {"encoder", "features", "ar"}
-    assert moved(training={"steps": 13}) == {"ar"}
+    assert moved(dataset={"kind": "scenes", "train": 25, "val": 6, "test": 6}) == {"data", "encoder", "features", "generator", "ar", "rl"}
+    assert moved(encoder={"train": {"steps": 3, "batch_size": 8}, "shard_size": 20}) == {"encoder", "features", "generator", "ar", "rl"}
+    assert moved(training={"steps": 13}) == {"ar", "rl"}
+    assert moved(generator={"train": {"steps": 4}}) == {"generator", "rl"}
     assert moved(timing={"iterations": 4}) == set()
     assert moved(results=str(tmp_path / "elsewhere")) == set()

@@ -38,6 +38,7 @@ def test_838_coco_photos(real_data, tiny_layout, tmp_path):
     assert run(stages.make_encoder, layout.encoder)["weights"] == {"file": weights, "sha256": sha256(tiny_layout.encoder / weights)}
     features = run(stages.make_features, layout.features)
     assert features["images"] == 838 and not features["skipped"]
+    assert set(run(stages.make_generator, layout.generator)["auc"]) == {"wrong", "nearest photo", "unpaired", "random"}
     run_row(stages.score_system, layout.scores(HUMAN, 0), HUMAN, 0)
     for row in layout.runs:
         tuned = layout.config.systems[row[0]].tuned_from

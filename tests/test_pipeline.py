@@ -58,6 +58,23 @@ def test_a_new_decoding_runs_its_own_stages_only(finished):
     assert "caption" in stats and "score" in stats and "train" not in stats and "features" not in stats
 
 
+def test_claims_are_tested_on_the_rows_that_are_there(finished):
+    """The ablation shares the table's rows: only what is new is computed."""
+    configs = ["--configfile", str(ROOT / "config/smoke.yaml"), str(ROOT / "config/ablation/smoke.yaml")]
+    weights = {path: path.stat().st_mtime_ns for path in finished.glob("work/smoke/*-seed0-*/model.safetensors")}
+    snakemake(finished, "results/smoke/ablation.md", "results/smoke/claims.md", *configs)
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    table = pd.read_csv(finished / "results/smoke/ablation.csv")
+    judged = table[table.metric == "held_out_reconstruction"]
+    assert set(judged.system) == {"human", "ar", "masked-diffusion", "dsacap", "dsacap-rl"} and judged.value.between(-100, 100).all()
+    claims = pd.read_csv(finished / "results/smoke/claims.csv")
+    assert list(claims.claim) == ["C1", "C1", "Q1", "Q2", "Q3"]
+    assert set(claims.verdict) <= {"supported", "not supported", "undecided"}
+    text = (finished / "results/smoke/claims.md").read_text()
+    assert "| C1: noising the image loses less" in text
+    assert "Nothing to be done" in snakemake(finished, "results/smoke/table.md", "--configfile", str(ROOT / "config/smoke.yaml"))
+
+
 def test_coco_configuration_plans_every_download():
     plan = snakemake(ROOT, "-n", "--configfile", str(ROOT / "config/coco.yaml"))
     for job in ("download_train2014", "download_val2014", "unpack_annotations_trainval2014", "unpack_caption_datasets", "report"):

@@ -10,6 +10,7 @@ from dsacap.scoring.statistics import bootstrap_mean_interval
 
 _COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "held_out_reconstruction": 1}
 _COLUMNS |= {"mBLEU-4": 3, "unique": 2, "novel": 1}
+LOCAL_CHANGES = " with local changes"
 _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
 
 
@@ -20,7 +21,7 @@ def write_ablation(layout: Layout) -> None:
     numbers = write_numbers(rows, layout.ablation_table)
     report = Report(layout.config, numbers, manifests, [], None)
     judges = {name: read_json(manifest_of(part.generator))["facts"] for name, part in (("generator", layout), ("judge", layout.judge))}
-    commits = sorted({str(manifest["code"]["commit"]) for manifest in manifests.values()})
+    commits = sorted({_commit(manifest["code"]) for manifest in manifests.values()})
     seeds = ", ".join(map(str, layout.config.seeds))
     parts = [
         f"# {layout.config.name}: ablation",
@@ -64,6 +65,10 @@ def _costs(layout: Layout, manifests: dict[str, dict]) -> str:
         spent = [f"{sum(f[cost] for f in facts) / len(facts):,.0f}" if cost in facts[0] else "-" for cost in _COSTS]
         rows.append([system.label or name, f"{facts[0]['parameters']:,}", f"{facts[0]['images_seen']:,}", *spent])
     return markdown(["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows)
+
+
+def _commit(code: dict) -> str:
+    return f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}"
 
 
 def _seconds(facts: dict) -> str:

@@ -7,14 +7,16 @@ from pathlib import Path
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_text, write_text
 from dsacap.layout import Layout
+from dsacap.reporting.ablation import LOCAL_CHANGES
 
 _README = Path("README.md")
 _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
 
 
 def publish(layout: Layout) -> Path:
-    """Copies the tables, and the page of captions if there is one, to results/<name>/ and shows them in the README where it has a place
-    for this data set: `<!-- NAME: written by make publish -->`, or `<!-- NAME (Quality): written by make publish -->` for some sections.
+    """Copies the tables to results/<name>/, with the page of captions, the ablation and the claims if there are any, and shows the tables
+    in the README where it has a place for this data set: `<!-- NAME: written by make publish -->`, or `<!-- NAME (Quality): written by
+    make publish -->` for some sections.
 
     Raises UserError where there is no finished table, or it was made from code that no commit holds.
     """
@@ -29,14 +31,27 @@ def publish(layout: Layout) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".csv", ".json"):
         shutil.copy2(layout.table.with_suffix(suffix), target / f"table{suffix}")
-    if layout.caption_page.exists() and read_text(layout.caption_page).startswith(f"# {layout.config.name}: "):  # it may be another's
-        shutil.copy2(layout.caption_page, target)
+    for page in _pages(layout):
+        for file in (page, page.with_suffix(".csv")):
+            if file.exists():
+                shutil.copy2(file, target)
     readme = read_text(_README)
     name = re.escape(layout.config.name)
     place = re.compile(rf"(<!-- {name}(?: \(([\w, ]+)\))?: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
     table = read_text(layout.table)
     write_text(_README, place.sub(lambda m: m[1] + summarise(table, tuple(m[2].split(", ")) if m[2] else _SHOWN) + m[3], readme))
     return target
+
+
+def _pages(layout: Layout) -> list[Path]:
+    """Pages beside the table that are there and of this data set. UserError where one was made from code that no commit holds."""
+    pages = []
+    for page in (layout.caption_page, layout.ablation_table, layout.claims):
+        if page.exists() and (text := read_text(page)).startswith(f"# {layout.config.name}: "):
+            if LOCAL_CHANGES in text:
+                raise UserError(f"{page}: made from uncommitted code; commit, remove those stages' files and run again")
+            pages.append(page)
+    return pages
 
 
 def summarise(table: str, shown: tuple[str, ...] = _SHOWN) -> str:

@@ -22,7 +22,7 @@ class Killed(BaseException):
 def layout(tiny_layout, tmp_path) -> Layout:
     """A work folder of its own, with the shared data, encoder and features linked in."""
     mine = Layout(tiny_config(tmp_path))
-    for name in ("data", "encoder", "features"):
+    for name in ("data", "encoder", "features", "generator"):
         target = getattr(mine, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(getattr(tiny_layout, name))
