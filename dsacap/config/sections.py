@@ -175,6 +175,8 @@ class Tuning(Training):
     noises: Literal["one", "each"] = Field(
         "one", description="whether an image's samples are drawn under one noise, or each under its own, at so many times the work"
     )
+    guided: bool = Field(False, description="one of an image's samples is a reference, as in SCD-Net's guided self-critical training")
+    spread: Literal["batch", "image"] = Field("batch", description="over what advantages have a spread of 1; image is GRPO's choice")
     kl: float = Field(0, ge=0, description="weight of log p / p before tuning, subtracted from the reward")
     supervised: float = Field(0, ge=0, description="weight of the loss of training, added")
     learning_rate: float = Field(3e-4, gt=0)

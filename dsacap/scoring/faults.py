@@ -30,6 +30,7 @@ _COLOURS = _set("black blue brown gray green grey orange pink purple red white y
 _ADJECTIVES = _COLOURS | _set("big large little old small young")
 _COLLECTIVE = _set("couple crowd family group pair team")  # "are" is right too
 _IRREGULAR = {"man": "men", "woman": "women", "child": "children", "person": "people"}
+_OPEN = _ARTICLES | _BE | _CONJUNCTIONS | _set("his its their of with from into")
 _SHORTEST = 3  # words of a whole caption
 
 
@@ -63,6 +64,11 @@ def faults(caption: str, lexicon: Lexicon) -> set[str]:
     return found | ({"fragment"} if len(words) < _SHORTEST else set())
 
 
+def stops_short(words: Sequence[str]) -> bool:
+    """Whether the last word is one that more must follow."""
+    return bool(words) and words[-1] in _OPEN
+
+
 def _doubled(words: Sequence[str], lexicon: Lexicon) -> bool:
     """A word twice in a row or beside an "and", or a determiner before an article: "a a", "white and white", "the a"."""
     twice = any(a == b or (a in _DETERMINERS and b in _ARTICLES) for a, b in pairwise(words))
@@ -93,9 +99,8 @@ def _number(words: Sequence[str], lexicon: Lexicon) -> bool:
 
 def _fragment(words: Sequence[str], lexicon: Lexicon) -> bool:
     """Ends where more must come ("on a", "and", "is"), or a phrase lacks its noun: "in a red on"."""
-    ends = bool(words) and words[-1] in _ARTICLES | _BE | _CONJUNCTIONS | _set("his its their of with from into")
     phrases = zip(words, words[1:], [*words[2:], "on"], strict=False)
-    return ends or any(
+    return stops_short(words) or any(
         a in _DETERMINERS and (b in _PREPOSITIONS | _CONJUNCTIONS | _BE or (b in _COLOURS and c in _PREPOSITIONS | _BE))
         for a, b, c in phrases
     )

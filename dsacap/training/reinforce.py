@@ -7,11 +7,13 @@ self-critical (Luo 2020, arXiv 2003.09971). p_0 is the system before tuning, whi
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner, Policy, until_eos
+from dsacap.captioner import PAD, Batch, Captioner, Policy, until_eos
 from dsacap.config import Tuning
 from dsacap.data.dataset import Vocabulary
+from dsacap.scoring.faults import stops_short
 from dsacap.training.rewards import RewardSum, repeats
 
 
@@ -30,8 +32,10 @@ class Reinforce:
         seen = Batch(ids, batch.features.repeat_interleave(apart, 0))
         before = self._policy_before(seen)
         policy = self.captioner.policy(seen)
-        drawn_GSL = policy.sample(samples // apart)
-        captions_BSL = drawn_GSL.view(len(batch.image_ids), samples, -1)
+        captions_BSL = policy.sample(samples // apart).view(len(batch.image_ids), samples, -1)
+        if self.settings.guided:
+            captions_BSL = _guided(captions_BSL, batch.captions)
+        drawn_GSL = captions_BSL.view(len(seen.image_ids), samples // apart, -1)
         texts = [[self.vocabulary.decode(until_eos(words)) for words in of_image] for of_image in captions_BSL.tolist()]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
         total, parts = self.reward(batch.image_ids, texts)
@@ -42,7 +46,7 @@ class Reinforce:
                 log_ratio_BS = log_p_BS - before.log_prob(drawn_GSL).view(-1, samples)
             reward_BS = reward_BS - self.settings.kl * log_ratio_BS
             facts["kl"] = log_ratio_BS.mean()
-        loss = -(advantages(reward_BS) * log_p_BS).mean()
+        loss = -(advantages(reward_BS, self.settings.spread) * log_p_BS).mean()
         if self.settings.supervised:
             loss = loss + self.settings.supervised * self.captioner.loss(batch)["loss"]
         return {"loss": loss, **facts, **_health(texts, log_p_BS.detach())}
@@ -57,11 +61,22 @@ class Reinforce:
             return self.before.policy(batch)
 
 
-def advantages(reward_BS: Tensor) -> Tensor:
-    """Each reward less the mean of the image's others, in units of their spread over the batch; all 0 where no reward differs."""
+def _guided(captions_BSL: Tensor, references_BRL: Tensor) -> Tensor:
+    """With one of the image's references, drawn at random, in place of its last sample."""
+    longest = max(captions_BSL.shape[-1], references_BRL.shape[-1])
+    captions_BSL, references_BRL = (F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL))
+    which_B = torch.randint(references_BRL.shape[1], (len(references_BRL),)).to(references_BRL.device)
+    reference_BL = references_BRL[torch.arange(len(references_BRL), device=which_B.device), which_B]
+    return torch.cat([captions_BSL[:, :-1], reference_BL[:, None]], dim=1)
+
+
+def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
+    """Each reward less the mean of the image's others, in units of their spread over the batch, or over the image; all 0 where no reward
+    differs. By image, one where samples differ little moves the system as much as one where they differ much."""
     samples = reward_BS.shape[1]
     advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
-    return advantage_BS / advantage_BS.square().mean().sqrt().clamp_min(1e-6)
+    over = (0, 1) if spread == "batch" else 1
+    return advantage_BS / advantage_BS.square().mean(over, keepdim=True).sqrt().clamp_min(1e-6)
 
 
 def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
@@ -70,6 +85,7 @@ def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
     return {
         "words": words_BS.mean(),
         "repeats": torch.tensor([[float(repeats(text)) for text in of_image] for of_image in texts]).mean(),
+        "bad_endings": torch.tensor([[float(stops_short(text.split())) for text in of_image] for of_image in texts]).mean(),
         "unique": torch.tensor([float(len(set(of_image))) for of_image in texts]).mean() / len(texts[0]),
         "nats_per_word": -(log_p_BS / (words_BS + 1)).mean(),
     }

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from dsacap.captioner import SPECIALS, load_captioner
+from dsacap.captioner import SPECIALS, load_captioner, until_eos
 from dsacap.config import Rewards, Tuning
 from dsacap.data.dataset import Vocabulary
 from dsacap.training.reinforce import Reinforce, advantages
@@ -80,3 +80,17 @@ def test_an_advantage_is_over_the_mean_of_the_others():
     torch.testing.assert_close(got[0] / got[0, 0], torch.tensor([1.0, -0.5, -0.5]))
     assert got.square().mean().item() == pytest.approx(1)
     assert advantages(torch.ones(2, 3)).tolist() == [[0, 0, 0]] * 2
+    by_image = advantages(torch.tensor([[1.0, 0.0, 0.0], [5.0, 9.0, 5.0], [2.0, 2.0, 2.0]]), "image")
+    torch.testing.assert_close(by_image.square().mean(1), torch.tensor([1.0, 1.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_a_guided_sample_is_a_reference(name):
+    """What is rewarded is then in reach even where the system would never draw it."""
+    tuned, batch = objective(name, samples=4, guided=True), random_batch(4)
+    seen = []
+    tuned.reward = lambda ids, texts: seen.extend(texts) or SayB()(ids, texts)
+    tuned(batch)["loss"].backward()
+    references = [{VOCABULARY.decode(until_eos(words)) for words in of_image} for of_image in batch.captions.tolist()]
+    assert all(texts[-1] in said for texts, said in zip(seen, references, strict=True))
+    assert all(len(texts) == 4 for texts in seen)
