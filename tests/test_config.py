@@ -66,6 +66,7 @@ def changed(path: str, value) -> dict:
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         ("generator", None, "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section"),
         ("generator.name", "some/pipeline", "give either train"),
+        ("generator", {"name": "some/pipeline"}, "a name of the hub needs a revision"),
         ("systems.dsacap-rl.tuning.ngrams", {"orders": 2}, "give either rewards or ngrams"),
         ("seeds", [], "seeds"),
         ("name", "a b; rm -rf", "name"),

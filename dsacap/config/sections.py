@@ -125,6 +125,8 @@ class Generator(Section):
     def _one_source(self) -> "Generator":
         if (self.train is None) == (self.name is None):
             raise ValueError("give either train (a prior trained on the captions) or name (a text-to-image pipeline)")
+        if self.name and not self.revision and not Path(self.name).is_dir():
+            raise ValueError(f"no folder {self.name!r}; a name of the hub needs a revision, so that the same weights come tomorrow")
         return self
 
 
