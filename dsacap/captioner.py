@@ -68,6 +68,10 @@ class Captioner(nn.Module, ABC):
     Model: ClassVar[type]
     Decoding: ClassVar[type]
 
+    @classmethod
+    def check(cls, model, decoding) -> None:
+        """ValueError, which names the option, where a decoding asks for what such a model cannot do."""
+
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; the one named `loss` is minimised. Randomness comes from torch's global generator, which the training

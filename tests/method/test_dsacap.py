@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dsacap.captioner import EOS
-from dsacap.method.captioner import DSACap, _soft_maximum
+from dsacap.method.captioner import DSACap
 from helpers import SPEC, part_of, random_batch
 
 
@@ -10,13 +10,6 @@ from helpers import SPEC, part_of, random_batch
 def captioner():
     torch.manual_seed(3)
     return DSACap(DSACap.Model(width=16, heads=2, vertices=12), SPEC).eval()
-
-
-def test_soft_maximum_lies_between_mean_and_maximum():
-    x = torch.tensor([[-1.0, -2.0, -4.0]])
-    assert _soft_maximum(x, 0).item() == pytest.approx(x.mean().item())
-    assert _soft_maximum(x, 1e-4).item() == pytest.approx(x.mean().item(), abs=1e-3)
-    assert _soft_maximum(x, 500).item() == pytest.approx(-1, abs=0.01)
 
 
 def test_noise_draws_different_captions_and_its_absence_one(captioner):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dsacap.captioner import PAD, UNK
-from dsacap.method.readout import log_likelihood
+from dsacap.method.likelihood import log_likelihood
 from helpers import LONGEST, VERTICES, VOCABULARY
 
 
