@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsacap.captioner import Batch, Captioner, ImageSpec, Policy, noise_of
+from dsacap.method.ctc import CTC
 from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.slots import Slots
 from dsacap.objective import reference_loss
 
-READOUTS = {"dag": DirectedAcyclic, "slots": Slots}
+READOUTS = {"dag": DirectedAcyclic, "slots": Slots, "ctc": CTC}
 
 _DRAWS = 1 << 32  # from the seed of an image's noise to that of the words drawn
 
@@ -34,8 +35,8 @@ class DSACap(Captioner):
     class Model:
         """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss.
 
-        `readout` is dag or slots, the latter for comparison; `vertices` and `transition_heads` are of dag. `expansion` is the width of the
-        feed-forwards' hidden layers, in widths: a smaller one pays for the adaLN that other systems lack.
+        `readout` is dag or, for comparison, slots or ctc; `vertices` are of dag and ctc, `transition_heads` of dag. `expansion` is the
+        width of the feed-forwards' hidden layers, in widths: a smaller one pays for the adaLN that other systems lack.
         """
 
         width: int = 128

@@ -9,7 +9,7 @@ from helpers import SPEC, part_of, random_batch
 
 CLEAN = {"noise_level": 0}
 DRAWN = {**CLEAN, "search": "draw", "temperature": 0.8}
-DECODINGS = [("dag", DRAWN), ("slots", {"noise_level": 0.5, "steps": 2}), ("slots", DRAWN)]
+DECODINGS = [("dag", DRAWN), ("slots", {"noise_level": 0.5, "steps": 2}), ("slots", DRAWN), ("ctc", {"noise_level": 0.5}), ("ctc", DRAWN)]
 
 
 def make(readout: str, **model) -> DSACap:
@@ -75,6 +75,7 @@ def test_it_learns_a_tiny_batch_by_heart(readout):
     [
         ("slots", {"search": "lookahead"}, "search: lookahead is not for readout: slots, which has draw"),
         ("slots", {"search": "viterbi", "bigram_weight": 0.5}, "search: viterbi is not"),
+        ("ctc", {"search": "lookahead"}, "search: lookahead is not for readout: ctc, which has draw"),
         ("slots", {"candidates": 5}, "candidates is not for readout: slots"),
     ],
 )
@@ -84,5 +85,5 @@ def test_a_decoding_that_a_readout_cannot_serve_is_refused(readout, options, mes
 
 
 def test_an_unknown_readout_is_refused():
-    with pytest.raises(ValueError, match="readout: 'tree' is none of dag, slots"):
+    with pytest.raises(ValueError, match="readout: 'tree' is none of dag, slots, ctc"):
         DSACap.Model(readout="tree")

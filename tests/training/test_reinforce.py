@@ -15,6 +15,7 @@ CAPTIONERS = {
     "masked-diffusion": {"width": 16, "heads": 2},
     "dsacap": {"width": 16, "heads": 2, "vertices": 9},
     "dsacap slots": {"width": 16, "heads": 2, "readout": "slots"},
+    "dsacap ctc": {"width": 16, "heads": 2, "readout": "ctc", "vertices": 9},
 }
 
 
