@@ -37,6 +37,8 @@ class DSACap(Captioner):
 
         `readout` is dag or, for comparison, slots or ctc; `vertices` are of dag and ctc, `transition_heads` of dag. `expansion` is the
         width of the feed-forwards' hidden layers, in widths: a smaller one pays for the adaLN that other systems lack.
+        With `self_conditioning` the denoiser attends to the soft caption of the pass before: in training that of a first pass, in half of
+        the steps, in decoding that of the step before.
         """
 
         width: int = 128
@@ -51,10 +53,14 @@ class DSACap(Captioner):
         beta: float = 8.0
         denoise_weight: float = 0.3
         dropout: float = 0.0
+        self_conditioning: bool = False
 
         def __post_init__(self):
             if self.readout not in READOUTS:
                 raise ValueError(f"readout: {self.readout!r} is none of {', '.join(READOUTS)}")
+            if self.self_conditioning and not READOUTS[self.readout].self_conditions:
+                able = ", ".join(name for name, readout in READOUTS.items() if readout.self_conditions)
+                raise ValueError(f"self_conditioning is for the readouts {able}; {self.readout} has no soft caption")
             if not 0 <= self.t_max <= 1 or self.beta < 0 or self.denoise_weight < 0:
                 raise ValueError("needs 0 <= t_max <= 1, beta >= 0, denoise_weight >= 0")
 
@@ -92,7 +98,14 @@ class DSACap(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.denoiser = Denoiser(
-            spec.tokens, spec.channels, model.width, model.heads, model.denoiser_layers, model.dropout, model.expansion
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.denoiser_layers,
+            model.dropout,
+            model.expansion,
+            model.self_conditioning,
         )
         self.readout = READOUTS[model.readout](model, spec)
 
@@ -123,7 +136,11 @@ class DSACap(Captioner):
     def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """What the denoiser makes of the image at a random time of training."""
         t_B = torch.rand(len(z0_BNC), device=z0_BNC.device) * self.model.t_max
-        return self.denoiser(add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), t_B)
+        z_BNC, caption_BGD = add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), None
+        if self.model.self_conditioning and torch.rand(()) < 0.5:
+            with torch.no_grad():
+                caption_BGD = self.readout.soft_caption(self.denoiser(z_BNC, t_B)[1])
+        return self.denoiser(z_BNC, t_B, caption_BGD)
 
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
@@ -132,11 +149,15 @@ class DSACap(Captioner):
         t_B = z_BNC.new_full((len(z_BNC),), decoding.noise_level)
         if decoding.noise_level:
             z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
+        caption_BGD = None
         for step in range(decoding.steps):
-            t_B = t_B.new_full(t_B.shape, decoding.noise_level * (1 - step / decoding.steps))
-            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B)
+            t_B, next_B = (t_B.new_full(t_B.shape, decoding.noise_level * (1 - at / decoding.steps)) for at in (step, step + 1))
+            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B, caption_BGD)
             if step + 1 < decoding.steps:  # the readout wants the last pass' hidden states, not the state after it
-                z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, t_B.new_full(t_B.shape, decoding.noise_level * (1 - (step + 1) / decoding.steps)))
+                if decoding.noise_level:  # there is no step from a clean image
+                    z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, next_B)
+                if self.model.self_conditioning:
+                    caption_BGD = self.readout.soft_caption(hidden_BND)
 
         def uniform(shape: tuple[int, ...]) -> Tensor:
             # A seed of its own: the noise on the image comes from the other one, and would tell which word is drawn.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsacap.captioner import UNK, ImageSpec, until_eos
+from dsacap.method.likelihood import passage
 from dsacap.method.policy import GraphPolicy
 from dsacap.method.readout import NEVER, Readout, Uniform
 from dsacap.method.search import bigram_model, draw, lookahead, viterbi
@@ -23,6 +24,7 @@ _TYPICAL_WORDS = 12  # sets how far a transition reaches at first
 class DirectedAcyclic(Readout):
     searches = ("lookahead", "viterbi", "draw")
     options = ("candidates", "bigram_weight", "temperature")
+    self_conditions = True
 
     def __init__(self, model, spec: ImageSpec):
         if model.vertices < spec.max_words + 2:
@@ -59,6 +61,10 @@ class DirectedAcyclic(Readout):
 
     def policy(self, image_BND: Tensor) -> GraphPolicy:
         return GraphPolicy(*self(image_BND), self.spec.max_words)
+
+    def expected_words(self, image_BND: Tensor) -> Tensor:
+        words_BGV, transitions_BGG = self(image_BND)
+        return words_BGV.exp() * passage(transitions_BGG)[..., None]
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         words_BGV, transitions_BGG = self(image_BND)

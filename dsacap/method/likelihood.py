@@ -1,4 +1,5 @@
-"""The likelihood of a caption under a directed acyclic graph: the sum over all paths that say it (Huang et al. 2022, section 3.2)."""
+"""Sums over the paths of a directed acyclic graph: how likely a caption is, by all paths that say it (Huang et al. 2022, section 3.2), and
+how likely a vertex is passed."""
 
 import torch
 from torch import Tensor
@@ -23,6 +24,19 @@ def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Ten
             forward_BRG = _log_matmul(forward_BRG, step_BGG) + emit_BRLG[:, :, at]
         ends.append(_log_matmul(forward_BRG, step_BGG[:, :, -1:])[..., 0])
     return torch.stack(ends, dim=-1).gather(-1, length_BR[..., None] - 1)[..., 0]
+
+
+def passage(transitions_BGG: Tensor) -> Tensor:
+    """The probability [B, G] that a path passes, and so speaks at, each vertex; 0 for the first and the last, which say nothing.
+
+    a_v = sum_u a_u p(v | u) with a_0 = 1: a triangular system, as transitions go forward only.
+    """
+    batch, vertices = transitions_BGG.shape[:2]
+    one = torch.eye(vertices, dtype=transitions_BGG.dtype, device=transitions_BGG.device)
+    start_BG1 = one[:, :1].expand(batch, -1, -1)
+    passed_BG = torch.linalg.solve_triangular(one - transitions_BGG.exp().mT, start_BG1, upper=False, unitriangular=True)[..., 0]
+    passed_BG[:, [0, -1]] = 0
+    return passed_BG
 
 
 def _log_matmul(log_x: Tensor, y: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class Readout(nn.Module, ABC):
 
     searches: ClassVar[tuple[str, ...]] = ()  # values of Decoding.search that it serves, beside its own
     options: ClassVar[tuple[str, ...]] = ()  # options of Decoding that it serves, beside those of every readout
+    self_conditions: ClassVar[bool] = False  # whether there is a soft caption of it
 
     def __init__(self, model, vertices: int, words: int):
         super().__init__()
@@ -55,6 +56,16 @@ class Readout(nn.Module, ABC):
     @abstractmethod
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         """One caption a row: word ids without specials, none empty. Only a search that draws asks for `uniform` numbers."""
+
+    def expected_words(self, image_BND: Tensor) -> Tensor:
+        """The probability [B, G, V] that a vertex takes part in the caption and says a word."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def soft_caption(self, image_BND: Tensor) -> Tensor:
+        """Expected embedding [B, G, D] of what each vertex says, by the words' output embeddings, without gradient: the soft caption that
+        the denoiser sees next, where the readout `self_conditions`."""
+        return self.expected_words(image_BND) @ self.words.weight
 
     def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
         """See Captioner.learn_from."""

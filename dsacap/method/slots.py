@@ -5,6 +5,7 @@ the image, so this is exact, and captions that mix two references are as likely 
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, ImageSpec, Policy, closed, until_eos
@@ -15,6 +16,7 @@ from dsacap.method.search import inverted
 class Slots(Readout):
     searches = ("draw",)
     options = ("temperature",)
+    self_conditions = True
 
     def __init__(self, model, spec: ImageSpec):
         super().__init__(model, spec.max_words + 1, spec.vocabulary)
@@ -28,6 +30,11 @@ class Slots(Readout):
 
     def policy(self, image_BND: Tensor) -> "SlotPolicy":
         return SlotPolicy(self(image_BND))
+
+    def expected_words(self, image_BND: Tensor) -> Tensor:
+        p_BLV = self(image_BND).exp()
+        going_on_BL = (1 - p_BLV[..., EOS]).cumprod(-1)
+        return p_BLV * F.pad(going_on_BL[:, :-1], (1, 0), value=1.0)[..., None]  # a slot speaks where none before it has ended
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         """The likeliest word of each slot, or one drawn, up to the first EOS."""

@@ -21,6 +21,11 @@ def test_noise_draws_different_captions_and_its_absence_one(captioner):
     assert clean == captioner.caption(batch, 3, 1, DSACap.Decoding(noise_level=0))
 
 
+def test_steps_on_a_clean_image_change_nothing(captioner):
+    once, thrice = (captioner.caption(random_batch(6), 1, 0, DSACap.Decoding(noise_level=0, steps=steps)) for steps in (1, 3))
+    assert once == thrice
+
+
 @pytest.mark.parametrize(("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw")])
 def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
     temperature = {"temperature": 0.8} if search == "draw" else {}
@@ -82,7 +87,7 @@ def test_noise_off_training_sees_the_clean_image(captioner, monkeypatch):
     quiet = DSACap(DSACap.Model(width=16, heads=2, vertices=12, t_max=0), SPEC)
     seen = []
     forward = quiet.denoiser.forward
-    monkeypatch.setattr(quiet.denoiser, "forward", lambda z, t: seen.append((z, t)) or forward(z, t))
+    monkeypatch.setattr(quiet.denoiser, "forward", lambda z, t, caption: seen.append((z, t)) or forward(z, t, caption))
     batch = random_batch(3)
     quiet.loss(batch)
     torch.testing.assert_close(seen[0][0], batch.features)

@@ -40,6 +40,15 @@ def test_likelihoods_of_all_captions_sum_to_one(slots):
     torch.testing.assert_close(total, torch.ones(2, dtype=total.dtype))
 
 
+def test_a_slot_is_expected_to_speak_where_no_slot_before_it_has_ended(slots):
+    image, captions = torch.randn(1, 3, 16).double(), every_caption()
+    p, expected = slots.log_prob(image, captions[None])[0].exp(), torch.zeros(SPEC.max_words + 1, SPEC.vocabulary).double()
+    for caption, share in zip(captions.tolist(), p, strict=True):
+        for at, word in enumerate(caption):
+            expected[at, word] += share if word != PAD else 0
+    torch.testing.assert_close(slots.expected_words(image)[0], expected)
+
+
 def test_columns_of_padding_change_nothing(slots):
     image, captions = torch.randn(2, 3, 16).double(), torch.tensor([[[5, 4, EOS, PAD]], [[4, EOS, PAD, PAD]]])
     torch.testing.assert_close(slots.log_prob(image, captions), slots.log_prob(image, captions[..., :3]))
