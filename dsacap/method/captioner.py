@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsacap.captioner import Batch, Captioner, ImageSpec, Policy, noise_of
+from dsacap.method.cmlm import CMLM
 from dsacap.method.ctc import CTC
 from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.denoiser import Denoiser
@@ -25,7 +26,7 @@ from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.slots import Slots
 from dsacap.objective import reference_loss
 
-READOUTS = {"dag": DirectedAcyclic, "slots": Slots, "ctc": CTC}
+READOUTS = {"dag": DirectedAcyclic, "slots": Slots, "ctc": CTC, "cmlm": CMLM}
 
 _DRAWS = 1 << 32  # from the seed of an image's noise to that of the words drawn
 
@@ -35,10 +36,10 @@ class DSACap(Captioner):
     class Model:
         """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss.
 
-        `readout` is dag or, for comparison, slots or ctc; `vertices` are of dag and ctc, `transition_heads` of dag. `expansion` is the
-        width of the feed-forwards' hidden layers, in widths: a smaller one pays for the adaLN that other systems lack.
-        With `self_conditioning` the denoiser attends to the soft caption of the pass before: in training that of a first pass, in half of
-        the steps, in decoding that of the step before.
+        `readout` is dag or, for comparison, slots, ctc or cmlm; `vertices` are of dag and ctc, `transition_heads` of dag. With
+        `self_conditioning` the denoiser attends to the soft caption of the pass before: in training that of a first pass, in half of the
+        steps, in decoding that of the step before. `expansion` is the width of the feed-forwards' hidden layers, in widths: a smaller one
+        pays for the adaLN that other systems lack.
         """
 
         width: int = 128
@@ -70,7 +71,7 @@ class DSACap(Captioner):
 
         `search` is draw, or, over the graph, lookahead or viterbi; without it a readout takes what it deems likeliest (the graph:
         lookahead). `candidates`, the words of a vertex that it may choose from, and `bigram_weight` are viterbi's. `temperature` is that
-        of draw, which is a second dial of diversity: captions are drawn from the readout.
+        of draw, which is a second dial of diversity: captions are drawn from the readout. `passes`, 1 to 4, are cmlm's.
         """
 
         noise_level: float = 0.3
@@ -79,10 +80,13 @@ class DSACap(Captioner):
         candidates: int = 3
         bigram_weight: float = 0.0
         temperature: float = 0.0
+        passes: int = 1
 
         def __post_init__(self):
             if not 0 <= self.noise_level < 1 or self.steps < 1:
                 raise ValueError("needs 0 <= noise_level < 1 and steps >= 1")
+            if not 1 <= self.passes <= 4:
+                raise ValueError("needs passes of 1 to 4")
             if self.search not in (None, "lookahead", "viterbi", "draw"):
                 raise ValueError(f"search: {self.search!r} is none of lookahead, viterbi and draw")
             if self.temperature < 0 or (self.temperature > 0) != (self.search == "draw"):

@@ -4,12 +4,21 @@ import pytest
 import torch
 
 from dsacap.captioner import UNK
+from dsacap.errors import UserError
 from dsacap.method.captioner import READOUTS, DSACap
 from helpers import SPEC, part_of, random_batch
 
 CLEAN = {"noise_level": 0}
 DRAWN = {**CLEAN, "search": "draw", "temperature": 0.8}
-DECODINGS = [("dag", DRAWN), ("slots", {"noise_level": 0.5, "steps": 2}), ("slots", DRAWN), ("ctc", {"noise_level": 0.5}), ("ctc", DRAWN)]
+DECODINGS = [
+    ("dag", DRAWN),
+    ("slots", {"noise_level": 0.5, "steps": 2}),
+    ("slots", DRAWN),
+    ("ctc", {"noise_level": 0.5}),
+    ("ctc", DRAWN),
+    ("cmlm", CLEAN),
+    ("cmlm", {"noise_level": 0.5, "passes": 3}),
+]
 
 
 def make(readout: str, **model) -> DSACap:
@@ -62,7 +71,7 @@ def test_it_learns_a_tiny_batch_by_heart(readout):
     captioner, batch = make(readout), random_batch(2, references=1, seed=1)
     optimizer = torch.optim.Adam(captioner.parameters(), lr=1e-2)
     torch.manual_seed(0)
-    for _ in range(60):
+    for _ in range(100 if readout == "cmlm" else 60):
         optimizer.zero_grad()
         captioner.loss(batch)["loss"].backward()
         optimizer.step()
@@ -76,6 +85,8 @@ def test_it_learns_a_tiny_batch_by_heart(readout):
         ("slots", {"search": "lookahead"}, "search: lookahead is not for readout: slots, which has draw"),
         ("slots", {"search": "viterbi", "bigram_weight": 0.5}, "search: viterbi is not"),
         ("ctc", {"search": "lookahead"}, "search: lookahead is not for readout: ctc, which has draw"),
+        ("cmlm", DRAWN, "search: draw is not for readout: cmlm, which has none to choose"),
+        ("dag", {"passes": 2}, "passes is not for readout: dag"),
         ("slots", {"candidates": 5}, "candidates is not for readout: slots"),
     ],
 )
@@ -84,6 +95,17 @@ def test_a_decoding_that_a_readout_cannot_serve_is_refused(readout, options, mes
         make(readout).caption(random_batch(1), 1, 0, DSACap.Decoding(**options))
 
 
+def test_passes_are_one_to_four():
+    for passes in (0, 5):
+        with pytest.raises(ValueError, match="needs passes of 1 to 4"):
+            DSACap.Decoding(passes=passes)
+
+
+def test_a_readout_that_knows_no_probabilities_cannot_be_tuned():
+    with pytest.raises(UserError, match="readout CMLM gives no probabilities of captions"):
+        make("cmlm").policy(random_batch(1))
+
+
 def test_an_unknown_readout_is_refused():
-    with pytest.raises(ValueError, match="readout: 'tree' is none of dag, slots, ctc"):
+    with pytest.raises(ValueError, match="readout: 'tree' is none of dag, slots, ctc, cmlm"):
         DSACap.Model(readout="tree")

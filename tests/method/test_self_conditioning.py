@@ -75,6 +75,7 @@ def test_without_it_there_is_nothing_more_to_learn():
     assert more and all("cross_attention" in name or "caption_norm" in name for name in more)
 
 
-def test_readouts_without_a_soft_caption_are_refused():
-    with pytest.raises(ValueError, match="self_conditioning is for the readouts dag, slots; ctc has no soft caption"):
-        DSACap.Model(readout="ctc", self_conditioning=True)
+@pytest.mark.parametrize("readout", ["ctc", "cmlm"])
+def test_readouts_without_a_soft_caption_are_refused(readout):
+    with pytest.raises(ValueError, match=f"self_conditioning is for the readouts dag, slots; {readout} has no soft caption"):
+        DSACap.Model(readout=readout, self_conditioning=True)
