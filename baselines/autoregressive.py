@@ -1,9 +1,11 @@
 """The autoregressive baseline: a transformer that writes word after word (Vaswani et al. 2017; image tokens as memory).
 
-Trained by cross-entropy on all references of an image with teacher forcing. Decoding keeps the self-attention's keys and values in a
-cache and computes the cross-attention's once an image, so its latency is that of a well-made decoder.
+Trained by cross-entropy on all references of an image with teacher forcing; with `beta`, on the log-mean-exp of their likelihoods, as
+parallel readouts are. Decoding keeps the self-attention's keys and values in a cache and computes the cross-attention's once an image, so
+its latency is that of a well-made decoder.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,17 +14,25 @@ from torch import Tensor, nn
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, closed, noise_of, until_eos
 from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
+from dsacap.objective import reference_loss
 
 
 class Autoregressive(Captioner):
     @dataclass(frozen=True)
     class Model:
+        """`beta` sharpens the choice among an image's references (dsacap/objective.py); at 0 the loss is the mean over all their words."""
+
         width: int = 128
         heads: int = 4
         encoder_layers: int = 2
         decoder_layers: int = 3
         dropout: float = 0.0
         label_smoothing: float = 0.0
+        beta: float = 0.0
+
+        def __post_init__(self):
+            if self.beta < 0:
+                raise ValueError("needs beta >= 0")
 
     @dataclass(frozen=True)
     class Decoding:
@@ -58,12 +68,25 @@ class Autoregressive(Captioner):
     # ------------------------------------------------------------------------------------------------------- training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
+        if self.model.beta:
+            parts = [
+                (rows, loss.new_zeros(real.shape).masked_scatter(real, loss).sum(-1))
+                for rows, real, loss in self._cross_entropies(batch, "none")
+            ]
+            rows_X, loss_X = (torch.cat(part) for part in zip(*parts, strict=True))
+            log_prob_BR = -loss_X[rows_X.argsort()].view(batch.captions.shape[:2])
+            return {"loss": reference_loss(log_prob_BR, batch.captions, self.model.beta)}
+        total = sum(loss for _, _, loss in self._cross_entropies(batch, "sum"))
+        return {"loss": total / (batch.captions != PAD).sum()}
+
+    def _cross_entropies(self, batch: Batch, reduction: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of references of like length together: their rows among all [X], which of their places are words or EOS [X, L], and the
+        cross-entropy of those, one by one or as a sum."""
         references = batch.captions.shape[1]
         targets_BL = batch.captions.flatten(0, 1)
         inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
         real_BL = targets_BL != PAD
         images = self._image_keys_values(batch)
-        total = 0.0
         for rows, length in length_buckets(real_BL):
             x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
@@ -71,8 +94,7 @@ class Autoregressive(Captioner):
             real = real_BL[rows, :length]
             logits = self.head(self.norm(x_BLD[real]))
             targets = targets_BL[rows, :length][real]
-            total = total + F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.model.label_smoothing)
-        return {"loss": total / real_BL.sum()}
+            yield rows, real, F.cross_entropy(logits, targets, reduction=reduction, label_smoothing=self.model.label_smoothing)
 
     def _image_keys_values(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         memory_BND = self.image_encoder(batch.features)

@@ -5,7 +5,6 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 """
 
 import importlib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -74,6 +73,10 @@ class Captioner(nn.Module, ABC):
     Model: ClassVar[type]
     Decoding: ClassVar[type]
 
+    @classmethod
+    def check(cls, model, decoding) -> None:
+        """ValueError, which names the option, where a decoding asks for what such a model cannot do."""
+
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; the one named `loss` is minimised. Randomness comes from torch's global generator, which the training
@@ -119,13 +122,6 @@ def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
     words_BSL, ended_BSL = torch.nn.functional.pad(words_BSL, (0, 1)), torch.nn.functional.pad(ended_BSL, (0, 1), value=True)
     before_BSL = ended_BSL.cumsum(-1)
     return words_BSL.masked_fill(before_BSL == 1, EOS).masked_fill(before_BSL > 1, PAD)
-
-
-def soft_maximum(x_BR: Tensor, beta: float) -> Tensor:
-    """(1/beta) log mean exp(beta x) over R: the mean at beta 0, the maximum at beta infinity."""
-    if beta == 0:
-        return x_BR.mean(-1)
-    return (torch.logsumexp(beta * x_BR, dim=-1) - math.log(x_BR.shape[-1])) / beta
 
 
 def until_eos(words: list[int]) -> list[int]:

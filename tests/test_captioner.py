@@ -11,13 +11,15 @@ CAPTIONERS = {
     "autoregressive": {"width": 16, "heads": 2},
     "masked-diffusion": {"width": 16, "heads": 2},
     "dsacap": {"width": 16, "heads": 2, "vertices": 9, "t_max": 0},
+    "dsacap slots": {"width": 16, "heads": 2, "readout": "slots", "t_max": 0},
+    "dsacap ctc": {"width": 16, "heads": 2, "readout": "ctc", "vertices": 9, "t_max": 0},
 }
 
 
 def captioner_of(name: str, spec: ImageSpec = SPEC, **model) -> Captioner:
     """With weights large enough that captions differ in probability."""
     torch.manual_seed(0)
-    captioner = load_captioner(name, {**CAPTIONERS[name], **model}, spec).eval()
+    captioner = load_captioner(name.split()[0], {**CAPTIONERS[name], **model}, spec).eval()
     with torch.no_grad():
         for parameter in captioner.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -39,8 +41,8 @@ def test_drawn_captions_are_closed_and_never_empty(name):
 def test_captions_are_drawn_as_often_as_their_probability_says(name):
     """Two words, captions of one or two of them: all six are counted in 6,000 draws."""
     spec = ImageSpec(tokens=4, channels=6, vocabulary=6, max_words=2)
-    captioner = captioner_of(name, spec, **({"vertices": 4} if name == "dsacap" else {}))
-    head = captioner.readout.words if name == "dsacap" else captioner.head
+    captioner = captioner_of(name, spec, **{"dsacap": {"vertices": 4}, "dsacap ctc": {"vertices": 2}}.get(name, {}))
+    head = captioner.readout.words if name.startswith("dsacap") else captioner.head
     with torch.no_grad():
         # These are not drawn, and would take their share of the probability. Masked diffusion ends by its length, not by a word.
         head.bias[[PAD, BOS, UNK, *([EOS] if name == "masked-diffusion" else [])]] = -30

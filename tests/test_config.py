@@ -56,6 +56,8 @@ def changed(path: str, value) -> dict:
         ("systems.dsacap.decodings", {"K=1": {"noise": 0.3}}, "decodings.K=1: unknown key 'noise'"),
         ("systems.dsacap.decodings", {"K=1": {"noise_level": 2}}, "noise_level"),
         ("systems.dsacap.decodings", {}, "decodings"),
+        ("systems.dsacap.model.readout", "slot", "readout: 'slot' is none of dag, slots, ctc, cmlm"),
+        ("systems.dsacap.model.readout", "slots", "systems.dsacap.decodings.K=3, t_s=0.3: search: viterbi is not for readout: slots"),
         ("systems.dsacap.tuned_from", "ar", "give either captioner"),
         ("systems.dsacap-rl.tuned_from", "dsacp", "systems.dsacap-rl.tuned_from: no system 'dsacp'"),
         ("systems.dsacap-rl.tuned_from", "dsacap-rl", "is itself tuned"),

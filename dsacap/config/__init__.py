@@ -103,9 +103,14 @@ class Config(Section):
                 raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
             trained = self.trained(name)
             cls = captioner_class(trained.captioner)
-            _check(cls.Model, trained.model, f"systems.{name}.model")
+            model = _checked(cls.Model, trained.model, f"systems.{name}.model")
             for decoding, options in system.decodings.items():
-                _check(cls.Decoding, options, f"systems.{name}.decodings.{decoding}")
+                where = f"systems.{name}.decodings.{decoding}"
+                asked = _checked(cls.Decoding, options, where)
+                try:
+                    cls.check(model, asked)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
             self.training_of(name)
         return self
 
@@ -129,14 +134,14 @@ class Config(Section):
         return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
 
 
-def _check(settings: type, options: dict[str, Any], where: str) -> None:
-    """Checks `options` against a captioner's own dataclass of settings."""
+def _checked(settings: type, options: dict[str, Any], where: str) -> Any:
+    """`options` as a captioner's own dataclass of settings."""
     known = {field.name for field in dataclasses.fields(settings)}
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
     try:
-        TypeAdapter(settings).validate_python(options)
+        return TypeAdapter(settings).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}") from None

@@ -5,27 +5,30 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
 
 - latent z_0 (our reading): the tokens of a frozen image encoder, standardised per channel. Fixed targets cannot collapse.
 - noise (our reading): variance preserving, cosine; t ~ U(0, t_max) in training.
-- readout (our reading): directed-acyclic, see readout.py.
+- readout (our reading): directed-acyclic, see dag.py; others to compare it with stand beside it, behind the interface of readout.py.
 - inference: the image is noised to `noise_level`, then denoised in `steps` deterministic steps; k captions are k noises in one batch.
   The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import EOS, Batch, Captioner, ImageSpec, Policy, noise_of, soft_maximum, until_eos
+from dsacap.captioner import Batch, Captioner, ImageSpec, Policy, noise_of
+from dsacap.method.cmlm import CMLM
+from dsacap.method.ctc import CTC
+from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
-from dsacap.method.policy import GraphPolicy
-from dsacap.method.readout import Readout
-from dsacap.method.search import bigram_model, draw, lookahead, viterbi
+from dsacap.method.slots import Slots
+from dsacap.objective import reference_loss
 
-_PATHS = 1 << 32  # from the seed of an image's noise to that of the paths drawn
+READOUTS = {"dag": DirectedAcyclic, "slots": Slots, "ctc": CTC, "cmlm": CMLM}
+
+_DRAWS = 1 << 32  # from the seed of an image's noise to that of the words drawn
 
 
 class DSACap(Captioner):
@@ -33,12 +36,16 @@ class DSACap(Captioner):
     class Model:
         """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss.
 
-        `expansion` is the width of the feed-forwards' hidden layers, in widths: a smaller one pays for the adaLN that other systems lack.
+        `readout` is dag or, for comparison, slots, ctc or cmlm; `vertices` are of dag and ctc, `transition_heads` of dag. With
+        `self_conditioning` the denoiser attends to the soft caption of the pass before: in training that of a first pass, in half of the
+        steps, in decoding that of the step before. `expansion` is the width of the feed-forwards' hidden layers, in widths: a smaller one
+        pays for the adaLN that other systems lack.
         """
 
         width: int = 128
         heads: int = 4
         denoiser_layers: int = 2
+        readout: str = "dag"
         readout_layers: int = 2
         vertices: int = 40
         transition_heads: int = 4
@@ -47,8 +54,14 @@ class DSACap(Captioner):
         beta: float = 8.0
         denoise_weight: float = 0.3
         dropout: float = 0.0
+        self_conditioning: bool = False
 
         def __post_init__(self):
+            if self.readout not in READOUTS:
+                raise ValueError(f"readout: {self.readout!r} is none of {', '.join(READOUTS)}")
+            if self.self_conditioning and not READOUTS[self.readout].self_conditions:
+                able = ", ".join(name for name, readout in READOUTS.items() if readout.self_conditions)
+                raise ValueError(f"self_conditioning is for the readouts {able}; {self.readout} has no soft caption")
             if not 0 <= self.t_max <= 1 or self.beta < 0 or self.denoise_weight < 0:
                 raise ValueError("needs 0 <= t_max <= 1, beta >= 0, denoise_weight >= 0")
 
@@ -56,21 +69,25 @@ class DSACap(Captioner):
     class Decoding:
         """`noise_level` is t_s, the time to which the image is noised: the dial of diversity. `steps` is K.
 
-        `search` is lookahead, viterbi or draw; `candidates`, the words of a vertex that it may choose from, and `bigram_weight` are
-        viterbi's. `temperature` is that of draw, which is a second dial of diversity: captions are drawn from the graph.
+        `search` is draw, or, over the graph, lookahead or viterbi; without it a readout takes what it deems likeliest (the graph:
+        lookahead). `candidates`, the words of a vertex that it may choose from, and `bigram_weight` are viterbi's. `temperature` is that
+        of draw, which is a second dial of diversity: captions are drawn from the readout. `passes`, 1 to 4, are cmlm's.
         """
 
         noise_level: float = 0.3
         steps: int = 1
-        search: str = "lookahead"
+        search: str | None = None
         candidates: int = 3
         bigram_weight: float = 0.0
         temperature: float = 0.0
+        passes: int = 1
 
         def __post_init__(self):
             if not 0 <= self.noise_level < 1 or self.steps < 1:
                 raise ValueError("needs 0 <= noise_level < 1 and steps >= 1")
-            if self.search not in ("lookahead", "viterbi", "draw"):
+            if not 1 <= self.passes <= 4:
+                raise ValueError("needs passes of 1 to 4")
+            if self.search not in (None, "lookahead", "viterbi", "draw"):
                 raise ValueError(f"search: {self.search!r} is none of lookahead, viterbi and draw")
             if self.temperature < 0 or (self.temperature > 0) != (self.search == "draw"):
                 raise ValueError("a temperature > 0 and search: draw go together")
@@ -83,16 +100,22 @@ class DSACap(Captioner):
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
-        if model.vertices < spec.max_words + 2:
-            raise ValueError(
-                f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
-            )
-        self.model, self.spec, self._train_captions = model, spec, None
-        block = {"width": model.width, "heads": model.heads, "dropout": model.dropout, "expansion": model.expansion}
-        self.denoiser = Denoiser(spec.tokens, spec.channels, layers=model.denoiser_layers, **block)
-        self.readout = Readout(
-            model.vertices, spec.vocabulary, layers=model.readout_layers, transition_heads=model.transition_heads, **block
+        self.model, self.spec = model, spec
+        self.denoiser = Denoiser(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.denoiser_layers,
+            model.dropout,
+            model.expansion,
+            model.self_conditioning,
         )
+        self.readout = READOUTS[model.readout](model, spec)
+
+    @classmethod
+    def check(cls, model: Model, decoding: Decoding) -> None:
+        READOUTS[model.readout].check(model.readout, decoding)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """-(1/beta) log mean_r exp(beta loglik_r / (n_r + 1)) + lambda |z0_hat - z_0|^2.
@@ -102,9 +125,7 @@ class DSACap(Captioner):
         """
         z0_BNC = batch.features
         z0_hat_BNC, hidden_BND = self._denoised(z0_BNC)
-        words_of_BR = (batch.captions > EOS).sum(-1)
-        per_word_BR = self._graphs(hidden_BND).log_prob(batch.captions) / (words_of_BR + 1)
-        caption_loss = -soft_maximum(per_word_BR, self.model.beta).mean()
+        caption_loss = reference_loss(self.readout.log_prob(hidden_BND, batch.captions), batch.captions, self.model.beta)
         denoise_loss = F.mse_loss(z0_hat_BNC, z0_BNC)
         return {
             "loss": caption_loss + self.model.denoise_weight * denoise_loss,
@@ -113,49 +134,41 @@ class DSACap(Captioner):
         }
 
     def policy(self, batch: Batch) -> Policy:
-        """One graph an image, at a time as drawn in training. The gradient reaches readout and denoiser; the noise is exogenous."""
-        return self._graphs(self._denoised(batch.features)[1])
-
-    def _graphs(self, hidden_BND: Tensor) -> GraphPolicy:
-        return GraphPolicy(*self.readout(hidden_BND), self.spec.max_words)
+        """One readout an image, at a time as drawn in training. The gradient reaches readout and denoiser; the noise is exogenous."""
+        return self.readout.policy(self._denoised(batch.features)[1])
 
     def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """What the denoiser makes of the image at a random time of training."""
         t_B = torch.rand(len(z0_BNC), device=z0_BNC.device) * self.model.t_max
-        return self.denoiser(add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), t_B)
+        z_BNC, caption_BGD = add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), None
+        if self.model.self_conditioning and torch.rand(()) < 0.5:
+            with torch.no_grad():
+                caption_BGD = self.readout.soft_caption(self.denoiser(z_BNC, t_B)[1])
+        return self.denoiser(z_BNC, t_B, caption_BGD)
 
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+        self.check(self.model, decoding)
         z_BNC = batch.features.repeat_interleave(samples, 0)
         t_B = z_BNC.new_full((len(z_BNC),), decoding.noise_level)
         if decoding.noise_level:
             z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
+        caption_BGD = None
         for step in range(decoding.steps):
-            t_B = t_B.new_full(t_B.shape, decoding.noise_level * (1 - step / decoding.steps))
-            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B)
+            t_B, next_B = (t_B.new_full(t_B.shape, decoding.noise_level * (1 - at / decoding.steps)) for at in (step, step + 1))
+            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B, caption_BGD)
             if step + 1 < decoding.steps:  # the readout wants the last pass' hidden states, not the state after it
-                z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, t_B.new_full(t_B.shape, decoding.noise_level * (1 - (step + 1) / decoding.steps)))
-        graphs = self.readout(hidden_BND)
-        if decoding.search == "draw":
-            # A seed of its own: the noise on the image comes from the other one, and would tell which path is taken.
-            uniform_BSL2 = noise_of(batch, samples, seed + _PATHS, (self.spec.max_words, 2), "uniform")
-            drawn_GL = draw(*graphs, uniform_BSL2.flatten(0, 1)[:, None], decoding.temperature)[:, 0]
-            captions = [until_eos(words) for words in drawn_GL.tolist()]
-        else:
-            captions = self._search(*graphs, decoding)
+                if decoding.noise_level:  # there is no step from a clean image
+                    z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, next_B)
+                if self.model.self_conditioning:
+                    caption_BGD = self.readout.soft_caption(hidden_BND)
+
+        def uniform(shape: tuple[int, ...]) -> Tensor:
+            # A seed of its own: the noise on the image comes from the other one, and would tell which word is drawn.
+            return noise_of(batch, samples, seed + _DRAWS, shape, "uniform").flatten(0, 1)
+
+        captions = self.readout.decode(hidden_BND, decoding, uniform)
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
 
-    def _search(self, words_BGV: Tensor, transitions_BGG: Tensor, decoding: Decoding) -> list[list[int]]:
-        if decoding.search == "lookahead":
-            return lookahead(words_BGV, transitions_BGG, self.spec.max_words)
-        bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
-        return viterbi(words_BGV, transitions_BGG, self.spec.max_words, decoding.candidates, bigram_VV, decoding.bigram_weight)
-
     def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
-        self._train_captions = captions
-
-    @cached_property
-    def _bigram_VV(self) -> Tensor:
-        if self._train_captions is None:
-            raise ValueError("a bigram_weight needs the train captions: call learn_from first")
-        return bigram_model(self._train_captions, self.spec.vocabulary)
+        self.readout.learn_from(captions)

@@ -1,4 +1,7 @@
-"""The denoiser: a diffusion transformer over image tokens (DiT with adaLN-zero; Peebles & Xie 2023) that predicts z_0 from z_t."""
+"""The denoiser: a diffusion transformer over image tokens (DiT with adaLN-zero; Peebles & Xie 2023) that predicts z_0 from z_t.
+
+With self-conditioning (Chen et al. 2023, arXiv 2208.04202, whose previous estimate is of z_0) it also sees the caption estimated before.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,41 +10,75 @@ from dsacap.layers import Attention, FeedForward, time_embedding
 
 
 class DiTBlock(nn.Module):
-    """Self-attention and feed-forward whose normalisation is shifted, scaled and gated by the time; gates start at zero."""
+    """Self-attention and feed-forward whose normalisation is shifted, scaled and gated by the time; gates start at zero.
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4):
+    With self-conditioning there is cross-attention to a caption between them, which starts at zero too.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4, self_conditioning: bool = False):
         super().__init__()
         self.norm1, self.norm2 = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
         self.attention, self.feed_forward = Attention(width, heads, dropout), FeedForward(width, dropout, expansion)
         self.modulation = nn.Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
+        if self_conditioning:
+            self.norm3 = nn.LayerNorm(width, elementwise_affine=False)
+            self.cross_attention = Attention(width, heads, dropout)
+            nn.init.zeros_(self.cross_attention.out.weight)
+            nn.init.zeros_(self.cross_attention.out.bias)
 
-    def forward(self, x_BND: Tensor, time_BD: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, time_BD: Tensor, caption_BGD: Tensor | None) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time_BD)[:, None].chunk(6, dim=-1)
         h = self.norm1(x_BND) * (1 + scale1) + shift1
         x_BND = x_BND + gate1 * self.attention(h, self.attention.keys_values(h))
+        if caption_BGD is not None:
+            x_BND = x_BND + self.cross_attention(self.norm3(x_BND), self.cross_attention.keys_values(caption_BGD))
         h = self.norm2(x_BND) * (1 + scale2) + shift2
         return x_BND + gate2 * self.feed_forward(h)
 
 
 class Denoiser(nn.Module):
-    def __init__(self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0, expansion: int = 4):
+    def __init__(
+        self,
+        tokens: int,
+        channels: int,
+        width: int,
+        heads: int,
+        layers: int,
+        dropout: float = 0.0,
+        expansion: int = 4,
+        self_conditioning: bool = False,
+    ):
         super().__init__()
         self.width = width
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.dropout = nn.Dropout(dropout)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, dropout, expansion) for _ in range(layers))
+        self.blocks = nn.ModuleList(DiTBlock(width, heads, dropout, expansion, self_conditioning) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
+        self.caption_norm = nn.LayerNorm(width) if self_conditioning else None
 
-    def forward(self, z_BNC: Tensor, t_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The prediction of z_0 [B, N, C], and the hidden states [B, N, D] that the readout attends to."""
+    def forward(self, z_BNC: Tensor, t_B: Tensor, caption_BGD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The prediction of z_0 [B, N, C], and the hidden states [B, N, D] that the readout attends to.
+
+        `caption_BGD` is the soft caption estimated before, for self-conditioning; without one, zeros stand for it.
+        """
         x_BND = self.dropout(self.project(z_BNC) + self.position)
         time_BD = self.time(time_embedding(t_B, self.width))
+        seen_BGD = self._seen(caption_BGD, x_BND)
         for block in self.blocks:
-            x_BND = block(x_BND, time_BD)
+            x_BND = block(x_BND, time_BD, seen_BGD)
         x_BND = self.norm(x_BND)
         return self.out(x_BND), x_BND
+
+    def _seen(self, caption_BGD: Tensor | None, x_BND: Tensor) -> Tensor | None:
+        """What the blocks attend to of the caption, which is told its words' order by a sinusoidal code."""
+        if self.caption_norm is None:
+            return None
+        if caption_BGD is None:
+            return torch.zeros_like(x_BND[:, :1])
+        place_G = torch.arange(caption_BGD.shape[1], device=caption_BGD.device) / 1000
+        return self.caption_norm(caption_BGD) + time_embedding(place_G, self.width)

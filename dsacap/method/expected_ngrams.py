@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dsacap.captioner import EOS
+from dsacap.method.likelihood import passage
 
 
 def expected_overlap(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor, orders: int, temperature: float = 1.0) -> Tensor:
@@ -27,7 +28,7 @@ def expected_overlap(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: T
     step_BGG = transitions_BGG.exp().triu(1)
     speaks_G = torch.ones(step_BGG.shape[-1], device=step_BGG.device)
     speaks_G[[0, -1]] = 0  # start and end
-    passed_BG = _passed(step_BGG) * speaks_G
+    passed_BG = passage(transitions_BGG)
     rows = torch.arange(len(captions_BRL), device=captions_BRL.device)[:, None, None]
     emit_BRLG = words_BGV.mT[rows, captions_BRL].exp() * speaks_G
 
@@ -47,11 +48,3 @@ def expected_overlap(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: T
         matched_BR = (torch.minimum(said_BRLG.sum(-1), equal_BRLL.sum(-1)) * first_BRL).sum(-1)
         overlap = overlap + 2 * matched_BR / (total_BG.sum(-1)[:, None] + real_BRL.sum(-1)).clamp_min(1e-6)
     return overlap / orders
-
-
-def _passed(step_BGG: Tensor) -> Tensor:
-    """Probability [B, G] that a path from vertex 0 passes each vertex."""
-    unit_BG1 = torch.zeros_like(step_BGG[..., :1])
-    unit_BG1[:, 0] = 1
-    eye_GG = torch.eye(step_BGG.shape[-1], device=step_BGG.device)
-    return torch.linalg.solve_triangular((eye_GG - step_BGG).mT, unit_BG1, upper=False)[..., 0]

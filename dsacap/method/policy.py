@@ -1,6 +1,6 @@
 """Drawing captions from the readout's graph, and how likely each is: what reinforcement needs of a parallel decoder.
 
-The probability of a caption is that of the *caption*, summed over all paths that say it (readout.py), not of the path by which it was
+The probability of a caption is that of the *caption*, summed over all paths that say it (likelihood.py), not of the path by which it was
 drawn, so that other paths that say the same are raised with it.
 """
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dsacap.captioner import EOS, PAD, Policy
 from dsacap.method.expected_ngrams import expected_overlap
-from dsacap.method.readout import log_likelihood
+from dsacap.method.likelihood import log_likelihood
 from dsacap.method.search import draw
 
 

@@ -91,15 +91,15 @@ def draw(words_BGV: Tensor, transitions_BGG: Tensor, uniform_BSL2: Tensor, tempe
     vertex_BS = torch.zeros(uniform_BSL2.shape[:2], dtype=torch.long, device=words_BGV.device)
     words, ended = [], []
     for uniform_BS2 in uniform_BSL2.unbind(2):
-        vertex_BS = _inverted(step_BGG[rows, vertex_BS], uniform_BS2[..., 0])
-        words.append(_inverted(word_BGV[rows, vertex_BS], uniform_BS2[..., 1]))
+        vertex_BS = inverted(step_BGG[rows, vertex_BS], uniform_BS2[..., 0])
+        words.append(inverted(word_BGV[rows, vertex_BS], uniform_BS2[..., 1]))
         ended.append(vertex_BS == vertices - 1)
         if ended[-1].all():
             break
     return closed(torch.stack(words, -1), torch.stack(ended, -1))
 
 
-def _inverted(cumulative_BSX: Tensor, uniform_BS: Tensor) -> Tensor:
+def inverted(cumulative_BSX: Tensor, uniform_BS: Tensor) -> Tensor:
     """The first X at which the cumulative distribution, which need not end at 1, passes the uniform number."""
     below_1 = uniform_BS * (1 - 1e-6)  # or rounding could pass the last X that may be drawn
     return torch.searchsorted(cumulative_BSX, (below_1 * cumulative_BSX[..., -1])[..., None], right=True)[..., 0]

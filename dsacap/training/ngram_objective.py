@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner, soft_maximum
+from dsacap.captioner import Batch, Captioner
 from dsacap.config import Tuning
+from dsacap.objective import soft_maximum
 
 
 class NgramObjective:

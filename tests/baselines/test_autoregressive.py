@@ -40,16 +40,38 @@ def test_cached_steps_equal_teacher_forcing():
     torch.testing.assert_close(torch.stack(stepped, 1), teacher_forced(captioner, batch, words)[:, : SPEC.max_words])
 
 
-def test_loss_is_the_mean_over_real_words_whatever_the_buckets():
-    captioner, batch = make(), random_batch(5)
-    losses = captioner.loss(batch)["loss"]
+def cross_entropies(captioner: Autoregressive, batch: Batch, **options) -> torch.Tensor:
+    """Of every reference's words and padding, without buckets."""
     flat = batch.captions.flatten(0, 1)
-    rows = Batch(batch.image_ids, batch.features.repeat_interleave(3, 0))
+    rows = Batch(batch.image_ids, batch.features.repeat_interleave(batch.captions.shape[1], 0))
     inputs = F.pad(flat[:, :-1], (1, 0), value=BOS)
     x = captioner.embed(inputs) + captioner.position[: inputs.shape[1]]
     for block, image in zip(captioner.blocks, captioner._image_keys_values(rows), strict=True):
         x = block(x, image, causal=True)
-    torch.testing.assert_close(losses, F.cross_entropy(captioner.head(captioner.norm(x)).flatten(0, 1), flat.flatten(), ignore_index=PAD))
+    return F.cross_entropy(captioner.head(captioner.norm(x)).flatten(0, 1), flat.flatten(), ignore_index=PAD, **options)
+
+
+def test_loss_is_the_mean_over_real_words_whatever_the_buckets():
+    captioner, batch = make(), random_batch(5)
+    torch.testing.assert_close(captioner.loss(batch)["loss"], cross_entropies(captioner, batch))
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize("references", [1, 3])
+def test_beta_lets_an_image_commit_to_a_reference(references, smoothing):
+    captioner, batch = make(beta=4.0, label_smoothing=smoothing), random_batch(5, references)
+    losses = cross_entropies(captioner, batch, reduction="none", label_smoothing=smoothing).view(batch.captions.shape)
+    per_word = losses.sum(-1) / (batch.captions != PAD).sum(-1)
+    expected = -((-4 * per_word).exp().mean(1).log() / 4).mean()
+    torch.testing.assert_close(captioner.loss(batch)["loss"], expected)
+    captioner.loss(batch)["loss"].backward()
+    assert all(p.grad.abs().any() for name, p in captioner.named_parameters() if not name.endswith("key_value.bias"))
+    assert captioner.loss(batch)["loss"] < make(beta=1e-3, label_smoothing=smoothing).loss(batch)["loss"] + 1e-6
+
+
+def test_a_negative_beta_is_refused():
+    with pytest.raises(ValueError, match="beta >= 0"):
+        Autoregressive.Model(beta=-1)
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.6}, {"beam": 3}])

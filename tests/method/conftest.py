@@ -1,14 +1,17 @@
 import pytest
 import torch
 
-from dsacap.method.readout import Readout
-from helpers import VERTICES, VOCABULARY
+from dsacap.captioner import ImageSpec
+from dsacap.method.captioner import DSACap
+from dsacap.method.dag import DirectedAcyclic
+from helpers import LONGEST, VERTICES, VOCABULARY
 
 
 @pytest.fixture
 def graph():
     torch.manual_seed(0)
-    readout = Readout(VERTICES, VOCABULARY, width=16, heads=2, layers=1, transition_heads=2)
+    model = DSACap.Model(width=16, heads=2, readout_layers=1, vertices=VERTICES, transition_heads=2)
+    readout = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST))
     with torch.no_grad():
         for parameter in readout.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.7)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dsacap.captioner import EOS
-from dsacap.method.captioner import DSACap, _soft_maximum
+from dsacap.method.captioner import DSACap
 from helpers import SPEC, part_of, random_batch
 
 
@@ -12,13 +12,6 @@ def captioner():
     return DSACap(DSACap.Model(width=16, heads=2, vertices=12), SPEC).eval()
 
 
-def test_soft_maximum_lies_between_mean_and_maximum():
-    x = torch.tensor([[-1.0, -2.0, -4.0]])
-    assert _soft_maximum(x, 0).item() == pytest.approx(x.mean().item())
-    assert _soft_maximum(x, 1e-4).item() == pytest.approx(x.mean().item(), abs=1e-3)
-    assert _soft_maximum(x, 500).item() == pytest.approx(-1, abs=0.01)
-
-
 def test_noise_draws_different_captions_and_its_absence_one(captioner):
     batch = random_batch(6)
     noisy = captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0.9))
@@ -26,6 +19,11 @@ def test_noise_draws_different_captions_and_its_absence_one(captioner):
     clean = captioner.caption(batch, 3, 0, DSACap.Decoding(noise_level=0))
     assert all(said[0] == said[1] == said[2] for said in clean)
     assert clean == captioner.caption(batch, 3, 1, DSACap.Decoding(noise_level=0))
+
+
+def test_steps_on_a_clean_image_change_nothing(captioner):
+    once, thrice = (captioner.caption(random_batch(6), 1, 0, DSACap.Decoding(noise_level=0, steps=steps)) for steps in (1, 3))
+    assert once == thrice
 
 
 @pytest.mark.parametrize(("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw")])
@@ -89,7 +87,7 @@ def test_noise_off_training_sees_the_clean_image(captioner, monkeypatch):
     quiet = DSACap(DSACap.Model(width=16, heads=2, vertices=12, t_max=0), SPEC)
     seen = []
     forward = quiet.denoiser.forward
-    monkeypatch.setattr(quiet.denoiser, "forward", lambda z, t: seen.append((z, t)) or forward(z, t))
+    monkeypatch.setattr(quiet.denoiser, "forward", lambda z, t, caption: seen.append((z, t)) or forward(z, t, caption))
     batch = random_batch(3)
     quiet.loss(batch)
     torch.testing.assert_close(seen[0][0], batch.features)

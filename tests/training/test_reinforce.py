@@ -14,6 +14,8 @@ CAPTIONERS = {
     "autoregressive": {"width": 16, "heads": 2},
     "masked-diffusion": {"width": 16, "heads": 2},
     "dsacap": {"width": 16, "heads": 2, "vertices": 9},
+    "dsacap slots": {"width": 16, "heads": 2, "readout": "slots"},
+    "dsacap ctc": {"width": 16, "heads": 2, "readout": "ctc", "vertices": 9},
 }
 
 
@@ -27,7 +29,7 @@ class SayB:
 
 def objective(name: str, **settings) -> Reinforce:
     torch.manual_seed(0)
-    captioner = load_captioner(name, CAPTIONERS[name], SPEC).eval()
+    captioner = load_captioner(name.split()[0], CAPTIONERS[name], SPEC).eval()
     return Reinforce(captioner, copy.deepcopy(captioner), Tuning(steps=1, rewards=Rewards(cider=1), **settings), SayB(), VOCABULARY)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dsacap.captioner import PAD, UNK
-from dsacap.method.readout import log_likelihood
+from dsacap.method.likelihood import log_likelihood, passage
 from helpers import LONGEST, VERTICES, VOCABULARY
 
 
@@ -50,6 +50,16 @@ def path_mass(step_GG, words: int) -> float:
     for _ in range(words + 1):
         at = at @ step
     return at[-1].item()
+
+
+def test_a_vertex_is_passed_as_often_as_paths_lead_through_it(graph):
+    transitions = graph[1]
+    paths = [path for n in range(VERTICES - 1) for path in itertools.combinations(range(1, VERTICES - 1), n)]
+    for step, passed in zip(transitions, passage(transitions), strict=True):
+        expected = torch.zeros_like(passed)
+        for path in paths:
+            expected[list(path)] += sum(step[u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))).exp()
+        torch.testing.assert_close(passed, expected)
 
 
 def test_transitions_go_forward_only(graph):

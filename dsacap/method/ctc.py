@@ -1,0 +1,102 @@
+"""Connectionist temporal classification (Graves et al. 2006; for text in parallel: Libovický & Helcl 2018, arXiv 1811.04719).
+
+Each of G vertices says a word or a blank, independently; repeated words count once, then blanks are dropped. With Gamma(w) the ways to say
+w = w_1 .. w_n at the vertices:  p(w) = sum_{a in Gamma(w)} prod_g p_g(a_g). A word that follows itself needs a blank between.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsacap.captioner import BOS, EOS, PAD, UNK, ImageSpec, Policy, closed, until_eos
+from dsacap.method.readout import NEVER, Readout, Uniform
+from dsacap.method.search import inverted
+
+_BLANK = PAD  # an id that no caption says
+
+
+class CTC(Readout):
+    searches = ("draw",)
+    options = ("temperature",)
+
+    def __init__(self, model, spec: ImageSpec):
+        if model.vertices < spec.max_words:
+            raise ValueError(f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words, a vertex each")
+        super().__init__(model, model.vertices, spec.vocabulary)
+        self.max_words = spec.max_words
+
+    def forward(self, image_BND: Tensor) -> Tensor:
+        """Log-probabilities of words and blank [B, G, V]."""
+        logits_BGV = self.words(self.states(image_BND))
+        logits_BGV[..., [BOS, EOS]] = NEVER
+        return logits_BGV.log_softmax(-1)
+
+    def policy(self, image_BND: Tensor) -> "CTCPolicy":
+        return CTCPolicy(self(image_BND), self.max_words)
+
+    def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
+        """The best path, which is the likeliest word or blank of each vertex, or one drawn; then collapsed."""
+        log_p_BGV = _writable(self(image_BND))
+        if decoding.search == "draw":
+            p_BGV = (log_p_BGV / decoding.temperature).softmax(-1)
+            said_BG = inverted(p_BGV.cumsum(-1), uniform(p_BGV.shape[1:2]))
+        else:
+            said_BG = log_p_BGV.argmax(-1)
+        said_BG = _never_silent(said_BG[:, None], log_p_BGV)[:, 0]
+        return [until_eos(words) for words in collapsed(said_BG, self.max_words).tolist()]
+
+
+class CTCPolicy(Policy):
+    def __init__(self, words_BGV: Tensor, max_words: int):
+        self.words_BGV, self.max_words = words_BGV, max_words
+
+    @torch.no_grad()
+    def sample(self, samples: int) -> Tensor:
+        log_p_BGV = _writable(self.words_BGV)
+        p_BGV = log_p_BGV.softmax(-1)
+        said_BSG = torch.multinomial(p_BGV.flatten(0, 1), samples, replacement=True).view(*p_BGV.shape[:2], samples).mT
+        return collapsed(_never_silent(said_BSG, log_p_BGV), self.max_words)
+
+    def log_prob(self, captions_BSL: Tensor) -> Tensor:
+        """Captions that cannot fit, for want of vertices, get a number as good as -inf, and no gradient."""
+        words_BSL = captions_BSL > EOS
+        repeats_BS = ((captions_BSL[..., 1:] == captions_BSL[..., :-1]) & words_BSL[..., 1:]).sum(-1)
+        length_BS = words_BSL.sum(-1)
+        vertices, samples = self.words_BGV.shape[1], captions_BSL.shape[1]
+        loss_X = F.ctc_loss(
+            self.words_BGV.transpose(0, 1).repeat_interleave(samples, 1),
+            captions_BSL.flatten(0, 1),
+            torch.full_like(length_BS.flatten(), vertices),
+            length_BS.flatten(),
+            blank=_BLANK,
+            reduction="none",
+            zero_infinity=True,
+        )
+        return (-loss_X.view(length_BS.shape)).masked_fill(length_BS + repeats_BS > vertices, NEVER)
+
+
+def collapsed(said_XG: Tensor, max_words: int) -> Tensor:
+    """Captions [X, L + 1], closed by EOS and filled with PAD, of what vertices say: each run of a word counts once, blanks do not."""
+    kept_XG = said_XG != _BLANK
+    kept_XG[..., 1:] &= said_XG[..., 1:] != said_XG[..., :-1]
+    kept_first = kept_XG.long().argsort(dim=-1, descending=True, stable=True)
+    words_XL = said_XG.gather(-1, kept_first)[..., :max_words]
+    return closed(words_XL, torch.arange(max_words, device=said_XG.device) >= kept_XG.sum(-1, keepdim=True))
+
+
+def _writable(words_BGV: Tensor) -> Tensor:
+    """Without unknown words, which are learned but not written."""
+    words_BGV = words_BGV.clone()
+    words_BGV[..., UNK] = -torch.inf
+    return words_BGV
+
+
+def _never_silent(said_BSG: Tensor, log_p_BGV: Tensor) -> Tensor:
+    """An empty caption is no caption: where all is blank, the likeliest of all words is said, at its vertex."""
+    words_BGV = log_p_BGV.clone()
+    words_BGV[..., _BLANK] = -torch.inf
+    likeliest_B1 = words_BGV.flatten(1).argmax(-1)[:, None]
+    silent_BS = (said_BSG == _BLANK).all(-1)
+    vertex_BS, word_BS = (x.expand_as(silent_BS) for x in (likeliest_B1 // words_BGV.shape[-1], likeliest_B1 % words_BGV.shape[-1]))
+    here_BSG = torch.arange(said_BSG.shape[-1], device=said_BSG.device) == vertex_BS[..., None]
+    return torch.where(silent_BS[..., None] & here_BSG, word_BS[..., None], said_BSG)

@@ -1,0 +1,87 @@
+"""The directed acyclic graph: a caption in one parallel pass, as a path (DA-Transformer; Huang et al. 2022).
+
+Every vertex has a distribution over words and one over later vertices. A caption of n words is the sum over all paths
+0 -> v_1 < ... < v_n -> G-1 of the product of transitions and emissions; vertex 0 (start) and G-1 (end) emit nothing. The sum is exact,
+by dynamic programming, and so is the likelihood.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from dsacap.captioner import UNK, ImageSpec, until_eos
+from dsacap.method.likelihood import passage
+from dsacap.method.policy import GraphPolicy
+from dsacap.method.readout import NEVER, Readout, Uniform
+from dsacap.method.search import bigram_model, draw, lookahead, viterbi
+
+_TYPICAL_WORDS = 12  # sets how far a transition reaches at first
+
+
+class DirectedAcyclic(Readout):
+    searches = ("lookahead", "viterbi", "draw")
+    options = ("candidates", "bigram_weight", "temperature")
+    self_conditions = True
+
+    def __init__(self, model, spec: ImageSpec):
+        if model.vertices < spec.max_words + 2:
+            raise ValueError(
+                f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
+            )
+        super().__init__(model, model.vertices, spec.vocabulary)
+        self.spec, self._train_captions = spec, None
+        # Transitions look at the hidden state and at the vertex' own place: neighbours must be told apart.
+        self.place = nn.Parameter(torch.randn(model.vertices, model.width) * 0.02)
+        self.from_to = nn.Linear(2 * model.width, 2 * model.width)
+        self.gate = nn.Linear(2 * model.width, model.transition_heads)
+        self.distance = nn.Parameter(torch.full((model.transition_heads,), -0.7 * _TYPICAL_WORDS / model.vertices))
+        later = torch.ones(model.vertices, model.vertices, dtype=torch.bool).triu(1)
+        self.register_buffer("later", later, persistent=False)
+        gap = torch.arange(model.vertices)[None] - torch.arange(model.vertices)[:, None]
+        self.register_buffer("gap", gap.float(), persistent=False)
+
+    def forward(self, image_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of words [B, G, V] and of transitions [B, G, G] (row: from, column: to; the last row is void)."""
+        x_BGD = self.states(image_BND)
+        logits_BGV = self.words(x_BGD)
+        logits_BGV[..., :UNK] = NEVER  # UNK may be learned: references hold unknown words; it is never written
+        return logits_BGV.log_softmax(-1), self._transitions(x_BGD)
+
+    def _transitions(self, x_BGD: Tensor) -> Tensor:
+        x_BG2D = torch.cat([x_BGD, self.place.expand_as(x_BGD)], dim=-1)
+        heads = len(self.distance)
+        from_BHGD, to_BHGD = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.from_to(x_BG2D).chunk(2, dim=-1))
+        scores_BHGG = from_BHGD @ to_BHGD.mT / math.sqrt(from_BHGD.shape[-1]) + self.distance[:, None, None] * self.gap
+        scores_BHGG = scores_BHGG.masked_fill(~self.later, NEVER).log_softmax(-1)
+        gates_BHG1 = self.gate(x_BG2D).log_softmax(-1).mT[..., None]
+        return (gates_BHG1 + scores_BHGG).logsumexp(1).masked_fill(~self.later, NEVER)
+
+    def policy(self, image_BND: Tensor) -> GraphPolicy:
+        return GraphPolicy(*self(image_BND), self.spec.max_words)
+
+    def expected_words(self, image_BND: Tensor) -> Tensor:
+        words_BGV, transitions_BGG = self(image_BND)
+        return words_BGV.exp() * passage(transitions_BGG)[..., None]
+
+    def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
+        words_BGV, transitions_BGG = self(image_BND)
+        max_words = self.spec.max_words
+        if decoding.search == "draw":
+            drawn_BL = draw(words_BGV, transitions_BGG, uniform((max_words, 2))[:, None], decoding.temperature)[:, 0]
+            return [until_eos(words) for words in drawn_BL.tolist()]
+        if decoding.search == "viterbi":
+            bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
+            return viterbi(words_BGV, transitions_BGG, max_words, decoding.candidates, bigram_VV, decoding.bigram_weight)
+        return lookahead(words_BGV, transitions_BGG, max_words)
+
+    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
+        self._train_captions = captions
+
+    @cached_property
+    def _bigram_VV(self) -> Tensor:
+        if self._train_captions is None:
+            raise ValueError("a bigram_weight needs the train captions: call learn_from first")
+        return bigram_model(self._train_captions, self.spec.vocabulary)

@@ -1,0 +1,46 @@
+"""Sums over the paths of a directed acyclic graph: how likely a caption is, by all paths that say it (Huang et al. 2022, section 3.2), and
+how likely a vertex is passed."""
+
+import torch
+from torch import Tensor
+
+from dsacap.captioner import PAD
+
+
+def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor) -> Tensor:
+    """Log-likelihood [B, R] of captions (word ids, PAD from their end on, without EOS), summed over all paths.
+
+    The forward algorithm in log space. A step's sum over the earlier vertices is a matrix product of exponentials, shifted by the
+    largest term so that it cannot overflow. Captions of more than G - 2 words have no path: about -1e4 a missing vertex.
+    """
+    length_BR = (captions_BRL != PAD).sum(-1)
+    rows = torch.arange(len(captions_BRL), device=captions_BRL.device)[:, None, None]
+    emit_BRLG = words_BGV.mT[rows, captions_BRL]
+    step_BGG = transitions_BGG.exp()
+    forward_BRG = transitions_BGG[:, None, 0] + emit_BRLG[:, :, 0]
+    ends = []
+    for at in range(captions_BRL.shape[-1]):
+        if at > 0:
+            forward_BRG = _log_matmul(forward_BRG, step_BGG) + emit_BRLG[:, :, at]
+        ends.append(_log_matmul(forward_BRG, step_BGG[:, :, -1:])[..., 0])
+    return torch.stack(ends, dim=-1).gather(-1, length_BR[..., None] - 1)[..., 0]
+
+
+def passage(transitions_BGG: Tensor) -> Tensor:
+    """The probability [B, G] that a path passes, and so speaks at, each vertex; 0 for the first and the last, which say nothing.
+
+    a_v = sum_u a_u p(v | u) with a_0 = 1: a triangular system, as transitions go forward only.
+    """
+    batch, vertices = transitions_BGG.shape[:2]
+    one = torch.eye(vertices, dtype=transitions_BGG.dtype, device=transitions_BGG.device)
+    start_BG1 = one[:, :1].expand(batch, -1, -1)
+    passed_BG = torch.linalg.solve_triangular(one - transitions_BGG.exp().mT, start_BG1, upper=False, unitriangular=True)[..., 0]
+    speaks_G = torch.ones_like(one[0])
+    speaks_G[[0, -1]] = 0
+    return passed_BG * speaks_G
+
+
+def _log_matmul(log_x: Tensor, y: Tensor) -> Tensor:
+    """log(exp(log_x) @ y)."""
+    shift = log_x.detach().amax(-1, keepdim=True)
+    return ((log_x - shift).exp() @ y).clamp_min(1e-30).log() + shift
