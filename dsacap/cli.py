@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         ("generator", "train the caption prior, or load the named pipeline, and measure how well it tells right captions from wrong ones"),
     ):
         verb(name, text).add_argument("--judge", action="store_true", help="that of the ablation's judge, instead of the captioners'")
+    verb("teach", "caption the train split by the teacher of a distilled system", row=True)
     verb("train", "train one system; resumes where it was stopped", row=True)
     verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
     verb("caption", "caption the test split by one system's decodings", row=True)
@@ -155,6 +156,8 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.make_features(layout), layout.features)
         case "generator":
             stage(lambda: stages.make_generator(layout), layout.generator)
+        case "teach":
+            stage(lambda: stages.teach(layout, *row), layout.lessons(*row))
         case "train":
             stage(lambda: stages.train_system(layout, *row), layout.system(*row))
         case "tune":

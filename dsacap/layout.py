@@ -70,6 +70,11 @@ class Layout:
         """The folder of one trained system."""
         return self.root / f"{system}-seed{seed}-{self._system_key(system, seed)}"
 
+    def lessons(self, system: str, seed: int) -> Path:
+        """What the teacher of a distilled system says of the train images."""
+        teacher = self.config.systems[system].distilled_from.system
+        return self.system(teacher, seed) / f"lessons-{self._lessons_key(system, seed)}.json"
+
     def captions(self, system: str, seed: int) -> Path:
         return self.system(system, seed) / f"captions-{self._captions_key(system, seed)}.json"
 
@@ -144,9 +149,23 @@ class Layout:
         if settings.tuned_from:
             judged_by = self._generator_key if settings.tuning.reconstructs else None
             return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by)
+        taught = [self._lessons_key(system, seed)] if settings.distilled_from else []
         return _key(
-            "train", self._features_key, settings.captioner, settings.model, training, validated_by, self.config.text.max_words, seed
+            "train",
+            self._features_key,
+            settings.captioner,
+            settings.model,
+            training,
+            validated_by,
+            self.config.text.max_words,
+            seed,
+            *taught,
         )
+
+    def _lessons_key(self, system: str, seed: int) -> str:
+        teacher = self.config.systems[system].distilled_from
+        decoding = self.config.systems[teacher.system].decodings[teacher.decoding]
+        return _key("caption", self._system_key(teacher.system, seed), decoding, self.config.decoding, "train")
 
     def _captions_key(self, system: str, seed: int) -> str:
         return _key("caption", self._system_key(system, seed), self.config.systems[system].decodings, self.config.decoding)

@@ -64,6 +64,12 @@ def changed(path: str, value) -> dict:
         ("systems.dsacap-rl.tuned_from", "ar", "systems.dsacap-rl.decodings.K=1, t_s=0.3: unknown key 'noise_level'"),
         ("systems.dsacap-rl.tuning", None, "tuned_from and tuning go together"),
         ("systems.dsacap-rl.model", {"width": 3}, "leave them out"),
+        (
+            "systems.dsacap.distilled_from",
+            {"system": "ar", "decoding": "greedily"},
+            "systems.dsacap.distilled_from: no row 'ar', 'greedily'",
+        ),
+        ("systems.dsacap.distilled_from", {"system": "dsacap-rl", "decoding": "K=1, t_s=0.3"}, "'dsacap-rl' is itself distilled"),
         ("systems.dsacap-rl.tuning.rewards", {"repeats": 1}, "needs a weight for cider, coverage or reconstruction"),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         ("generator", None, "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section"),

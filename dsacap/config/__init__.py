@@ -101,6 +101,7 @@ class Config(Section):
                 raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
             if system.tuning and system.tuning.reconstructs and not self.generator:
                 raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
+            self._check_teacher(name)
             trained = self.trained(name)
             cls = captioner_class(trained.captioner)
             model = _checked(cls.Model, trained.model, f"systems.{name}.model")
@@ -113,6 +114,15 @@ class Config(Section):
                     raise ValueError(f"{where}: {error}") from None
             self.training_of(name)
         return self
+
+    def _check_teacher(self, name: str) -> None:
+        teacher = self.systems[name].distilled_from
+        if teacher is None:
+            return
+        if teacher.system not in self.systems or teacher.decoding not in self.systems[teacher.system].decodings:
+            raise ValueError(f"systems.{name}.distilled_from: no row {teacher.system!r}, {teacher.decoding!r}")
+        if self.trained(teacher.system).distilled_from:
+            raise ValueError(f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references")
 
     @model_validator(mode="after")
     def _claims(self) -> "Config":

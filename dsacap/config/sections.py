@@ -197,16 +197,23 @@ class Tuning(Training):
         return bool(self.rewards and self.rewards.reconstruction)
 
 
+class Row(Section):
+    system: Name
+    decoding: Label
+
+
 class System(Section):
     """One trained model and the ways it is decoded; each decoding is a row of the table.
 
-    With `tuned_from` it is that system, of the same seed, tuned by `tuning`.
+    With `tuned_from` it is that system, of the same seed, tuned by `tuning`. With `distilled_from` it learns from what that row says of the
+    train images instead of from their references (sequence-level distillation, Kim & Rush 2016).
     """
 
     captioner: str | None = None
     label: Label | None = None
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    distilled_from: Row | None = None
     tuned_from: Name | None = None
     tuning: Tuning | None = None
     decodings: dict[Label, dict[str, Any]] = Field(min_length=1)
@@ -217,8 +224,8 @@ class System(Section):
             raise ValueError("give either captioner (a system to train) or tuned_from (a system to tune)")
         if (self.tuned_from is None) != (self.tuning is None):
             raise ValueError("tuned_from and tuning go together")
-        if self.tuned_from and (self.model or self.training):
-            raise ValueError("model and training are those of the system that is tuned; leave them out")
+        if self.tuned_from and (self.model or self.training or self.distilled_from):
+            raise ValueError("model, training and distilled_from are those of the system that is tuned; leave them out")
         return self
 
 
@@ -243,11 +250,6 @@ class Judge(Section):
 
     encoder: Encoder
     generator: Generator
-
-
-class Row(Section):
-    system: Name
-    decoding: Label
 
 
 class Comparison(Section):

@@ -1,6 +1,7 @@
 """Systems: trained, tuned, made to caption, timed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -51,7 +52,26 @@ def train_system(layout: Layout, system: str, seed: int) -> dict:
         raise UserError(f"{system} is tuned from {base}, not trained; use the verb tune")
     inputs = Inputs(layout)
     torch.manual_seed(seed)
-    return _fit(inputs, inputs.captioner(system), system, seed, "train")
+    if (teacher := layout.config.systems[system].distilled_from) is None:
+        return _fit(inputs, inputs.captioner(system), system, seed, "train")
+    lessons = read_json(layout.lessons(system, seed))
+    taught = [replace(e, tokens=tuple(lessons[str(e.image_id)])) for e in inputs.examples("train") if any(lessons[str(e.image_id)])]
+    facts = _fit(inputs, inputs.captioner(system), system, seed, "train", taught)
+    spent = [read_json(manifest_of(layout.system(teacher.system, seed)))["facts"]["train_cpu_seconds"]]
+    spent += [read_json(manifest_of(layout.lessons(system, seed)))["cpu_seconds"], facts["train_cpu_seconds"]]
+    return facts | {"train_cpu_seconds": round(sum(spent), 1)}
+
+
+def teach(layout: Layout, system: str, seed: int) -> dict:
+    """What a distilled system learns from: its teacher's captions of the train images."""
+    teacher = layout.config.systems[system].distilled_from
+    if teacher is None:
+        raise UserError(f"{system} has no distilled_from, so nobody teaches it")
+    inputs = Inputs(layout)
+    captioner, decoding = inputs.captioner(teacher.system, seed), inputs.decodings(teacher.system)[teacher.decoding]
+    lessons = _captions(inputs, captioner, "train", decoding, f"teach {system} by {teacher.system} {teacher.decoding}")
+    write_json(layout.lessons(system, seed), lessons)
+    return {"teacher": teacher.system, "decoding": teacher.decoding, "images": len(lessons)}
 
 
 def tune_system(layout: Layout, system: str, seed: int) -> dict:
@@ -91,15 +111,15 @@ def _tuning_objective(inputs: Inputs, captioner: Captioner, system: str, seed: i
     return Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary)
 
 
-def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, **how) -> dict:
-    """The training loop on a row's settings, data and folder; `how` is passed on."""
+def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, examples: Sequence[Example] | None = None, **how) -> dict:
+    """The training loop on a row's settings, data and folder; `examples` are the train split's unless given, `how` is passed on."""
     from dsacap.training.loop import train
 
     return train(
         captioner,
         inputs.layout.config.training_of(system),
         seed,
-        inputs.examples("train"),
+        examples or inputs.examples("train"),
         inputs.examples("val"),
         inputs.store,
         inputs.vocabulary,
@@ -112,25 +132,29 @@ def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str
 
 def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:
     """Captions of every image of a split by every decoding of a system."""
-    inputs, settings = Inputs(layout), layout.config.decoding
+    inputs = Inputs(layout)
     captioner = inputs.captioner(system, seed)
-    image_ids = [example.image_id for example in inputs.examples(split)]
     captions = {
-        name: caption_images(
-            captioner,
-            inputs.store,
-            inputs.vocabulary,
-            image_ids,
-            decoding,
-            samples=settings.samples,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            description=f"caption by {system} {name}",
-        )
+        name: _captions(inputs, captioner, split, decoding, f"caption by {system} {name}")
         for name, decoding in inputs.decodings(system).items()
     }
     write_json(layout.captions(system, seed), captions)
-    return {"split": split, "images": len(image_ids), "decodings": list(captions)}
+    return {"split": split, "images": len(next(iter(captions.values()))), "decodings": list(captions)}
+
+
+def _captions(inputs: Inputs, captioner: Captioner, split: str, decoding, description: str) -> dict[int, list[str]]:
+    settings = inputs.layout.config.decoding
+    return caption_images(
+        captioner,
+        inputs.store,
+        inputs.vocabulary,
+        [example.image_id for example in inputs.examples(split)],
+        decoding,
+        samples=settings.samples,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        description=description,
+    )
 
 
 def time_systems(layout: Layout) -> dict:

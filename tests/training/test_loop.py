@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dsacap import stages
-from dsacap.config import Training
+from dsacap.config import Row, Training
+from dsacap.data.dataset import load_examples
 from dsacap.errors import UserError
-from dsacap.files import read_jsonl, read_tensors, sha256, write_json
+from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json
 from dsacap.layout import Layout, manifest_of
 from dsacap.training import loop
 from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
@@ -129,3 +130,24 @@ def test_a_system_is_trained_or_tuned_and_the_other_verb_says_so(layout):
         stages.train_system(layout, "dsacap-rl", 0)
     with pytest.raises(UserError, match="ar is trained, not tuned; use the verb train"):
         stages.tune_system(layout, "ar", 0)
+
+
+def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
+    """Its folder follows the teacher's; what it is given is what the teacher said of the train images."""
+    plain = layout.config.systems
+    student = plain["dsacap"].model_copy(update={"distilled_from": Row(system="ar", decoding="T=1")})
+    layout = Layout(layout.config.model_copy(update={"systems": {**plain, "student": student}}))
+    assert layout.system("student", 0).name.split("-")[-1] != layout.system("dsacap", 0).name.split("-")[-1]
+    write_json(manifest_of(layout.system("ar", 0)), {"facts": stages.train_system(layout, "ar", 0)})
+    facts = stages.teach(layout, "student", 0)
+    write_json(manifest_of(layout.lessons("student", 0)), {"facts": facts, "cpu_seconds": 1000})
+    lessons = read_json(layout.lessons("student", 0))
+    train = load_examples(layout.data, "train")
+    assert set(map(int, lessons)) == {e.image_id for e in train} and all(len(said) == 5 for said in lessons.values())
+    seen = []
+    monkeypatch.setattr(loop, "_references", lambda example, *_: seen.append(example) or [c for c in example.tokens if c])
+    facts = stages.train_system(layout, "student", 0)
+    assert facts["train_cpu_seconds"] > 1000  # the teacher's work is counted
+    assert all(list(example.tokens) == lessons[str(example.image_id)] for example in seen)
+    with pytest.raises(UserError, match="nobody teaches it"):
+        stages.teach(layout, "dsacap", 0)

@@ -55,6 +55,17 @@ def trained(wildcards):
     return layout.system(wildcards.system, int(wildcards.seed)) / "model.safetensors"
 
 
+def distilled():
+    """(system, seed) of the rows that learn from another's captions."""
+    return [run for run in layout.runs if settings.systems[run[0]].distilled_from]
+
+
+def lessons(wildcards):
+    """What a distilled system learns from; of others, nothing."""
+    run = (wildcards.system, int(wildcards.seed))
+    return [layout.lessons(*run)] if run in distilled() else []
+
+
 def trained_before(wildcards):
     """The weights and facts of the system that a row is tuned from."""
     folder = layout.system(settings.systems[wildcards.system].tuned_from, int(wildcards.seed))

@@ -7,6 +7,7 @@ rule train:
     input:
         layout.features / "index.json",
         layout.data / "vocabulary.json",
+        lessons,
     output:
         f"{RUN}/model.safetensors",
         f"{RUN}/manifest.json",
@@ -23,6 +24,32 @@ rule train:
         config=CONFIG,
     shell:
         "dsacap train --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
+# What a distilled system learns from; it lies in the folder of its teacher.
+for system, seed in distilled():
+
+    rule:
+        name:
+            f"teach_{system}_{seed}"
+        input:
+            layout.system(settings.systems[system].distilled_from.system, seed) / "model.safetensors",
+        output:
+            layout.lessons(system, seed),
+            manifest_of(layout.lessons(system, seed)),
+        log:
+            f"logs/{settings.name}/teach-{system}-seed{seed}.log",
+        priority: 1
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+            system=system,
+            seed=seed,
+        shell:
+            "dsacap teach --config {params.config} --system {params.system} --seed {params.seed} 2>&1 | tee {log}"
 
 
 rule tune:
