@@ -144,8 +144,8 @@ def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
     lessons = read_json(layout.lessons("student", 0))
     train = load_examples(layout.data, "train")
     assert set(map(int, lessons)) == {e.image_id for e in train} and all(len(said) == 5 for said in lessons.values())
-    seen = []
-    monkeypatch.setattr(loop, "_references", lambda example, *_: seen.append(example) or [c for c in example.tokens if c])
+    seen, references = [], loop._references
+    monkeypatch.setattr(loop, "_references", lambda example, *how: seen.append(example) or references(example, *how))
     facts = stages.train_system(layout, "student", 0)
     assert facts["train_cpu_seconds"] > 1000  # the teacher's work is counted
     assert all(list(example.tokens) == lessons[str(example.image_id)] for example in seen)
