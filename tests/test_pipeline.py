@@ -65,7 +65,7 @@ def test_claims_are_tested_on_the_rows_that_are_there(finished):
     snakemake(finished, "results/smoke/ablation.md", "results/smoke/claims.md", *configs)
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
     table = pd.read_csv(finished / "results/smoke/ablation.csv")
-    judged = table[table.metric == "held_out_reconstruction"]
+    judged = table[table.metric == "judged_reconstruction"]
     assert set(judged.system) == {"human", "ar", "masked-diffusion", "dsacap", "dsacap-rl"} and judged.value.between(-100, 100).all()
     claims = pd.read_csv(finished / "results/smoke/claims.csv")
     assert list(claims.claim) == ["C1", "C1", "Q1", "Q2", "Q3"]

@@ -8,7 +8,7 @@ from dsacap.reporting.markdown import Report, markdown, metric_table
 from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
-_COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "held_out_reconstruction": 1}
+_COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "judged_reconstruction": 1}
 _COLUMNS |= {"mBLEU-4": 3, "unique": 2, "novel": 1}
 LOCAL_CHANGES = " with local changes"
 _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
@@ -27,7 +27,7 @@ def write_ablation(layout: Layout) -> None:
         f"# {layout.config.name}: ablation",
         f"Test split; seeds {seeds}: mean (sd over seeds). Scores x100; ± is half the 95 % bootstrap interval over images.",
         metric_table(report, _COLUMNS),
-        "reconstruction: cosine (x100) of what the generator makes of the caption with what the encoder sees in the original; held out "
+        "reconstruction: cosine (x100) of what the generator makes of the caption with what the encoder sees in the original; judged "
         "reconstruction: the same by the judge, a second encoder and generator of other seeds, which no reward knows. mBLEU-4: lower is "
         "more diverse. A human caption is the first reference.",
         "## Can they judge?",

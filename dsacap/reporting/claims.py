@@ -1,7 +1,7 @@
 """claims.md: what the paper claims, each as a comparison of two rows that can fail, and how it came out. Reads result files only.
 
 A test says that one row has more of a metric than another. What is compared, image by image and seed by seed: any metric with per-image
-scores (quality, or diversity of the captions of an image), `reconstruction` and `held_out_reconstruction`, and `late_minus_early` (how
+scores (quality, or diversity of the captions of an image), `reconstruction` and `judged_reconstruction`, and `late_minus_early` (how
 much better the second half of a caption is than its first: below 0 where errors accumulate). `images_per_s`, at the first batch size,
 is compared round by round.
 """

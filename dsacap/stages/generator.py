@@ -41,7 +41,7 @@ def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
 
     captions = {"references": test_references(layout)} if system == HUMAN else tokenised_captions(layout, system, seed)
     found: dict[str, dict] = {name: {} for name in captions}
-    for metric, part in (("reconstruction", layout), ("held_out_reconstruction", layout.judge)):
+    for metric, part in (("reconstruction", layout), ("judged_reconstruction", layout.judge)):
         store = FeatureStore(part.features)
         reconstruction = Reconstruction(load_configured_generator(part, store), store)
         for name, by_image in captions.items():

@@ -184,7 +184,7 @@ if settings.ablation:
 # All cores: nothing else may run beside a measurement.
 rule time:
     input:
-        [layout.system(*run) / "model.safetensors" for run in layout.runs],
+        [layout.system(system, settings.seeds[0]) / "model.safetensors" for system in settings.systems],
     output:
         layout.latency,
         manifest_of(layout.latency),
