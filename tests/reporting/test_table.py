@@ -27,6 +27,7 @@ def layout(tmp_path) -> Layout:
     data = {"images": {"train": 24, "test": 6}, "captions": 150, "sha256": {"captions.jsonl": "a" * 64}}
     write_json(manifest_of(layout.data), {**manifest, "facts": data})
     write_json(manifest_of(layout.encoder), {**manifest, "facts": {}})
+    write_json(manifest_of(layout.generator), {**manifest, "facts": {}})
     write_json(manifest_of(layout.features), {**manifest, "facts": {"skipped": {"3": "1x1"}}})
     write_json(layout.latency, {"rows": [_latency("ar", "greedy", 8.0), _latency("dsacap", "K=1", 2.0), _latency("encoder", "", 1.0)]})
     write_json(manifest_of(layout.latency), {**manifest, "facts": {"device": "abacus", "threads": 1}})
@@ -136,5 +137,7 @@ def test_csv_is_tidy(layout):
 def test_json_carries_every_manifest(layout):
     write_tables(layout)
     data = read_json(layout.table.with_suffix(".json"))
-    assert {"data", "encoder", "features", "time", "score human", "train ar seed 0", "score dsacap seed 1"} <= set(data["manifests"])
+    assert {"data", "encoder", "features", "generator", "time", "score human", "train ar seed 0", "score dsacap seed 1"} <= set(
+        data["manifests"]
+    )
     assert len(data["rows"]) == len(pd.read_csv(layout.table.with_suffix(".csv")))
