@@ -119,8 +119,7 @@ class Config(Section):
         teacher = self.systems[name].distilled_from
         if teacher is None:
             return
-        if teacher.system not in self.systems or teacher.decoding not in self.systems[teacher.system].decodings:
-            raise ValueError(f"systems.{name}.distilled_from: no row {teacher.system!r}, {teacher.decoding!r}")
+        self._check_row(teacher, f"systems.{name}.distilled_from")
         if self.trained(teacher.system).distilled_from:
             raise ValueError(f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references")
 
@@ -131,9 +130,12 @@ class Config(Section):
         for name, claim in self.ablation.claims.items() if self.ablation else ():
             for test in claim.tests:
                 for row in (test.better, test.worse):
-                    if row.system not in self.systems or row.decoding not in self.systems[row.system].decodings:
-                        raise ValueError(f"ablation.claims.{name}: no row {row.system!r}, {row.decoding!r}")
+                    self._check_row(row, f"ablation.claims.{name}")
         return self
+
+    def _check_row(self, row: Row, where: str) -> None:
+        if row.system not in self.systems or row.decoding not in self.systems[row.system].decodings:
+            raise ValueError(f"{where}: no row {row.system!r}, {row.decoding!r}")
 
     def trained(self, system: str) -> System:
         """The system itself, or the one that it is tuned from: whose captioner and model it has."""

@@ -48,34 +48,31 @@ class RewardSum:
 
     def __call__(self, image_ids: Sequence[int], captions_BS: Captions) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sum [B, S], and its parts by name, each [B, S] and not weighted."""
-        references = [self.references[image_id] for image_id in image_ids]
-        parts = {
-            name: self.reconstruction.score(image_ids, captions_BS)
-            if name == "reconstruction"
-            else getattr(self, f"_{name}_of")(references, captions_BS)
-            for name in self.weights
-        }
+        parts = {name: getattr(self, f"_{name}_of")(image_ids, captions_BS) for name in self.weights}
         return sum(weight * parts[name] for name, weight in self.weights.items()), parts
 
-    def _cider_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+    def _cider_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         samples = len(captions_BS[0])
         flat = [caption for of_image in captions_BS for caption in of_image]
-        return self._cider.score([said for said in references for _ in range(samples)], flat).reshape(-1, samples)
+        return self._cider.score([self.references[i] for i in image_ids for _ in range(samples)], flat).reshape(-1, samples)
 
-    def _coverage_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+    def _coverage_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         """Of the mean over references of the best CIDEr-D that a caption of the set has with it: the part that the set loses without
         this caption. Captions that say the same are worth nothing to each other's set, so that a set is paid for its differences
         (our reading of 'rewarding the set'; the objective is that of facility location)."""
         samples = len(captions_BS[0])
         flat = [caption for of_image in captions_BS for caption in of_image]
-        of_pairs = self._cider.score_pairs([said for said in references for _ in range(samples)], flat)
+        of_pairs = self._cider.score_pairs([self.references[i] for i in image_ids for _ in range(samples)], flat)
         return np.stack([_marginal(np.stack(of_pairs[at : at + samples])) for at in range(0, len(flat), samples)])
 
-    def _repeats_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
+    def _reconstruction_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
+        return self.reconstruction.score(image_ids, captions_BS)
+
+    def _repeats_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         return -np.array([[float(repeats(caption)) for caption in of_image] for of_image in captions_BS])
 
-    def _excess_of(self, references: Sequence[list[str]], captions_BS: Captions) -> np.ndarray:
-        longest = [max(len(said.split()) for said in of_image) for of_image in references]
+    def _excess_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
+        longest = [max(len(said.split()) for said in self.references[i]) for i in image_ids]
         return -np.array([[max(0.0, len(c.split()) - most) for c in said] for most, said in zip(longest, captions_BS, strict=True)])
 
 
