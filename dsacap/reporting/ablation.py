@@ -4,13 +4,12 @@ from collections.abc import Iterable
 
 from dsacap.files import read_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.markdown import Report, markdown, metric_table
+from dsacap.reporting.markdown import Report, commits, markdown, metric_table
 from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
 _COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "judged_reconstruction": 1}
 _COLUMNS |= {"mBLEU-4": 3, "unique": 2, "novel": 1}
-LOCAL_CHANGES = " with local changes"
 _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
 
 
@@ -21,7 +20,6 @@ def write_ablation(layout: Layout) -> None:
     numbers = write_numbers(rows, layout.ablation_table)
     report = Report(layout.config, numbers, manifests, [], None)
     judges = {name: read_json(manifest_of(part.generator))["facts"] for name, part in (("generator", layout), ("judge", layout.judge))}
-    commits = sorted({_commit(manifest["code"]) for manifest in manifests.values()})
     seeds = ", ".join(map(str, layout.config.seeds))
     parts = [
         f"# {layout.config.name}: ablation",
@@ -35,7 +33,7 @@ def write_ablation(layout: Layout) -> None:
         _judges(judges),
         "## Cost",
         _costs(layout, manifests),
-        f"commit {', '.join(commits)}; {next(iter(manifests.values()))['host']['cpu']}",
+        f"commit {commits(manifests)}; {next(iter(manifests.values()))['host']['cpu']}",
     ]
     write_text(layout.ablation_table, "\n\n".join(parts) + "\n")
 
@@ -65,10 +63,6 @@ def _costs(layout: Layout, manifests: dict[str, dict]) -> str:
         spent = [f"{sum(f[cost] for f in facts) / len(facts):,.0f}" if cost in facts[0] else "-" for cost in _COSTS]
         rows.append([system.label or name, f"{facts[0]['parameters']:,}", f"{facts[0]['images_seen']:,}", *spent])
     return markdown(["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows)
-
-
-def _commit(code: dict) -> str:
-    return f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}"
 
 
 def _seconds(facts: dict) -> str:

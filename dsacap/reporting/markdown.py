@@ -17,6 +17,7 @@ _DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
 _BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")} | {"in_train": 1}
 _NOTHING = "-"
+LOCAL_CHANGES = " with local changes"
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ def render_samples(report: Report) -> str:
         f"# {report.config.name}: SPICE of {k} captions an image",
         metric_table(report, {"AllSPICE": 1, f"best_of_{k}_SPICE": 1}),
         "AllSPICE: SPICE's F, x100, of the tuples of all captions of an image joined in one graph (Luo & Shakhnarovich 2020). best of: "
-        f"each image's caption with the highest SPICE. Test split; scored in {time:.0f} s; commit "
-        + ", ".join(sorted({str(manifest["code"]["commit"]) for manifest in report.manifests.values()})),
+        f"each image's caption with the highest SPICE. Test split; scored in {time:.0f} s; commit {commits(report.manifests)}",
         "```\n" + "\n".join(report.signatures) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
@@ -189,7 +189,7 @@ def _provenance(report: Report) -> str:
     stages = [[name, f"{m['seconds']:.0f}", f"{m['cpu_seconds']:.0f}", m["peak_memory_mib"]] for name, m in report.manifests.items()]
     data = report.manifests["data"]["facts"]
     lines = [
-        f"- commit {code['commit'] or 'unknown'}{' with local changes' if code['dirty'] else ''}, lock file sha256 {code['lock'][:12]}",
+        f"- commit {commits(report.manifests)}, lock file sha256 {code['lock'][:12]}",
         f"- data: {', '.join(f'{n} {split}' for split, n in data['images'].items())} images, {data['captions']} captions; "
         f"sha256 {', '.join(f'{name} {digest[:12]}' for name, digest in data['sha256'].items())}",
         f"- skipped photos: {len(report.manifests['features']['facts']['skipped'])}",
@@ -199,6 +199,13 @@ def _provenance(report: Report) -> str:
         f"- configuration and full manifests: table.json; latency by `{shlex.join(time['command'])}`",
     ]
     return "\n".join(lines) + "\n\n" + markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
+
+
+def commits(manifests: dict[str, dict]) -> str:
+    """Those that the stages were run from: several, where a run went on after an update. Outside a git checkout nobody can say that code is
+    unchanged, so it counts as changed."""
+    codes = [manifest["code"] for manifest in manifests.values()]
+    return ", ".join(dict.fromkeys(f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}" for code in codes))
 
 
 def markdown(headers: list[str], rows: list[list]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_text, write_text
 from dsacap.layout import Layout
-from dsacap.reporting.ablation import LOCAL_CHANGES
+from dsacap.reporting.markdown import LOCAL_CHANGES
 
 _README = Path("README.md")
 _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")

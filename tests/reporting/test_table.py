@@ -111,7 +111,7 @@ def test_table_of_samples(layout):
     for system, seed in layout.runs:
         parts = {"diversity": {"AllSPICE": score(0.3)}, "oracle": {"SPICE": score(0.25)}, "samples": 5}
         write_json(layout.sample_scores(system, seed), {"T=1": parts} if system == "ar" else {"K=1": parts})
-        write_json(manifest_of(layout.sample_scores(system, seed)), {"seconds": 2.0, "code": {"commit": "c0ffee"}})
+        write_json(manifest_of(layout.sample_scores(system, seed)), {"seconds": 2.0, "code": {"commit": "c0ffee", "dirty": False}})
     write_sample_table(layout)
     text = layout.sample_table.read_text()
     assert line_of(f"## {text}", "ar", "")[1:] == ["T=1", "30.0 (sd 0.0)", "25.0 (sd 0.0)"]
