@@ -105,12 +105,16 @@ class Autoregressive(Captioner):
 
     # ------------------------------------------------------------------------------------------------------- decoding
 
+    @property
+    def completes(self) -> bool:
+        return True
+
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
         if decoding.beam > 1:
             return [[until_eos(words)] * samples for words in self._beam_search(batch, decoding)]
         uniform_BL = noise_of(batch, samples, seed, (self.spec.max_words + 1,), "uniform").flatten(0, 1) if decoding.random else None
-        state = _State(self, self._image_keys_values(batch), samples)
+        state = _State(self, self._image_keys_values(batch), samples, batch.prefix)
         words_BL = torch.full((state.rows, self.spec.max_words + 1), EOS, device=batch.features.device)
         words_B = torch.full((state.rows,), BOS, device=batch.features.device)
         done_B = torch.zeros(state.rows, dtype=torch.bool, device=batch.features.device)
@@ -127,7 +131,7 @@ class Autoregressive(Captioner):
     def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
         """Beams end with EOS and then only repeat it at no cost; the best by log-probability / length ** length_penalty wins."""
         images, beam, device = len(batch.image_ids), decoding.beam, batch.features.device
-        state = _State(self, self._image_keys_values(batch), beam)
+        state = _State(self, self._image_keys_values(batch), beam, batch.prefix)
         words_BKL = torch.full((images, beam, self.spec.max_words + 1), EOS, device=device)
         score_BK = torch.full((images, beam), -torch.inf, device=device)
         score_BK[:, 0] = 0  # all beams start alike: only one may speak at first
@@ -187,8 +191,9 @@ class _WordByWord(Policy):
 class _State:
     """What decoding keeps between words: the image's keys and values, and a growing cache of the caption's."""
 
-    def __init__(self, captioner: Autoregressive, images: list[tuple[Tensor, Tensor]], samples: int):
+    def __init__(self, captioner: Autoregressive, images: list[tuple[Tensor, Tensor]], samples: int, prefix_BP: Tensor | None = None):
         self.captioner, self.images = captioner, [repeat_rows(image, samples) for image in images]
+        self.prefix_BP = None if prefix_BP is None else prefix_BP.repeat_interleave(samples, 0)
         keys = self.images[0][0]
         self.rows = len(keys)
         shape = (self.rows, captioner.model.heads, captioner.spec.max_words, captioner.model.width // captioner.model.heads)
@@ -202,6 +207,9 @@ class _State:
             x_B1D = block.step(x_B1D, image, cache, at)
         logits_BV = c.head(c.norm(x_B1D[:, 0]))
         logits_BV[:, [PAD, BOS, UNK]] = -torch.inf
+        if self.prefix_BP is not None and at < self.prefix_BP.shape[1]:
+            only_B1 = self.prefix_BP[:, at : at + 1]
+            return torch.full_like(logits_BV, -torch.inf).scatter(1, only_B1, 0.0)
         return logits_BV
 
     def reorder(self, rows_B: Tensor) -> None:

@@ -39,11 +39,15 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Batch:
-    """`features` [B, N, C] are standardised per channel; `captions` [B, R, L+1] are word ids, closed by EOS and filled with PAD."""
+    """`features` [B, N, C] are standardised per channel; `captions` [B, R, L+1] are word ids, closed by EOS and filled with PAD.
+
+    `prefix` [B, P] are words that captions must begin with, for systems that `complete`.
+    """
 
     image_ids: tuple[int, ...]
     features: Tensor
     captions: Tensor | None = None
+    prefix: Tensor | None = None
 
 
 class Policy(ABC):
@@ -72,6 +76,11 @@ class Captioner(nn.Module, ABC):
 
     Model: ClassVar[type]
     Decoding: ClassVar[type]
+
+    @property
+    def completes(self) -> bool:
+        """Whether `caption` begins with the words of a batch's `prefix` and goes on from there, as likely as they make the rest."""
+        return False
 
     @classmethod
     def check(cls, model, decoding) -> None:

@@ -1,6 +1,6 @@
 """The one decoding loop: any captioner, any images, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -21,8 +21,12 @@ def caption_images(
     seed: int,
     batch_size: int,
     description: str | None = None,
+    prefix_of: Mapping[int, Sequence[int]] | None = None,
 ) -> dict[int, list[str]]:
-    """Image id -> its captions, as words joined by spaces. A decoding that is not random gives one caption whatever `samples` says."""
+    """Image id -> its captions, as words joined by spaces. A decoding that is not random gives one caption whatever `samples` says.
+
+    `prefix_of` gives as many words (ids) of each image, with which its captions then begin.
+    """
     samples = samples if decoding.random else 1
     device = next(captioner.parameters()).device
     training = captioner.training
@@ -31,7 +35,8 @@ def caption_images(
     captions: dict[int, list[str]] = {}
     for start in progress(starts, description, "batch") if description else starts:
         ids = tuple(image_ids[start : start + batch_size])
-        batch = Batch(ids, store.read(ids).to(device))
+        prefix = None if prefix_of is None else torch.tensor([prefix_of[i] for i in ids], device=device)
+        batch = Batch(ids, store.read(ids).to(device), prefix=prefix)
         for image_id, said in zip(ids, captioner.caption(batch, samples, seed, decoding), strict=True):
             captions[image_id] = [vocabulary.decode(words) for words in said]
     captioner.train(training)

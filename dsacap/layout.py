@@ -17,7 +17,7 @@ VERSIONS = {
     "data": 1,
     "encoder": 1,
     "features": 1,
-    "generator": 1,
+    "generator": 2,
     "train": 1,
     "tune": 1,
     "caption": 1,
@@ -97,7 +97,7 @@ class Layout:
     @property
     def runs(self) -> list[tuple[str, int]]:
         """All trained (system, seed) pairs."""
-        return [(system, seed) for system in self.config.systems for seed in self.config.seeds]
+        return [(system, seed) for system in self.config.systems for seed in self.config.seeds_of(system)]
 
     @property
     def table(self) -> Path:

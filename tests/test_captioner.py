@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,25 @@ def test_drawn_captions_are_closed_and_never_empty(name):
         assert end > 0
         assert min(caption[:end]) > UNK
         assert set(caption[end + 1 :]) <= {PAD}
+
+
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_captions_begin_with_the_words_asked_for(name):
+    captioner, batch = captioner_of(name), random_batch(5)
+    assert captioner.completes == (name in ("autoregressive", "dsacap"))
+    if not captioner.completes:
+        return
+    prefix = batch.captions[:, 0, :2].clamp(min=UNK + 1)
+    options = {"autoregressive": [{}, {"beam": 3}, {"temperature": 1.0}]}
+    for how in options.get(name, [{"search": s} for s in ("lookahead", "viterbi")] + [{"search": "draw", "temperature": 1.0}]):
+        decoding = captioner.Decoding(**how)
+        said = captioner.caption(replace(batch, prefix=prefix), 2, 0, decoding)
+        assert all(caption[:2] == begin for begin, of_image in zip(prefix.tolist(), said, strict=True) for caption in of_image)
+        assert max(len(caption) for of_image in said for caption in of_image) <= SPEC.max_words
+    if name == "autoregressive":  # its own words change nothing
+        plain = captioner.caption(batch, 1, 0, captioner.Decoding())
+        own = torch.tensor([said[0][:1] for said in plain])
+        assert captioner.caption(replace(batch, prefix=own), 1, 0, captioner.Decoding()) == plain
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)

@@ -101,6 +101,18 @@ def test_training_of_a_system_overrides_the_common_settings(tmp_path):
     assert config.training_of("ar").steps == 3 and config.training_of("ar").batch_size == config.training.batch_size
 
 
+def test_a_row_may_have_fewer_seeds_but_no_others(tmp_path):
+    def runs(**seeds) -> list[tuple[str, int]]:
+        systems = {name: system.model_dump() | {"seeds": seeds.get(name)} for name, system in tiny_config(tmp_path).systems.items()}
+        return Layout(tiny_config(tmp_path, seeds=[0, 1, 2], systems=systems)).runs
+
+    given = {"ar": [0], "dsacap": [0, 2], "dsacap-rl": [0]}
+    assert runs(**given) == [("ar", 0), ("dsacap", 0), ("dsacap", 2), ("dsacap-rl", 0)]
+    for wrong in ({"ar": [1]}, {"ar": [0, 3]}, {**given, "dsacap-rl": [0, 1]}, {**given, "dsacap-rl": None}):
+        with pytest.raises(UserError, match=r"seeds: needs 0, the first"):
+            runs(**wrong)
+
+
 def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
     """A changed setting moves the stages that depend on it, and no other."""
 

@@ -102,6 +102,7 @@ class Config(Section):
             if system.tuning and system.tuning.reconstructs and not self.generator:
                 raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
             self._check_teacher(name)
+            self._check_seeds(name)
             trained = self.trained(name)
             cls = captioner_class(trained.captioner)
             model = _checked(cls.Model, trained.model, f"systems.{name}.model")
@@ -123,6 +124,14 @@ class Config(Section):
         if self.trained(teacher.system).distilled_from:
             raise ValueError(f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references")
 
+    def _check_seeds(self, name: str) -> None:
+        """A row has the first seed, which is timed, and no seed that what it comes from does not have."""
+        system, seeds = self.systems[name], self.seeds_of(name)
+        source = system.tuned_from or (system.distilled_from and system.distilled_from.system)
+        known = self.seeds_of(source) if source else self.seeds
+        if self.seeds[0] not in seeds or not set(seeds) <= set(known):
+            raise ValueError(f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only")
+
     @model_validator(mode="after")
     def _claims(self) -> "Config":
         if self.ablation and not self.generator:
@@ -140,6 +149,9 @@ class Config(Section):
     def trained(self, system: str) -> System:
         """The system itself, or the one that it is tuned from: whose captioner and model it has."""
         return self.systems[self.systems[system].tuned_from or system]
+
+    def seeds_of(self, system: str) -> tuple[int, ...]:
+        return self.systems[system].seeds or self.seeds
 
     def training_of(self, system: str) -> Training:
         """The common training settings with this system's own on top; of a tuned system, its tuning."""

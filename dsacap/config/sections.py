@@ -211,6 +211,7 @@ class System(Section):
 
     captioner: str | None = None
     label: Label | None = None
+    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="those of the configuration's that this row has; default: all")
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
     distilled_from: Row | None = None

@@ -146,6 +146,10 @@ class DSACap(Captioner):
                 caption_BGD = self.readout.soft_caption(self.denoiser(z_BNC, t_B)[1])
         return self.denoiser(z_BNC, t_B, caption_BGD)
 
+    @property
+    def completes(self) -> bool:
+        return self.readout.completes
+
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
         self.check(self.model, decoding)
@@ -167,7 +171,10 @@ class DSACap(Captioner):
             # A seed of its own: the noise on the image comes from the other one, and would tell which word is drawn.
             return noise_of(batch, samples, seed + _DRAWS, shape, "uniform").flatten(0, 1)
 
-        captions = self.readout.decode(hidden_BND, decoding, uniform)
+        if batch.prefix is None:
+            captions = self.readout.decode(hidden_BND, decoding, uniform)
+        else:
+            captions = self.readout.complete(hidden_BND, decoding, uniform, batch.prefix.repeat_interleave(samples, 0))
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
 
     def learn_from(self, captions: Iterable[Sequence[int]]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsacap.captioner import UNK, ImageSpec, until_eos
-from dsacap.method.likelihood import passage
+from dsacap.method.likelihood import after, passage
 from dsacap.method.policy import GraphPolicy
 from dsacap.method.readout import NEVER, Readout, Uniform
 from dsacap.method.search import bigram_model, draw, lookahead, viterbi
@@ -25,6 +25,7 @@ class DirectedAcyclic(Readout):
     searches = ("lookahead", "viterbi", "draw")
     options = ("candidates", "bigram_weight", "temperature")
     self_conditions = True
+    completes = True
 
     def __init__(self, model, spec: ImageSpec):
         if model.vertices < spec.max_words + 2:
@@ -67,14 +68,23 @@ class DirectedAcyclic(Readout):
         return words_BGV.exp() * passage(transitions_BGG)[..., None]
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
+        return self._search(*self(image_BND), self.spec.max_words, decoding, uniform)
+
+    def complete(self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor) -> list[list[int]]:
         words_BGV, transitions_BGG = self(image_BND)
-        max_words = self.spec.max_words
+        follows_BGG, left = after(words_BGV, transitions_BGG, prefix_BP), self.spec.max_words - prefix_BP.shape[1]
+        rest = self._search(words_BGV, follows_BGG, left, decoding, uniform, prefix_BP[:, -1])
+        return [said + more for said, more in zip(prefix_BP.tolist(), rest, strict=True)]
+
+    def _search(
+        self, words_BGV: Tensor, transitions_BGG: Tensor, max_words: int, decoding, uniform: Uniform, last_B: Tensor | None = None
+    ) -> list[list[int]]:
         if decoding.search == "draw":
             drawn_BL = draw(words_BGV, transitions_BGG, uniform((max_words, 2))[:, None], decoding.temperature)[:, 0]
             return [until_eos(words) for words in drawn_BL.tolist()]
         if decoding.search == "viterbi":
             bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
-            return viterbi(words_BGV, transitions_BGG, max_words, decoding.candidates, bigram_VV, decoding.bigram_weight)
+            return viterbi(words_BGV, transitions_BGG, max_words, decoding.candidates, bigram_VV, decoding.bigram_weight, last_B)
         return lookahead(words_BGV, transitions_BGG, max_words)
 
     def learn_from(self, captions: Iterable[Sequence[int]]) -> None:

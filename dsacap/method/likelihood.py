@@ -26,6 +26,22 @@ def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Ten
     return torch.stack(ends, dim=-1).gather(-1, length_BR[..., None] - 1)[..., 0]
 
 
+def after(words_BGV: Tensor, transitions_BGG: Tensor, prefix_BP: Tensor) -> Tensor:
+    """The transitions [B, G, G] of the graph of what follows a caption's first words: its start goes where paths go that have said them.
+
+    Exact, as how a path goes on depends on the vertex it stands at alone: p(next | prefix) = sum_v p(v | prefix) p(next | v).
+    """
+    rows = torch.arange(len(prefix_BP), device=prefix_BP.device)[:, None]
+    emit_BPG = words_BGV.mT[rows, prefix_BP]
+    step_BGG = transitions_BGG.exp()
+    forward_BG = transitions_BGG[:, 0]
+    for emit_BG in emit_BPG.unbind(1):
+        forward_BG = _log_matmul((forward_BG + emit_BG)[:, None], step_BGG)[:, 0]
+    follows = transitions_BGG.clone()
+    follows[:, 0] = forward_BG.log_softmax(-1)
+    return follows
+
+
 def passage(transitions_BGG: Tensor) -> Tensor:
     """The probability [B, G] that a path passes, and so speaks at, each vertex; 0 for the first and the last, which say nothing.
 

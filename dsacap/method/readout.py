@@ -28,6 +28,7 @@ class Readout(nn.Module, ABC):
     searches: ClassVar[tuple[str, ...]] = ()  # values of Decoding.search that it serves, beside its own
     options: ClassVar[tuple[str, ...]] = ()  # options of Decoding that it serves, beside those of every readout
     self_conditions: ClassVar[bool] = False  # whether there is a soft caption of it
+    completes: ClassVar[bool] = False  # whether it can `complete`
 
     def __init__(self, model, vertices: int, words: int):
         super().__init__()
@@ -56,6 +57,10 @@ class Readout(nn.Module, ABC):
     @abstractmethod
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         """One caption a row: word ids without specials, none empty. Only a search that draws asks for `uniform` numbers."""
+
+    def complete(self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor) -> list[list[int]]:
+        """As `decode`, of captions that begin with P given words, where the readout `completes`."""
+        raise NotImplementedError
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
         """The probability [B, G, V] that a vertex takes part in the caption and says a word."""

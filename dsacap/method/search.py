@@ -36,12 +36,14 @@ def viterbi(
     candidates: int,
     bigram_VV: Tensor | None = None,
     bigram_weight: float = 0.0,
+    last_B: Tensor | None = None,
 ) -> list[list[int]]:
     """The path, and the words on it, of the highest log-probability per transition: exact (Viterbi; for such graphs Shao et al. 2022,
     arXiv 2210.05193), among the `candidates` likeliest words of every vertex. No caption is empty.
 
     `bigram_VV` adds bigram_weight log p(word | word before), from begin to end of the caption, to each transition: two references that
-    are mixed along one path then pay where they meet. It depends on neighbours only, so the search stays exact.
+    are mixed along one path then pay where they meet. It depends on neighbours only, so the search stays exact. Where the graph is that
+    of the rest of a caption, `last_B` [B] is the word before it, and the rest may be empty.
     """
     batch, vertices = transitions_BGG.shape[:2]
     candidates = min(candidates, words_BGV.shape[-1] - UNK - 1)
@@ -50,6 +52,8 @@ def viterbi(
     for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, which is free
         emit_BGC[:, vertex], word_BGC[:, vertex] = -torch.inf, word
         emit_BGC[:, vertex, 0] = 0
+    if last_B is not None:
+        word_BGC[:, 0] = last_B[:, None]
     word_BS = word_BGC.flatten(1)
     # A state is a vertex with one of its words. step[b, s, s'] is what going from s to s' adds.
     step_BSS = transitions_BGG.repeat_interleave(candidates, 1).repeat_interleave(candidates, 2) + emit_BGC.flatten(1)[:, None]
@@ -65,14 +69,15 @@ def viterbi(
         ends_LB.append(best_BS[:, end].clone())
         best_BS[:, end:] = -torch.inf
     score_BL = torch.stack(ends_LB, 1) / torch.arange(1, max_words + 2, device=step_BSS.device)  # transitions are one more than words
-    score_BL[:, 0] = -torch.inf
+    if last_B is None:
+        score_BL[:, 0] = -torch.inf
     length_B = score_BL.argmax(-1)
     rows, state_B, words_LB = torch.arange(batch, device=step_BSS.device), torch.full_like(length_B, end), []
     for at in range(int(length_B.max()), 0, -1):  # back from the end, by the step that was the best
         before_B = (best_LBS[at] + step_BSS[rows, :, state_B]).argmax(-1)
         state_B = torch.where(at <= length_B, before_B, state_B)
         words_LB.append(word_BS[rows, state_B])
-    captions = torch.stack(words_LB[::-1], 1).tolist()
+    captions = torch.stack(words_LB[::-1], 1).tolist() if words_LB else [[] for _ in range(batch)]
     return [caption[:length] for caption, length in zip(captions, length_B.tolist(), strict=True)]
 
 

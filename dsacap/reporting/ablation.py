@@ -59,7 +59,7 @@ def _judges(judges: dict[str, dict]) -> str:
 def _costs(layout: Layout, manifests: dict[str, dict]) -> str:
     rows = []
     for name, system in layout.config.systems.items():
-        facts = [manifests[f"train {name} seed {seed}"]["facts"] for seed in layout.config.seeds]
+        facts = [manifests[f"train {name} seed {seed}"]["facts"] for seed in layout.config.seeds_of(name)]
         spent = [f"{sum(f[cost] for f in facts) / len(facts):,.0f}" if cost in facts[0] else "-" for cost in _COSTS]
         rows.append([system.label or name, f"{facts[0]['parameters']:,}", f"{facts[0]['images_seen']:,}", *spent])
     return markdown(["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows)

@@ -1,6 +1,6 @@
-"""Training of the caption prior: the squared error of the clean embedding (unCLIP, section 2.2), half of it from pure noise.
+"""Training of the caption prior: the squared error of the clean embedding (unCLIP, section 2.2), three quarters of it from pure noise.
 
-Half, because the reward denoises in one step from pure noise, where uniform times would seldom train it.
+So many, because the reward denoises in one step from pure noise, where uniform times would seldom train it.
 """
 
 import time
@@ -40,7 +40,7 @@ def train_caption_prior(
         x0_BE = embeddings_IE[chosen].to(prior.device)
         ids_BL, mask_BL = prior.tokenize([captions[i][rng.integers(len(captions[i]))] for i in chosen])
         time_B = torch.from_numpy(rng.integers(prior.last_time + 1, size=len(chosen))).to(prior.device)
-        time_B[: len(chosen) // 2] = prior.last_time
+        time_B[: 3 * len(chosen) // 4] = prior.last_time
         noise_BE = torch.from_numpy(rng.standard_normal(x0_BE.shape, np.float32)).to(x0_BE)
         loss = F.mse_loss(prior.denoise(prior.scheduler.add_noise(x0_BE, noise_BE, time_B), time_B, ids_BL, mask_BL), x0_BE)
         optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,10 @@ import torch
 from diffusers import DiffusionPipeline, PriorTransformer, UnCLIPScheduler
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
+from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast
+
+from dsacap.layers import length_buckets
 
 _SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 _HEAD = 32  # channels an attention head
@@ -44,16 +47,29 @@ class CaptionPrior(DiffusionPipeline):
         return self.denoise(noise_BE, torch.full((len(noise_BE),), self.last_time, device=noise_BE.device), ids_BL, mask_BL)
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Word ids [B, L] and which of them are words [B, L]; a PriorTransformer knows one length only, so L is always that."""
+        """Word ids [B, L] and which of them are words [B, L], all of the longest length that the prior knows."""
         length = self.text_encoder.config.max_position_embeddings
         out = self.tokenizer(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         return out.input_ids.to(self.device), out.attention_mask.bool().to(self.device)
 
     def denoise(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """The clean embeddings [B, E] that the network believes in, given noised ones."""
-        text = self.text_encoder(input_ids=ids_BL, attention_mask=mask_BL)
-        return self.prior(
-            x_BE, time_B, proj_embedding=text.text_embeds, encoder_hidden_states=text.last_hidden_state, attention_mask=mask_BL
+        x0_BE = torch.empty_like(x_BE)
+        for rows, length in length_buckets(mask_BL):
+            x0_BE[rows] = self._denoise_cut(x_BE[rows], time_B[rows], ids_BL[rows, :length], mask_BL[rows, :length])
+        return x0_BE
+
+    def _denoise_cut(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """A PriorTransformer knows one length only. It is lent the positions that are there, or half its work would go into padding."""
+        text = self.text_encoder(input_ids=ids_BL)
+        position, causal = self.prior.positional_embedding, self.prior.causal_attention_mask
+        longest = self.text_encoder.config.max_position_embeddings
+        kept = torch.cat([torch.arange(ids_BL.shape[1]), torch.arange(longest, position.shape[1])]).to(position.device)
+        return functional_call(
+            self.prior,
+            {"positional_embedding": position[:, kept], "causal_attention_mask": causal[:, kept[:, None], kept]},
+            (x_BE, time_B),
+            {"proj_embedding": text.text_embeds, "encoder_hidden_states": text.last_hidden_state, "attention_mask": mask_BL},
         ).predicted_image_embedding
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dsacap.captioner import PAD, UNK
-from dsacap.method.likelihood import log_likelihood, passage
+from dsacap.method.likelihood import after, log_likelihood, passage
 from helpers import LONGEST, VERTICES, VOCABULARY
 
 
@@ -50,6 +50,20 @@ def path_mass(step_GG, words: int) -> float:
     for _ in range(words + 1):
         at = at @ step
     return at[-1].item()
+
+
+def test_what_follows_a_beginning_is_as_likely_as_the_whole_makes_it(graph):
+    """log p(rest | beginning) = log p(beginning + rest) - log p(beginning): one constant for all rests."""
+    words, transitions = graph
+    beginning, rests = [5, 7], [[4], [6, 4], [8, 8, 6], [5]]
+    follows = after(words, transitions, torch.tensor([beginning, beginning]))
+
+    def likelihoods(captions, transitions_BGG):
+        return log_likelihood(words, transitions_BGG, torch.tensor([c + [PAD] * (LONGEST - len(c)) for c in captions]).expand(2, -1, -1))
+
+    difference_BR = likelihoods([beginning + rest for rest in rests], transitions) - likelihoods(rests, follows)
+    torch.testing.assert_close(difference_BR, difference_BR[:, :1].expand(-1, len(rests)))
+    torch.testing.assert_close(follows[:, 0].logsumexp(-1), torch.zeros(2, dtype=follows.dtype))
 
 
 def test_a_vertex_is_passed_as_often_as_paths_lead_through_it(graph):

@@ -29,16 +29,16 @@ def test_lookahead_stops_at_the_longest_allowed(graph):
     assert all(len(caption) <= 1 for caption in lookahead(*graph, max_words=1))
 
 
-def best_caption(words_GV, transitions_GG, candidates: int, bigram_VV, weight: float) -> list[int]:
+def best_caption(words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None) -> list[int]:
     """Tries every path with every choice of words."""
     likeliest = [(row[UNK + 1 :].topk(candidates).indices + UNK + 1).tolist() for row in words_GV]
     scored = {}
-    for n in range(1, LONGEST + 1):
+    for n in range(0 if last else 1, LONGEST + 1):
         for path in itertools.combinations(range(1, VERTICES - 1), n):
             stops = (0, *path, VERTICES - 1)
             moves = sum(transitions_GG[u, v] for u, v in itertools.pairwise(stops))
             for said in itertools.product(*(likeliest[v] for v in path)):
-                language = sum(bigram_VV[a, b] for a, b in itertools.pairwise((BOS, *said, EOS)))
+                language = sum(bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *said, EOS)))
                 emitted = sum(words_GV[v, word] for v, word in zip(path, said, strict=True))
                 scored[path, said] = (moves + emitted + weight * language) / (n + 1)
     return list(max(scored, key=scored.get)[1])
@@ -51,6 +51,17 @@ def test_viterbi_finds_the_best_of_all_paths_and_words(graph, candidates, weight
     bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
     found = viterbi(words, transitions, LONGEST, candidates, bigram, weight)
     assert found == [best_caption(words[b], transitions[b], candidates, bigram, weight) for b in range(2)]
+
+
+def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
+    words, transitions = graph
+    torch.manual_seed(1)
+    bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
+    for last in range(UNK + 1, VOCABULARY):
+        found = viterbi(words, transitions, LONGEST, 2, bigram, 2.0, torch.tensor([last, last]))
+        assert found == [best_caption(words[b], transitions[b], 2, bigram, 2.0, last) for b in range(2)]
+    transitions[:, 0, -1] = 5.0
+    assert viterbi(words, transitions, LONGEST, 2, last_B=torch.tensor([4, 4])) == [[], []]
 
 
 def test_viterbi_takes_what_candidates_there_are_and_stops_at_the_longest_allowed(graph):

@@ -62,7 +62,14 @@ def test_a_prior_is_kept_in_diffusers_format(prior, tmp_path):
     prior.save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"model_index.json", "prior", "scheduler", "text_encoder", "tokenizer"}
     again = FeatureGenerator(load_caption_prior(tmp_path, CPU), grid=2)
-    assert torch.equal(again.embed(CAPTIONS, [1, 2, 3]), FeatureGenerator(prior, grid=2).embed(CAPTIONS, [1, 2, 3]))
+    torch.testing.assert_close(again.embed(CAPTIONS, [1, 2, 3]), FeatureGenerator(prior, grid=2).embed(CAPTIONS, [1, 2, 3]))
+
+
+def test_padding_left_out_changes_nothing(prior):
+    (ids, mask), x, time = prior.tokenize(CAPTIONS * 2), torch.randn(6, 24), torch.tensor([999, 3, 500, 0, 1, 2])
+    text = prior.text_encoder(input_ids=ids, attention_mask=mask)
+    how = {"proj_embedding": text.text_embeds, "encoder_hidden_states": text.last_hidden_state, "attention_mask": mask}
+    torch.testing.assert_close(prior.denoise(x, time, ids, mask), prior.prior(x, time, **how).predicted_image_embedding)
 
 
 def test_captions_are_words_between_start_and_end(prior):
