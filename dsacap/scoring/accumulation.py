@@ -14,7 +14,7 @@ def right_ngrams(caption: str, references: Sequence[str]) -> list[bool]:
 
 
 def late_minus_early(caption: str, references: Sequence[str]) -> float | None:
-    """Share of right trigrams of a caption's second half less that of its first: below 0 where errors accumulate. None below two trigrams."""
+    """Share of right trigrams of a caption's second half less that of its first: below 0 where errors accumulate. None below two."""
     right = right_ngrams(caption, references)
     if len(right) < 2:
         return None
