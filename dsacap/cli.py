@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("b", type=Path, help="another, of the same images")
     _add_reference_arguments(compare)
     verb("reconstruct", "how well originals come back from captions (or from references: `--system human`), also by the judge", row=True)
+    verb("complete", "let a system go on from right and wrong beginnings of captions, for the claims that test its recovery", row=True)
     verb("time", "measure the latency of all systems")
     verb("report", "write the tables")
     verb("report-samples", "write the table of what score-samples computes")
@@ -128,7 +129,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     torch.set_num_threads(config.threads)
     layout = Layout(config)
     judge = "judge" in options and options.judge
-    if config.ablation is None and (judge or options.verb in ("reconstruct", "report-ablation", "report-claims")):
+    if config.ablation is None and (judge or options.verb in ("reconstruct", "complete", "report-ablation", "report-claims")):
         raise UserError(f"{options.config}: no section ablation, which has the judge and the claims")
     layout = layout.judge if judge else layout
     row = (options.system, options.seed) if "system" in options else None
@@ -168,6 +169,10 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.score_system_samples(layout, *row), layout.sample_scores(*row))
         case "reconstruct":
             stage(lambda: stages.reconstruct_captions(layout, *row), layout.reconstructions(*row))
+        case "complete":
+            if options.system not in layout.completed:
+                raise UserError(f"{options.config}: no claim tests the recovery of {options.system!r}")
+            stage(lambda: stages.complete_captions(layout, *row), layout.completions(*row))
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
         case "report":

@@ -23,6 +23,7 @@ VERSIONS = {
     "caption": 1,
     "score": 4,
     "reconstruct": 1,
+    "complete": 1,
     "time": 2,
 }
 
@@ -93,6 +94,17 @@ class Layout:
         if system == HUMAN:
             return self.root / f"{HUMAN}-{_key('reconstruct', self._data_key, *judged_by)}" / "reconstructions.json"
         return self.system(system, seed) / f"reconstructions-{_key('reconstruct', self._captions_key(system, seed), *judged_by)}.json"
+
+    def completions(self, system: str, seed: int) -> Path:
+        """How captions go on from right and wrong beginnings."""
+        key = _key("complete", self._system_key(system, seed), self.completed[system], self.config.decoding)
+        return self.system(system, seed) / f"completions-{key}.json"
+
+    @property
+    def completed(self) -> dict[str, dict]:
+        """System -> its decodings that a claim tests for recovery from a wrong beginning."""
+        tested = self.config.ablation.decodings_tested("recovery") if self.config.ablation else {}
+        return {system: {name: self.config.systems[system].decodings[name] for name in names} for system, names in tested.items()}
 
     @property
     def runs(self) -> list[tuple[str, int]]:

@@ -273,3 +273,8 @@ class Ablation(Section):
 
     judge: Judge
     claims: dict[Name, Claim] = {}
+
+    def decodings_tested(self, metric: str) -> dict[str, list[str]]:
+        """System -> its decodings that a claim compares by `metric`."""
+        rows = [row for claim in self.claims.values() for t in claim.tests if t.metric == metric for row in (t.better, t.worse)]
+        return {row.system: sorted({other.decoding for other in rows if other.system == row.system}) for row in rows}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dsacap.captioner import EOS, UNK
+from dsacap.captioner import EOS, PAD, UNK
 from dsacap.data.dataset import Example, Vocabulary
 
 WORDS = 4
@@ -34,6 +34,6 @@ def beginnings(examples: Sequence[Example], train: Sequence[Example], vocabulary
 def _first_words(example: Example, vocabulary: Vocabulary) -> list[int] | None:
     for caption in example.tokens:
         ids = vocabulary.encode(caption, WORDS + _LEFT)
-        if ids[WORDS + _LEFT - 1] not in (EOS, 0) and UNK not in ids[:WORDS]:
+        if ids[WORDS + _LEFT - 1] not in (EOS, PAD) and UNK not in ids[:WORDS]:
             return ids[:WORDS]
     return None

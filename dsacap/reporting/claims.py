@@ -1,9 +1,9 @@
 """claims.md: what the paper claims, each as a comparison of two rows that can fail, and how it came out. Reads result files only.
 
 A test says that one row has more of a metric than another. What is compared, image by image and seed by seed: any metric with per-image
-scores (quality, or diversity of the captions of an image), `reconstruction` and `judged_reconstruction`, and `late_minus_early` (how
-much better the second half of a caption is than its first: below 0 where errors accumulate). `images_per_s`, at the first batch size,
-is compared round by round.
+scores (quality, or diversity of the captions of an image), `reconstruction` and `judged_reconstruction`, `late_minus_early` (how much
+better the second half of a caption is than its first) and `recovery` (how much worse it goes on from a wrong beginning than from the right
+one); both are below 0 where errors accumulate. `images_per_s`, at the first batch size, is compared round by round.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 
 from dsacap.config import Comparison, Row
-from dsacap.data.dataset import load_examples
 from dsacap.errors import UserError
 from dsacap.files import read_json, replacing, write_text
 from dsacap.layout import Layout
+from dsacap.reporting.claim_tables import DIVERSITY, along_the_caption, first_captions, quality_against_diversity, references_of
 from dsacap.reporting.markdown import markdown
+from dsacap.reporting.table import scale_of
+from dsacap.scoring.accumulation import late_minus_early, recovery
 from dsacap.scoring.statistics import bootstrap_seeds_interval
-from dsacap.scoring.tokenizer import ptb_tokenize
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "not supported", "undecided"
 _SPEED = "images_per_s"
-_N = 3  # words of the n-grams of late_minus_early
+_ALONG = ("late_minus_early", "recovery")
+_SHARES = (*_ALONG, "reconstruction", "judged_reconstruction")  # shown as percentages, as scores are
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,17 @@ def write_claims(layout: Layout) -> None:
     parts = [
         f"# {layout.config.name}: what holds of the paper's claims",
         "Each test says that the first row has more of a metric than the second. The interval (95 %) is a bootstrap of paired differences "
-        "over seeds and images; a test is supported where it lies above 0, not supported where it lies below, and undecided otherwise or "
-        "with one seed. A claim is supported where all of its tests are, and not supported where one is not. Of speed the effect is a "
-        "ratio, on one machine.",
+        "over seeds and images; a test is supported where it lies above 0, not supported where it lies below, and undecided otherwise, "
+        "with one seed, or where no image can be compared (nan). A claim is supported where all of its tests are, and not supported where "
+        "one is not. Of speed the effect is a ratio, on one machine.",
         markdown(["Claim", "Verdict"], [[f"{n}: {c.says}", verdict(found[n])] for n, c in layout.config.ablation.claims.items()]),
     ]
     for name, claim in layout.config.ablation.claims.items():
         parts += [f"## {name}: {verdict(found[name])}", claim.says, _tests(layout, claim.tests, found[name])]
+        if any(test.metric in _ALONG for test in claim.tests):
+            parts.append(along_the_caption(layout, claim.tests))
+        if any(test.metric in DIVERSITY for test in claim.tests):
+            parts.append(quality_against_diversity(layout, claim.tests))
     write_text(layout.claims, "\n\n".join(parts) + "\n")
 
 
@@ -75,8 +81,11 @@ def verdict(findings: list[Finding]) -> str:
 def _test(layout: Layout, test: Comparison) -> Finding:
     if test.metric == _SPEED:
         return _speed(layout, test)
-    better_SI, worse_SI = (_values(layout, row, test.metric) for row in (test.better, test.worse))
-    images = better_SI.columns.intersection(worse_SI.columns)  # late_minus_early is not defined for captions of a few words
+    shared = [seed for seed in layout.config.seeds if {(test.better.system, seed), (test.worse.system, seed)} <= set(layout.runs)]
+    better_SI, worse_SI = (_values(layout, row, test.metric, shared) for row in (test.better, test.worse))
+    images = better_SI.columns.intersection(worse_SI.columns)  # captions of a few words have no early and late
+    if images.empty:
+        return Finding(*[float("nan")] * 5, len(shared), 0, UNDECIDED)
     a_SI, b_SI = better_SI[images].to_numpy(), worse_SI[images].to_numpy()
     low, high = bootstrap_seeds_interval(a_SI - b_SI)
     seeds = len(a_SI)
@@ -99,19 +108,20 @@ def _verdict(low: float, high: float, nothing: float, enough: bool) -> str:
     return SUPPORTED if low > nothing else CONTRADICTED
 
 
-def _values(layout: Layout, row: Row, metric: str) -> pd.DataFrame:
-    """Seeds by images."""
-    by_seed = {seed: _per_image(layout, row, seed, metric) for seed in layout.config.seeds}
-    return pd.DataFrame.from_dict(by_seed, orient="index").dropna(axis="columns")
+def _values(layout: Layout, row: Row, metric: str, seeds: list[int]) -> pd.DataFrame:
+    """Seeds by images, in the units of the tables."""
+    by_seed = {seed: _per_image(layout, row, seed, metric) for seed in seeds}
+    return pd.DataFrame.from_dict(by_seed, orient="index").dropna(axis="columns") * (100 if metric in _SHARES else scale_of(metric))
 
 
 def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, float]:
     if metric == "late_minus_early":
-        captions = read_json(layout.captions(row.system, seed))[row.decoding]
-        references = {str(e.image_id): [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
-        tokens = ptb_tokenize([said[0] for said in captions.values()])
-        gains = {i: late_minus_early(caption, references[i]) for i, caption in zip(captions, tokens, strict=True)}
-        return {i: gain for i, gain in gains.items() if gain is not None}
+        references, captions = references_of(layout), first_captions(layout, row.system, seed, row.decoding)
+        return _where_defined({i: late_minus_early(caption, references[i]) for i, caption in captions.items()})
+    if metric == "recovery":
+        references, rest = references_of(layout), read_json(layout.completions(row.system, seed))[row.decoding]
+        wrong, right = rest["after_wrong"], rest["after_right"]
+        return _where_defined({i: recovery(wrong[i], right[i], references[i]) for i in wrong})
     if metric.endswith("reconstruction"):
         return read_json(layout.reconstructions(row.system, seed))[row.decoding][metric]
     parts: dict[str, Any] = read_json(layout.scores(row.system, seed))[row.decoding]
@@ -121,19 +131,8 @@ def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, fl
     return scores
 
 
-def late_minus_early(caption: str, references: list[str]) -> float | None:
-    """Share of a caption's trigrams that some reference has: that of its second half less that of its first. None below two trigrams."""
-    said, known = _ngrams(caption), {ngram for reference in references for ngram in _ngrams(reference)}
-    if len(said) < 2:
-        return None
-    right = [ngram in known for ngram in said]
-    middle = len(right) // 2
-    return float(np.mean(right[middle:]) - np.mean(right[:middle]))
-
-
-def _ngrams(caption: str) -> list[tuple[str, ...]]:
-    words = caption.split()
-    return list(zip(*(words[n:] for n in range(_N)), strict=False))
+def _where_defined(values: dict[str, float | None]) -> dict[str, float]:
+    return {image: value for image, value in values.items() if value is not None}
 
 
 def _named(row: Row) -> str:

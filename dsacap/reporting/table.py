@@ -84,6 +84,11 @@ def row(layout: Layout, system: str, decoding: str, seed: int | None, metric: st
     return dict(zip(COLUMNS, values, strict=True))
 
 
+def scale_of(metric: str) -> int:
+    """By what a stored score is multiplied where it is shown."""
+    return 100 if metric.split("_")[-1] in _PERCENT else 1
+
+
 def score_rows(layout: Layout) -> Iterable[dict]:
     for system, seed in [(HUMAN, None), *layout.runs]:
         scores = read_json(layout.scores(system, seed or 0))
@@ -102,7 +107,7 @@ def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, sc
     """A row for each score that could be computed."""
     for metric, score in scores.items():
         if score["value"] is not None:
-            scale = 100 if metric.split("_")[-1] in _PERCENT else 1
+            scale = scale_of(metric)
             interval = [scale * bound for bound in score["interval"]] if score["interval"] else None
             unit = "x100" if scale == 100 else _UNITS.get(metric, "ratio")
             yield row(layout, system, decoding, seed, metric, scale * score["value"], unit, interval, score["n"])

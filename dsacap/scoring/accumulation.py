@@ -24,9 +24,10 @@ def late_minus_early(caption: str, references: Sequence[str]) -> float | None:
 
 def recovery(after_wrong: str, after_right: str, references: Sequence[str]) -> float | None:
     """Share of right trigrams of what follows a wrong beginning less that of what follows the right one: below 0 as far as a captioner is
-    led astray by its own words (exposure bias; Ranzato et al. 2016). None where either has no trigram."""
+    led astray by its own words (exposure bias; Ranzato et al. 2016). Who falls silent after a wrong beginning, without a trigram, has said
+    nothing right. None where the right beginning leads to no trigram."""
     wrong, right = (right_ngrams(rest, references) for rest in (after_wrong, after_right))
-    return float(np.mean(wrong) - np.mean(right)) if wrong and right else None
+    return float(np.mean(wrong or [False]) - np.mean(right)) if right else None
 
 
 def _ngrams(caption: str) -> list[tuple[str, ...]]:

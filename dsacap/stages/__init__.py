@@ -3,11 +3,12 @@
 from dsacap.stages.data import download, load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources, unpack
 from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
 from dsacap.stages.scores import score_system, score_system_samples
-from dsacap.stages.systems import Inputs, caption_split, teach, time_systems, train_system, tune_system
+from dsacap.stages.systems import Inputs, caption_split, complete_captions, teach, time_systems, train_system, tune_system
 
 __all__ = [
     "Inputs",
     "caption_split",
+    "complete_captions",
     "download",
     "load_configured_encoder",
     "load_configured_generator",

@@ -142,6 +142,36 @@ def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -
     return {"split": split, "images": len(next(iter(captions.values()))), "decodings": list(captions)}
 
 
+def complete_captions(layout: Layout, system: str, seed: int) -> dict:
+    """How a system's decodings that claims test for it go on from right and from wrong beginnings of captions of test images."""
+    from dsacap.data.prefixes import WORDS, beginnings
+
+    inputs = Inputs(layout)
+    captioner = inputs.captioner(system, seed)
+    if not captioner.completes:
+        raise UserError(f"{system}: cannot go on from given words, so no claim can test its recovery")
+    begun = beginnings(inputs.examples("test"), inputs.examples("train"), inputs.vocabulary)
+    found: dict[str, dict] = {}
+    for name in layout.completed[system]:
+        decoding, settings = inputs.decodings(system)[name], layout.config.decoding
+        for at, which in enumerate(("after_right", "after_wrong")):
+            captions = caption_images(
+                captioner,
+                inputs.store,
+                inputs.vocabulary,
+                list(begun),
+                decoding,
+                samples=1,
+                seed=settings.seed,
+                batch_size=settings.batch_size,
+                description=f"complete by {system} {name}, {which}",
+                prefix_of={image_id: pair[at] for image_id, pair in begun.items()},
+            )
+            found.setdefault(name, {})[which] = {i: " ".join(said[0].split()[WORDS:]) for i, said in captions.items()}
+    write_json(layout.completions(system, seed), found)
+    return {"images": len(begun), "decodings": list(found)}
+
+
 def _captions(inputs: Inputs, captioner: Captioner, split: str, decoding, description: str) -> dict[int, list[str]]:
     settings = inputs.layout.config.decoding
     return caption_images(

@@ -6,7 +6,7 @@ import pytest
 from dsacap.config import Claim, Comparison, Row
 from dsacap.errors import UserError
 from dsacap.layout import Layout
-from dsacap.reporting.claims import CONTRADICTED, SUPPORTED, UNDECIDED, late_minus_early, write_claims
+from dsacap.reporting.claims import CONTRADICTED, SUPPORTED, UNDECIDED, write_claims
 from dsacap.scoring.statistics import bootstrap_seeds_interval
 from helpers import tiny_config
 
@@ -60,18 +60,20 @@ def test_a_seed_that_disagrees_leaves_a_claim_undecided(tmp_path):
     assert verdicts(layout) == {"C": UNDECIDED}
 
 
+def test_where_no_image_can_be_compared_nothing_is_said(tmp_path):
+    scores = {(row, seed): {"CIDEr": [1.0] * len(IMAGES)} for row in (GREEDY, DRAWN) for seed in (0, 1)}
+    layout = layout_with(tmp_path, scores, {"C": [Comparison(metric="CIDEr", better=GREEDY, worse=DRAWN)]})
+    for seed in (0, 1):
+        of_others = {"CIDEr": {"per_image": {"another image": 1.0}}}
+        layout.scores("ar", seed).write_text(json.dumps({"greedy": {"quality": of_others, "diversity": {}}}))
+    assert verdicts(layout) == {"C": UNDECIDED}
+
+
 def test_a_metric_that_a_row_lacks_is_named(tmp_path):
     scores = {(row, seed): {"CIDEr": [1.0] * len(IMAGES)} for row in (GREEDY, DRAWN) for seed in (0, 1)}
     layout = layout_with(tmp_path, scores, {"C": [Comparison(metric="unique", better=GREEDY, worse=DRAWN)]})
     with pytest.raises(UserError, match="ar, greedy has no unique of each image"):
         write_claims(layout)
-
-
-def test_late_minus_early():
-    references = ["a red ring left of a blue bar"]
-    assert late_minus_early("a red ring left of a blue bar", references) == 0
-    assert late_minus_early("a red ring left and two big dots", references) == pytest.approx(0 - 2 / 3)
-    assert late_minus_early("a red", references) is None
 
 
 def test_the_interval_holds_seeds_and_images():

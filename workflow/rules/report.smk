@@ -74,6 +74,7 @@ if settings.ablation:
         input:
             [layout.scores(*run) for run in layout.runs],
             [layout.reconstructions(*run) for run in layout.runs],
+            [layout.completions(*run) for run in layout.runs if run[0] in layout.completed],
             layout.latency,
         output:
             report(layout.claims, category="Tables", caption="../report/claims.rst"),

@@ -161,6 +161,23 @@ if settings.ablation:
         shell:
             "dsacap reconstruct --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
 
+    rule complete:
+        input:
+            trained,
+        output:
+            f"{RUN}/completions-{{completions}}.json",
+            f"{RUN}/completions-{{completions}}.manifest.json",
+        log:
+            f"logs/{settings.name}/complete-{{system}}-seed{{seed}}-{{key}}-{{completions}}.log",
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap complete --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
     rule reconstruct_human:
         input:
             layout.data / "captions.jsonl",
