@@ -150,13 +150,14 @@ class Rewards(Section):
     cider: float = Field(0, ge=0, description="CIDEr-D, 0 to 10: draws every caption towards what the references agree on")
     coverage: float = Field(0, ge=0, description="what a caption adds to how well the references are matched, each by its best caption")
     reconstruction: float = Field(0, ge=0, description="cosine, -1 to 1, of what the generator makes of a caption with the original")
+    clipscore: float = Field(0, ge=0, description="cosine, at least 0, of a caption with its photo in the space of an open_clip encoder")
     repeats: float = Field(0, ge=0, description="subtracted for each word or phrase said twice")
     excess: float = Field(0, ge=0, description="subtracted for each word more than the longest reference has")
 
     @model_validator(mode="after")
     def _some(self) -> "Rewards":
-        if not self.cider + self.coverage + self.reconstruction:
-            raise ValueError("needs a weight for cider, coverage or reconstruction: guards alone reward saying nothing")
+        if not self.cider + self.coverage + self.reconstruction + self.clipscore:
+            raise ValueError("needs a weight for cider, coverage, reconstruction or clipscore: guards alone reward saying nothing")
         return self
 
 

@@ -1,7 +1,7 @@
 """Captions, photos, the encoder and its features."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -107,6 +107,21 @@ def load_configured_encoder(layout: Layout):
     encoder = layout.config.encoder
     name = local_name(layout.encoder) if encoder.train else encoder.name
     return load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
+
+
+def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]:
+    """The text side of the configured encoder: captions to unit vectors [n, E]. UserError where it has none."""
+    import open_clip
+
+    from dsacap.vision.clipscore import PROMPT, encode_texts
+    from dsacap.vision.encoder import ClipEncoder, local_name
+
+    settings, encoder = layout.config.encoder, load_configured_encoder(layout)
+    if not isinstance(encoder, ClipEncoder):
+        raise UserError(f"rewards.clipscore: encoder {settings.name} reads no text; name an open_clip model, or leave the reward out")
+    tokenizer = open_clip.get_tokenizer(local_name(layout.encoder) if settings.train else settings.name)
+    prompt = "" if settings.train else PROMPT  # the tiny CLIP learnt from bare captions
+    return lambda captions: encode_texts(encoder, tokenizer, captions, prompt=prompt)
 
 
 def make_features(layout: Layout) -> dict:

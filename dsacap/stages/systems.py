@@ -7,11 +7,12 @@ import torch
 
 from dsacap.captioner import Captioner, ImageSpec, captioner_class, load_captioner
 from dsacap.captioning import caption_images, device_of
+from dsacap.config import Rewards
 from dsacap.data.dataset import Example, load_examples, load_vocabulary
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_tensors, write_json
 from dsacap.layout import Layout, manifest_of
-from dsacap.stages.data import load_configured_encoder
+from dsacap.stages.data import load_configured_encoder, load_text_encoder
 
 
 class Inputs:
@@ -96,19 +97,28 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
 
 
 def _tuning_objective(inputs: Inputs, captioner: Captioner, system: str, seed: int):
-    from dsacap.stages.generator import load_configured_generator
     from dsacap.training.ngram_objective import NgramObjective
     from dsacap.training.reinforce import Reinforce
-    from dsacap.training.rewards import Reconstruction, RewardSum
+    from dsacap.training.rewards import RewardSum
 
     settings, base = inputs.layout.config.training_of(system), inputs.layout.config.systems[system].tuned_from
     if settings.ngrams:
         return NgramObjective(captioner, settings)
-    reconstruction = None
-    if settings.reconstructs:
-        reconstruction = Reconstruction(load_configured_generator(inputs.layout, inputs.store), inputs.store)
-    reward = RewardSum(settings.rewards, inputs.examples("train"), reconstruction)
+    reward = RewardSum(settings.rewards, inputs.examples("train"), _judges(inputs, settings.rewards))
     return Reinforce(captioner, inputs.captioner(base, seed), settings, reward, inputs.vocabulary)
+
+
+def _judges(inputs: Inputs, rewards: Rewards) -> dict:
+    """Those rewards that look at the picture, by name."""
+    from dsacap.stages.generator import load_configured_generator
+    from dsacap.training.rewards import ClipAlignment, Reconstruction
+
+    judges = {}
+    if rewards.reconstruction:
+        judges["reconstruction"] = Reconstruction(load_configured_generator(inputs.layout, inputs.store), inputs.store)
+    if rewards.clipscore:
+        judges["clipscore"] = ClipAlignment(load_text_encoder(inputs.layout), inputs.store)
+    return judges
 
 
 def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, examples: Sequence[Example] | None = None, **how) -> dict:

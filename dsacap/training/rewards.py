@@ -1,7 +1,8 @@
 """What a caption is rewarded for when a system is tuned. Each reward is computed apart, so that its part can be seen."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,21 @@ from dsacap.vision.generator import Generator, coarse, embedding
 Captions = Sequence[Sequence[str]]  # of each image, its captions
 
 
-class Reconstruction:
+class Judge(ABC):
+    """What looks at the picture: a cosine of each caption with it."""
+
+    def score(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
+        """[B, S], from -1 to 1. What is said twice of an image is looked at once."""
+        said = sorted({(i, caption) for i, of_image in zip(image_ids, captions_BS, strict=True) for caption in of_image})
+        cosine_of = dict(zip(said, self._cosines([i for i, _ in said], [caption for _, caption in said]).tolist(), strict=True))
+        return np.array([[cosine_of[i, caption] for caption in of_image] for i, of_image in zip(image_ids, captions_BS, strict=True)])
+
+    @abstractmethod
+    def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
+        """[U], of pairs."""
+
+
+class Reconstruction(Judge):
     """DSACap's reward: the cosine of what a generator makes of a caption with what the encoder sees in the original.
 
     Originals are not encoded again: the store has them.
@@ -25,31 +40,39 @@ class Reconstruction:
     def __init__(self, generator: Generator, store: FeatureStore):
         self.generator, self.store = generator, store
 
-    def score(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
-        """[B, S], from -1 to 1. What is said twice of an image is made once."""
-        said = sorted({(i, caption) for i, of_image in zip(image_ids, captions_BS, strict=True) for caption in of_image})
+    def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
         ids = sorted(set(image_ids))
         original_of = dict(zip(ids, embedding(coarse(self.store.read(ids), self.generator.grid)), strict=True))
-        made_UE = self.generator.embed([caption for _, caption in said], [i for i, _ in said]).cpu()
-        cosine_U = (made_UE * torch.stack([original_of[i] for i, _ in said])).sum(-1)
-        cosine_of = dict(zip(said, cosine_U.tolist(), strict=True))
-        return np.array([[cosine_of[i, caption] for caption in of_image] for i, of_image in zip(image_ids, captions_BS, strict=True)])
+        return (self.generator.embed(captions, image_ids).cpu() * torch.stack([original_of[i] for i in image_ids])).sum(-1)
+
+
+class ClipAlignment(Judge):
+    """CLIPScore without its factor (Hessel et al. 2021, eq. 1): the cosine of caption and photo, at least 0, in an image-text space."""
+
+    def __init__(self, encode_texts: Callable[[Sequence[str]], torch.Tensor], store: FeatureStore):
+        self.encode_texts, self.store = encode_texts, store
+
+    def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
+        return (self.encode_texts(captions) * self.store.read_pooled(image_ids)).sum(-1).clamp_min(0)
 
 
 class RewardSum:
     """Weighted sum of rewards of captions of train images."""
 
-    def __init__(self, weights: Rewards, train_examples: Iterable[Example], reconstruction: Reconstruction | None = None):
-        """`reconstruction` is needed where it has a weight."""
-        self.reconstruction = reconstruction
+    def __init__(self, weights: Rewards, train_examples: Iterable[Example], judges: Mapping[str, Judge] | None = None):
+        """`judges` by the name of their reward, for those that look at the picture and have a weight."""
+        self.judges = judges or {}
         self.weights = {name: weight for name, weight in weights.model_dump().items() if weight}
         self.references: Mapping[int, list[str]] = {e.image_id: [c for c in e.tokens if c] for e in train_examples}
         self._cider = CiderDReward(self.references.values())
 
     def __call__(self, image_ids: Sequence[int], captions_BS: Captions) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sum [B, S], and its parts by name, each [B, S] and not weighted."""
-        parts = {name: getattr(self, f"_{name}_of")(image_ids, captions_BS) for name in self.weights}
+        parts = {name: self._part(name)(image_ids, captions_BS) for name in self.weights}
         return sum(weight * parts[name] for name, weight in self.weights.items()), parts
+
+    def _part(self, name: str) -> Callable[[Sequence[int], Captions], np.ndarray]:
+        return self.judges[name].score if name in self.judges else getattr(self, f"_{name}_of")
 
     def _cider_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         samples = len(captions_BS[0])
@@ -64,9 +87,6 @@ class RewardSum:
         flat = [caption for of_image in captions_BS for caption in of_image]
         of_pairs = self._cider.score_pairs([self.references[i] for i in image_ids for _ in range(samples)], flat)
         return np.stack([_marginal(np.stack(of_pairs[at : at + samples])) for at in range(0, len(flat), samples)])
-
-    def _reconstruction_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
-        return self.reconstruction.score(image_ids, captions_BS)
 
     def _repeats_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         return -np.array([[float(repeats(caption)) for caption in of_image] for of_image in captions_BS])

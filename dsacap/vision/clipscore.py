@@ -13,7 +13,7 @@ from dsacap.progress import progress
 from dsacap.scoring.results import MetricResult, mean_over_images
 from dsacap.vision.encoder import ClipEncoder, Encoder
 
-_PROMPT = "A photo depicts "  # the paper's, before captions and references alike
+PROMPT = "A photo depicts "  # the paper's, before captions and references alike
 _SCALE = 2.5  # w of the paper, which spreads the values over about 0..1
 
 
@@ -31,16 +31,14 @@ def clip_score(
     CLIPScore = 2.5 max(cos(caption, photo), 0), eq. 1; RefCLIPScore = harmonic mean of it and the best max(cos(caption, reference), 0),
     eq. 2, where CLIPScore enters with its scale, as in the authors' code.
     """
-    if not isinstance(encoder, ClipEncoder):
-        raise UserError("CLIPScore: needs an image-text encoder, so an open_clip name; a timm model reads no text")
     ids = list(candidates)
+    caption_BE = encode_texts(encoder, tokenizer, [candidates[i] for i in ids], batch_size)
     image_BE = torch.cat(
         [_encode_photos(encoder, photos, file_names, part) for part in progress(_parts(ids, batch_size), "encode photos", "batch")]
     )
-    caption_BE = _encode_texts(encoder, tokenizer, [candidates[i] for i in ids], batch_size)
     fit_B = _SCALE * (image_BE * caption_BE).sum(-1).clamp_min(0)
     flat = [caption for i in ids for caption in references[i]]
-    reference_RE = _encode_texts(encoder, tokenizer, flat, batch_size).split([len(references[i]) for i in ids])
+    reference_RE = encode_texts(encoder, tokenizer, flat, batch_size).split([len(references[i]) for i in ids])
     agreement_B = torch.stack([(r @ c).max() for r, c in zip(reference_RE, caption_BE, strict=True)]).clamp_min(0)
     both_B = 2 * fit_B * agreement_B / (fit_B + agreement_B).clamp_min(1e-12)
     return {
@@ -59,6 +57,11 @@ def _encode_photos(encoder: Encoder, photos: PhotoSource, file_names: Mapping[in
 
 
 @torch.inference_mode()
-def _encode_texts(encoder: ClipEncoder, tokenizer: open_clip.SimpleTokenizer, captions: Sequence[str], batch_size: int) -> Tensor:
-    texts = [tokenizer([_PROMPT + caption for caption in part]) for part in _parts(captions, batch_size)]
+def encode_texts(
+    encoder: Encoder, tokenizer: open_clip.SimpleTokenizer, captions: Sequence[str], batch_size: int = 64, prompt: str = PROMPT
+) -> Tensor:
+    """Unit vectors [n, E] of captions, on the CPU. UserError where the encoder reads no text."""
+    if not isinstance(encoder, ClipEncoder):
+        raise UserError("CLIPScore: needs an image-text encoder, so an open_clip name; a timm model reads no text")
+    texts = [tokenizer([prompt + caption for caption in part]) for part in _parts(captions, batch_size)]
     return torch.cat([F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts])

@@ -113,10 +113,11 @@ class FeatureStore:
         self.tokens, self.channels = index["tokens"], index["channels"]
         statistics, _ = read_tensors(folder / "statistics.safetensors")
         self.mean, self.std = statistics["mean"], statistics["std"]
-        self._files, self._row_of = [], {}
+        self._files, self._pooled, self._row_of = [], [], {}
         for number, shard in enumerate(index["shards"]):
             file = safe_open(folder / shard["file"], "pt").__enter__()  # held open as long as the store: rows are read when asked for
             self._files.append(file.get_slice("tokens"))
+            self._pooled.append(file.get_slice("pooled"))
             self._row_of |= {image_id: (number, row) for row, image_id in enumerate(file.get_tensor("ids").tolist())}
 
     def __contains__(self, image_id: int) -> bool:
@@ -124,13 +125,17 @@ class FeatureStore:
 
     def read(self, image_ids: Sequence[int]) -> Tensor:
         """Standardised tokens [B, N, C] as float32."""
-        rows = []
+        return self.standardised(self._rows(self._files, image_ids))
+
+    def read_pooled(self, image_ids: Sequence[int]) -> Tensor:
+        """The encoder's unit vectors [B, E] as float32."""
+        return self._rows(self._pooled, image_ids).float()
+
+    def _rows(self, files: Sequence, image_ids: Sequence[int]) -> Tensor:
         for image_id in image_ids:
             if image_id not in self:
                 raise UserError(f"{self.folder}: no features of image id {image_id}")
-            number, row = self._row_of[image_id]
-            rows.append(self._files[number][row])
-        return self.standardised(torch.stack(rows))
+        return torch.stack([files[number][row] for number, row in map(self._row_of.get, image_ids)])
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
         """Raw tokens on the scale of those that `read` gives."""

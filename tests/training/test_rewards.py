@@ -1,13 +1,21 @@
 import numpy as np
+import open_clip
 import pytest
+import timm
 import torch
 
-from dsacap.config import Rewards
+from dsacap.config import Encoder, Rewards
 from dsacap.data.coco import CaptionedImage
-from dsacap.data.dataset import Example
+from dsacap.data.dataset import Example, load_examples
+from dsacap.errors import UserError
+from dsacap.files import write_tensors
+from dsacap.layout import Layout
 from dsacap.scoring.cider_reward import CiderDReward
-from dsacap.training.rewards import Reconstruction, RewardSum, repeats
+from dsacap.stages.data import load_configured_encoder, load_text_encoder, photo_sources
+from dsacap.training.rewards import ClipAlignment, Reconstruction, RewardSum, repeats
+from dsacap.vision.features import FeatureStore, pixels_of
 from dsacap.vision.generator import embedding
+from dsacap.vision.tiny_clip import normalised
 
 REFERENCES = {7: ["a red circle", "a circle on the left"], 8: ["a blue bar", "a blue bar and a ring"], 9: ["two rings", ""]}
 
@@ -69,7 +77,7 @@ class Lengths:
 def test_reconstruction_is_the_cosine_with_the_original(examples):
     generator = Lengths()
     captions = [["two rings", "a red ring", "two rings"], ["two rings", "a", "bars"]]
-    rewards = RewardSum(Rewards(reconstruction=2), examples, Reconstruction(generator, Lengths))
+    rewards = RewardSum(Rewards(reconstruction=2), examples, {"reconstruction": Reconstruction(generator, Lengths)})
     total, parts = rewards([7, 8], captions)
     cosines = torch.nn.functional.cosine_similarity
     originals = [torch.tensor([2.0, 1.0]), torch.tensor([-1.0, 0.5])]
@@ -80,6 +88,29 @@ def test_reconstruction_is_the_cosine_with_the_original(examples):
     np.testing.assert_allclose(parts["reconstruction"], by_hand, atol=1e-6)
     np.testing.assert_allclose(total, 2 * np.array(by_hand), atol=1e-6)
     assert len(generator.made) == 5  # what is said twice of an image is made once
+
+
+def test_clipscore_is_the_cosine_of_caption_and_photo(tiny_layout, examples):
+    store, encoder = FeatureStore(tiny_layout.features), load_configured_encoder(tiny_layout)
+    images = load_examples(tiny_layout.data, "train")[:2]
+    ids, captions = [e.image_id for e in images], [["a red ring", "a blue bar"], ["a red ring", "a red ring"]]
+    judge = ClipAlignment(load_text_encoder(tiny_layout), store)
+    _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})(ids, captions)
+    pixels = pixels_of([e.image for e in images], photo_sources(tiny_layout, [e.image for e in images]))
+    tokenizer = open_clip.SimpleTokenizer(context_length=40)
+    with torch.inference_mode():
+        photo_BE = encoder.clip.encode_image(normalised(pixels), normalize=True)
+        text_BSE = torch.stack([encoder.clip.encode_text(tokenizer(said), normalize=True) for said in captions])
+    by_hand = (text_BSE @ photo_BE[..., None])[..., 0].clamp_min(0)
+    np.testing.assert_allclose(parts["clipscore"], by_hand, atol=2e-3)  # features are kept as float16
+
+
+def test_an_encoder_that_reads_no_text_gives_no_clipscore(tiny_layout, tmp_path):
+    write_tensors(tmp_path / "weights.safetensors", timm.create_model("test_efficientnet").state_dict())
+    named = {"name": "timm:test_efficientnet", "pretrained": str(tmp_path / "weights.safetensors")}
+    layout = Layout(tiny_layout.config.model_copy(update={"encoder": Encoder(**named)}))
+    with pytest.raises(UserError, match=r"rewards\.clipscore: encoder timm:test_efficientnet reads no text"):
+        load_text_encoder(layout)
 
 
 @pytest.mark.parametrize(
