@@ -54,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         ("features", "encode every photo once"),
         ("generator", "train the caption prior, or load the named pipeline, and measure how well it tells right captions from wrong ones"),
     ):
-        verb(name, text).add_argument("--judge", action="store_true", help="that of the ablation's judge, instead of the captioners'")
+        of = verb(name, text)
+        of.add_argument("--judge", action="store_true", help="that of the ablation's judge, instead of the captioners'")
+        if name != "generator":
+            of.add_argument("--sight", action="store_true", help="that in which the generator compares pictures (generator.encoder)")
     verb("teach", "caption the train split by the teacher of a distilled system", row=True)
     verb("train", "train one system; resumes where it was stopped", row=True)
     verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
@@ -132,6 +135,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     if config.ablation is None and (judge or options.verb in ("reconstruct", "complete", "report-ablation", "report-claims")):
         raise UserError(f"{options.config}: no section ablation, which has the judge and the claims")
     layout = layout.judge if judge else layout
+    layout = layout.sight if "sight" in options and options.sight else layout
     row = (options.system, options.seed) if "system" in options else None
     if row and row not in layout.runs and not (options.verb in ("score", "reconstruct") and options.system == HUMAN):
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)

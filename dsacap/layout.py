@@ -54,6 +54,14 @@ class Layout:
         return self.root / f"generator-{self._generator_key}"
 
     @property
+    def sight(self) -> "Layout":
+        """The same data, seen as the generator compares pictures: by an encoder of its own, or by that of the captioners."""
+        generator = self.config.generator
+        if generator is None or generator.encoder is None:
+            return self
+        return Layout(self.config.model_copy(update={"encoder": generator.encoder}))
+
+    @property
     def judge(self) -> "Layout":
         """The same data with the encoder and the generator of the judge."""
         judge = self.config.ablation.judge
@@ -152,7 +160,7 @@ class Layout:
 
     @property
     def _generator_key(self) -> str:
-        return _key("generator", self._features_key, self.config.generator, self.config.text.max_words)
+        return _key("generator", self.sight._features_key, self.config.generator, self.config.text.max_words)
 
     def _system_key(self, system: str, seed: int) -> str:
         settings = self.config.systems[system]

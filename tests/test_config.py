@@ -70,7 +70,7 @@ def changed(path: str, value) -> dict:
             "systems.dsacap.distilled_from: no row 'ar', 'greedily'",
         ),
         ("systems.dsacap.distilled_from", {"system": "dsacap-rl", "decoding": "K=1, t_s=0.3"}, "'dsacap-rl' is itself distilled"),
-        ("systems.dsacap-rl.tuning.rewards", {"repeats": 1}, "needs a weight for cider, coverage or reconstruction"),
+        ("systems.dsacap-rl.tuning.rewards", {"repeats": 1}, "needs a weight for cider, coverage, reconstruction or clipscore"),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         ("generator", None, "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section"),
         ("generator.name", "some/pipeline", "give either train"),

@@ -75,6 +75,14 @@ def test_claims_are_tested_on_the_rows_that_are_there(finished):
     assert "Nothing to be done" in snakemake(finished, "results/smoke/table.md", "--configfile", str(ROOT / "config/smoke.yaml"))
 
 
+def test_a_generator_with_an_encoder_of_its_own_has_photos_encoded_by_it(tmp_path):
+    own = {"generator": {"encoder": {"train": {"steps": 20, "seed": 5}}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    configs = ["--configfile", str(ROOT / "config/smoke.yaml"), str(tmp_path / "own.yaml")]
+    stats = snakemake(tmp_path, "-n", *configs).split("Job stats:")[1].split("total")[0]
+    assert {"encoder", "features", "sight_encoder", "sight_features", "generator"} <= set(stats.split())
+
+
 def test_coco_configuration_plans_every_download():
     plan = snakemake(ROOT, "-n", "--configfile", str(ROOT / "config/coco.yaml"))
     for job in ("download_train2014", "download_val2014", "unpack_annotations_trainval2014", "unpack_caption_datasets", "report"):

@@ -120,6 +120,7 @@ class Generator(Section):
     size: int = Field(512, gt=0, description="of a pipeline's pictures, in pixels")
     batch_size: int = Field(8, gt=0, description="of a pipeline")
     grid: int = Field(2, gt=0, description="pictures are compared by the means of the encoder's tokens in grid x grid cells")
+    encoder: Encoder | None = Field(None, description="in whose tokens pictures are compared, such as a DINOv2; default: the captioners'")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Generator":

@@ -1,5 +1,6 @@
 """What turns captions back into pictures."""
 
+import math
 import sys
 from statistics import fmean
 
@@ -19,7 +20,7 @@ def make_generator(layout: Layout) -> dict:
     """Trains the caption prior, or loads the pipeline that the configuration names, and measures whether it can judge captions."""
     from dsacap.vision.generator_check import held_out_auc, mistaken_captions, near_captions
 
-    settings, inputs = layout.config.generator, Inputs(layout)
+    settings, inputs = layout.config.generator, Inputs(layout.sight)
     if settings is None:
         raise UserError("generator: the configuration has no such section")
     facts = _train_generator(layout, inputs) if settings.train else {"name": settings.name, "revision": settings.revision}
@@ -36,14 +37,10 @@ def make_generator(layout: Layout) -> dict:
 def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
     """How well the originals come back from a system's first captions, or from the first references: by the generator that may have
     rewarded it, and by the judge, which never did."""
-    from dsacap.training.rewards import Reconstruction
-    from dsacap.vision.features import FeatureStore
-
     captions = {"references": test_references(layout)} if system == HUMAN else tokenised_captions(layout, system, seed)
     found: dict[str, dict] = {name: {} for name in captions}
     for metric, part in (("reconstruction", layout), ("judged_reconstruction", layout.judge)):
-        store = FeatureStore(part.features)
-        reconstruction = Reconstruction(load_configured_generator(part, store), store)
+        reconstruction = load_reconstruction(part)
         for name, by_image in captions.items():
             cosine_B1 = reconstruction.score(list(by_image), [said[:1] for said in by_image.values()])
             found[name][metric] = {str(i): cosine for i, cosine in zip(by_image, cosine_B1[:, 0].tolist(), strict=True)}
@@ -72,12 +69,23 @@ def _train_generator(layout: Layout, inputs: Inputs) -> dict:
     return facts
 
 
+def load_reconstruction(layout: Layout):
+    """The generator, and beside it the originals as it sees them."""
+    from dsacap.training.rewards import Reconstruction
+    from dsacap.vision.features import FeatureStore
+
+    store = FeatureStore(layout.sight.features)
+    return Reconstruction(load_configured_generator(layout, store), store)
+
+
 def load_configured_generator(layout: Layout, store):
+    """The generator of the configuration; `store` holds the originals as it sees them."""
     from dsacap.vision.generator import FeatureGenerator, PixelGenerator, load_caption_prior, load_pixel_pipeline
 
     settings, device = layout.config.generator, device_of(layout.config.device)
+    grid = min(settings.grid, math.isqrt(store.tokens))  # an encoder may have fewer tokens
     if settings.train:
-        return FeatureGenerator(load_caption_prior(layout.generator / "pipeline", device), settings.grid)
+        return FeatureGenerator(load_caption_prior(layout.generator / "pipeline", device), grid)
     pipeline = load_pixel_pipeline(settings.name, settings.revision, device)
     how = {"steps": settings.steps, "size": settings.size, "batch_size": settings.batch_size}
-    return PixelGenerator(pipeline, load_configured_encoder(layout), store, settings.grid, **how)
+    return PixelGenerator(pipeline, load_configured_encoder(layout.sight), store, grid, **how)

@@ -110,12 +110,12 @@ def _tuning_objective(inputs: Inputs, captioner: Captioner, system: str, seed: i
 
 def _judges(inputs: Inputs, rewards: Rewards) -> dict:
     """Those rewards that look at the picture, by name."""
-    from dsacap.stages.generator import load_configured_generator
-    from dsacap.training.rewards import ClipAlignment, Reconstruction
+    from dsacap.stages.generator import load_reconstruction
+    from dsacap.training.rewards import ClipAlignment
 
     judges = {}
     if rewards.reconstruction:
-        judges["reconstruction"] = Reconstruction(load_configured_generator(inputs.layout, inputs.store), inputs.store)
+        judges["reconstruction"] = load_reconstruction(inputs.layout)
     if rewards.clipscore:
         judges["clipscore"] = ClipAlignment(load_text_encoder(inputs.layout), inputs.store)
     return judges

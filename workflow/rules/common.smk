@@ -89,9 +89,19 @@ def source_files():
     return [*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else []), *dataset.images.values()]
 
 
-def parts():
-    """(prefix of rule names, option of the verbs, layout) of the captioners' encoder and generator and of the judge's."""
-    return [("", "", layout), *([("judge_", "--judge", layout.judge)] if settings.ablation else [])]
+def generators():
+    """(prefix of rule names, option of the verb, layout) of the captioners' generator and of the judge's."""
+    parts = [("", "", layout)] if settings.generator else []
+    return [*parts, *([("judge_", "--judge", layout.judge)] if settings.ablation else [])]
+
+
+def each(folder):
+    """The same of all that look at photos, so that each `folder` ("encoder" or "features") of theirs comes once: the captioners, the
+    judge, and generators that compare pictures in the tokens of an encoder of their own."""
+    looking = [("", "", layout)]
+    for prefix, option, place in generators():
+        looking += [(prefix, option, place), (f"{prefix}sight_", f"{option} --sight", place.sight)]
+    return {getattr(place, folder): (prefix, option, place) for prefix, option, place in reversed(looking)}.values()
 
 
 def downloads():

@@ -51,9 +51,7 @@ rule data:
         "dsacap data --config {params.config} 2>&1 | tee {log}"
 
 
-# The captioners' encoder and generator, and those of the ablation's judge. A generator's files lie beside what is declared, for the reason
-# given at `train`.
-for part, option, place in parts():
+for part, option, place in each("encoder"):
 
     rule:
         name:
@@ -71,6 +69,9 @@ for part, option, place in parts():
             option=option,
         shell:
             "dsacap encoder --config {params.config} {params.option} 2>&1 | tee {log}"
+
+
+for part, option, place in each("features"):
 
     rule:
         name:
@@ -91,25 +92,27 @@ for part, option, place in parts():
         shell:
             "dsacap features --config {params.config} {params.option} 2>&1 | tee {log}"
 
-    if place.config.generator:
 
-        rule:
-            name:
-                f"{part}generator"
-            input:
-                place.features / "index.json",
-                layout.data / "vocabulary.json",
-            output:
-                manifest_of(place.generator),
-            log:
-                f"logs/{settings.name}/{part}generator.log",
-            priority: 1
-            conda:
-                "../../environment.yml"
-            resources:
-                gpu=GPUS,
-            params:
-                config=CONFIG,
-                option=option,
-            shell:
-                "dsacap generator --config {params.config} {params.option} 2>&1 | tee {log}"
+# Their files lie beside what is declared, for the reason given at `train`.
+for part, option, place in generators():
+
+    rule:
+        name:
+            f"{part}generator"
+        input:
+            place.sight.features / "index.json",
+            layout.data / "vocabulary.json",
+        output:
+            manifest_of(place.generator),
+        log:
+            f"logs/{settings.name}/{part}generator.log",
+        priority: 1
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+            option=option,
+        shell:
+            "dsacap generator --config {params.config} {params.option} 2>&1 | tee {log}"

@@ -146,7 +146,7 @@ if settings.ablation:
     rule reconstruct:
         input:
             captioned,
-            [manifest_of(place.generator) for _, _, place in parts()],
+            [manifest_of(place.generator) for _, _, place in generators()],
         output:
             f"{RUN}/reconstructions-{{reconstructions}}.json",
             f"{RUN}/reconstructions-{{reconstructions}}.manifest.json",
@@ -181,7 +181,7 @@ if settings.ablation:
     rule reconstruct_human:
         input:
             layout.data / "captions.jsonl",
-            [manifest_of(place.generator) for _, _, place in parts()],
+            [manifest_of(place.generator) for _, _, place in generators()],
         output:
             layout.reconstructions(HUMAN, 0),
             manifest_of(layout.reconstructions(HUMAN, 0)),

@@ -1,0 +1,40 @@
+"""A generator that compares pictures in the tokens of an encoder of its own."""
+
+import torch
+
+from dsacap import stages
+from dsacap.config import Encoder
+from dsacap.layout import Layout
+from dsacap.stages.generator import load_reconstruction
+from dsacap.vision.features import FeatureStore
+
+
+def with_own_sight(layout: Layout, grid: int | None = None) -> Layout:
+    encoder = Encoder(name=f"local-dir:{layout.encoder}", grid=grid, shard_size=20)
+    generator = layout.config.generator.model_copy(update={"encoder": encoder})
+    return Layout(layout.config.model_copy(update={"generator": generator}))
+
+
+def test_only_the_generator_and_what_it_rewards_move(tiny_layout):
+    other = with_own_sight(tiny_layout)
+    assert other.sight.features != other.features == tiny_layout.features
+    assert tiny_layout.sight is tiny_layout
+    assert other.generator != tiny_layout.generator
+    assert other.system("dsacap", 0) == tiny_layout.system("dsacap", 0)
+    assert other.system("dsacap-rl", 0) != tiny_layout.system("dsacap-rl", 0)
+
+
+def test_originals_are_those_that_the_generator_sees(tiny_layout):
+    """The same encoder, its four tokens averaged to one: what is compared is that one, and captioners keep their four."""
+    layout = with_own_sight(tiny_layout, grid=1)
+    stages.make_features(layout.sight)
+    facts = stages.make_generator(layout)
+    assert set(facts["auc"]) >= {"wrong", "random"}
+    reconstruction = load_reconstruction(layout)
+    ids = [example.image_id for example in stages.Inputs(layout).examples("test")][:3]
+    store = FeatureStore(tiny_layout.features)
+    seen = reconstruction.store
+    assert (seen.tokens, stages.Inputs(layout).store.tokens) == (1, 4)
+    raw, raw_seen = (of.read(ids) * of.std + of.mean for of in (store, seen))
+    torch.testing.assert_close(raw_seen, raw.mean(1, keepdim=True), atol=5e-3, rtol=5e-3)  # kept as float16
+    assert reconstruction.score(ids, [["a red ring"]] * 3).shape == (3, 1)
