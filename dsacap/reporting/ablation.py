@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from dsacap.files import read_json, write_text
+import pandas as pd
+
+from dsacap.files import read_json, read_jsonl, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
 from dsacap.reporting.markdown import Report, commits, markdown, metric_table
 from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
@@ -10,6 +12,8 @@ from dsacap.scoring.statistics import bootstrap_mean_interval
 
 _COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "judged_reconstruction": 1}
 _COLUMNS |= {"mBLEU-4": 3, "unique": 2, "novel": 1}
+# What training logs of the captions drawn: by what it is multiplied, and digits.
+_HEALTH = {"words": (1, 1), "repeats": (1, 2), "bad_endings": (100, 1), "unique": (100, 0), "nats_per_word": (1, 2), "kl": (1, 2)}
 _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
 
 
@@ -31,6 +35,11 @@ def write_ablation(layout: Layout) -> None:
         "## Can they judge?",
         "Share of validation images whose right caption scores higher than a wrong one, x100.",
         _judges(judges),
+        "## How tuning went",
+        _health(layout),
+        "Of the captions drawn while a row was tuned, first and last tenth of the run, mean over seeds: words and repeats a caption; share "
+        "(%) that ends on a word like 'a'; share (%) of an image's captions that differ; nats a word (falling: the choice narrows); kl: "
+        "log p less that before tuning; the rewards, not weighted.",
         "## Cost",
         _costs(layout, manifests),
         f"commit {commits(manifests)}; {next(iter(manifests.values()))['host']['cpu']}",
@@ -63,6 +72,29 @@ def _costs(layout: Layout, manifests: dict[str, dict]) -> str:
         spent = [f"{sum(f[cost] for f in facts) / len(facts):,.0f}" if cost in facts[0] else "-" for cost in _COSTS]
         rows.append([system.label or name, f"{facts[0]['parameters']:,}", f"{facts[0]['images_seen']:,}", *spent])
     return markdown(["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows)
+
+
+def _health(layout: Layout) -> str:
+    """The curves that training left beside the weights, as start and end."""
+    lines, columns = [], list(_HEALTH)
+    for name, system in layout.config.systems.items():
+        if not (system.tuning and system.tuning.rewards):
+            continue
+        logs = [pd.DataFrame(read_jsonl(layout.system(name, seed) / "train.jsonl")) for seed in layout.config.seeds_of(name)]
+        tenth = max(1, len(logs[0]) // 10)
+        first = pd.concat([log.head(tenth) for log in logs]).mean()
+        last = pd.concat([log.tail(tenth) for log in logs]).mean()
+        columns += [column for column in first.index if column.startswith("reward_") and column not in columns]
+        lines.append((system.label or name, first, last))
+    rows = [[label, *(_from_to(first, last, column) for column in columns)] for label, first, last in lines]
+    return markdown(["System", *(column.replace("_", " ") for column in columns)], rows)
+
+
+def _from_to(first: pd.Series, last: pd.Series, column: str) -> str:
+    if column not in first:
+        return "-"
+    scale, digits = _HEALTH.get(column, (1, 2))
+    return f"{scale * first[column]:.{digits}f} → {scale * last[column]:.{digits}f}"
 
 
 def _seconds(facts: dict) -> str:
