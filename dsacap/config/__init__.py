@@ -91,6 +91,7 @@ class Config(Section):
     scoring: Scoring = Scoring()
     timing: Timing = Timing()
     ablation: Ablation | None = None
+    published: Path | None = Field(None, description="figures reported by others, for a section of their own; see config/published.csv")
 
     @model_validator(mode="after")
     def _systems(self) -> "Config":

@@ -6,7 +6,8 @@ import pandas as pd
 
 from dsacap.files import read_json, read_jsonl, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.markdown import Report, commits, markdown, metric_table
+from dsacap.reporting.markdown import Report, commits, metric_table
+from dsacap.reporting.pipe import markdown
 from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
 from dsacap.scoring.statistics import bootstrap_mean_interval
 

@@ -8,7 +8,7 @@ import pandas as pd
 from dsacap.data.dataset import Example, load_examples
 from dsacap.files import read_json, write_text
 from dsacap.layout import HUMAN, Layout
-from dsacap.reporting.markdown import markdown
+from dsacap.reporting.pipe import markdown
 from dsacap.scoring.coco_metrics import score_cider
 from dsacap.scoring.faults import FAULTS, Lexicon, faults
 from dsacap.scoring.score import held_out

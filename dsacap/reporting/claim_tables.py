@@ -8,7 +8,7 @@ from dsacap.config import Comparison
 from dsacap.data.dataset import load_examples
 from dsacap.files import read_json
 from dsacap.layout import Layout
-from dsacap.reporting.markdown import markdown
+from dsacap.reporting.pipe import markdown
 from dsacap.scoring.accumulation import right_ngrams
 from dsacap.scoring.tokenizer import ptb_tokenize
 

@@ -17,7 +17,7 @@ from dsacap.errors import UserError
 from dsacap.files import read_json, replacing, write_text
 from dsacap.layout import Layout
 from dsacap.reporting.claim_tables import DIVERSITY, along_the_caption, first_captions, quality_against_diversity, references_of
-from dsacap.reporting.markdown import markdown
+from dsacap.reporting.pipe import markdown
 from dsacap.reporting.table import scale_of
 from dsacap.scoring.accumulation import late_minus_early, recovery
 from dsacap.scoring.statistics import bootstrap_seeds_interval

@@ -4,10 +4,11 @@ import shlex
 from dataclasses import dataclass
 
 import pandas as pd
-from tabulate import tabulate
 
 from dsacap.config import Config
 from dsacap.layout import HUMAN
+from dsacap.reporting.pipe import markdown
+from dsacap.reporting.published import published_section
 from dsacap.scoring.spice import METRICS as SPICE
 from dsacap.timing.latency import ENCODER
 
@@ -57,6 +58,7 @@ def render(report: Report) -> str:
         "share, stands on its own row (pixels to features).",
         "## Training",
         _training(report),
+        published_section(config.published, config.name) if config.published else "",
         "## How this was made",
         _provenance(report),
         "What has to be equal for two numbers to be comparable:",
@@ -206,9 +208,3 @@ def commits(manifests: dict[str, dict]) -> str:
     unchanged, so it counts as changed."""
     codes = [manifest["code"] for manifest in manifests.values()]
     return ", ".join(dict.fromkeys(f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}" for code in codes))
-
-
-def markdown(headers: list[str], rows: list[list]) -> str:
-    """A pipe table; numbers to the right."""
-    align = ["left", "left"] + ["right"] * (len(headers) - 2) if headers[1] == "Decoding" else ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)

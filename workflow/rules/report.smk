@@ -3,6 +3,7 @@ rule report:
         [layout.scores(*run) for run in layout.runs],
         layout.scores(HUMAN, 0),
         layout.latency,
+        [settings.published] if settings.published else [],
     output:
         md=report(layout.table, category="Tables", caption="../report/table.rst"),
         csv=layout.table.with_suffix(".csv"),
