@@ -4,7 +4,6 @@ Shape letters, used as suffixes throughout: B images of a batch, R references an
 C channels of the encoder, D model width, S samples an image, G vertices of the directed-acyclic graph.
 """
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,6 @@ from dsacap.errors import UserError
 
 PAD, BOS, EOS, UNK = range(4)  # the first word ids of every vocabulary
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-
-# One line a system; a captioner is imported only where it is used.
-CAPTIONERS = {
-    "dsacap": "dsacap.method.captioner:DSACap",
-    "autoregressive": "baselines.autoregressive:Autoregressive",
-    "masked-diffusion": "baselines.masked_diffusion:MaskedDiffusion",
-}
 
 
 @dataclass(frozen=True)
@@ -106,13 +98,6 @@ class Captioner(nn.Module, ABC):
         by `noise_of`, so a caption does not depend on which images share its batch."""
 
 
-def captioner_class(name: str) -> type[Captioner]:
-    if name not in CAPTIONERS:
-        raise ValueError(f"unknown captioner {name!r}; known: {', '.join(CAPTIONERS)}")
-    module, attribute = CAPTIONERS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
 def noise_of(batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
     """Random numbers [B, S, *shape], each slice from a generator of its own keyed by (seed, image id, sample).
 
@@ -137,12 +122,3 @@ def until_eos(words: list[int]) -> list[int]:
     """The words before the first EOS, without specials."""
     end = words.index(EOS) if EOS in words else len(words)
     return [word for word in words[:end] if word > UNK]
-
-
-def load_captioner(name: str, model: dict, spec: ImageSpec) -> Captioner:
-    """A freshly initialised captioner; raises UserError where the options do not fit together."""
-    cls = captioner_class(name)
-    try:
-        return cls(cls.Model(**model), spec)
-    except ValueError as error:
-        raise UserError(f"captioner {name}: {error}") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from dsacap.config import Config, Scenes
 from dsacap.data import scenes
+from dsacap.registry import release_of
 
 # Raised by one when the code of a stage changes what it writes for the same settings.
 VERSIONS = {
@@ -169,6 +170,7 @@ class Layout:
         if settings.tuned_from:
             judged_by = self._generator_key if settings.tuning.reconstructs else None
             return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by)
+        release = release_of(settings.captioner)
         taught = [self._lessons_key(system, seed)] if settings.distilled_from else []
         return _key(
             "train",
@@ -180,6 +182,7 @@ class Layout:
             self.config.text.max_words,
             seed,
             *taught,
+            *([release] if release else []),
         )
 
     def _lessons_key(self, system: str, seed: int) -> str:

@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, closed, load_captioner
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, closed
 from dsacap.errors import UserError
+from dsacap.registry import load_captioner
 from helpers import SPEC, random_batch
 
 CAPTIONERS = {

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from dsacap.captioner import captioner_class
 from dsacap.config.sections import (
     Ablation,
     Claim,
@@ -40,6 +39,7 @@ from dsacap.config.sections import (
 )
 from dsacap.errors import UserError
 from dsacap.files import read_text
+from dsacap.registry import captioner_class
 
 __all__ = [
     "Ablation",

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import torch
 
-from dsacap.captioner import Captioner, ImageSpec, captioner_class, load_captioner
+from dsacap.captioner import Captioner, ImageSpec
 from dsacap.captioning import caption_images, device_of
 from dsacap.config import Rewards
 from dsacap.data.dataset import Example, load_examples, load_vocabulary
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_tensors, write_json
 from dsacap.layout import Layout, manifest_of
+from dsacap.registry import captioner_class, load_captioner, release_of
 from dsacap.stages.data import load_configured_encoder, load_text_encoder
 
 
@@ -125,7 +126,7 @@ def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str
     """The training loop on a row's settings, data and folder; `examples` are the train split's unless given, `how` is passed on."""
     from dsacap.training.loop import train
 
-    return train(
+    facts = train(
         captioner,
         inputs.layout.config.training_of(system),
         seed,
@@ -138,6 +139,8 @@ def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str
         f"{verb} {system}",
         **how,
     )
+    release = release_of(inputs.layout.config.trained(system).captioner)
+    return facts | ({"captioner": release} if release else {})
 
 
 def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsacap.captioner import UNK, Batch, ImageSpec, captioner_class, load_captioner
+from dsacap.captioner import UNK, Batch, ImageSpec
 from dsacap.config import load_config
+from dsacap.registry import captioner_class, load_captioner
 
 CONFIG = load_config(Path(__file__).parents[2] / "config" / "scenes.yaml")
 SPEC = ImageSpec(tokens=4, channels=256, vocabulary=64, max_words=CONFIG.text.max_words)

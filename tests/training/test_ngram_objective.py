@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from dsacap.captioner import load_captioner
 from dsacap.config import ExpectedNgrams, Tuning
 from dsacap.errors import UserError
+from dsacap.registry import load_captioner
 from dsacap.training.ngram_objective import NgramObjective
 from helpers import SPEC, random_batch
 
