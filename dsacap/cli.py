@@ -137,7 +137,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     layout = layout.judge if judge else layout
     layout = layout.sight if "sight" in options and options.sight else layout
     row = (options.system, options.seed) if "system" in options else None
-    if row and row not in layout.runs and not (options.verb in ("score", "reconstruct") and options.system == HUMAN):
+    others = {"score": (HUMAN, *config.predictions), "reconstruct": (HUMAN,)}.get(options.verb, ())
+    if row and row not in layout.runs and row[0] not in others:
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
         raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
 

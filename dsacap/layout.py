@@ -29,6 +29,7 @@ VERSIONS = {
 }
 
 HUMAN = "human"  # the system whose captions are the references themselves
+PREDICTIONS = "predictions"  # what stands for a decoding where captions come from a file
 
 
 class Layout:
@@ -91,6 +92,9 @@ class Layout:
     def scores(self, system: str, seed: int) -> Path:
         if system == HUMAN:
             return self.root / f"{HUMAN}-{_key('score', self._data_key, self.config.scoring)}" / "scores.json"
+        if system in self.config.predictions:
+            key = _key("score", self._data_key, self.config.predictions[system].file, self.config.scoring)
+            return self.root / f"{system}-{key}" / "scores.json"
         return self.system(system, seed) / f"scores-{_key('score', self._captions_key(system, seed), self.config.scoring)}.json"
 
     def sample_scores(self, system: str, seed: int) -> Path:

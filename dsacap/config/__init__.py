@@ -24,6 +24,7 @@ from dsacap.config.sections import (
     GeneratorTraining,
     Judge,
     Name,
+    Predictions,
     RandomSplit,
     Remote,
     Rewards,
@@ -87,6 +88,7 @@ class Config(Section):
     generator: Generator | None = None
     training: Training
     systems: dict[Name, System] = Field(min_length=1)
+    predictions: dict[Name, Predictions] = Field(default_factory=dict)
     decoding: Decoding = Decoding()
     scoring: Scoring = Scoring()
     timing: Timing = Timing()
@@ -132,6 +134,13 @@ class Config(Section):
         known = self.seeds_of(source) if source else self.seeds
         if self.seeds[0] not in seeds or not set(seeds) <= set(known):
             raise ValueError(f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only")
+
+    @model_validator(mode="after")
+    def _predictions(self) -> "Config":
+        for name in self.predictions:
+            if name in self.systems or name == "human":
+                raise ValueError(f"predictions.{name}: another row has this name; choose one of its own")
+        return self
 
     @model_validator(mode="after")
     def _claims(self) -> "Config":

@@ -232,6 +232,15 @@ class System(Section):
         return self
 
 
+class Predictions(Section):
+    """A row of a system that is not here: its captions of the test split, in COCO's results format, and what a reader has to know."""
+
+    file: Path
+    label: Label | None = None
+    citation: Label
+    trained_on: Label = Field(description="all data that it saw, pre-training too: what a comparison stands or falls with")
+
+
 class Decoding(Section):
     batch_size: int = Field(50, gt=0)
     samples: int = Field(5, ge=2, description="captions an image, where a decoding is random")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dsacap.config import Config
-from dsacap.layout import HUMAN
+from dsacap.layout import HUMAN, PREDICTIONS
 from dsacap.reporting.pipe import markdown
 from dsacap.reporting.published import published_section
 from dsacap.scoring.spice import METRICS as SPICE
@@ -58,6 +58,7 @@ def render(report: Report) -> str:
         "share, stands on its own row (pixels to features).",
         "## Training",
         _training(report),
+        _brought(report),
         published_section(config.published, config.name) if config.published else "",
         "## How this was made",
         _provenance(report),
@@ -99,7 +100,7 @@ def _systems(report: Report) -> list[tuple[str, str, str]]:
     for name, system in report.config.systems.items():
         mark = " †" if _value(report, name, "", "val_still_rising") else ""
         rows += [(name, decoding, (system.label or name) + mark) for decoding in system.decodings]
-    return rows
+    return rows + [(name, PREDICTIONS, brought.label or name) for name, brought in report.config.predictions.items()]
 
 
 def _select(report: Report, system: str, decoding: str, metric: str) -> pd.DataFrame:
@@ -171,7 +172,7 @@ def _latency(report: Report) -> str:
             for size in sizes
             for metric, digits in (("median_ms", 1), ("p90_ms", 1), ("images_per_s", 0))
         ]
-        if system != HUMAN:
+        if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells])
     return markdown(headers, rows)
 
@@ -183,6 +184,18 @@ def _training(report: Report) -> str:
         cells = [f"{_value(report, name, '', metric):,.{digits}f}" for metric, digits in columns.items()]
         rows.append([system.label or name, *cells])
     return markdown(["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows)
+
+
+def _brought(report: Report) -> str:
+    """What has to be known of rows that come from a predictions file."""
+    rows = []
+    for name, brought in report.config.predictions.items():
+        digest = report.manifests[f"score {name}"]["facts"]["sha256"][str(brought.file)]
+        rows.append([brought.label or name, brought.citation, brought.trained_on, digest[:12]])
+    if not rows:
+        return ""
+    said = "Captions that others made and we scored as all others; training and speed are theirs to state, and were not measured here."
+    return f"## Rows of others\n\n{said}\n\n" + markdown(["System", "Citation", "Trained on", "sha256 of the file"], rows, 4)
 
 
 def _provenance(report: Report) -> str:

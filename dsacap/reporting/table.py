@@ -57,7 +57,8 @@ def _stage_outputs(layout: Layout) -> dict[str, Path]:
     outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features, "time": layout.latency}
     if any(system.tuning and system.tuning.reconstructs for system in layout.config.systems.values()):
         outputs["generator"] = layout.generator
-    outputs[f"score {HUMAN}"] = layout.scores(HUMAN, 0)
+    for scored in (HUMAN, *layout.config.predictions):
+        outputs[f"score {scored}"] = layout.scores(scored, 0)
     for system, seed in layout.runs:
         name = f"{system} seed {seed}"
         outputs[f"train {name}"] = layout.system(system, seed)
@@ -90,7 +91,7 @@ def scale_of(metric: str) -> int:
 
 
 def score_rows(layout: Layout) -> Iterable[dict]:
-    for system, seed in [(HUMAN, None), *layout.runs]:
+    for system, seed in [(HUMAN, None), *layout.runs, *((name, None) for name in layout.config.predictions)]:
         scores = read_json(layout.scores(system, seed or 0))
         for decoding, parts in scores.items():
             leaks = parts["leaks"]

@@ -2,13 +2,14 @@
 
 from dsacap.config import Scenes
 from dsacap.data.dataset import load_examples
-from dsacap.files import read_json, write_json
-from dsacap.layout import HUMAN, Layout
+from dsacap.data.predictions import matched, read_predictions
+from dsacap.files import read_json, sha256, write_json
+from dsacap.layout import HUMAN, PREDICTIONS, Layout
 from dsacap.stages.data import load_scenes
 
 
 def score_system(layout: Layout, system: str, seed: int) -> dict:
-    """Scores a system's captions of the test split, or the human captions against each other."""
+    """Scores a system's captions of the test split, those of a predictions file, or the human captions against each other."""
     from dsacap.scoring.score import score_decodings, score_humans
     from dsacap.scoring.signature import scored_against
 
@@ -19,10 +20,12 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
         references = test_references(layout)
         scores = score_humans(references, train, truth, spice)
     else:
-        references, captions = _captioned(layout, system, seed)
+        predicted = system in layout.config.predictions
+        references, captions = _predicted(layout, system) if predicted else _captioned(layout, system, seed)
         scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
     write_json(layout.scores(system, seed), scores)
-    return {"images": len(references)}
+    brought = layout.config.predictions.get(system)
+    return {"images": len(references)} | ({"sha256": {str(brought.file): sha256(brought.file)}} if brought else {})
 
 
 def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
@@ -40,6 +43,13 @@ def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
 
 def test_references(layout: Layout) -> dict[int, list[str]]:
     return {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
+
+
+def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
+    """The same of a predictions file, which must hold every image of the test split and no other."""
+    captions = read_predictions(layout.config.predictions[system].file)
+    references = test_references(layout)
+    return matched(captions, references, subset=False), {PREDICTIONS: captions}
 
 
 def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:

@@ -2,62 +2,9 @@ import pandas as pd
 import pytest
 
 from dsacap.files import read_json, write_json
-from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.layout import manifest_of
 from dsacap.reporting.table import COLUMNS, write_sample_table, write_tables
-from helpers import tiny_config
-
-
-def score(value, interval=None, n=6):
-    return {"value": value, "interval": interval, "n": n, "per_image": {}, "signature": f"metric|of:{value}"}
-
-
-@pytest.fixture
-def layout(tmp_path) -> Layout:
-    """Result files with known numbers, of a few systems and two seeds."""
-    layout = Layout(tiny_config(tmp_path, seeds=[0, 1]))
-    host = {"cpu": "abacus", "cores": 2, "system": "Linux", "python": "3.11", "packages": {"torch": "2"}}
-    manifest = {
-        "seconds": 3.0,
-        "cpu_seconds": 4.0,
-        "peak_memory_mib": 500,
-        "code": {"commit": "c0ffee", "dirty": True, "lock": "f" * 64},
-        "host": host,
-        "command": ["dsacap", "time"],
-    }
-    data = {"images": {"train": 24, "test": 6}, "captions": 150, "sha256": {"captions.jsonl": "a" * 64}}
-    write_json(manifest_of(layout.data), {**manifest, "facts": data})
-    write_json(manifest_of(layout.encoder), {**manifest, "facts": {}})
-    write_json(manifest_of(layout.generator), {**manifest, "facts": {}})
-    write_json(manifest_of(layout.features), {**manifest, "facts": {"skipped": {"3": "1x1"}}})
-    write_json(layout.latency, {"rows": [_latency("ar", "greedy", 8.0), _latency("dsacap", "K=1", 2.0), _latency("encoder", "", 1.0)]})
-    write_json(manifest_of(layout.latency), {**manifest, "facts": {"device": "abacus", "threads": 1}})
-    rest = {"oracle": {}, "leaks": {"verbatim": 1, "captions": 4, "examples": []}}
-    human = {"quality": {}, "held_out": {"CIDEr": score(1.5, [1.4, 1.6])}, "diversity": {"Div-1": score(0.5)}, "samples": 5, **rest}
-    write_json(layout.scores(HUMAN, 0), {"references": human})
-    write_json(manifest_of(layout.scores(HUMAN, 0)), {**manifest, "facts": {}})
-    for system, seed in layout.runs:
-        decodings = layout.config.systems[system].decodings
-        quality = {"CIDEr": score(1.0 + 0.1 * seed, [0.9, 1.1]), "BLEU-4": score(0.25)}
-        write_json(
-            layout.scores(system, seed),
-            {name: {"quality": quality, "held_out": {"CIDEr": score(0.8)}, "diversity": {}, "samples": 1, **rest} for name in decodings},
-        )
-        facts = {"parameters": 1234, "images_seen": 72, "train_cpu_seconds": 9, "val_CIDEr": 0.9, "val_still_rising": system == "ar"}
-        for path in (layout.system(system, seed), layout.captions(system, seed), layout.scores(system, seed)):
-            write_json(manifest_of(path), {**manifest, "facts": facts})
-    return layout
-
-
-def _latency(system, decoding, ms):
-    return {
-        "system": system,
-        "decoding": decoding,
-        "batch_size": 1,
-        "median_ms": ms,
-        "p90_ms": ms + 1,
-        "images_per_s": 1000 / ms,
-        "iterations": 3,
-    }
+from helpers import score
 
 
 def line_of(markdown: str, start: str, part: str) -> list[str]:

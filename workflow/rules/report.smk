@@ -1,7 +1,7 @@
 rule report:
     input:
         [layout.scores(*run) for run in layout.runs],
-        layout.scores(HUMAN, 0),
+        [layout.scores(scored, 0) for scored in (HUMAN, *settings.predictions)],
         layout.latency,
         [settings.published] if settings.published else [],
     output:
@@ -57,7 +57,7 @@ if settings.ablation:
         input:
             [layout.scores(*run) for run in layout.runs],
             [layout.reconstructions(*run) for run in layout.runs],
-            layout.scores(HUMAN, 0),
+            [layout.scores(scored, 0) for scored in (HUMAN, *settings.predictions)],
             layout.reconstructions(HUMAN, 0),
         output:
             report(layout.ablation_table, category="Tables", caption="../report/ablation.rst"),

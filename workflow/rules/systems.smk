@@ -108,21 +108,27 @@ rule score:
         "dsacap score --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
 
 
-rule score_human:
-    input:
-        layout.data / "captions.jsonl",
-    output:
-        layout.scores(HUMAN, 0),
-        manifest_of(layout.scores(HUMAN, 0)),
-    log:
-        f"logs/{settings.name}/score-human.log",
-    conda:
-        "../../environment.yml"
-    params:
-        config=CONFIG,
-        system=HUMAN,
-    shell:
-        "dsacap score --config {params.config} --system {params.system} 2>&1 | tee {log}"
+# Of what has no captions stage: the references, and predictions files.
+for system, file in {HUMAN: [], **{name: [brought.file] for name, brought in settings.predictions.items()}}.items():
+
+    rule:
+        name:
+            f"score_{system}"
+        input:
+            layout.data / "captions.jsonl",
+            file,
+        output:
+            layout.scores(system, 0),
+            manifest_of(layout.scores(system, 0)),
+        log:
+            f"logs/{settings.name}/score-{system}.log",
+        conda:
+            "../../environment.yml"
+        params:
+            config=CONFIG,
+            system=system,
+        shell:
+            "dsacap score --config {params.config} --system {params.system} 2>&1 | tee {log}"
 
 
 rule score_samples:

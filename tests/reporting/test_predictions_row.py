@@ -1,0 +1,50 @@
+"""A predictions file as a row of the table."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from dsacap import stages
+from dsacap.config import Predictions
+from dsacap.data.dataset import load_examples
+from dsacap.errors import UserError
+from dsacap.files import sha256
+from dsacap.layout import PREDICTIONS, Layout, manifest_of
+from dsacap.reporting.provenance import run_stage
+from dsacap.reporting.table import write_tables
+
+
+@pytest.fixture
+def brought(layout, tiny_layout, tmp_path) -> Layout:
+    """The table's result files, and beside them a predictions file: of each test image its second reference."""
+    examples = load_examples(tiny_layout.data, "test")
+    records = [{"image_id": e.image_id, "caption": e.image.captions[1]} for e in examples]
+    (tmp_path / "theirs.json").write_text(json.dumps(records))
+    row = Predictions(file=tmp_path / "theirs.json", label="Theirs", citation="A. Author 2025", trained_on="COCO, 400M pairs before")
+    config = layout.config.model_copy(update={"predictions": {"theirs": row}})
+    other = Layout(config)
+    for name in ("captions.jsonl", "scenes.json"):
+        (other.data / name).write_bytes((tiny_layout.data / name).read_bytes())
+    return other
+
+
+def test_its_scores_stand_beside_the_others(brought):
+    facts = run_stage("score", brought.config, lambda: stages.score_system(brought, "theirs", 0), manifest_of(brought.scores("theirs", 0)))
+    assert facts["facts"]["sha256"] == {str(file := brought.config.predictions["theirs"].file): sha256(file)}
+    write_tables(brought)
+    text = brought.table.read_text()
+    [line] = [line for line in text.split("## Quality")[1].split("\n## ")[0].splitlines() if line.startswith("| Theirs")]
+    assert PREDICTIONS in line
+    assert "| Theirs" not in text.split("## Latency")[1].split("## Training")[0]
+    assert "| A. Author 2025 | COCO, 400M pairs before |" in " ".join(text.split())
+    numbers = pd.read_csv(brought.table.with_suffix(".csv"))
+    theirs = numbers[(numbers.system == "theirs") & (numbers.decoding == PREDICTIONS)].set_index("metric").value
+    assert theirs["true"] == 100 and theirs["CIDEr"] > 0 and "train_cpu_seconds" not in theirs
+
+
+def test_a_file_that_lacks_an_image_is_refused(brought):
+    file = brought.config.predictions["theirs"].file
+    file.write_text(json.dumps(json.loads(file.read_text())[1:]))
+    with pytest.raises(UserError, match=r"1 of 6 images have no prediction"):
+        stages.score_system(brought, "theirs", 0)
