@@ -12,6 +12,7 @@ from helpers import SPEC, random_batch
 CAPTIONERS = {
     "autoregressive": {"width": 16, "heads": 2},
     "masked-diffusion": {"width": 16, "heads": 2},
+    "parallel": {"width": 16, "heads": 2},
     "dsacap": {"width": 16, "heads": 2, "vertices": 9, "t_max": 0},
     "dsacap slots": {"width": 16, "heads": 2, "readout": "slots", "t_max": 0},
     "dsacap ctc": {"width": 16, "heads": 2, "readout": "ctc", "vertices": 9, "t_max": 0},

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, ImageSpec, Policy, closed, until_eos
 from dsacap.method.readout import NEVER, Readout, Uniform
-from dsacap.method.search import inverted
+from dsacap.parallel import inverted
 
 _BLANK = PAD  # an id that no caption says
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, closed
+from dsacap.parallel import inverted
 
 _DISCOUNT = 0.75  # of each count; the usual value
 
@@ -102,12 +103,6 @@ def draw(words_BGV: Tensor, transitions_BGG: Tensor, uniform_BSL2: Tensor, tempe
         if ended[-1].all():
             break
     return closed(torch.stack(words, -1), torch.stack(ended, -1))
-
-
-def inverted(cumulative_BSX: Tensor, uniform_BS: Tensor) -> Tensor:
-    """The first X at which the cumulative distribution, which need not end at 1, passes the uniform number."""
-    below_1 = uniform_BS * (1 - 1e-6)  # or rounding could pass the last X that may be drawn
-    return torch.searchsorted(cumulative_BSX, (below_1 * cumulative_BSX[..., -1])[..., None], right=True)[..., 0]
 
 
 def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:
