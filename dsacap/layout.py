@@ -13,7 +13,7 @@ from dsacap.config import Config, Scenes
 from dsacap.data import scenes
 from dsacap.registry import release_of
 
-# Raised by one when the code of a stage changes what it writes for the same settings.
+# Raised by one when the code of a stage, or a default, changes what it writes for the same settings.
 VERSIONS = {
     "data": 1,
     "encoder": 1,
@@ -209,4 +209,5 @@ def _key(stage: str, *parts: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+    """Without defaults: a new option, as long as it is not used, leaves everything where it is. A default that changes raises VERSIONS."""
+    return value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else str(value)

@@ -17,6 +17,7 @@ CAPTIONERS = {
     "dsacap": "dsacap.method.captioner:DSACap",
     "autoregressive": "baselines.autoregressive:Autoregressive",
     "masked-diffusion": "baselines.masked_diffusion:MaskedDiffusion",
+    "bit-diffusion": "baselines.bit_diffusion:BitDiffusion",
     "parallel": "baselines.parallel:Parallel",
 }
 _GROUP = "dsacap.captioners"

@@ -140,6 +140,7 @@ class Training(Section):
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
+    ema: float = Field(0, ge=0, lt=1, description="decay of the average of weights that is decoded with and kept; 0: none")
     references: int = Field(5, gt=0, description="captions of an image seen a step")
     evaluations: int = Field(6, gt=0)
     validation_images: int = Field(500, gt=1)

@@ -14,6 +14,7 @@ from torch import nn
 
 from dsacap.errors import UserError
 from dsacap.files import read_tensors, write_tensors
+from dsacap.training.average import MovingAverage
 
 _KEPT = 2
 
@@ -28,17 +29,20 @@ class Progress:
     cpu_seconds: float = 0.0
 
 
-def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress) -> None:
+def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, at: Progress, average: MovingAverage | None = None) -> None:
+    """`average` is the moving average of the model's weights, where there is one."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     names = _names(model, optimizer)
     for index, state in optimizer.state_dict()["state"].items():  # parameters that had no gradient yet have none
         tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
+    if average:
+        tensors |= {f"average/{name}": tensor for (name, _), tensor in zip(model.named_parameters(), average.weights, strict=True)}
     write_tensors(folder / f"step-{at.step:08d}.safetensors", tensors, {"progress": json.dumps(vars(at))})
     for old in sorted(folder.glob("step-*.safetensors"))[:-_KEPT]:
         old.unlink()
 
 
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None = None) -> Progress:
     """Loads the newest whole checkpoint; a fresh start where there is none."""
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
         try:
@@ -54,7 +58,10 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
             if found := {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}:
                 state["state"][index] = found
         optimizer.load_state_dict(state)
-        return Progress(**json.loads(metadata["progress"]))
+        at = Progress(**json.loads(metadata["progress"]))
+        if average:
+            average.weights = [tensors[f"average/{name}"].to(weights.device) for name, weights in model.named_parameters()]
+        return at
     return Progress()
 
 

@@ -6,6 +6,7 @@ Whatever is random is a function of (seed, step): a run that was killed and resu
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from dsacap.errors import UserError
 from dsacap.files import read_jsonl, read_tensors, write_jsonl, write_tensors
 from dsacap.progress import progress
 from dsacap.scoring.coco_metrics import score_cider
+from dsacap.training.average import MovingAverage
 from dsacap.training.checkpoint import restore, save
 from dsacap.vision.features import FeatureStore
 
@@ -51,7 +53,8 @@ def train(
     """
     device = next(captioner.parameters()).device
     optimizer = torch.optim.AdamW(_parameter_groups(captioner, settings), betas=(0.9, 0.98), eps=1e-9)
-    at = restore(folder / "checkpoint", captioner, optimizer)
+    average = MovingAverage(captioner, settings.ema) if settings.ema else None
+    at = restore(folder / "checkpoint", captioner, optimizer, average)
     log = [row for row in _read_log(folder) if row["step"] <= at.step]
     evaluate = _evaluator(captioner, val_examples[: settings.validation_images], store, vocabulary, decoding)
     evaluation_steps = {round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)}
@@ -74,26 +77,31 @@ def train(
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(captioner.parameters(), settings.clip_norm)
         optimizer.step()
+        if average:
+            average.update(step)
 
         at.step = step + 1
         evaluated = at.step in evaluation_steps
         if evaluated or at.step % _LOG_EVERY == 0:
             row = {"step": at.step, **{name: round(value.item(), 6) for name, value in losses.items()}}
             if evaluated:
-                row["val_CIDEr"] = evaluate()
-                if row["val_CIDEr"] > at.best_cider:
-                    at.best_cider, at.best_step = row["val_CIDEr"], at.step
-                    write_tensors(folder / "best.safetensors", captioner.state_dict())
+                with average.in_place() if average else nullcontext():
+                    row["val_CIDEr"] = evaluate()
+                    if row["val_CIDEr"] > at.best_cider:
+                        at.best_cider, at.best_step = row["val_CIDEr"], at.step
+                        write_tensors(folder / "best.safetensors", captioner.state_dict())
                 steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}", refresh=False)
             log.append(row)
         if evaluated or time.monotonic() - saved > _CHECKPOINT_SECONDS:
             at.cpu_seconds = time.process_time() - started
             write_jsonl(folder / "train.jsonl", log)
-            save(folder / "checkpoint", captioner, optimizer, at)
+            save(folder / "checkpoint", captioner, optimizer, at, average)
             saved = time.monotonic()
 
     if keep == "best":
         captioner.load_state_dict(read_tensors(folder / "best.safetensors")[0])
+    elif average:
+        average.copy(average.weights)
     write_tensors(folder / "model.safetensors", captioner.state_dict())
     curve = [row["val_CIDEr"] for row in log if "val_CIDEr" in row]
     return {

@@ -11,6 +11,7 @@ from dsacap.errors import UserError
 from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json
 from dsacap.layout import Layout, manifest_of
 from dsacap.training import loop
+from dsacap.training.average import MovingAverage
 from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
 from helpers import tiny_config
 
@@ -49,8 +50,11 @@ def run_system(layout: Layout, system: str) -> dict:
     return (stages.tune_system if layout.config.systems[system].tuned_from else stages.train_system)(layout, system, 0)
 
 
-@pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl"])
+@pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl", "averaged"])
 def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system):
+    if system == "averaged":
+        averaged = layout.config.systems["dsacap"].model_copy(update={"training": {"ema": 0.9}})
+        layout = Layout(layout.config.model_copy(update={"systems": {"averaged": averaged}}))
     folder = layout.system(system, 0)
     if base := layout.config.systems[system].tuned_from:
         write_json(manifest_of(layout.system(base, 0)), {"facts": stages.train_system(layout, base, 0)})
@@ -90,6 +94,23 @@ def test_weights_are_those_of_the_best_validation(layout):
     weights, _ = read_tensors(layout.system("ar", 0) / "model.safetensors")
     best, _ = read_tensors(layout.system("ar", 0) / "best.safetensors")
     assert all(torch.equal(weights[name], best[name]) for name in weights)
+
+
+def test_the_average_of_weights_is_decoded_with_and_kept_while_training_goes_on_from_its_own(tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    average, by_hand = MovingAverage(model, 0.5), [p.detach().clone() for p in model.parameters()]
+    for step in range(4):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        by_hand = [decay * old + (1 - decay) * new.detach() for old, new in zip(by_hand, model.parameters(), strict=True)]
+    trained = [p.detach().clone() for p in model.parameters()]
+    with average.in_place():
+        torch.testing.assert_close(list(model.parameters()), by_hand)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), trained, strict=True))
 
 
 def test_seeds_differ(layout):
