@@ -4,9 +4,12 @@ Forward process: each word is replaced by [MASK] with probability t ~ U(0, 1) (D
 network predicts the words at masked places with cross-entropy; a head predicts the caption's length from the image. Decoding is
 best-first: with K steps and n words, the most confident 1/K or so of the remaining places is fixed at each step and kept.
 
-Deviations from DDCap: no time conditioning (the share of masks says it), the number of words fixed a step comes from the caption's
-own length instead of the longest of the batch (so captions do not depend on their neighbours), no image-free guidance and no
-concentrated attention mask.
+Two parts of DDCap are switches, so that each can be told from the rest: the concentrated attention mask, by which a masked place is seen
+by itself alone, and image-free training, by which a share of the images is replaced by a learned blank, for guidance in decoding:
+logits = blank + guidance (image - blank).
+
+Deviations from DDCap: no time conditioning (the share of masks says it); t is continuous, where theirs has 20 steps; the number of words
+fixed a step comes from the caption's own length instead of the longest of the batch, so that captions do not depend on their neighbours.
 """
 
 from dataclasses import dataclass
@@ -22,22 +25,31 @@ from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_row
 class MaskedDiffusion(Captioner):
     @dataclass(frozen=True)
     class Model:
+        """`concentrated` is DDCap's attention mask; `image_free` the share of images that training leaves blank."""
+
         width: int = 128
         heads: int = 4
         encoder_layers: int = 2
         decoder_layers: int = 3
         dropout: float = 0.0
+        concentrated: bool = False
+        image_free: float = 0.0
+
+        def __post_init__(self):
+            if not 0 <= self.image_free < 1:
+                raise ValueError("needs 0 <= image_free < 1")
 
     @dataclass(frozen=True)
     class Decoding:
-        """`steps` passes of the network; `temperature` > 0 samples length and words."""
+        """`steps` passes of the network; `temperature` > 0 samples length and words; `guidance` other than 1 takes two passes a step."""
 
         steps: int = 8
         temperature: float = 0.0
+        guidance: float = 1.0
 
         def __post_init__(self):
-            if self.steps < 1 or self.temperature < 0:
-                raise ValueError("needs steps >= 1 and temperature >= 0")
+            if self.steps < 1 or self.temperature < 0 or self.guidance < 0:
+                raise ValueError("needs steps >= 1, temperature >= 0 and guidance >= 0")
 
         @property
         def random(self) -> bool:
@@ -56,6 +68,13 @@ class MaskedDiffusion(Captioner):
         self.head = nn.Linear(model.width, spec.vocabulary)
         self.length_head = nn.Linear(model.width, spec.max_words + 1)
         nn.init.normal_(self.embed.weight, std=0.02)
+        if model.image_free:
+            self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
+
+    @classmethod
+    def check(cls, model: Model, decoding: Decoding) -> None:
+        if decoding.guidance != 1 and not model.image_free:
+            raise ValueError("guidance needs a model that was trained with image_free")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
@@ -67,6 +86,9 @@ class MaskedDiffusion(Captioner):
 
         t_B1 = torch.rand(len(words_BL), 1, device=words_BL.device)
         masked_BL = (torch.rand(words_BL.shape, device=words_BL.device) < t_B1) & real_BL
+        if self.model.image_free:
+            left_out_B = torch.rand(len(memory_BND), device=memory_BND.device) < self.model.image_free
+            memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
         images = self._image_keys_values(memory_BND)
         total = 0.0
         for rows, length in length_buckets(real_BL):
@@ -85,8 +107,12 @@ class MaskedDiffusion(Captioner):
 
     def _hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
         x_BLD = self.dropout(self.embed(words_BL) + self.position[: words_BL.shape[1]])
+        seen = real_BL[:, None, None]
+        if self.model.concentrated:
+            itself = torch.eye(words_BL.shape[1], dtype=torch.bool, device=words_BL.device)
+            seen = (real_BL & (words_BL != self.mask))[:, None, None] | itself
         for block, image in zip(self.blocks, images, strict=True):
-            x_BLD = block(x_BLD, image, mask=real_BL[:, None, None])
+            x_BLD = block(x_BLD, image, mask=seen)
         return self.norm(x_BLD)
 
     def _image_keys_values(self, memory_BND: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -95,7 +121,9 @@ class MaskedDiffusion(Captioner):
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
         memory_BND = self.image_encoder(batch.features)
+        self.check(self.model, decoding)
         images = [repeat_rows(image, samples) for image in self._image_keys_values(memory_BND)]
+        blank = self._image_keys_values(self.blank.expand(len(images[0][0]), -1, -1)) if decoding.guidance != 1 else None
         length_logits = self._length_logits(memory_BND).repeat_interleave(samples, 0)
         length_logits[:, 0] = -torch.inf  # an empty caption is no caption
         gumbel_BLV = None
@@ -112,6 +140,9 @@ class MaskedDiffusion(Captioner):
         for step in range(decoding.steps):
             masked_BL = words_BL == self.mask
             logits_BLV = self.head(self._hidden(words_BL, real_BL, images))
+            if blank is not None:
+                blank_BLV = self.head(self._hidden(words_BL, real_BL, blank))
+                logits_BLV = blank_BLV + decoding.guidance * (logits_BLV - blank_BLV)
             logits_BLV[..., : UNK + 1] = -torch.inf
             noisy_BLV = logits_BLV if gumbel_BLV is None else logits_BLV + gumbel_BLV[:, : words_BL.shape[1]]
             new_BL = noisy_BLV.argmax(-1)
