@@ -36,9 +36,11 @@ class Autoregressive(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`temperature` 0 is greedy search; `beam` > 1 is beam search and leaves no room for a temperature."""
+        """`temperature` 0 is greedy search; `top_k` and `top_p` keep the likeliest words to sample from, 0 and 1 all; `beam` > 1 is beam
+        search and leaves no room for a temperature."""
 
         temperature: float = 0.0
+        top_k: int = 0
         top_p: float = 1.0
         beam: int = 1
         length_penalty: float = 1.0
@@ -46,8 +48,8 @@ class Autoregressive(Captioner):
         def __post_init__(self):
             if self.beam > 1 and self.temperature > 0:
                 raise ValueError("beam search and a temperature exclude each other")
-            if not 0 < self.top_p <= 1 or self.beam < 1 or self.temperature < 0:
-                raise ValueError("needs 0 < top_p <= 1, beam >= 1, temperature >= 0")
+            if not 0 < self.top_p <= 1 or self.top_k < 0 or self.beam < 1 or self.temperature < 0:
+                raise ValueError("needs 0 < top_p <= 1, top_k >= 0, beam >= 1, temperature >= 0")
 
         @property
         def random(self) -> bool:
@@ -217,8 +219,12 @@ class _State:
 
 
 def _draw(logits_BV: Tensor, decoding: Autoregressive.Decoding, uniform_B: Tensor) -> Tensor:
-    """Samples by inverting the cumulative distribution of the nucleus (Holtzman et al. 2020) at `uniform_B`."""
+    """Samples by inverting the cumulative distribution of the `top_k` likeliest words (Fan et al. 2018), or of the nucleus (Holtzman et al.
+    2020) among them, at `uniform_B`."""
     p_BV, order_BV = (logits_BV / decoding.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    if decoding.top_k:
+        p_BV[:, decoding.top_k :] = 0
+        p_BV /= p_BV.sum(-1, keepdim=True)
     before_BV = p_BV.cumsum(-1) - p_BV
     p_BV = p_BV.masked_fill(before_BV >= decoding.top_p, 0)
     cumulative_BV = p_BV.cumsum(-1)

@@ -96,16 +96,18 @@ def test_a_wide_beam_finds_the_best_caption_of_all():
         assert tuple(found[b][0]) == max(scores, key=scores.get)
 
 
-def test_sampling_follows_temperature_and_nucleus():
+def test_sampling_follows_temperature_nucleus_and_top_k():
     logits = torch.tensor([[0.0, 2.0, 1.0, -1.0]]).expand(20_000, -1)
     uniform = (torch.arange(20_000) + 0.5) / 20_000
     plain = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=2.0), uniform), minlength=4) / 20_000
     torch.testing.assert_close(plain, (logits[0] / 2).softmax(-1), atol=1e-3, rtol=0)
     nucleus = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=1.0, top_p=0.7), uniform), minlength=4)
     assert nucleus[0] == nucleus[3] == 0 and nucleus[1] > nucleus[2] > 0
+    top = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=1.0, top_k=2), uniform), minlength=4) / 20_000
+    torch.testing.assert_close(top[[1, 2]], logits[0, [1, 2]].softmax(-1), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"beam": 2, "temperature": 0.5}, {"top_p": 0}, {"beam": 0}])
+@pytest.mark.parametrize("options", [{"beam": 2, "temperature": 0.5}, {"top_p": 0}, {"top_k": -1}, {"beam": 0}])
 def test_impossible_decodings_are_refused(options):
     with pytest.raises(ValueError):
         Autoregressive.Decoding(**options)
