@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("teach", "caption the train split by the teacher of a distilled system", row=True)
     verb("train", "train one system; resumes where it was stopped", row=True)
     verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
+    brought = verb("checkpoint", "caption the test photos by a published checkpoint; resumes where it was stopped")
+    brought.add_argument("--row", required=True, help="a row of `predictions` in the configuration")
     verb("caption", "caption the test split by one system's decodings", row=True)
     score = verb("score", "score a predictions file; or, as a stage, a system's captions (`--system human`: the references)")
     score.add_argument("predictions", type=Path, nargs="?", help="a predictions file in COCO's results format")
@@ -166,6 +168,11 @@ def _run_stage(options: argparse.Namespace) -> None:
             stage(lambda: stages.train_system(layout, *row), layout.system(*row))
         case "tune":
             stage(lambda: stages.tune_system(layout, *row), layout.system(*row))
+        case "checkpoint":
+            if options.row not in config.predictions:
+                known = ", ".join(config.predictions) or "none"
+                raise UserError(f"{options.config}: no row {options.row!r} among its predictions; known: {known}")
+            stage(lambda: stages.caption_by_checkpoint(layout, options.row), layout.predictions(options.row))
         case "caption":
             stage(lambda: stages.caption_split(layout, *row), layout.captions(*row))
         case "score":

@@ -22,6 +22,7 @@ VERSIONS = {
     "train": 1,
     "tune": 1,
     "caption": 1,
+    "checkpoint": 1,
     "score": 4,
     "reconstruct": 1,
     "complete": 1,
@@ -93,9 +94,14 @@ class Layout:
         if system == HUMAN:
             return self.root / f"{HUMAN}-{_key('score', self._data_key, self.config.scoring)}" / "scores.json"
         if system in self.config.predictions:
-            key = _key("score", self._data_key, self.config.predictions[system].file, self.config.scoring)
+            key = _key("score", self._data_key, self.predictions(system), self.config.scoring)
             return self.root / f"{system}-{key}" / "scores.json"
         return self.system(system, seed) / f"scores-{_key('score', self._captions_key(system, seed), self.config.scoring)}.json"
+
+    def predictions(self, row: str) -> Path:
+        """The captions of a row that was not trained here: the user's file, or what a published checkpoint says."""
+        brought = self.config.predictions[row]
+        return brought.file or self.root / f"{row}-{_key('checkpoint', self._data_key, brought.checkpoint)}" / "captions.json"
 
     def sample_scores(self, system: str, seed: int) -> Path:
         """AllSPICE and what else is costly."""

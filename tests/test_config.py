@@ -17,12 +17,13 @@ def test_shipped_configurations_are_well_formed(path):
     assert load_config(path).name == path.stem
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if (p.parent / "ablation" / p.name).exists()], ids=lambda p: p.stem)
-def test_shipped_ablations_fit_their_configurations(path):
+@pytest.mark.parametrize("addition", sorted(CONFIGS[0].parent.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_shipped_additions_fit_their_configurations(addition):
     """Merged as Snakemake merges several --configfile."""
-    data = yaml.safe_load(path.read_text())
-    update_config(data, yaml.safe_load((path.parent / "ablation" / path.name).read_text()))
-    assert parse_config(data, path.name).ablation.claims
+    data, more = yaml.safe_load((addition.parents[1] / addition.name).read_text()), yaml.safe_load(addition.read_text())
+    update_config(data, more)
+    config = parse_config(data, addition.name)
+    assert all(getattr(config, key) for key in more)
 
 
 def changed(path: str, value) -> dict:

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from dsacap.config.sections import (
     Ablation,
+    Checkpoint,
     Claim,
     Coco,
     Comparison,
@@ -44,6 +45,7 @@ from dsacap.registry import captioner_class
 
 __all__ = [
     "Ablation",
+    "Checkpoint",
     "Claim",
     "Coco",
     "Comparison",
@@ -55,6 +57,7 @@ __all__ = [
     "Generator",
     "GeneratorTraining",
     "Judge",
+    "Predictions",
     "RandomSplit",
     "Remote",
     "Rewards",

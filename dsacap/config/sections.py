@@ -233,13 +233,37 @@ class System(Section):
         return self
 
 
-class Predictions(Section):
-    """A row of a system that is not here: its captions of the test split, in COCO's results format, and what a reader has to know."""
+class Checkpoint(Section):
+    """A published captioner, loaded through transformers; see baselines/pretrained.py."""
 
-    file: Path
+    name: str = Field(description="of the hub, or a folder in transformers' format")
+    revision: str | None = Field(None, description="the commit of a name of the hub, so that the same weights come tomorrow")
+    beams: int = Field(3, ge=1)
+    max_words: int = Field(20, ge=1, description="of the model's own tokens")
+    batch_size: int = Field(16, ge=1)
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Checkpoint":
+        if not self.revision and not Path(self.name).is_dir():
+            raise ValueError(f"no folder {self.name!r}; a name of the hub needs a revision, so that the same weights come tomorrow")
+        return self
+
+
+class Predictions(Section):
+    """A row of a system that was not trained here, and what a reader has to know of it: captions of the test split in COCO's results
+    format, or a published checkpoint that makes them."""
+
+    file: Path | None = None
+    checkpoint: Checkpoint | None = None
     label: Label | None = None
     citation: Label
     trained_on: Label = Field(description="all data that it saw, pre-training too: what a comparison stands or falls with")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Predictions":
+        if (self.file is None) == (self.checkpoint is None):
+            raise ValueError("give either file (captions in COCO's results format) or checkpoint (a published captioner)")
+        return self
 
 
 class Decoding(Section):

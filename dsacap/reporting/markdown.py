@@ -190,12 +190,15 @@ def _brought(report: Report) -> str:
     """What has to be known of rows that come from a predictions file."""
     rows = []
     for name, brought in report.config.predictions.items():
-        digest = report.manifests[f"score {name}"]["facts"]["sha256"][str(brought.file)]
+        digest = report.manifests[f"score {name}"]["facts"]["sha256"]
         rows.append([brought.label or name, brought.citation, brought.trained_on, digest[:12]])
     if not rows:
         return ""
-    said = "Captions that others made and we scored as all others; training and speed are theirs to state, and were not measured here."
-    return f"## Rows of others\n\n{said}\n\n" + markdown(["System", "Citation", "Trained on", "sha256 of the file"], rows, 4)
+    said = (
+        "Captions of systems that were not trained here, scored as all others; their training is theirs to state, and their speed was not "
+        "measured here."
+    )
+    return f"## Rows of others\n\n{said}\n\n" + markdown(["System", "Citation", "Trained on", "sha256 of the captions"], rows, 4)
 
 
 def _provenance(report: Report) -> str:

@@ -1,5 +1,6 @@
 """The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
 
+from dsacap.stages.checkpoints import caption_by_checkpoint
 from dsacap.stages.data import download, load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources, unpack
 from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
 from dsacap.stages.scores import score_system, score_system_samples
@@ -7,6 +8,7 @@ from dsacap.stages.systems import Inputs, caption_split, complete_captions, teac
 
 __all__ = [
     "Inputs",
+    "caption_by_checkpoint",
     "caption_split",
     "complete_captions",
     "download",

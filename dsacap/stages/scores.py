@@ -24,8 +24,10 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
         references, captions = _predicted(layout, system) if predicted else _captioned(layout, system, seed)
         scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
     write_json(layout.scores(system, seed), scores)
-    brought = layout.config.predictions.get(system)
-    return {"images": len(references)} | ({"sha256": {str(brought.file): sha256(brought.file)}} if brought else {})
+    facts: dict = {"images": len(references)}
+    if system in layout.config.predictions:
+        facts["sha256"] = sha256(layout.predictions(system))
+    return facts
 
 
 def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
@@ -47,7 +49,7 @@ def test_references(layout: Layout) -> dict[int, list[str]]:
 
 def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The same of a predictions file, which must hold every image of the test split and no other."""
-    captions = read_predictions(layout.config.predictions[system].file)
+    captions = read_predictions(layout.predictions(system))
     references = test_references(layout)
     return matched(captions, references, subset=False), {PREDICTIONS: captions}
 

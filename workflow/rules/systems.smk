@@ -108,8 +108,31 @@ rule score:
         "dsacap score --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
 
 
+for row in (name for name, brought in settings.predictions.items() if brought.checkpoint):
+
+    rule:
+        name:
+            f"checkpoint_{row}"
+        input:
+            layout.data / "captions.jsonl",
+        output:
+            layout.predictions(row),
+            manifest_of(layout.predictions(row)),
+        log:
+            f"logs/{settings.name}/checkpoint-{row}.log",
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+            row=row,
+        shell:
+            "dsacap checkpoint --config {params.config} --row {params.row} 2>&1 | tee {log}"
+
+
 # Of what has no captions stage: the references, and predictions files.
-for system, file in {HUMAN: [], **{name: [brought.file] for name, brought in settings.predictions.items()}}.items():
+for system, file in {HUMAN: [], **{name: [layout.predictions(name)] for name in settings.predictions}}.items():
 
     rule:
         name:
