@@ -21,12 +21,14 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What every captioner is told of its input and output: N tokens of C channels, V words, captions of at most L words."""
+    """What every captioner is told of its input and output: N tokens of C channels, V words, captions of at most L words; and, for systems
+    that speak in pieces of words, the words themselves."""
 
     tokens: int
     channels: int
     vocabulary: int
     max_words: int
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ CAPTIONERS = {
     "masked-diffusion": "baselines.masked_diffusion:MaskedDiffusion",
     "bit-diffusion": "baselines.bit_diffusion:BitDiffusion",
     "parallel": "baselines.parallel:Parallel",
+    "prefix-lm": "baselines.prefix_lm:PrefixLM",
 }
 _GROUP = "dsacap.captioners"
 

@@ -13,6 +13,7 @@ CAPTIONERS = {
     "autoregressive": {"width": 16, "heads": 2},
     "masked-diffusion": {"width": 16, "heads": 2},
     "parallel": {"width": 16, "heads": 2},
+    "prefix-lm": {"width": 16, "heads": 2, "layers": 1, "prefix": 2},
     "dsacap": {"width": 16, "heads": 2, "vertices": 9, "t_max": 0},
     "dsacap slots": {"width": 16, "heads": 2, "readout": "slots", "t_max": 0},
     "dsacap ctc": {"width": 16, "heads": 2, "readout": "ctc", "vertices": 9, "t_max": 0},
@@ -64,6 +65,8 @@ def test_captions_are_drawn_as_often_as_their_probability_says(name):
     """Two words, captions of one or two of them: all six are counted in 6,000 draws."""
     spec = ImageSpec(tokens=4, channels=6, vocabulary=6, max_words=2)
     captioner = captioner_of(name, spec, **{"dsacap": {"vertices": 4}, "dsacap ctc": {"vertices": 2}}.get(name, {}))
+    if name == "prefix-lm":
+        captioner.head = captioner.lm.lm_head = torch.nn.Linear(16, 6)  # GPT-2's has no bias
     head = captioner.readout.words if name.startswith("dsacap") else captioner.head
     with torch.no_grad():
         # These are not drawn, and would take their share of the probability. Masked diffusion ends by its length, not by a word.

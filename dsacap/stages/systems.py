@@ -25,7 +25,8 @@ class Inputs:
         self.layout = layout
         self.store = FeatureStore(layout.features)
         self.vocabulary = load_vocabulary(layout.data)
-        self.spec = ImageSpec(self.store.tokens, self.store.channels, len(self.vocabulary), layout.config.text.max_words)
+        words = tuple(self.vocabulary.words)
+        self.spec = ImageSpec(self.store.tokens, self.store.channels, len(words), layout.config.text.max_words, words)
 
     def examples(self, split: str) -> list[Example]:
         return [example for example in load_examples(self.layout.data, split) if example.image_id in self.store]

@@ -15,6 +15,7 @@ CAPTIONERS = {
     "autoregressive": {"width": 16, "heads": 2},
     "masked-diffusion": {"width": 16, "heads": 2},
     "parallel": {"width": 16, "heads": 2},
+    "prefix-lm": {"width": 16, "heads": 2, "layers": 1, "prefix": 2},
     "dsacap": {"width": 16, "heads": 2, "vertices": 9},
     "dsacap slots": {"width": 16, "heads": 2, "readout": "slots"},
     "dsacap ctc": {"width": 16, "heads": 2, "readout": "ctc", "vertices": 9},
