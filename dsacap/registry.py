@@ -18,6 +18,7 @@ CAPTIONERS = {
     "autoregressive": "baselines.autoregressive:Autoregressive",
     "masked-diffusion": "baselines.masked_diffusion:MaskedDiffusion",
     "bit-diffusion": "baselines.bit_diffusion:BitDiffusion",
+    "ladic": "baselines.ladic:LaDiC",
     "parallel": "baselines.parallel:Parallel",
     "prefix-lm": "baselines.prefix_lm:PrefixLM",
 }

@@ -1,0 +1,202 @@
+"""LaDiC (Wang et al. 2024, arXiv 2404.10763): the sentence's latents are noised and denoised, and a text decoder says them.
+
+A text encoder of 2n layers is split in two: its lower half turns words into latents, its upper half and a head turn latents into words.
+A transformer with cross-attention to the image reads [x_t; its own estimate before] and predicts x_0 in T = 1000 steps of a linear beta
+schedule (diffusers'). Training: noise `dilate` times as strong as in decoding, the length of the error of each place, and a share of
+cross-entropy through the text decoder; the estimate before is given in half of the steps, the image left blank in a share of them.
+Decoding: every `stride`-th time from the last one down, told a time a little later than it is; x_0 is estimated and noised anew each
+time, with guidance. Back and refine (a switch, off in the authors' code): once, midway, the places that the decoder is least sure of
+become noise again and the rest is kept. Words that repeat the one before are dropped.
+
+The authors split BERT. Here the text encoder is a small one, trained with the rest by masked language modelling on the captions, while the
+diffusion sees its latents without gradient, standardised by a running mean and deviation. Deviations beside that: latents of places after
+the end are those of the end and its padding, as the text encoder gives them, in place of the authors' full stop.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, noise_of, until_eos
+from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, repeat_rows, time_embedding
+
+_TIMES = 1000
+_AHEAD = 5  # times by which the network is told a later one than that of its input
+_MASKED = 0.15  # of the words, in masked language modelling
+_MOMENTUM = 0.01  # of the running mean and deviation of latents
+_REFINED = 1 / 3  # of the places, by back and refine
+
+
+class LaDiC(Captioner):
+    @dataclass(frozen=True)
+    class Model:
+        """`latent` channels a word, from a text encoder of 2 x `text_layers`; `width` is the diffuser's, `words_weight` the cross-entropy's."""
+
+        width: int = 128
+        latent: int = 64
+        heads: int = 4
+        encoder_layers: int = 2
+        text_layers: int = 2
+        decoder_layers: int = 3
+        dropout: float = 0.0
+        dilate: float = 4.0
+        words_weight: float = 0.2
+        image_free: float = 0.1
+
+        def __post_init__(self):
+            if not 0 <= self.image_free < 1 or self.dilate <= 0 or self.words_weight < 0:
+                raise ValueError("needs 0 <= image_free < 1, dilate > 0 and words_weight >= 0")
+
+    @dataclass(frozen=True)
+    class Decoding:
+        """`stride` times a step, so about 1000 / stride steps of two passes each (one where `guidance` is 0)."""
+
+        stride: int = 30
+        guidance: float = 1.0
+        refine: bool = False
+
+        def __post_init__(self):
+            if not 1 <= self.stride < _TIMES or self.guidance < 0:
+                raise ValueError(f"needs 1 <= stride < {_TIMES} and guidance >= 0")
+
+        @property
+        def random(self) -> bool:
+            return True  # every caption starts from a noise of its own
+
+    def __init__(self, model: Model, spec: ImageSpec):
+        super().__init__()
+        self.model, self.spec = model, spec
+        self.text = _TextAutoencoder(model, spec)
+        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
+        self.read = nn.Linear(2 * model.latent, model.width)
+        self.time = nn.Sequential(nn.Linear(model.width, model.width), nn.SiLU(), nn.Linear(model.width, model.width))
+        self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
+        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.norm = nn.LayerNorm(model.width)
+        self.write = nn.Linear(model.width, model.latent)
+        self.noise = DDIMScheduler(_TIMES, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+        self.register_buffer("mean", torch.zeros(model.latent))
+        self.register_buffer("deviation", torch.ones(model.latent))
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        references = batch.captions.shape[1]
+        words_XL = batch.captions.flatten(0, 1)
+        text_loss = self.text.loss(words_XL)
+        x0 = self._latents(words_XL)
+        time_X = torch.randint(_TIMES, (len(x0),), device=x0.device)
+        x = self.noise.add_noise(x0, torch.randn_like(x0) * self.model.dilate, time_X)
+        memory_BND = self.image_encoder(batch.features)
+        left_out_B = torch.rand(len(memory_BND), device=x.device) < self.model.image_free
+        images = self._keys_values(torch.where(left_out_B[:, None, None], self.blank, memory_BND), references)
+        guess = torch.zeros_like(x0)
+        if torch.rand(()) < 0.5:
+            with torch.no_grad():
+                guess = self._denoised(x, guess, time_X, images)
+        guess = self._denoised(x, guess, time_X, images)
+        latent_loss = (guess - x0).norm(dim=-1).mean()
+        words_loss = F.cross_entropy(self._logits(guess).flatten(0, 1), words_XL.flatten())
+        parts = {"text": text_loss.detach(), "latent": latent_loss.detach(), "words": words_loss.detach()}
+        return {"loss": text_loss + latent_loss + self.model.words_weight * words_loss, **parts}
+
+    @torch.no_grad()
+    def _latents(self, words_XL: Tensor) -> Tensor:
+        """Standardised latents [X, L, E] of captions. In training the mean and deviation follow those of the batch."""
+        latents = self.text.encode(words_XL)
+        if self.training:
+            flat = latents.flatten(0, 1)
+            self.mean.lerp_(flat.mean(0), _MOMENTUM)
+            self.deviation.lerp_(flat.std(0), _MOMENTUM)
+        return (latents - self.mean) / self.deviation
+
+    def _logits(self, x0: Tensor) -> Tensor:
+        """Of the words [X, L, V] that the text decoder reads from standardised latents; it learns from the text alone."""
+        return self.text.decode(x0 * self.deviation + self.mean)
+
+    def _denoised(self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
+        time_XD = self.time(time_embedding(time_X / _TIMES, self.model.width))
+        h_XLD = self.read(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_XD[:, None]
+        for block, image in zip(self.blocks, images, strict=True):
+            h_XLD = block(h_XLD, image)
+        return self.write(self.norm(h_XLD))
+
+    def _keys_values(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
+        return [repeat_rows(block.cross_attention.keys_values(memory_BND), times) for block in self.blocks]
+
+    # ------------------------------------------------------------------------------------------------------- decoding
+
+    @torch.inference_mode()
+    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+        times = list(range(_TIMES - 1, 0, -decoding.stride))
+        images = self._keys_values(self.image_encoder(batch.features), samples)
+        blank = self._keys_values(self.blank.expand(len(batch.image_ids), -1, -1), samples) if decoding.guidance else None
+        rounds = 2 if decoding.refine else 1
+        noises = noise_of(batch, samples, seed, (rounds, len(times) + 1, self.spec.max_words + 1, self.model.latent)).flatten(0, 1)
+        x0 = self._from_noise(noises[:, 0], times, images, blank, decoding)
+        if decoding.refine:
+            x0 = self._refined(x0, noises[:, 1], times, images, blank, decoding)
+        captions = [[word for word, _ in groupby(until_eos(words))] for words in self._writable(x0).argmax(-1).tolist()]
+        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+
+    def _from_noise(self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """x_0 after all times; `kept` are places [X, L, 1] and what they are held at."""
+        x, guess = noises[:, 0], torch.zeros_like(noises[:, 0])
+        for at, time in enumerate(times):
+            told_X = torch.full((len(x),), min(time + _AHEAD, _TIMES - 1), device=x.device)
+            new = self._denoised(x, guess, told_X, images)
+            if blank is not None:
+                new = new + decoding.guidance * (new - self._denoised(x, guess, told_X, blank))
+            guess = new if kept is None else torch.where(kept[0], kept[1], new)
+            if at + 1 < len(times):
+                x = self.noise.add_noise(guess, noises[:, at + 1], told_X.new_full(told_X.shape, times[at + 1]))
+        return guess
+
+    def _refined(self, x0, noises, times, images, blank, decoding) -> Tensor:
+        sure_XL = self._writable(x0).softmax(-1).amax(-1)
+        again = max(1, round(_REFINED * sure_XL.shape[1]))
+        rank_XL = sure_XL.argsort(dim=-1, stable=True).argsort(dim=-1)
+        return self._from_noise(noises, times, images, blank, decoding, ((rank_XL >= again)[..., None], x0))
+
+    def _writable(self, x0: Tensor) -> Tensor:
+        logits = self._logits(x0)
+        logits[..., [PAD, BOS, UNK]] = -torch.inf
+        return logits
+
+
+class _TextAutoencoder(nn.Module):
+    """A small BERT (Devlin et al. 2019), split in two."""
+
+    def __init__(self, model: LaDiC.Model, spec: ImageSpec):
+        super().__init__()
+        self.mask = spec.vocabulary  # one id more than the vocabulary has
+        self.embed = nn.Embedding(spec.vocabulary + 1, model.latent)
+        self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.latent) * 0.02)
+        self.lower, self.upper = (
+            nn.ModuleList(EncoderBlock(model.latent, model.heads, model.dropout) for _ in range(model.text_layers)) for _ in range(2)
+        )
+        self.norm = nn.LayerNorm(model.latent)
+        self.head = nn.Linear(model.latent, spec.vocabulary)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def encode(self, words_XL: Tensor) -> Tensor:
+        x = self.embed(words_XL) + self.position[: words_XL.shape[1]]
+        for block in self.lower:
+            x = block(x)
+        return x
+
+    def decode(self, latents_XLE: Tensor) -> Tensor:
+        for block in self.upper:
+            latents_XLE = block(latents_XLE)
+        return self.head(self.norm(latents_XLE))
+
+    def loss(self, words_XL: Tensor) -> Tensor:
+        """Cross-entropy of all words, of which some are masked: the latents must hold a word and what its neighbours say of it."""
+        masked_XL = torch.rand(words_XL.shape, device=words_XL.device) < _MASKED
+        logits = self.decode(self.encode(words_XL.masked_fill(masked_XL, self.mask)))
+        return F.cross_entropy(logits.flatten(0, 1), words_XL.flatten())

@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from baselines.ladic import LaDiC
+from dsacap.captioner import EOS, UNK
+from helpers import SPEC, part_of, random_batch
+
+SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1}
+
+
+@pytest.fixture
+def captioner():
+    torch.manual_seed(2)
+    captioner = LaDiC(LaDiC.Model(**SMALL), SPEC).eval()
+    with torch.no_grad():
+        captioner.text.head.weight.mul_(8)  # different words and lengths in one batch
+    return captioner
+
+
+@pytest.mark.parametrize("options", [{"stride": 300}, {"stride": 300, "guidance": 0}, {"stride": 300, "refine": True}])
+def test_captions_do_not_depend_on_the_batch(captioner, options):
+    batch, decoding = random_batch(6), LaDiC.Decoding(**options)
+    together = captioner.caption(batch, 2, 7, decoding)
+    assert len({tuple(said) for of_image in together for said in of_image}) > 1
+    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
+    assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
+    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+
+
+def test_refining_keeps_the_places_that_the_decoder_is_sure_of(captioner):
+    batch, decoding = random_batch(2), LaDiC.Decoding(stride=300, refine=True)
+    times = [999, 699, 399, 99]
+    images, blank = (captioner._keys_values(m, 1) for m in (captioner.image_encoder(batch.features), captioner.blank.expand(2, -1, -1)))
+    x0, noises = torch.randn(2, 8, 16), torch.randn(2, 5, 8, 16)
+    with torch.no_grad():
+        refined = captioner._refined(x0, noises, times, images, blank, decoding)
+        sure = captioner._writable(x0).softmax(-1).amax(-1)
+    same = (refined == x0).all(-1)
+    assert same.sum(-1).tolist() == [5, 5]  # of eight places, three are written anew
+    for b in range(2):
+        assert sure[b][same[b]].min() >= sure[b][~same[b]].max()
+
+
+def test_latents_are_standardised_by_what_was_seen(captioner):
+    captioner.train()
+    words = random_batch(50).captions.flatten(0, 1)
+    with torch.no_grad():
+        captioner.text.embed.weight.add_(3.0)
+    for _ in range(1200):
+        latents = captioner._latents(words)
+    assert latents.flatten(0, 1).mean(0).abs().max() < 0.02
+    torch.testing.assert_close(latents.flatten(0, 1).std(0), torch.ones(16), atol=0.05, rtol=0)
+
+
+def test_the_diffusion_leaves_the_text_encoder_alone(captioner):
+    batch = random_batch(2)
+    captioner.text.loss = lambda words: torch.zeros(())
+    captioner.loss(batch)["loss"].backward()
+    assert captioner.text.embed.weight.grad is None
+    assert captioner.write.weight.grad.abs().sum() > 0
+
+
+def test_it_learns_length_and_words():
+    torch.manual_seed(2)
+    captioner = LaDiC(LaDiC.Model(**{**SMALL, "width": 64, "latent": 32}, dilate=1.0), SPEC)
+    batch = random_batch(2, references=1)
+    optimizer = torch.optim.Adam(captioner.parameters(), lr=3e-3)
+    for _ in range(500):
+        optimizer.zero_grad()
+        captioner.loss(batch)["loss"].backward()
+        optimizer.step()
+    said = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
+    expected = []
+    for words in (image[0] for image in batch.captions.tolist()):
+        words = words[: words.index(EOS)]
+        expected.append([w for i, w in enumerate(words) if i == 0 or w != words[i - 1]])
+    assert [c[0] for c in said] == expected
+
+
+@pytest.mark.parametrize("options", [{"stride": 0}, {"guidance": -1}])
+def test_impossible_decodings_are_refused(options):
+    with pytest.raises(ValueError):
+        LaDiC.Decoding(**options)
