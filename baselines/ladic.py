@@ -34,7 +34,7 @@ _REFINED = 1 / 3  # of the places, by back and refine
 class LaDiC(Captioner):
     @dataclass(frozen=True)
     class Model:
-        """`latent` channels a word, from a text encoder of 2 x `text_layers`; `width` is the diffuser's, `words_weight` the cross-entropy's."""
+        """`latent` channels a word, of a text encoder of 2 x `text_layers`; `width` is the diffuser's, `words_weight` of cross-entropy."""
 
         width: int = 128
         latent: int = 64
