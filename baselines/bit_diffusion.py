@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import UNK, Batch, Captioner, ImageSpec, noise_of, until_eos
+from baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.captioner import Batch, Captioner, ImageSpec, noise_of, until_eos
 from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, time_embedding
-
-_OFFSET, _STRETCH = 0.0002, 0.00025  # of the cosine: g(0) is not quite 1, nor g(1) quite 0 (the paper's appendix)
 
 
 class BitDiffusion(Captioner):
@@ -53,35 +52,23 @@ class BitDiffusion(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.bits = (spec.vocabulary - 1).bit_length()
+        self.bits = AnalogBits(spec.vocabulary)
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
-        self.read_bits = nn.Linear(2 * self.bits, model.width)
+        self.read_bits = nn.Linear(2 * self.bits.count, model.width)
         self.time = nn.Sequential(nn.Linear(model.width, model.width), nn.SiLU(), nn.Linear(model.width, model.width))
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
         self.dropout = nn.Dropout(model.dropout)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)
-        self.head = nn.Linear(model.width, self.bits)
-        self.register_buffer("place_value", 2 ** torch.arange(self.bits), persistent=False)
-
-    # ------------------------------------------------------------------------------------------------------- words and bits
-
-    def to_bits(self, words_BL: Tensor) -> Tensor:
-        """Analog bits [B, L, b] of word ids, the lowest first."""
-        return ((words_BL[..., None] // self.place_value) % 2).float() * 2 - 1
-
-    def to_words(self, bits_BLb: Tensor) -> Tensor:
-        """Word ids [B, L]; a code that no word has is UNK, which is never written."""
-        words_BL = ((bits_BLb > 0) * self.place_value).sum(-1)
-        return words_BL.masked_fill(words_BL >= self.spec.vocabulary, UNK)
+        self.head = nn.Linear(model.width, self.bits.count)
 
     # ------------------------------------------------------------------------------------------------------- training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
-        x0 = self.to_bits(batch.captions.flatten(0, 1))
+        x0 = self.bits.of(batch.captions.flatten(0, 1))
         t_B = torch.rand(len(x0), device=x0.device)
-        x = _noised(x0, torch.randn_like(x0), t_B)
+        x = noised(x0, torch.randn_like(x0), t_B)
         images = [repeat_rows(image, references) for image in self._image_keys_values(batch)]
         guess = torch.zeros_like(x0)
         if torch.rand(()) < 0.5:
@@ -108,33 +95,13 @@ class BitDiffusion(Captioner):
         """The paper's algorithm 2."""
         images = [repeat_rows(image, samples) for image in self._image_keys_values(batch)]
         draws = decoding.steps if decoding.sampler == "ddpm" else 1
-        noise = noise_of(batch, samples, seed, (draws, self.spec.max_words + 1, self.bits)).flatten(0, 1)
+        noise = noise_of(batch, samples, seed, (draws, self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
         x, guess = noise[:, 0], torch.zeros_like(noise[:, 0])
         for step in range(decoding.steps):
             now = 1 - step / decoding.steps
             to = max(1 - (step + 1 + decoding.asymmetry) / decoding.steps, 0.0)
             guess = self._denoised(x, guess, x.new_full((len(x),), now), images).clamp(-1, 1)
             fresh = noise[:, step + 1] if decoding.sampler == "ddpm" and step + 1 < decoding.steps else None
-            x = _stepped(x, guess, now, to, fresh)
-        captions = [until_eos(words) for words in self.to_words(guess).tolist()]
+            x = stepped(x, guess, now, to, fresh)
+        captions = [until_eos(words) for words in self.bits.words(guess).tolist()]
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
-
-
-def gamma(t: Tensor) -> Tensor:
-    """g(t) = cos^2 of a quarter turn."""
-    return torch.cos((t + _OFFSET) / (1 + _STRETCH) * torch.pi / 2).square().clamp(1e-9, 1)
-
-
-def _noised(x0: Tensor, noise: Tensor, t_B: Tensor) -> Tensor:
-    g_B11 = gamma(t_B)[:, None, None]
-    return g_B11.sqrt() * x0 + (1 - g_B11).sqrt() * noise
-
-
-def _stepped(x: Tensor, x0: Tensor, now: float, to: float, fresh: Tensor | None) -> Tensor:
-    """From time `now` to time `to`, given the estimate of x_0: the deterministic step of DDIM, or with `fresh` noise that of DDPM."""
-    g_now, g_to = gamma(x.new_tensor(now)), gamma(x.new_tensor(to))
-    noise = (x - g_now.sqrt() * x0) / (1 - g_now).sqrt()
-    if fresh is None:
-        return g_to.sqrt() * x0 + (1 - g_to).sqrt() * noise
-    kept = g_now / g_to
-    return (x - (1 - kept) / (1 - g_now).sqrt() * noise) / kept.sqrt() + (1 - kept).sqrt() * fresh

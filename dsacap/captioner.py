@@ -5,7 +5,7 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +42,18 @@ class Batch:
     features: Tensor
     captions: Tensor | None = None
     prefix: Tensor | None = None
+
+
+class Memory(ABC):
+    """The train split, for what a system looks up in it, which is not in its weights. Read only when asked."""
+
+    @abstractmethod
+    def captions(self) -> Iterator[Sequence[int]]:
+        """All captions as word ids, as in a batch."""
+
+    @abstractmethod
+    def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
+        """Of each image, a caption of each of the `count` train images that look most like it, itself left out [B, count, L + 1]."""
 
 
 class Policy(ABC):
@@ -90,9 +102,8 @@ class Captioner(nn.Module, ABC):
         from torch's global generator. Raises UserError where the system cannot."""
         raise UserError(f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
 
-    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
-        """Told the train captions (word ids, as in a batch) before it decodes, for what a system counts in them, which is not in its
-        weights. They are read only when asked for."""
+    def learn_from(self, memory: Memory) -> None:
+        """Given the train split before it is trained and before it decodes, for systems that look something up in it."""
 
     @abstractmethod
     def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:

@@ -21,6 +21,7 @@ CAPTIONERS = {
     "ladic": "baselines.ladic:LaDiC",
     "parallel": "baselines.parallel:Parallel",
     "prefix-lm": "baselines.prefix_lm:PrefixLM",
+    "scd-net": "baselines.scd_net:SCDNet",
 }
 _GROUP = "dsacap.captioners"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dsacap.captioner import EOS, PAD, Batch, ImageSpec
+from dsacap.captioner import EOS, PAD, Batch, ImageSpec, Memory
 from dsacap.config import Config, parse_config
 
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
@@ -20,6 +20,19 @@ def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:
     place = torch.arange(SPEC.max_words + 1)
     captions = captions.masked_fill(place == length, EOS).masked_fill(place > length, PAD)
     return Batch(tuple(range(100, 100 + images)), features, captions)
+
+
+class ListMemory(Memory):
+    """A few captions; those nearest to an image are the first ones, from its id on."""
+
+    def __init__(self, captions: list[list[int]]):
+        self._captions = captions
+
+    def captions(self):
+        return iter(self._captions)
+
+    def nearest(self, image_ids, count):
+        return torch.tensor([[self._captions[(i + k) % len(self._captions)] for k in range(count)] for i in image_ids])
 
 
 def part_of(batch: Batch, rows: slice) -> Batch:

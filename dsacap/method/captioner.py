@@ -10,14 +10,13 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
   The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner, ImageSpec, Policy, noise_of
+from dsacap.captioner import Batch, Captioner, ImageSpec, Memory, Policy, noise_of
 from dsacap.method.cmlm import CMLM
 from dsacap.method.ctc import CTC
 from dsacap.method.dag import DirectedAcyclic
@@ -177,5 +176,5 @@ class DSACap(Captioner):
             captions = self.readout.complete(hidden_BND, decoding, uniform, batch.prefix.repeat_interleave(samples, 0))
         return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
 
-    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
-        self.readout.learn_from(captions)
+    def learn_from(self, memory: Memory) -> None:
+        self.readout.learn_from(memory)

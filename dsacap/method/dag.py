@@ -6,13 +6,12 @@ by dynamic programming, and so is the likelihood.
 """
 
 import math
-from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from dsacap.captioner import UNK, ImageSpec, until_eos
+from dsacap.captioner import UNK, ImageSpec, Memory, until_eos
 from dsacap.method.likelihood import after, passage
 from dsacap.method.policy import GraphPolicy
 from dsacap.method.readout import NEVER, Readout, Uniform
@@ -33,7 +32,7 @@ class DirectedAcyclic(Readout):
                 f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
             )
         super().__init__(model, model.vertices, spec.vocabulary)
-        self.spec, self._train_captions = spec, None
+        self.spec, self._memory = spec, None
         # Transitions look at the hidden state and at the vertex' own place: neighbours must be told apart.
         self.place = nn.Parameter(torch.randn(model.vertices, model.width) * 0.02)
         self.from_to = nn.Linear(2 * model.width, 2 * model.width)
@@ -87,11 +86,11 @@ class DirectedAcyclic(Readout):
             return viterbi(words_BGV, transitions_BGG, max_words, decoding.candidates, bigram_VV, decoding.bigram_weight, last_B)
         return lookahead(words_BGV, transitions_BGG, max_words)
 
-    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
-        self._train_captions = captions
+    def learn_from(self, memory: Memory) -> None:
+        self._memory = memory
 
     @cached_property
     def _bigram_VV(self) -> Tensor:
-        if self._train_captions is None:
+        if self._memory is None:
             raise ValueError("a bigram_weight needs the train captions: call learn_from first")
-        return bigram_model(self._train_captions, self.spec.vocabulary)
+        return bigram_model(self._memory.captions(), self.spec.vocabulary)

@@ -6,13 +6,13 @@ own: a vertex of a graph, a place in the caption, a place before repeats are col
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dsacap.captioner import Policy
+from dsacap.captioner import Memory, Policy
 from dsacap.errors import UserError
 from dsacap.layers import DecoderBlock
 
@@ -72,7 +72,7 @@ class Readout(nn.Module, ABC):
         the denoiser sees next, where the readout `self_conditions`."""
         return self.expected_words(image_BND) @ self.words.weight
 
-    def learn_from(self, captions: Iterable[Sequence[int]]) -> None:
+    def learn_from(self, memory: Memory) -> None:
         """See Captioner.learn_from."""
 
     @classmethod

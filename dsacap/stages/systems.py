@@ -1,7 +1,8 @@
 """Systems: trained, tuned, made to caption, timed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 
@@ -12,6 +13,7 @@ from dsacap.data.dataset import Example, load_examples, load_vocabulary
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_tensors, write_json
 from dsacap.layout import Layout, manifest_of
+from dsacap.memory import TrainMemory
 from dsacap.registry import captioner_class, load_captioner, release_of
 from dsacap.stages.data import load_configured_encoder, load_text_encoder
 
@@ -37,12 +39,12 @@ class Inputs:
         captioner = load_captioner(settings.captioner, settings.model, self.spec)
         if seed is not None:
             captioner.load_state_dict(read_tensors(self.layout.system(system, seed) / "model.safetensors")[0])
-        captioner.learn_from(self._train_captions())
+        captioner.learn_from(self.memory)
         return captioner.to(device_of(self.layout.config.device)).eval()
 
-    def _train_captions(self) -> Iterator[list[int]]:
-        for example in self.examples("train"):
-            yield from (self.vocabulary.encode(caption, self.spec.max_words) for caption in example.tokens if caption)
+    @cached_property
+    def memory(self) -> TrainMemory:
+        return TrainMemory(self.examples("train"), self.store, self.vocabulary, self.spec.max_words)
 
     def decodings(self, system: str) -> dict:
         """The system's decodings by name; the first one also selects the weights on validation."""

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from baselines.bit_diffusion import BitDiffusion, _noised, _stepped, gamma
+from baselines.analog_bits import gamma, noised, stepped
+from baselines.bit_diffusion import BitDiffusion
 from dsacap.captioner import UNK
 from helpers import SPEC, part_of, random_batch
 
@@ -14,11 +15,11 @@ def captioner():
 
 def test_words_are_bits_and_codes_without_a_word_are_unknown(captioner):
     words = torch.arange(SPEC.vocabulary)[None]
-    bits = captioner.to_bits(words)
-    assert captioner.bits == 4 and bits.unique().tolist() == [-1, 1]  # 14 words
+    bits = captioner.bits.of(words)
+    assert captioner.bits.count == 4 and bits.unique().tolist() == [-1, 1]  # 14 words
     assert bits[0, 5].tolist() == [1, -1, 1, -1]
-    assert torch.equal(captioner.to_words(bits * 0.1), words)
-    assert captioner.to_words(torch.ones(1, 1, 4)).item() == UNK  # 15 is no word
+    assert torch.equal(captioner.bits.words(bits * 0.1), words)
+    assert captioner.bits.words(torch.ones(1, 1, 4)).item() == UNK  # 15 is no word
 
 
 @pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 5, "asymmetry": 2}, {"steps": 5, "sampler": "ddpm"}])
@@ -34,7 +35,7 @@ def test_a_step_with_the_true_x0_and_its_noise_lands_on_the_path():
     x0, noise = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
     x0, noise = x0[None], noise[None]
     at, to = torch.tensor([0.8]), torch.tensor([0.3])
-    torch.testing.assert_close(_stepped(_noised(x0, noise, at), x0, 0.8, 0.3, None), _noised(x0, noise, to))
+    torch.testing.assert_close(stepped(noised(x0, noise, at), x0, 0.8, 0.3, None), noised(x0, noise, to))
     assert gamma(torch.tensor(0.0)) > 0.999 and gamma(torch.tensor(1.0)) < 1e-6
 
 
@@ -42,7 +43,7 @@ def test_ddpm_keeps_the_variance():
     """x at time t has the variance of x_0 and noise mixed; a step of DDPM with the true x_0 gives that of the time it goes to."""
     torch.manual_seed(0)
     x0 = torch.full((1, 1, 200_000), 0.7)
-    x = _stepped(_noised(x0, torch.randn_like(x0), torch.tensor([0.6])), x0, 0.6, 0.5, torch.randn_like(x0))
+    x = stepped(noised(x0, torch.randn_like(x0), torch.tensor([0.6])), x0, 0.6, 0.5, torch.randn_like(x0))
     g = gamma(torch.tensor(0.5))
     assert x.mean().item() == pytest.approx((g.sqrt() * 0.7).item(), abs=0.01)
     assert x.var().item() == pytest.approx(1 - g.item(), rel=0.35)  # DDPM's variance is an upper bound of it

@@ -8,6 +8,7 @@ import torch
 from dsacap.captioner import UNK, Batch, ImageSpec
 from dsacap.config import load_config
 from dsacap.registry import captioner_class, load_captioner
+from helpers import ListMemory
 
 CONFIG = load_config(Path(__file__).parents[2] / "config" / "scenes.yaml")
 SPEC = ImageSpec(tokens=4, channels=256, vocabulary=64, max_words=CONFIG.text.max_words)
@@ -21,7 +22,7 @@ def test_decoding(benchmark, system, decoding, images):
     settings = CONFIG.trained(system)
     torch.manual_seed(0)
     captioner = load_captioner(settings.captioner, settings.model, SPEC).eval()
-    captioner.learn_from(torch.randint(UNK + 1, SPEC.vocabulary, (100, SPEC.max_words)).tolist())
+    captioner.learn_from(ListMemory(torch.randint(UNK + 1, SPEC.vocabulary, (100, SPEC.max_words)).tolist()))
     options = captioner_class(settings.captioner).Decoding(**CONFIG.systems[system].decodings[decoding])
     batch = Batch(tuple(range(images)), torch.randn(images, SPEC.tokens, SPEC.channels))
     captions = benchmark(captioner.caption, batch, 1, 0, options)

@@ -3,7 +3,7 @@ import torch
 
 from dsacap.captioner import EOS
 from dsacap.method.captioner import DSACap
-from helpers import SPEC, part_of, random_batch
+from helpers import SPEC, ListMemory, part_of, random_batch
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
     batch = random_batch(6)
     with pytest.raises(ValueError, match="call learn_from first"):
         captioner.caption(batch, 1, 0, DSACap.Decoding(search="viterbi", bigram_weight=0.5))
-    captioner.learn_from(iter([[5, 6, 7, EOS], [5, 6, 7, EOS]]))
+    captioner.learn_from(ListMemory([[5, 6, 7, EOS], [5, 6, 7, EOS]]))
     plain, with_bigrams = (
         captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0, search="viterbi", candidates=20, bigram_weight=weight))
         for weight in (0.0, 50.0)

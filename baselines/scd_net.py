@@ -1,0 +1,179 @@
+"""SCD-Net (Luo et al. 2023, arXiv 2212.03099): diffusion of analog bits that is told a sentence of a picture like this one.
+
+As in Bit Diffusion, x_t = sqrt(g(t)) x_0 + sqrt(1 - g(t)) eps of the words' bits, with self-conditioning. Two things are new. A *semantic
+transformer* reads the noised words together with a caption of a train image that looks like this one (section 3.2; any of the nearest few
+in training, the nearest in decoding). And the network ends in a softmax over words, whose expected bits are the estimate of x_0: codes
+need no meaning, and words are read off the softmax. The loss is the squared error of the bits and label-smoothed cross-entropy, up to the
+end of the caption (eq. 5 and 6). Stages are *cascaded*: a later one reads the words of the one before as well (section 3.3), in training
+the reference with some of its words exchanged.
+
+Tuning by a reward: one pass from pure noise gives a distribution of every place, from which captions are drawn place by place; with
+`guided: true` in the tuning, one of an image's captions is a reference, as in their guided self-critical training. Deviations: theirs
+starts from a teacher's caption that is noised to a random time; images are the benchmark's frozen tokens, and found by the encoder's
+pooled vectors; stages are trained together.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, Memory, Policy, noise_of, until_eos
+from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, repeat_rows, time_embedding
+from dsacap.parallel import SlotPolicy, slot_log_probs
+
+_LATEST = 0.999  # time of training
+_EXCHANGED = 0.15  # of the words that a later stage reads, in training
+
+
+class SCDNet(Captioner):
+    @dataclass(frozen=True)
+    class Model:
+        """`cascades` stages, each with layers of its own but for the image's; `retrieved`: how many like images training chooses from."""
+
+        width: int = 128
+        heads: int = 4
+        encoder_layers: int = 2
+        semantic_layers: int = 1
+        decoder_layers: int = 2
+        dropout: float = 0.0
+        cascades: int = 2
+        retrieved: int = 5
+        label_smoothing: float = 0.1
+
+        def __post_init__(self):
+            if self.cascades < 1 or self.retrieved < 1:
+                raise ValueError("needs cascades >= 1 and retrieved >= 1")
+
+    @dataclass(frozen=True)
+    class Decoding:
+        """`steps` of each stage; `asymmetry` of the first one, in steps (see bit_diffusion.py)."""
+
+        steps: int = 20
+        asymmetry: float = 0.0
+
+        def __post_init__(self):
+            if self.steps < 1 or self.asymmetry < 0:
+                raise ValueError("needs steps >= 1 and asymmetry >= 0")
+
+        @property
+        def random(self) -> bool:
+            return True  # every caption starts from a noise of its own
+
+    def __init__(self, model: Model, spec: ImageSpec):
+        super().__init__()
+        self.model, self.spec, self.memory = model, spec, None
+        self.bits = AnalogBits(spec.vocabulary)
+        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.stages = nn.ModuleList(_Stage(model, spec, self.bits.count) for _ in range(model.cascades))
+        self.register_buffer("codes_Vb", self.bits.of(torch.arange(spec.vocabulary)), persistent=False)
+
+    def learn_from(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def _like(self, batch: Batch, count: int) -> Tensor:
+        """Captions of like train images [B, count, L + 1]."""
+        if self.memory is None:
+            raise ValueError("SCD-Net looks captions up: call learn_from first")
+        return self.memory.nearest(batch.image_ids, count).to(batch.features.device)
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        references = batch.captions.shape[1]
+        words_XL = batch.captions.flatten(0, 1)
+        real_XL, x0 = words_XL != PAD, self.bits.of(words_XL)
+        like_BKL = self._like(batch, self.model.retrieved).repeat_interleave(references, 0)
+        like_XL = like_BKL[torch.arange(len(like_BKL)), torch.randint(like_BKL.shape[1], (len(like_BKL),))]
+        memory_BND = self.image_encoder(batch.features)
+        exchanged_XL = (torch.rand(words_XL.shape, device=x0.device) < _EXCHANGED) & real_XL
+        others_XL = torch.randint(UNK + 1, self.spec.vocabulary, words_XL.shape, device=x0.device)
+        before = self.bits.of(torch.where(exchanged_XL, others_XL, words_XL))
+        losses = []
+        for number, stage in enumerate(self.stages):
+            t_X = torch.rand(len(x0), device=x0.device) * _LATEST
+            x = noised(x0, torch.randn_like(x0), t_X)
+            image, read = stage.image(memory_BND, references), before if number else torch.zeros_like(x0)
+            guess = torch.zeros_like(x0)
+            if torch.rand(()) < 0.5:
+                with torch.no_grad():
+                    guess = self._expected(stage(x, guess, read, t_X, image, like_XL))
+            logits = stage(x, guess, read, t_X, image, like_XL)
+            bits_loss = F.mse_loss(self._expected(logits)[real_XL], x0[real_XL])
+            losses.append(bits_loss + F.cross_entropy(logits[real_XL], words_XL[real_XL], label_smoothing=self.model.label_smoothing))
+        return {"loss": sum(losses)} | {f"stage_{number}": loss.detach() for number, loss in enumerate(losses, 1)}
+
+    def _expected(self, logits_XLV: Tensor) -> Tensor:
+        return logits_XLV.softmax(-1) @ self.codes_Vb
+
+    def policy(self, batch: Batch) -> Policy:
+        like_BL, memory_BND = self._like(batch, 1)[:, 0], self.image_encoder(batch.features)
+        noise = torch.randn(len(self.stages), len(like_BL), self.spec.max_words + 1, self.bits.count, device=memory_BND.device)
+        read = torch.zeros_like(noise[0])
+        for stage, x in zip(self.stages, noise, strict=True):
+            logits = stage(x, torch.zeros_like(x), read, x.new_ones(len(x)), stage.image(memory_BND, 1), like_BL)
+            read = self.bits.of(_writable(logits).argmax(-1))
+        return SlotPolicy(slot_log_probs(logits))
+
+    # ------------------------------------------------------------------------------------------------------- decoding
+
+    @torch.inference_mode()
+    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+        like_XL = self._like(batch, 1)[:, 0].repeat_interleave(samples, 0)
+        memory_BND = self.image_encoder(batch.features)
+        noise = noise_of(batch, samples, seed, (len(self.stages), self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
+        read = torch.zeros_like(noise[:, 0])
+        for number, stage in enumerate(self.stages):
+            image, asymmetry = stage.image(memory_BND, samples), 0.0 if number else decoding.asymmetry
+            x, guess = noise[:, number], torch.zeros_like(read)
+            for step in range(decoding.steps):
+                now, to = 1 - step / decoding.steps, max(1 - (step + 1 + asymmetry) / decoding.steps, 0.0)
+                logits = stage(x, guess, read, x.new_full((len(x),), now), image, like_XL)
+                guess = self._expected(logits)
+                x = stepped(x, guess, now, to, torch.zeros_like(x))  # the mean of DDPM's step
+            words_XL = _writable(logits).argmax(-1)
+            read = self.bits.of(words_XL)
+        captions = [until_eos(words) for words in words_XL.tolist()]
+        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+
+
+def _writable(logits_XLV: Tensor) -> Tensor:
+    logits_XLV = logits_XLV.clone()
+    logits_XLV[..., [PAD, BOS, UNK]] = -torch.inf
+    return logits_XLV
+
+
+class _Stage(nn.Module):
+    """One diffusion transformer: noised words and a like image's caption first, then the words and the image."""
+
+    def __init__(self, model: SCDNet.Model, spec: ImageSpec, bits: int):
+        super().__init__()
+        self.width = model.width
+        self.read = nn.Linear(3 * bits, model.width)
+        self.time = nn.Sequential(nn.Linear(model.width, model.width), nn.SiLU(), nn.Linear(model.width, model.width))
+        self.embed = nn.Embedding(spec.vocabulary, model.width)
+        self.position = nn.Parameter(torch.randn(2, spec.max_words + 1, model.width) * 0.02)
+        self.dropout = nn.Dropout(model.dropout)
+        self.semantic = nn.ModuleList(EncoderBlock(model.width, model.heads, model.dropout) for _ in range(model.semantic_layers))
+        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.norm = nn.LayerNorm(model.width)
+        self.head = nn.Linear(model.width, spec.vocabulary)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def image(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
+        return [repeat_rows(block.cross_attention.keys_values(memory_BND), times) for block in self.blocks]
+
+    def forward(self, x: Tensor, guess: Tensor, read: Tensor, t_X: Tensor, image: list[tuple[Tensor, Tensor]], like_XL: Tensor) -> Tensor:
+        """Logits of words [X, L, V] from noised bits x, the estimate before, and the words of the stage before, as bits [X, L, b] each."""
+        length, time_XD = x.shape[1], self.time(time_embedding(t_X, self.width))
+        words_XLD = self.read(torch.cat([x, guess, read], -1)) + self.position[0, :length] + time_XD[:, None]
+        told_XLD = self.embed(like_XL) + self.position[1, : like_XL.shape[1]]
+        h_XLD = self.dropout(torch.cat([words_XLD, told_XLD], dim=1))
+        for block in self.semantic:
+            h_XLD = block(h_XLD)
+        h_XLD = h_XLD[:, :length]
+        for block, keys_values in zip(self.blocks, image, strict=True):
+            h_XLD = block(h_XLD, keys_values)
+        return self.head(self.norm(h_XLD))

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from baselines.scd_net import SCDNet
+from dsacap.captioner import UNK
+from helpers import SPEC, ListMemory, part_of, random_batch
+
+MEMORY = ListMemory(random_batch(30, references=1, seed=9).captions[:, 0].tolist())
+
+
+def make(**model) -> SCDNet:
+    torch.manual_seed(2)
+    captioner = SCDNet(SCDNet.Model(**{"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, **model}), SPEC).eval()
+    captioner.learn_from(MEMORY)
+    return captioner
+
+
+@pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 4, "asymmetry": 2}])
+def test_captions_do_not_depend_on_the_batch(options):
+    captioner, batch, decoding = make(), random_batch(6), SCDNet.Decoding(**options)
+    with torch.no_grad():
+        captioner.stages[-1].head.weight.mul_(20)
+    together = captioner.caption(batch, 2, 7, decoding)
+    assert len({tuple(said) for of_image in together for said in of_image}) > 1
+    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
+    assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
+    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+
+
+def test_what_like_images_are_said_to_show_is_read():
+    captioner, batch = make(), random_batch(4)
+    with torch.no_grad():
+        captioner.stages[-1].head.weight.mul_(20)
+    before = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=2))
+    captioner.learn_from(ListMemory(random_batch(30, references=1, seed=10).captions[:, 0].tolist()))
+    assert captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=2)) != before
+    with pytest.raises(ValueError, match="call learn_from first"):
+        SCDNet(SCDNet.Model(width=32), SPEC).caption(batch, 1, 0, SCDNet.Decoding())
+
+
+def test_a_later_stage_reads_the_one_before():
+    captioner, batch = make(), random_batch(4)
+    with torch.no_grad():
+        captioner.stages[1].head.weight.mul_(20)
+        one = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=2))
+        captioner.stages[0].head.bias.copy_(torch.randn(SPEC.vocabulary) * 30)
+        assert captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=2)) != one
+
+
+def test_it_learns_length_and_words():
+    captioner, batch = make(cascades=2, label_smoothing=0.0), random_batch(2, references=1)
+    optimizer = torch.optim.Adam(captioner.parameters(), lr=3e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        captioner.loss(batch)["loss"].backward()
+        optimizer.step()
+    said = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=5))
+    assert [c[0] for c in said] == [[w for w in image[0] if w > UNK] for image in batch.captions.tolist()]
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"asymmetry": -1}])
+def test_impossible_decodings_are_refused(options):
+    with pytest.raises(ValueError):
+        SCDNet.Decoding(**options)
+
+
+def test_it_can_be_tuned_by_a_reward():
+    captioner, batch = make(), random_batch(3)
+    policy = captioner.policy(batch)
+    captions = policy.sample(6)
+    assert captions.shape[:2] == (3, 6) and (captions[..., 0] > UNK).all()
+    policy.log_prob(captions).sum().backward()
+    assert captioner.stages[1].head.weight.grad.abs().sum() > 0
