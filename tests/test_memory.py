@@ -1,6 +1,10 @@
+import pytest
 import torch
 
 from dsacap import stages
+from dsacap.config import System
+from dsacap.files import read_json
+from dsacap.layout import Layout
 from dsacap.vision.features import FeatureStore
 
 
@@ -21,3 +25,22 @@ def test_the_nearest_train_images_by_cosine_without_the_image_itself(tiny_layout
 def test_all_train_captions_can_be_read_more_than_once(tiny_layout):
     memory = stages.Inputs(tiny_layout).memory
     assert len(list(memory.captions())) == len(list(memory.captions())) == 24 * 5
+
+
+@pytest.mark.parametrize(
+    ("captioner", "model", "training"),
+    [
+        ("scd-net", {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}, {"ema": 0.9}),
+        ("ladic", {"width": 16, "latent": 8, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1}, {}),
+        ("prefix-lm", {"width": 16, "heads": 2, "layers": 1, "prefix": 2}, {}),
+    ],
+)
+def test_rivals_go_through_the_stages(tiny_layout, captioner, model, training):
+    """Trained, its weights kept and found again, and with them captions made: of what else a system needs, nothing is missing."""
+    decodings = {"only": {"stride": 300} if captioner == "ladic" else {}}
+    system = System(captioner=captioner, model=model, training={"steps": 2, "evaluations": 1, **training}, decodings=decodings)
+    layout = Layout(tiny_layout.config.model_copy(update={"systems": {"rival": system}}))
+    facts = stages.train_system(layout, "rival", 0)
+    stages.caption_split(layout, "rival", 0)
+    captions = read_json(layout.captions("rival", 0))["only"]
+    assert len(captions) == 6 and facts["val_CIDEr"] >= 0
