@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, closed, noise_of, until_eos
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
 from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
 from dsacap.objective import reference_loss
 
@@ -128,7 +128,7 @@ class Autoregressive(Captioner):
             if done_B.all():
                 break
         captions = [until_eos(words) for words in words_BL.tolist()]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)
 
     def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
         """Beams end with EOS and then only repeat it at no cost; the best by log-probability / length ** length_penalty wins."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
-from dsacap.captioner import Batch, Captioner, ImageSpec, noise_of, until_eos
+from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
 from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, time_embedding
 
 
@@ -104,4 +104,4 @@ class BitDiffusion(Captioner):
             fresh = noise[:, step + 1] if decoding.sampler == "ddpm" and step + 1 < decoding.steps else None
             x = stepped(x, guess, now, to, fresh)
         captions = [until_eos(words) for words in self.bits.words(guess).tolist()]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)

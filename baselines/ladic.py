@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, noise_of, until_eos
+from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
 from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, repeat_rows, time_embedding
 
 _TIMES = 1000
@@ -142,7 +142,7 @@ class LaDiC(Captioner):
         if decoding.refine:
             x0 = self._refined(x0, noises[:, 1], times, images, blank, decoding)
         captions = [[word for word, _ in groupby(until_eos(words))] for words in self._writable(x0).argmax(-1).tolist()]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)
 
     def _from_noise(self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """x_0 after all times; `kept` are places [X, L, 1] and what they are held at."""

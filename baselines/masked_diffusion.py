@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, closed, noise_of
+from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of
 from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
 
 
@@ -154,7 +154,7 @@ class MaskedDiffusion(Captioner):
             if not (words_BL == self.mask).any():
                 break
         captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)
 
 
 class _FullyMasked(Policy):

@@ -15,7 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from dsacap.captioner import Batch, Captioner, ImageSpec, Policy, noise_of
+from dsacap.captioner import Batch, Captioner, ImageSpec, Policy, by_image, noise_of
 from dsacap.layers import DecoderBlock, ImageEncoder
 from dsacap.objective import reference_loss
 from dsacap.parallel import SlotPolicy, slot_log_probs, write_slots
@@ -92,4 +92,4 @@ class Parallel(Captioner):
         captions = [[word for word, _ in groupby(said)] for said in write_slots(words_BLV, uniform_XL, decoding.temperature)]
         if not decoding.random:
             return [[caption] * samples for caption in captions]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)

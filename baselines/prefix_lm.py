@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, noise_of, until_eos
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
 from dsacap.errors import UserError
 from dsacap.layers import EncoderBlock
 
@@ -107,7 +107,7 @@ class PrefixLM(Captioner):
             choose = [_drawn_by(gumbel_XTV, decoding.temperature)]
         tokens_XT = self._generate(batch, drawn, num_beams=decoding.beam, length_penalty=decoding.length_penalty, logits_processor=choose)
         captions = self.words.word_ids(tokens_XT)
-        return [captions[b * drawn : (b + 1) * drawn] * (samples // drawn) for b in range(len(batch.image_ids))]
+        return [said * (samples // drawn) for said in by_image(captions, drawn)]
 
     def _generate(self, batch: Batch, samples: int, **how) -> Tensor:
         prefix_XPD = self.mapper(batch.features).repeat_interleave(samples, 0)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
-from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, Memory, Policy, noise_of, until_eos
+from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of, until_eos
 from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, repeat_rows, time_embedding
 from dsacap.parallel import SlotPolicy, slot_log_probs
 
@@ -136,7 +136,7 @@ class SCDNet(Captioner):
             words_XL = _writable(logits).argmax(-1)
             read = self.bits.of(words_XL)
         captions = [until_eos(words) for words in words_XL.tolist()]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)
 
 
 def _writable(logits_XLV: Tensor) -> Tensor:

@@ -7,13 +7,15 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dsacap.errors import UserError
+
+T = TypeVar("T")
 
 PAD, BOS, EOS, UNK = range(4)  # the first word ids of every vocabulary
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -129,6 +131,11 @@ def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
     words_BSL, ended_BSL = torch.nn.functional.pad(words_BSL, (0, 1)), torch.nn.functional.pad(ended_BSL, (0, 1), value=True)
     before_BSL = ended_BSL.cumsum(-1)
     return words_BSL.masked_fill(before_BSL == 1, EOS).masked_fill(before_BSL > 1, PAD)
+
+
+def by_image(captions: Sequence[T], samples: int) -> list[list[T]]:
+    """One caption a row, `samples` rows an image: nested as `Captioner.caption` returns them."""
+    return [list(captions[at : at + samples]) for at in range(0, len(captions), samples)]
 
 
 def until_eos(words: list[int]) -> list[int]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dsacap.captioner import EOS, PAD, Batch, ImageSpec, Memory
+from dsacap.captioner import EOS, PAD, UNK, Batch, ImageSpec, Memory
 from dsacap.config import Config, parse_config
 
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
@@ -86,3 +86,18 @@ def tiny_config(work: Path, **changes) -> Config:
 def score(value, interval=None, n=6) -> dict:
     """As result files have it."""
     return {"value": value, "interval": interval, "n": n, "per_image": {}, "signature": f"metric|of:{value}"}
+
+
+def learn_by_heart(captioner, batch: Batch, steps: int, learning_rate: float) -> None:
+    """Trains on one batch, over and over."""
+    optimizer = torch.optim.Adam(captioner.parameters(), lr=learning_rate)
+    torch.manual_seed(0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        captioner.loss(batch)["loss"].backward()
+        optimizer.step()
+
+
+def words_of(batch: Batch) -> list[list[int]]:
+    """Of each image's first reference."""
+    return [[word for word in image[0] if word > UNK] for image in batch.captions.tolist()]

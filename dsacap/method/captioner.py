@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner, ImageSpec, Memory, Policy, noise_of
+from dsacap.captioner import Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of
 from dsacap.method.cmlm import CMLM
 from dsacap.method.ctc import CTC
 from dsacap.method.dag import DirectedAcyclic
@@ -174,7 +174,7 @@ class DSACap(Captioner):
             captions = self.readout.decode(hidden_BND, decoding, uniform)
         else:
             captions = self.readout.complete(hidden_BND, decoding, uniform, batch.prefix.repeat_interleave(samples, 0))
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)
 
     def learn_from(self, memory: Memory) -> None:
         self.readout.learn_from(memory)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, closed, noise_of, until_eos
+from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
 
 
 class ShowAndTell(Captioner):
@@ -66,7 +66,7 @@ class ShowAndTell(Captioner):
             uniform_XL = noise_of(batch, samples, seed, (self.spec.max_words,), "uniform").flatten(0, 1)
         words_XL = self._write(batch, samples, decoding.temperature, uniform_XL)
         captions = [until_eos(words) for words in words_XL.tolist()]
-        return [captions[b * samples : (b + 1) * samples] for b in range(len(batch.image_ids))]
+        return by_image(captions, samples)
 
     def _write(self, batch: Batch, samples: int, temperature: float, uniform_XL: Tensor | None) -> Tensor:
         state, said = self._shown(batch, samples), []

@@ -3,7 +3,7 @@ import torch
 
 from baselines.ladic import LaDiC
 from dsacap.captioner import EOS, UNK
-from helpers import SPEC, part_of, random_batch
+from helpers import SPEC, learn_by_heart, part_of, random_batch
 
 SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1}
 
@@ -64,11 +64,7 @@ def test_it_learns_length_and_words():
     torch.manual_seed(2)
     captioner = LaDiC(LaDiC.Model(**{**SMALL, "width": 64, "latent": 32}, dilate=1.0), SPEC)
     batch = random_batch(2, references=1)
-    optimizer = torch.optim.Adam(captioner.parameters(), lr=3e-3)
-    for _ in range(500):
-        optimizer.zero_grad()
-        captioner.loss(batch)["loss"].backward()
-        optimizer.step()
+    learn_by_heart(captioner, batch, steps=900, learning_rate=3e-3)
     said = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
     expected = []
     for words in (image[0] for image in batch.captions.tolist()):

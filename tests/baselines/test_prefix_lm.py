@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from baselines.prefix_lm import PrefixLM
 from dsacap.captioner import SPECIALS, UNK
 from dsacap.errors import UserError
-from helpers import SPEC, part_of, random_batch
+from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 
 SMALL = {"width": 16, "heads": 2, "layers": 1, "prefix": 3, "mapper_layers": 1}
 
@@ -47,13 +47,9 @@ def test_it_learns_length_and_words(mapper):
     torch.manual_seed(2)
     captioner = PrefixLM(PrefixLM.Model(**{**SMALL, "width": 32}, mapper=mapper), SPEC).eval()
     batch = random_batch(2, references=1)
-    optimizer = torch.optim.Adam(captioner.parameters(), lr=5e-3)
-    for _ in range(200):
-        optimizer.zero_grad()
-        captioner.loss(batch)["loss"].backward()
-        optimizer.step()
+    learn_by_heart(captioner, batch, steps=200, learning_rate=5e-3)
     said = captioner.caption(batch, 1, 0, PrefixLM.Decoding())
-    assert [c[0] for c in said] == [[w for w in image[0] if w > UNK] for image in batch.captions.tolist()]
+    assert [c[0] for c in said] == words_of(batch)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +72,10 @@ def test_a_named_language_model_speaks_in_pieces_of_words(gpt2):
     captioner = PrefixLM(PrefixLM.Model(language_model=gpt2, prefix=4), spec).eval()
     batch = random_batch(2, references=1)
     tokens = captioner.words.tokens(batch.captions[:, 0])
-    assert captioner.words.word_ids(tokens.clamp_min(0)) == [[w for w in said[0] if w > UNK] for said in batch.captions.tolist()]
-    optimizer = torch.optim.Adam(captioner.parameters(), lr=3e-3)
-    for _ in range(250):
-        optimizer.zero_grad()
-        captioner.loss(batch)["loss"].backward()
-        optimizer.step()
+    assert captioner.words.word_ids(tokens.clamp_min(0)) == words_of(batch)
+    learn_by_heart(captioner, batch, steps=250, learning_rate=3e-3)
     said = captioner.caption(batch, 1, 0, PrefixLM.Decoding())
-    assert [c[0] for c in said] == [[w for w in image[0] if w > UNK] for image in batch.captions.tolist()]
+    assert [c[0] for c in said] == words_of(batch)
     with pytest.raises(UserError, match="gives no probabilities"):
         captioner.policy(batch)
 

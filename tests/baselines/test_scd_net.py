@@ -3,7 +3,7 @@ import torch
 
 from baselines.scd_net import SCDNet
 from dsacap.captioner import UNK
-from helpers import SPEC, ListMemory, part_of, random_batch
+from helpers import SPEC, ListMemory, learn_by_heart, part_of, random_batch, words_of
 
 MEMORY = ListMemory(random_batch(30, references=1, seed=9).captions[:, 0].tolist())
 
@@ -49,13 +49,9 @@ def test_a_later_stage_reads_the_one_before():
 
 def test_it_learns_length_and_words():
     captioner, batch = make(cascades=2, label_smoothing=0.0), random_batch(2, references=1)
-    optimizer = torch.optim.Adam(captioner.parameters(), lr=3e-3)
-    for _ in range(300):
-        optimizer.zero_grad()
-        captioner.loss(batch)["loss"].backward()
-        optimizer.step()
+    learn_by_heart(captioner, batch, steps=300, learning_rate=3e-3)
     said = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=5))
-    assert [c[0] for c in said] == [[w for w in image[0] if w > UNK] for image in batch.captions.tolist()]
+    assert [c[0] for c in said] == words_of(batch)
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"asymmetry": -1}])
