@@ -12,7 +12,7 @@ setup: .venv/ready
 table: setup
 	$(BIN)/snakemake --cores $(CORES) results/table.md
 
-# Controls, two seeds and verdicts on the paper's claims: an hour or so.
+# Controls, three seeds and verdicts on the paper's claims: two hours or so.
 claims: setup
 	$(BIN)/snakemake results/ablation.md results/claims.md --cores $(CORES) \
 		--configfile config/scenes.yaml config/ablation/scenes.yaml
