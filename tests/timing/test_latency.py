@@ -42,7 +42,7 @@ def test_every_decoding_and_the_encoder_are_timed(tiny_layout, monkeypatch):
 
 
 def _untrained(inputs, system):
-    from dsacap.captioner import load_captioner
+    from dsacap.registry import load_captioner
 
     settings = inputs.layout.config.trained(system)
     return load_captioner(settings.captioner, settings.model, inputs.spec).eval()
