@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
 from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
-from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, time_embedding
+from dsacap.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 
 
 class BitDiffusion(Captioner):
@@ -55,7 +55,7 @@ class BitDiffusion(Captioner):
         self.bits = AnalogBits(spec.vocabulary)
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
         self.read_bits = nn.Linear(2 * self.bits.count, model.width)
-        self.time = nn.Sequential(nn.Linear(model.width, model.width), nn.SiLU(), nn.Linear(model.width, model.width))
+        self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
         self.dropout = nn.Dropout(model.dropout)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
@@ -78,7 +78,7 @@ class BitDiffusion(Captioner):
 
     def _denoised(self, x: Tensor, guess: Tensor, t_B: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
         """The estimate of x_0 [B, L, b] at times t; `guess` is the estimate before, or 0."""
-        time_BD = self.time(time_embedding(t_B, self.model.width))
+        time_BD = self.time(t_B)
         h_BLD = self.dropout(self.read_bits(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_BD[:, None])
         for block, image in zip(self.blocks, images, strict=True):
             h_BLD = block(h_BLD, image)

@@ -22,7 +22,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
-from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, repeat_rows, time_embedding
+from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 
 _TIMES = 1000
 _AHEAD = 5  # times by which the network is told a later one than that of its input
@@ -74,7 +74,7 @@ class LaDiC(Captioner):
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
         self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
         self.read = nn.Linear(2 * model.latent, model.width)
-        self.time = nn.Sequential(nn.Linear(model.width, model.width), nn.SiLU(), nn.Linear(model.width, model.width))
+        self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)
@@ -120,7 +120,7 @@ class LaDiC(Captioner):
         return self.text.decode(x0 * self.deviation + self.mean)
 
     def _denoised(self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
-        time_XD = self.time(time_embedding(time_X / _TIMES, self.model.width))
+        time_XD = self.time(time_X / _TIMES)
         h_XLD = self.read(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_XD[:, None]
         for block, image in zip(self.blocks, images, strict=True):
             h_XLD = block(h_XLD, image)

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
 from dsacap.errors import UserError
+from dsacap.files import check_pinned
 from dsacap.layers import EncoderBlock
 
 _PIECES = 3  # tokens of a named language model that a word takes at most, on the average of a caption
@@ -44,6 +45,8 @@ class PrefixLM(Captioner):
         def __post_init__(self):
             if self.mapper not in ("mlp", "transformer"):
                 raise ValueError(f"mapper: {self.mapper!r} is neither mlp nor transformer")
+            if self.language_model:
+                check_pinned(self.language_model, self.revision)
             if self.frozen and not self.language_model:
                 raise ValueError("frozen needs a language_model that has learnt something")
             if self.prefix < 1 or self.mapper_layers < 1:

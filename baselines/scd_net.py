@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
 from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of, until_eos
-from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, repeat_rows, time_embedding
+from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 from dsacap.parallel import SlotPolicy, slot_log_probs
 
 _LATEST = 0.999  # time of training
@@ -150,9 +150,8 @@ class _Stage(nn.Module):
 
     def __init__(self, model: SCDNet.Model, spec: ImageSpec, bits: int):
         super().__init__()
-        self.width = model.width
         self.read = nn.Linear(3 * bits, model.width)
-        self.time = nn.Sequential(nn.Linear(model.width, model.width), nn.SiLU(), nn.Linear(model.width, model.width))
+        self.time = TimeEmbedding(model.width)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(2, spec.max_words + 1, model.width) * 0.02)
         self.dropout = nn.Dropout(model.dropout)
@@ -167,7 +166,7 @@ class _Stage(nn.Module):
 
     def forward(self, x: Tensor, guess: Tensor, read: Tensor, t_X: Tensor, image: list[tuple[Tensor, Tensor]], like_XL: Tensor) -> Tensor:
         """Logits of words [X, L, V] from noised bits x, the estimate before, and the words of the stage before, as bits [X, L, b] each."""
-        length, time_XD = x.shape[1], self.time(time_embedding(t_X, self.width))
+        length, time_XD = x.shape[1], self.time(t_X)
         words_XLD = self.read(torch.cat([x, guess, read], -1)) + self.position[0, :length] + time_XD[:, None]
         told_XLD = self.embed(like_XL) + self.position[1, : like_XL.shape[1]]
         h_XLD = self.dropout(torch.cat([words_XLD, told_XLD], dim=1))

@@ -113,3 +113,9 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+
+
+def check_pinned(name: str, revision: str | None) -> None:
+    """ValueError where `name` is no folder and has no commit, so that the hub may give other weights tomorrow."""
+    if not revision and not Path(name).is_dir():
+        raise ValueError(f"no folder {name!r}; a name of the hub needs a revision, so that the same weights come tomorrow")

@@ -118,6 +118,17 @@ def repeat_rows(keys_values: tuple[Tensor, Tensor], times: int) -> tuple[Tensor,
     return keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0)
 
 
+class TimeEmbedding(nn.Sequential):
+    """What a network is told of the time: the sinusoidal code through a small network, [B, width]."""
+
+    def __init__(self, width: int):
+        super().__init__(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.width = width
+
+    def forward(self, t_B: Tensor) -> Tensor:
+        return super().forward(time_embedding(t_B, self.width))
+
+
 def time_embedding(t_B: Tensor, width: int) -> Tensor:
     """Sinusoidal embedding [B, width] of continuous time in [0, 1] (Vaswani et al. 2017, with t scaled to 1000)."""
     frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t_B.device) / (width // 2))

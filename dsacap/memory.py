@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 class TrainMemory(Memory):
-    def __init__(self, examples: Sequence[Example], store: FeatureStore, vocabulary: Vocabulary, max_words: int):
-        self.examples, self.store, self.vocabulary, self.max_words = examples, store, vocabulary, max_words
+    def __init__(self, read: Callable[[], Sequence[Example]], store: FeatureStore, vocabulary: Vocabulary, max_words: int):
+        """`read` gives the train split; it is called when something is looked up for the first time, as most systems never do."""
+        self._read, self.store, self.vocabulary, self.max_words = read, store, vocabulary, max_words
+
+    @cached_property
+    def examples(self) -> Sequence[Example]:
+        return self._read()
 
     def captions(self) -> Iterator[list[int]]:
         for example in self.examples:

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Policy, closed, until_eos
 
-_NEVER = -1e4  # as good as -inf in float32, and its gradient is 0 and not nan
+NEVER = -1e4  # as good as -inf in float32, and its gradient is 0 and not nan
 
 
 def slot_log_probs(logits_BLV: Tensor) -> Tensor:
     """Log-probabilities of words and EOS [B, L + 1, V]. The last place knows only the end, so that those of all captions sum to 1."""
     logits_BLV = logits_BLV.clone()
-    logits_BLV[..., [PAD, BOS]] = _NEVER
-    logits_BLV[:, -1, EOS + 1 :] = _NEVER
+    logits_BLV[..., [PAD, BOS]] = NEVER
+    logits_BLV[:, -1, EOS + 1 :] = NEVER
     return logits_BLV.log_softmax(-1)
 
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from dsacap.files import check_pinned
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # ends up in file names and shell lines
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]  # ends up in a cell of the table
@@ -126,8 +128,8 @@ class Generator(Section):
     def _one_source(self) -> "Generator":
         if (self.train is None) == (self.name is None):
             raise ValueError("give either train (a prior trained on the captions) or name (a text-to-image pipeline)")
-        if self.name and not self.revision and not Path(self.name).is_dir():
-            raise ValueError(f"no folder {self.name!r}; a name of the hub needs a revision, so that the same weights come tomorrow")
+        if self.name:
+            check_pinned(self.name, self.revision)
         return self
 
 
@@ -243,9 +245,8 @@ class Checkpoint(Section):
     batch_size: int = Field(16, ge=1)
 
     @model_validator(mode="after")
-    def _pinned(self) -> "Checkpoint":
-        if not self.revision and not Path(self.name).is_dir():
-            raise ValueError(f"no folder {self.name!r}; a name of the hub needs a revision, so that the same weights come tomorrow")
+    def _same_tomorrow(self) -> "Checkpoint":
+        check_pinned(self.name, self.revision)
         return self
 
 

@@ -85,6 +85,11 @@ def prepare(images: Sequence[CaptionedImage], folder: Path, min_count: int) -> d
     }
 
 
+def load_references(folder: Path) -> dict[int, list[str]]:
+    """Image id -> tokenised references of the test split, without those that hold no word."""
+    return {e.image_id: [c for c in e.tokens if c] for e in load_examples(folder, "test")}
+
+
 def load_examples(folder: Path, split: str | None = None) -> list[Example]:
     """The images of a split (or all), in a fixed order."""
     return [

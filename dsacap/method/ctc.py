@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, ImageSpec, Policy, closed, until_eos
-from dsacap.method.readout import NEVER, Readout, Uniform
-from dsacap.parallel import inverted
+from dsacap.method.readout import Readout, Uniform
+from dsacap.parallel import NEVER, inverted
 
 _BLANK = PAD  # an id that no caption says
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from dsacap.captioner import UNK, ImageSpec, Memory, until_eos
 from dsacap.method.likelihood import after, passage
 from dsacap.method.policy import GraphPolicy
-from dsacap.method.readout import NEVER, Readout, Uniform
+from dsacap.method.readout import Readout, Uniform
 from dsacap.method.search import bigram_model, draw, lookahead, viterbi
+from dsacap.parallel import NEVER
 
 _TYPICAL_WORDS = 12  # sets how far a transition reaches at first
 

@@ -16,7 +16,6 @@ from dsacap.captioner import Memory, Policy
 from dsacap.errors import UserError
 from dsacap.layers import DecoderBlock
 
-NEVER = -1e4  # as good as -inf in float32, and its gradient is 0 and not nan
 _OF_EVERY_READOUT = ("noise_level", "steps", "search")
 
 Uniform = Callable[[tuple[int, ...]], Tensor]  # shape -> numbers in [0, 1), one such shape for each row that is decoded

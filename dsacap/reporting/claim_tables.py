@@ -1,11 +1,12 @@
 """What stands beside the verdicts of claims.md: quality along the caption and by its length, and quality against diversity."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 
 from dsacap.config import Comparison
-from dsacap.data.dataset import load_examples
+from dsacap.data.dataset import load_references
 from dsacap.files import read_json
 from dsacap.layout import Layout
 from dsacap.reporting.pipe import markdown
@@ -17,11 +18,13 @@ _LENGTHS = ((1, 8), (9, 12), (13, 16), (17, 99))  # words
 DIVERSITY = {"mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2}
 
 
+@cache  # several tests of a page ask for the same
 def references_of(layout: Layout) -> dict[str, list[str]]:
     """Image id, as result files have it -> tokenised references of the test split."""
-    return {str(e.image_id): [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
+    return {str(image_id): said for image_id, said in load_references(layout.data).items()}
 
 
+@cache
 def first_captions(layout: Layout, system: str, seed: int, decoding: str) -> dict[str, str]:
     """Image id -> its first caption, tokenised."""
     captions = read_json(layout.captions(system, seed))[decoding]

@@ -64,10 +64,11 @@ def write_claims(layout: Layout) -> None:
     ]
     for name, claim in layout.config.ablation.claims.items():
         parts += [f"## {name}: {verdict(found[name])}", claim.says, _tests(layout, claim.tests, found[name])]
-        if any(test.metric in _ALONG for test in claim.tests):
-            parts.append(along_the_caption(layout, claim.tests))
-        if any(test.metric in DIVERSITY for test in claim.tests):
-            parts.append(quality_against_diversity(layout, claim.tests))
+    tests = [test for claim in layout.config.ablation.claims.values() for test in claim.tests]
+    if along := [test for test in tests if test.metric in _ALONG]:
+        parts += ["## Quality along the caption", along_the_caption(layout, along)]
+    if diverse := [test for test in tests if test.metric in DIVERSITY]:
+        parts += ["## Quality against diversity", quality_against_diversity(layout, diverse)]
     write_text(layout.claims, "\n\n".join(parts) + "\n")
 
 

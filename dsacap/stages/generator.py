@@ -8,11 +8,12 @@ import torch
 
 from dsacap.captioning import device_of
 from dsacap.config import Scenes
+from dsacap.data.dataset import load_references
 from dsacap.errors import UserError
 from dsacap.files import replacing_folder, write_json
 from dsacap.layout import HUMAN, Layout
 from dsacap.stages.data import load_configured_encoder, load_scenes
-from dsacap.stages.scores import test_references, tokenised_captions
+from dsacap.stages.scores import tokenised_captions
 from dsacap.stages.systems import Inputs
 
 
@@ -37,7 +38,7 @@ def make_generator(layout: Layout) -> dict:
 def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
     """How well the originals come back from a system's first captions, or from the first references: by the generator that may have
     rewarded it, and by the judge, which never did."""
-    captions = {"references": test_references(layout)} if system == HUMAN else tokenised_captions(layout, system, seed)
+    captions = {"references": load_references(layout.data)} if system == HUMAN else tokenised_captions(layout, system, seed)
     found: dict[str, dict] = {name: {} for name in captions}
     for metric, part in (("reconstruction", layout), ("judged_reconstruction", layout.judge)):
         reconstruction = load_reconstruction(part)

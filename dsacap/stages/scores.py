@@ -1,7 +1,7 @@
 """Scores of captions."""
 
 from dsacap.config import Scenes
-from dsacap.data.dataset import load_examples
+from dsacap.data.dataset import load_examples, load_references
 from dsacap.data.predictions import matched, read_predictions
 from dsacap.files import read_json, sha256, write_json
 from dsacap.layout import HUMAN, PREDICTIONS, Layout
@@ -17,7 +17,7 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
     truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
     spice = layout.config.scoring.spice
     if system == HUMAN:
-        references = test_references(layout)
+        references = load_references(layout.data)
         scores = score_humans(references, train, truth, spice)
     else:
         predicted = system in layout.config.predictions
@@ -43,14 +43,10 @@ def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
     return {"decodings": list(scores)}
 
 
-def test_references(layout: Layout) -> dict[int, list[str]]:
-    return {e.image_id: [c for c in e.tokens if c] for e in load_examples(layout.data, "test")}
-
-
 def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The same of a predictions file, which must hold every image of the test split and no other."""
     captions = read_predictions(layout.predictions(system))
-    references = test_references(layout)
+    references = load_references(layout.data)
     return matched(captions, references, subset=False), {PREDICTIONS: captions}
 
 
@@ -60,7 +56,7 @@ def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[s
         name: {int(image_id): said for image_id, said in by_image.items()}
         for name, by_image in read_json(layout.captions(system, seed)).items()
     }
-    references = test_references(layout)
+    references = load_references(layout.data)
     return {i: references[i] for i in next(iter(captions.values()))}, captions  # photos skipped as bad have no captions
 
 

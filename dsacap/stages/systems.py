@@ -44,7 +44,7 @@ class Inputs:
 
     @cached_property
     def memory(self) -> TrainMemory:
-        return TrainMemory(self.examples("train"), self.store, self.vocabulary, self.spec.max_words)
+        return TrainMemory(lambda: self.examples("train"), self.store, self.vocabulary, self.spec.max_words)
 
     def decodings(self, system: str) -> dict:
         """The system's decodings by name; the first one also selects the weights on validation."""

@@ -88,7 +88,7 @@ def test_a_frozen_language_model_stays_as_it_is(gpt2):
     assert all(p.grad is not None for p in captioner.mapper.parameters())
 
 
-@pytest.mark.parametrize("options", [{"mapper": "linear"}, {"frozen": True}, {"prefix": 0}])
+@pytest.mark.parametrize("options", [{"mapper": "linear"}, {"frozen": True}, {"prefix": 0}, {"language_model": "gpt2"}])
 def test_impossible_models_are_refused(options):
     with pytest.raises(ValueError):
         PrefixLM.Model(**options)
