@@ -8,9 +8,10 @@ Decoding: every `stride`-th time from the last one down, told a time a little la
 time, with guidance. Back and refine (a switch, off in the authors' code): once, midway, the places that the decoder is least sure of
 become noise again and the rest is kept. Words that repeat the one before are dropped.
 
-The authors split BERT. Here the text encoder is a small one, trained with the rest by masked language modelling on the captions, while the
-diffusion sees its latents without gradient, standardised by a running mean and deviation. Deviations beside that: latents of places after
-the end are those of the end and its padding, as the text encoder gives them, in place of the authors' full stop.
+The authors split BERT, which `language_model` names (ladic_text.py). Without one the text encoder is small and trained with the rest by
+masked language modelling on the captions, while the diffusion sees its latents without gradient. Deviations: latents are standardised by
+a running mean and deviation; those of places after the end are what the text encoder makes of the end and its padding, where the
+authors put the embedding of a full stop; theirs refine by starting all places again, here the sure ones are held.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
-from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from baselines.ladic_text import NamedText, SmallText
+from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of
+from dsacap.files import check_pinned
+from dsacap.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 
 _TIMES = 1000
 _AHEAD = 5  # times by which the network is told a later one than that of its input
-_MASKED = 0.15  # of the words, in masked language modelling
 _MOMENTUM = 0.01  # of the running mean and deviation of latents
 _REFINED = 1 / 3  # of the places, by back and refine
 
@@ -34,8 +36,11 @@ _REFINED = 1 / 3  # of the places, by back and refine
 class LaDiC(Captioner):
     @dataclass(frozen=True)
     class Model:
-        """`latent` channels a word, of a text encoder of 2 x `text_layers`; `width` is the diffuser's, `words_weight` of cross-entropy."""
+        """`width` is the diffuser's, `words_weight` of cross-entropy. `language_model` is a BERT, with the commit of a name of the hub;
+        without one, the text encoder has 2 x `text_layers` and `latent` channels a word."""
 
+        language_model: str | None = None
+        revision: str | None = None
         width: int = 128
         latent: int = 64
         heads: int = 4
@@ -50,6 +55,8 @@ class LaDiC(Captioner):
         def __post_init__(self):
             if not 0 <= self.image_free < 1 or self.dilate <= 0 or self.words_weight < 0:
                 raise ValueError("needs 0 <= image_free < 1, dilate > 0 and words_weight >= 0")
+            if self.language_model:
+                check_pinned(self.language_model, self.revision)
 
     @dataclass(frozen=True)
     class Decoding:
@@ -70,24 +77,28 @@ class LaDiC(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.text = _TextAutoencoder(model, spec)
+        self.text = (
+            NamedText(model.language_model, model.revision, spec)
+            if model.language_model
+            else SmallText(model.latent, model.heads, model.text_layers, model.dropout, spec)
+        )
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
         self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
-        self.read = nn.Linear(2 * model.latent, model.width)
+        self.read = nn.Linear(2 * self.text.width, model.width)
         self.time = TimeEmbedding(model.width)
-        self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
+        self.position = nn.Parameter(torch.randn(self.text.length, model.width) * 0.02)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)
-        self.write = nn.Linear(model.width, model.latent)
+        self.write = nn.Linear(model.width, self.text.width)
         self.noise = DDIMScheduler(_TIMES, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-        self.register_buffer("mean", torch.zeros(model.latent))
-        self.register_buffer("deviation", torch.ones(model.latent))
+        self.register_buffer("mean", torch.zeros(self.text.width))
+        self.register_buffer("deviation", torch.ones(self.text.width))
 
     # ------------------------------------------------------------------------------------------------------- training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
-        words_XL = batch.captions.flatten(0, 1)
+        words_XL = self.text.tokens(batch.captions.flatten(0, 1))
         text_loss = self.text.loss(words_XL)
         x0 = self._latents(words_XL)
         time_X = torch.randint(_TIMES, (len(x0),), device=x0.device)
@@ -116,7 +127,7 @@ class LaDiC(Captioner):
         return (latents - self.mean) / self.deviation
 
     def _logits(self, x0: Tensor) -> Tensor:
-        """Of the words [X, L, V] that the text decoder reads from standardised latents; it learns from the text alone."""
+        """Of the words [X, L, V] that the text decoder reads from standardised latents."""
         return self.text.decode(x0 * self.deviation + self.mean)
 
     def _denoised(self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -137,11 +148,11 @@ class LaDiC(Captioner):
         images = self._keys_values(self.image_encoder(batch.features), samples)
         blank = self._keys_values(self.blank.expand(len(batch.image_ids), -1, -1), samples) if decoding.guidance else None
         rounds = 2 if decoding.refine else 1
-        noises = noise_of(batch, samples, seed, (rounds, len(times) + 1, self.spec.max_words + 1, self.model.latent)).flatten(0, 1)
+        noises = noise_of(batch, samples, seed, (rounds, len(times) + 1, self.text.length, self.text.width)).flatten(0, 1)
         x0 = self._from_noise(noises[:, 0], times, images, blank, decoding)
         if decoding.refine:
             x0 = self._refined(x0, noises[:, 1], times, images, blank, decoding)
-        captions = [[word for word, _ in groupby(until_eos(words))] for words in self._writable(x0).argmax(-1).tolist()]
+        captions = [[word for word, _ in groupby(words)] for words in self.text.word_ids(self._writable(x0).argmax(-1))]
         return by_image(captions, samples)
 
     def _from_noise(self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -165,38 +176,5 @@ class LaDiC(Captioner):
 
     def _writable(self, x0: Tensor) -> Tensor:
         logits = self._logits(x0)
-        logits[..., [PAD, BOS, UNK]] = -torch.inf
+        logits[..., self.text.never] = -torch.inf
         return logits
-
-
-class _TextAutoencoder(nn.Module):
-    """A small BERT (Devlin et al. 2019), split in two."""
-
-    def __init__(self, model: LaDiC.Model, spec: ImageSpec):
-        super().__init__()
-        self.mask = spec.vocabulary  # one id more than the vocabulary has
-        self.embed = nn.Embedding(spec.vocabulary + 1, model.latent)
-        self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.latent) * 0.02)
-        self.lower, self.upper = (
-            nn.ModuleList(EncoderBlock(model.latent, model.heads, model.dropout) for _ in range(model.text_layers)) for _ in range(2)
-        )
-        self.norm = nn.LayerNorm(model.latent)
-        self.head = nn.Linear(model.latent, spec.vocabulary)
-        nn.init.normal_(self.embed.weight, std=0.02)
-
-    def encode(self, words_XL: Tensor) -> Tensor:
-        x = self.embed(words_XL) + self.position[: words_XL.shape[1]]
-        for block in self.lower:
-            x = block(x)
-        return x
-
-    def decode(self, latents_XLE: Tensor) -> Tensor:
-        for block in self.upper:
-            latents_XLE = block(latents_XLE)
-        return self.head(self.norm(latents_XLE))
-
-    def loss(self, words_XL: Tensor) -> Tensor:
-        """Cross-entropy of all words, of which some are masked: the latents must hold a word and what its neighbours say of it."""
-        masked_XL = torch.rand(words_XL.shape, device=words_XL.device) < _MASKED
-        logits = self.decode(self.encode(words_XL.masked_fill(masked_XL, self.mask)))
-        return F.cross_entropy(logits.flatten(0, 1), words_XL.flatten())

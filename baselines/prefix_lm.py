@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from baselines.pieces import Pieces, from_pretrained, untie
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
-from dsacap.errors import UserError
 from dsacap.files import check_pinned
 from dsacap.layers import EncoderBlock
 
@@ -73,7 +73,7 @@ class PrefixLM(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.words = _BenchmarkWords(spec) if model.language_model is None else _Pieces(model, spec)
+        self.words = _BenchmarkWords(spec) if model.language_model is None else _NamedWords(model, spec)
         self.lm = self.words.new_language_model(model).requires_grad_(not model.frozen)
         width = self.lm.get_input_embeddings().weight.shape[1]
         mapper = {"mlp": _MLP, "transformer": _Transformer}[model.mapper]
@@ -202,34 +202,22 @@ class _BenchmarkWords:
         return [until_eos(words) for words in tokens_XT.tolist()]
 
 
-class _Pieces:
+class _NamedWords:
     """Tokens are those of a named language model."""
 
     def __init__(self, model: PrefixLM.Model, spec: ImageSpec):
-        if not spec.words:
-            raise ValueError("a language_model needs to know the benchmark's words")
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(model.language_model, revision=model.revision)
-        except (OSError, ValueError) as error:
-            raise UserError(f"language_model {model.language_model}: {str(error).splitlines()[0]}") from None
-        self.words, self.id_of = spec.words, {word: i for i, word in enumerate(spec.words)}
-        self.end, self.never, self.longest = self.tokenizer.eos_token_id, None, _PIECES * spec.max_words
+        self.pieces = Pieces(model.language_model, model.revision, spec, _PIECES * spec.max_words)
+        self.end, self.never, self.longest = self.pieces.tokenizer.eos_token_id, None, self.pieces.longest
 
     def new_language_model(self, model: PrefixLM.Model) -> nn.Module:
-        try:
-            lm = AutoModelForCausalLM.from_pretrained(model.language_model, revision=model.revision)
-        except (OSError, ValueError) as error:
-            raise UserError(f"language_model {model.language_model}: {str(error).splitlines()[0]}") from None
-        head = lm.get_output_embeddings()
-        head.weight = nn.Parameter(head.weight.detach().clone())  # what shares its memory cannot be saved twice
+        lm = from_pretrained(AutoModelForCausalLM, model.language_model, model.revision)
+        untie(lm)
         return lm
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
-        texts = [" ".join(self.words[word] for word in until_eos(caption)) for caption in captions_XL.tolist()]
-        ids = [[*self.tokenizer(text).input_ids[: self.longest - 1], self.end] for text in texts]
+        ids = self.pieces.of(captions_XL, self.end)
         longest = max(map(len, ids))
         return torch.tensor([each + [-1] * (longest - len(each)) for each in ids], device=captions_XL.device)
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
-        texts = self.tokenizer.batch_decode(tokens_XT, skip_special_tokens=True)
-        return [[self.id_of[word] for word in text.split() if self.id_of.get(word, UNK) > UNK] for text in texts]
+        return self.pieces.word_ids(tokens_XT.tolist())

@@ -78,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     verb("reconstruct", "how well originals come back from captions (or from references: `--system human`), also by the judge", row=True)
     verb("complete", "let a system go on from right and wrong beginnings of captions, for the claims that test its recovery", row=True)
     verb("time", "measure the latency of all systems")
-    verb("report", "write the tables")
+    verb("report", "write the tables of the rows that are finished; those that are not are named in them")
     verb("report-samples", "write the table of what score-samples computes")
     verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
     verb("report-ablation", "write the table of the ablation")
     verb("report-claims", "test the ablation's claims and write the verdicts")
     verb("publish", "copy the finished tables to results/<name>/")
+    verb("keep", "copy the captions of finished rows, and how they were made, to results/<name>/rows/, to be committed")
+    verb("restore", "bring kept rows back, so that they are scored and reported without being trained again")
     return parser
 
 
@@ -211,6 +213,14 @@ def _run_stage(options: argparse.Namespace) -> None:
             from dsacap.reporting.publish import publish
 
             print(f"published in {publish(layout)}; commit it")
+        case "keep":
+            from dsacap.reporting.kept import keep_rows
+
+            print(f"kept: {', '.join(keep_rows(layout))}; commit them")
+        case "restore":
+            from dsacap.reporting.kept import restore_rows
+
+            print(f"restored: {', '.join(restore_rows(layout)) or 'nothing that is not here already'}")
 
 
 if __name__ == "__main__":

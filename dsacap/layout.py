@@ -21,7 +21,7 @@ VERSIONS = {
     "generator": 2,
     "train": 1,
     "tune": 1,
-    "caption": 1,
+    "caption": 2,
     "checkpoint": 1,
     "score": 4,
     "reconstruct": 1,
@@ -129,6 +129,11 @@ class Layout:
     def runs(self) -> list[tuple[str, int]]:
         """All trained (system, seed) pairs."""
         return [(system, seed) for system in self.config.systems for seed in self.config.seeds_of(system)]
+
+    @property
+    def finished(self) -> list[tuple[str, int]]:
+        """Those whose scores are there: all, where Snakemake asks for a table; fewer, where a user looks at one on the way."""
+        return [run for run in self.runs if self.scores(*run).exists()]
 
     @property
     def table(self) -> Path:

@@ -41,6 +41,6 @@ def test_rivals_go_through_the_stages(tiny_layout, captioner, model, training):
     system = System(captioner=captioner, model=model, training={"steps": 2, "evaluations": 1, **training}, decodings=decodings)
     layout = Layout(tiny_layout.config.model_copy(update={"systems": {"rival": system}}))
     facts = stages.train_system(layout, "rival", 0)
-    stages.caption_split(layout, "rival", 0)
+    assert stages.caption_split(layout, "rival", 0)["flips"] == {"only": 0}
     captions = read_json(layout.captions("rival", 0))["only"]
     assert len(captions) == 6 and facts["val_CIDEr"] >= 0

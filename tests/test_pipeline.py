@@ -1,6 +1,7 @@
 """The workflow as a user runs it: the smoke configuration in an empty folder, then again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,16 @@ def test_a_new_decoding_runs_its_own_stages_only(finished):
     plan = snakemake(finished, "-n", "--configfile", str(ROOT / "config/smoke.yaml"), "--config", "decoding={'seed': 1}")
     stats = plan.split("Job stats:")[1].split("total")[0]
     assert "caption" in stats and "score" in stats and "train" not in stats and "features" not in stats
+
+
+def test_a_row_that_was_restored_is_scored_and_not_trained(finished, tmp_path):
+    for file in finished.glob("work/smoke/ar-seed0-*/[mc]*.json"):
+        target = tmp_path / file.relative_to(finished)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    plan = snakemake(tmp_path, "-n", "row_ar", "--configfile", str(ROOT / "config/smoke.yaml"))
+    stats = plan.split("Job stats:")[1].split("total")[0]
+    assert "score" in stats and "row_ar" in stats and "train" not in stats and "caption" not in stats
 
 
 def test_claims_are_tested_on_the_rows_that_are_there(finished):

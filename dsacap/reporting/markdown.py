@@ -40,6 +40,7 @@ def render(report: Report) -> str:
         config.note or "",
         "Test split, each row scored once; settings and weights chosen on validation. "
         + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
+        _missing(report),
         "## Quality",
         metric_table(report, _QUALITY, extra={"SPICE": "n/a"} if report.no_spice else {}),
         _quality_notes(report),
@@ -52,10 +53,7 @@ def render(report: Report) -> str:
         metric_table(report, _DIVERSITY),
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
-        f"## Latency on {_device(report)}",
-        _latency(report),
-        "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
-        "share, stands on its own row (pixels to features).",
+        *_latency(report),
         "## Training",
         _training(report),
         _brought(report),
@@ -150,17 +148,38 @@ def _quality_notes(report: Report) -> str:
         notes.append(
             "grammatical, true: share (%) of captions that the scenes' grammar parses, and of those that also hold of the picture."
         )
+    notes.append(_flips(report))
     if (report.numbers[report.numbers.metric == "val_still_rising"].value > 0).any():
         notes.append("†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training would help this row.")
     return "\n".join(f"- {note}" for note in notes)
 
 
-def _device(report: Report) -> str:
-    host = report.manifests["time"]["host"]
-    return f"{report.manifests['time']['facts']['device']} ({host['cores']} cores), {report.manifests['time']['facts']['threads']} thread"
+def _flips(report: Report) -> str:
+    """Whether captions depend on their batch."""
+    facts = {name.removeprefix("caption "): m["facts"] for name, m in report.manifests.items() if name.startswith("caption ")}
+    flipped = [f"{n} of {name}, {decoding}" for name, fact in facts.items() for decoding, n in fact["flips"].items() if n]
+    count = max(fact["one_by_one"] for fact in facts.values())
+    return f"Of {count} images captioned one by one, all have the captions that they have in a batch" + (
+        f", but for {'; '.join(flipped)}." if flipped else "."
+    )
 
 
-def _latency(report: Report) -> str:
+def _missing(report: Report) -> str:
+    """The rows that are not finished."""
+    missing = [
+        f"{system.label or name} (seed {seed})"
+        for name, system in report.config.systems.items()
+        for seed in report.config.seeds_of(name)
+        if f"score {name} seed {seed}" not in report.manifests
+    ]
+    return f"**Not yet run: {', '.join(missing)}.**" if missing else ""
+
+
+def _latency(report: Report) -> list[str]:
+    """The section on latency, which is measured when all systems are trained."""
+    if "time" not in report.manifests:
+        return ["## Latency", "Not measured."]
+    host, facts = report.manifests["time"]["host"], report.manifests["time"]["facts"]
     sizes = report.config.timing.batch_sizes
     headers = ["System", "Decoding"]
     for size in sizes:
@@ -174,15 +193,21 @@ def _latency(report: Report) -> str:
         ]
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells])
-    return markdown(headers, rows)
+    return [
+        f"## Latency on {facts['device']} ({host['cores']} cores), {facts['threads']} thread",
+        markdown(headers, rows),
+        "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
+        "share, stands on its own row (pixels to features).",
+    ]
 
 
 def _training(report: Report) -> str:
     columns = {"parameters": 0, "images_seen": 0, "train_cpu_seconds": 0, "val_CIDEr": 1}
     rows = []
     for name, system in report.config.systems.items():
-        cells = [f"{_value(report, name, '', metric):,.{digits}f}" for metric, digits in columns.items()]
-        rows.append([system.label or name, *cells])
+        values = {metric: _value(report, name, "", metric) for metric in columns}
+        if None not in values.values():
+            rows.append([system.label or name, *(f"{values[metric]:,.{digits}f}" for metric, digits in columns.items())])
     return markdown(["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows)
 
 
@@ -202,8 +227,8 @@ def _brought(report: Report) -> str:
 
 
 def _provenance(report: Report) -> str:
-    time = report.manifests["time"]
-    code, host = time["code"], time["host"]
+    made = report.manifests.get("time", report.manifests[f"score {HUMAN}"])
+    code, host = made["code"], made["host"]
     stages = [[name, f"{m['seconds']:.0f}", f"{m['cpu_seconds']:.0f}", m["peak_memory_mib"]] for name, m in report.manifests.items()]
     data = report.manifests["data"]["facts"]
     lines = [
@@ -214,7 +239,8 @@ def _provenance(report: Report) -> str:
         f"- seeds: {', '.join(map(str, report.config.seeds))}; captions drawn with seed {report.config.decoding.seed}",
         f"- {host['cpu']}, {host['cores']} cores, {host['system']}; Python {host['python']}, "
         + ", ".join(f"{name} {v}" for name, v in host["packages"].items()),
-        f"- configuration and full manifests: table.json; latency by `{shlex.join(time['command'])}`",
+        "- configuration and full manifests: table.json"
+        + (f"; latency by `{shlex.join(made['command'])}`" if "time" in report.manifests else ""),
     ]
     return "\n".join(lines) + "\n\n" + markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dsacap.errors import UserError
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
 from dsacap.reporting.markdown import HELD_OUT, Report, render, render_samples
@@ -22,7 +23,9 @@ _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 
 def write_tables(layout: Layout) -> None:
-    """Writes table.csv, table.json and, last, table.md, which Snakemake waits for."""
+    """Writes table.csv, table.json and, last, table.md, which Snakemake waits for. UserError where no row is finished."""
+    if not layout.finished:
+        raise UserError(f"{layout.root}: no row is finished; run the pipeline first")
     manifests = {name: read_json(manifest_of(path)) for name, path in _stage_outputs(layout).items()}
     numbers = write_numbers([*score_rows(layout), *_latency_rows(layout), *training_rows(layout, manifests)], layout.table)
     folder = layout.table.parent
@@ -54,12 +57,15 @@ def write_numbers(rows: list[dict], page: Path) -> pd.DataFrame:
 
 
 def _stage_outputs(layout: Layout) -> dict[str, Path]:
-    outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features, "time": layout.latency}
-    if any(system.tuning and system.tuning.reconstructs for system in layout.config.systems.values()):
+    outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features}
+    if layout.latency.exists():
+        outputs["time"] = layout.latency
+    tunings = [layout.config.systems[system].tuning for system, _ in layout.finished]
+    if any(tuning and tuning.reconstructs for tuning in tunings):
         outputs["generator"] = layout.generator
     for scored in (HUMAN, *layout.config.predictions):
         outputs[f"score {scored}"] = layout.scores(scored, 0)
-    for system, seed in layout.runs:
+    for system, seed in layout.finished:
         name = f"{system} seed {seed}"
         outputs[f"train {name}"] = layout.system(system, seed)
         outputs[f"caption {name}"] = layout.captions(system, seed)
@@ -70,7 +76,7 @@ def _stage_outputs(layout: Layout) -> dict[str, Path]:
 def _of_scores(layout: Layout) -> tuple[list[str], str | None]:
     """The signature of every metric in the table, which all rows share but for k; and why there is no SPICE, where it was wanted."""
     signatures, reason = {}, None
-    for system, seed in layout.runs:
+    for system, seed in layout.finished:
         for parts in read_json(layout.scores(system, seed)).values():
             for metric, score in (parts["quality"] | parts["diversity"]).items():
                 signatures.setdefault(metric, score["signature"])
@@ -91,7 +97,7 @@ def scale_of(metric: str) -> int:
 
 
 def score_rows(layout: Layout) -> Iterable[dict]:
-    for system, seed in [(HUMAN, None), *layout.runs, *((name, None) for name in layout.config.predictions)]:
+    for system, seed in [(HUMAN, None), *layout.finished, *((name, None) for name in layout.config.predictions)]:
         scores = read_json(layout.scores(system, seed or 0))
         for decoding, parts in scores.items():
             leaks = parts["leaks"]
@@ -115,7 +121,7 @@ def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, sc
 
 
 def _latency_rows(layout: Layout) -> Iterable[dict]:
-    for timed in read_json(layout.latency)["rows"]:
+    for timed in read_json(layout.latency)["rows"] if layout.latency.exists() else ():
         for metric, unit in (("median_ms", "ms"), ("p90_ms", "ms"), ("images_per_s", "images/s")):
             name = f"latency_{metric}_batch_{timed['batch_size']}"
             yield row(layout, timed["system"], timed["decoding"], None, name, timed[metric], unit, n=timed["iterations"])
@@ -123,7 +129,7 @@ def _latency_rows(layout: Layout) -> Iterable[dict]:
 
 def training_rows(layout: Layout, manifests: dict[str, dict[str, Any]]) -> Iterable[dict]:
     units = {"parameters": "count", "images_seen": "images", "train_cpu_seconds": "s", "val_CIDEr": "x100", "val_still_rising": "0 or 1"}
-    for system, seed in layout.runs:
+    for system, seed in layout.finished:
         facts = manifests[f"train {system} seed {seed}"]["facts"]
         for metric, unit in units.items():
             value = float(facts[metric]) * (100 if unit == "x100" else 1)

@@ -17,6 +17,8 @@ from dsacap.memory import TrainMemory
 from dsacap.registry import captioner_class, load_captioner, release_of
 from dsacap.stages.data import load_configured_encoder, load_text_encoder
 
+_ONE_BY_ONE = 32  # test images that are captioned alone too, to see that a caption does not depend on its batch
+
 
 class Inputs:
     """What training, decoding and timing read: features, vocabulary and the images of a split that have features."""
@@ -147,15 +149,20 @@ def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str
 
 
 def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -> dict:
-    """Captions of every image of a split by every decoding of a system."""
+    """Captions of every image of a split by every decoding of a system.
+
+    The first images are captioned one by one too: `flips` counts those whose captions come out otherwise, which rounding alone can cause.
+    """
     inputs = Inputs(layout)
     captioner = inputs.captioner(system, seed)
-    captions = {
-        name: _captions(inputs, captioner, split, decoding, f"caption by {system} {name}")
-        for name, decoding in inputs.decodings(system).items()
-    }
+    captions, flips = {}, {}
+    for name, decoding in inputs.decodings(system).items():
+        captions[name] = _captions(inputs, captioner, split, decoding, f"caption by {system} {name}")
+        alone = _captions(inputs, captioner, split, decoding, f"one by one: {system} {name}", count=_ONE_BY_ONE, batch_size=1)
+        flips[name] = sum(captions[name][image_id] != said for image_id, said in alone.items())
     write_json(layout.captions(system, seed), captions)
-    return {"split": split, "images": len(next(iter(captions.values()))), "decodings": list(captions)}
+    images = len(next(iter(captions.values())))
+    return {"split": split, "images": images, "decodings": list(captions), "one_by_one": len(alone), "flips": flips}
 
 
 def complete_captions(layout: Layout, system: str, seed: int) -> dict:
@@ -188,17 +195,20 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
     return {"images": len(begun), "decodings": list(found)}
 
 
-def _captions(inputs: Inputs, captioner: Captioner, split: str, decoding, description: str) -> dict[int, list[str]]:
+def _captions(
+    inputs: Inputs, captioner: Captioner, split: str, decoding, description: str, count: int | None = None, batch_size: int | None = None
+) -> dict[int, list[str]]:
+    """Of all images of a split, or of the first `count`."""
     settings = inputs.layout.config.decoding
     return caption_images(
         captioner,
         inputs.store,
         inputs.vocabulary,
-        [example.image_id for example in inputs.examples(split)],
+        [example.image_id for example in inputs.examples(split)][:count],
         decoding,
         samples=settings.samples,
         seed=settings.seed,
-        batch_size=settings.batch_size,
+        batch_size=batch_size or settings.batch_size,
         description=description,
     )
 

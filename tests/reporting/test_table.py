@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from dsacap.errors import UserError
 from dsacap.files import read_json, write_json
 from dsacap.layout import manifest_of
 from dsacap.reporting.table import COLUMNS, write_sample_table, write_tables
@@ -24,6 +25,7 @@ def test_markdown_shows_the_numbers(layout):
     assert line_of(text, "Encoder", "Latency")[2] == "1.0"
     assert line_of(text, "ar", "Training")[1:] == ["1,234", "72", "9", "90.0"]
     assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
+    assert "Of 32 images captioned one by one" in text and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
     assert "commit c0ffee with local changes" in text and "skipped photos: 1" in text
     assert "SPICE: switched off" in text and "still rising" in text
 
@@ -88,3 +90,21 @@ def test_json_carries_every_manifest(layout):
         data["manifests"]
     )
     assert len(data["rows"]) == len(pd.read_csv(layout.table.with_suffix(".csv")))
+
+
+def test_rows_that_are_not_finished_are_named(layout):
+    for seed in (0, 1):
+        layout.scores("dsacap", seed).unlink()
+    layout.latency.unlink()
+    write_tables(layout)
+    text = layout.table.read_text()
+    assert "**Not yet run: dsacap (seed 0), dsacap (seed 1).**" in text and "## Latency\n\nNot measured." in text
+    assert line_of(text, "ar †", "Quality")[1] == "greedy" and "dsacap" not in set(pd.read_csv(layout.table.with_suffix(".csv")).system)
+
+
+def test_no_finished_row_is_no_table(layout):
+    for run in layout.runs:
+        layout.scores(*run).unlink()
+    with pytest.raises(UserError, match="no row is finished"):
+        write_tables(layout)
+    assert not layout.table.exists()

@@ -51,8 +51,10 @@ wildcard_constraints:
 
 
 def trained(wildcards):
-    """The weights of a row: the folder's hash follows from system and seed."""
-    return layout.system(wildcards.system, int(wildcards.seed)) / "model.safetensors"
+    """The weights of a row: the folder's hash follows from system and seed. A row that was restored has its captions alone, and needs none."""
+    run = (wildcards.system, int(wildcards.seed))
+    weights = layout.system(*run) / "model.safetensors"
+    return [] if layout.captions(*run).exists() and not weights.exists() else [weights]
 
 
 def distilled():

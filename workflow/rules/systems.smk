@@ -245,3 +245,13 @@ rule time:
         config=CONFIG,
     shell:
         "dsacap time --config {params.config} 2>&1 | tee {log}"
+
+
+# A row by itself: `snakemake --cores all row_ar`. What is finished is kept by `dsacap keep`.
+for system in settings.systems:
+
+    rule:
+        name:
+            f"row_{system}"
+        input:
+            [layout.scores(system, seed) for seed in settings.seeds_of(system)],

@@ -1,0 +1,58 @@
+"""Finished rows as committed files: captions and how they were made, so that days of training outlive the machine that did them.
+
+A row is kept under the name of its folder in `work`, which is a hash of all that decides its content: it comes back only where the
+configuration still asks for exactly that. Scores are not kept: they follow from the captions.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from dsacap.errors import UserError
+from dsacap.files import read_json, replacing
+from dsacap.layout import Layout, manifest_of
+
+
+def keep_rows(layout: Layout) -> list[str]:
+    """Copies captions, manifests and training curves of every row that has captions to results/<name>/rows/; the names of the rows.
+
+    Raises UserError where no row has, or one was made from code that no commit holds.
+    """
+    finished = [run for run in layout.runs if layout.captions(*run).exists()]
+    if not finished:
+        raise UserError(f"{layout.root}: no row has captions yet; run `snakemake row_SYSTEM` first")
+    for run in finished:
+        for manifest in (manifest_of(layout.system(*run)), manifest_of(layout.captions(*run))):
+            if read_json(manifest)["code"]["dirty"] is not False:
+                raise UserError(f"{manifest}: made from uncommitted code; commit, remove that stage's files and run again")
+        _copy(_files(layout, run), _kept(layout, run))
+    return [_named(run) for run in finished]
+
+
+def restore_rows(layout: Layout) -> list[str]:
+    """Copies kept rows that the configuration still asks for to `work`, where captions are not there already; the names of the rows."""
+    kept = [run for run in layout.runs if not layout.captions(*run).exists() and (_kept(layout, run) / layout.captions(*run).name).exists()]
+    for run in kept:
+        _copy((_kept(layout, run) / file.name for file in _files(layout, run)), layout.system(*run))
+    return [_named(run) for run in kept]
+
+
+def _kept(layout: Layout, run: tuple[str, int]) -> Path:
+    return Path("results") / layout.config.name / "rows" / layout.system(*run).name
+
+
+def _files(layout: Layout, run: tuple[str, int]) -> list[Path]:
+    """Captions last: they say that the rest is there."""
+    captions = layout.captions(*run)
+    folder = layout.system(*run)
+    return [manifest_of(folder), folder / "train.jsonl", manifest_of(captions), captions]
+
+
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    for file in files:
+        with replacing(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+
+
+def _named(run: tuple[str, int]) -> str:
+    return f"{run[0]} (seed {run[1]})"
