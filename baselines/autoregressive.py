@@ -208,7 +208,7 @@ class _State:
         for block, image, cache in zip(c.blocks, self.images, self.caches, strict=True):
             x_B1D = block.step(x_B1D, image, cache, at)
         logits_BV = c.head(c.norm(x_B1D[:, 0]))
-        logits_BV[:, [PAD, BOS, UNK]] = -torch.inf
+        logits_BV[:, [PAD, BOS, UNK, EOS] if c.endless else [PAD, BOS, UNK]] = -torch.inf
         if self.prefix_BP is not None and at < self.prefix_BP.shape[1]:
             only_B1 = self.prefix_BP[:, at : at + 1]
             return torch.full_like(logits_BV, -torch.inf).scatter(1, only_B1, 0.0)

@@ -94,6 +94,10 @@ class LaDiC(Captioner):
         self.register_buffer("mean", torch.zeros(self.text.width))
         self.register_buffer("deviation", torch.ones(self.text.width))
 
+    @property
+    def passes(self) -> list[nn.Module]:
+        return [self.write]
+
     # ------------------------------------------------------------------------------------------------------- training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -135,6 +135,8 @@ class MaskedDiffusion(Captioner):
             length_logits = length_logits + gumbel[:, 0, : self.spec.max_words + 1]
             gumbel_BLV = gumbel[:, 1:, : self.spec.vocabulary]
         length_B = length_logits.argmax(-1)
+        if self.endless:
+            length_B.fill_(self.spec.max_words)
         real_BL = torch.arange(int(length_B.max()), device=length_B.device) < length_B[:, None]
         words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(~real_BL, PAD)
         for step in range(decoding.steps):

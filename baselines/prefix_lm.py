@@ -79,6 +79,10 @@ class PrefixLM(Captioner):
         mapper = {"mlp": _MLP, "transformer": _Transformer}[model.mapper]
         self.mapper = mapper(model, spec, width)
 
+    @property
+    def passes(self) -> list[nn.Module]:
+        return [self.lm]
+
     # ------------------------------------------------------------------------------------------------------- training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -118,6 +122,7 @@ class PrefixLM(Captioner):
             inputs_embeds=prefix_XPD,
             attention_mask=torch.ones(prefix_XPD.shape[:2], dtype=torch.long, device=prefix_XPD.device),
             max_new_tokens=self.words.longest,
+            min_new_tokens=self.words.longest if self.endless else None,
             suppress_tokens=self.words.never,
             eos_token_id=self.words.end,
             pad_token_id=self.words.end,

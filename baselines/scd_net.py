@@ -73,6 +73,10 @@ class SCDNet(Captioner):
     def learn_from(self, memory: Memory) -> None:
         self.memory = memory
 
+    @property
+    def passes(self) -> list[nn.Module]:
+        return list(self.stages)
+
     def _like(self, batch: Batch, count: int) -> Tensor:
         """Captions of like train images [B, count, L + 1]."""
         if self.memory is None:

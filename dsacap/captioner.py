@@ -85,6 +85,14 @@ class Captioner(nn.Module, ABC):
     Model: ClassVar[type]
     Decoding: ClassVar[type]
 
+    endless = False
+    """Set where latency is measured by length: a caption then fills all its `max_words` places, whatever the network says."""
+
+    @property
+    def passes(self) -> Sequence[nn.Module]:
+        """The modules whose calls are counted as passes of the network; none where nobody says."""
+        return [self.head] if hasattr(self, "head") else []
+
     @property
     def completes(self) -> bool:
         """Whether `caption` begins with the words of a batch's `prefix` and goes on from there, as likely as they make the rest."""

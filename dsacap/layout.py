@@ -26,9 +26,10 @@ VERSIONS = {
     "score": 4,
     "reconstruct": 1,
     "complete": 1,
-    "time": 2,
+    "time": 3,
 }
 
+ENCODER = "encoder"  # the system that all others share, where time is measured
 HUMAN = "human"  # the system whose captions are the references themselves
 PREDICTIONS = "predictions"  # what stands for a decoding where captions come from a file
 

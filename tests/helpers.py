@@ -52,7 +52,7 @@ def tiny_config(work: Path, **changes) -> Config:
         "generator": {"train": {"steps": 3, "batch_size": 6, "width": 32, "layers": 1}},
         "training": {"steps": 12, "batch_size": 6, "warmup": 2, "evaluations": 2, "validation_images": 6},
         "scoring": {"spice": "off"},
-        "timing": {"batch_sizes": [1, 4], "warmup": 1, "iterations": 3},
+        "timing": {"batch_sizes": [1, 4], "warmup": 1, "rounds": 3, "iterations": 1},
         "systems": {
             "ar": {
                 "captioner": "autoregressive",

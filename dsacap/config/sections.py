@@ -278,9 +278,12 @@ class Scoring(Section):
 
 
 class Timing(Section):
+    """`rounds` visits to every system, of `iterations` batches each; see dsacap/timing/latency.py."""
+
     batch_sizes: tuple[int, ...] = (1, 32)
-    warmup: int = Field(5, ge=1)
-    iterations: int = Field(30, ge=3)
+    warmup: int = Field(10, ge=1)
+    rounds: int = Field(10, ge=1)
+    iterations: int = Field(3, ge=1)
 
 
 class Judge(Section):

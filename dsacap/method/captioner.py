@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsacap.captioner import Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of
 from dsacap.method.cmlm import CMLM
@@ -115,6 +115,10 @@ class DSACap(Captioner):
     @classmethod
     def check(cls, model: Model, decoding: Decoding) -> None:
         READOUTS[model.readout].check(model.readout, decoding)
+
+    @property
+    def passes(self) -> list[nn.Module]:
+        return [self.denoiser]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """-(1/beta) log mean_r exp(beta loglik_r / (n_r + 1)) + lambda |z0_hat - z_0|^2.

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dsacap.config import Config
-from dsacap.layout import HUMAN, PREDICTIONS
+from dsacap.layout import ENCODER, HUMAN, PREDICTIONS
 from dsacap.reporting.pipe import markdown
 from dsacap.reporting.published import published_section
 from dsacap.scoring.spice import METRICS as SPICE
-from dsacap.timing.latency import ENCODER
 
 _QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
 _QUALITY |= {"SPICE": 1, "grammatical": 1, "true": 1}
@@ -179,7 +178,7 @@ def _latency(report: Report) -> list[str]:
     """The section on latency, which is measured when all systems are trained."""
     if "time" not in report.manifests:
         return ["## Latency", "Not measured."]
-    host, facts = report.manifests["time"]["host"], report.manifests["time"]["facts"]
+    machine = report.manifests["time"]["facts"]["machine"]
     sizes = report.config.timing.batch_sizes
     headers = ["System", "Decoding"]
     for size in sizes:
@@ -194,7 +193,7 @@ def _latency(report: Report) -> list[str]:
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells])
     return [
-        f"## Latency on {facts['device']} ({host['cores']} cores), {facts['threads']} thread",
+        f"## Latency on {machine['device']} ({machine['cores']} cores), {machine['threads']} thread",
         markdown(headers, rows),
         "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
         "share, stands on its own row (pixels to features).",

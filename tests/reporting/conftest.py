@@ -24,7 +24,7 @@ def layout(tmp_path) -> Layout:
     write_json(manifest_of(layout.generator), {**manifest, "facts": {}})
     write_json(manifest_of(layout.features), {**manifest, "facts": {"skipped": {"3": "1x1"}}})
     write_json(layout.latency, {"rows": [_latency("ar", "greedy", 8.0), _latency("dsacap", "K=1", 2.0), _latency("encoder", "", 1.0)]})
-    write_json(manifest_of(layout.latency), {**manifest, "facts": {"device": "abacus", "threads": 1}})
+    write_json(manifest_of(layout.latency), {**manifest, "facts": {"machine": {"device": "abacus", "cores": 2, "threads": 1}}})
     rest = {"oracle": {}, "leaks": {"verbatim": 1, "captions": 4, "examples": []}}
     human = {"quality": {}, "held_out": {"CIDEr": score(1.5, [1.4, 1.6])}, "diversity": {"Div-1": score(0.5)}, "samples": 5, **rest}
     write_json(layout.scores(HUMAN, 0), {"references": human})

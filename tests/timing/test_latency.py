@@ -1,48 +1,48 @@
-from types import SimpleNamespace
-
 import pytest
-import torch
 
-from dsacap.stages import Inputs, load_configured_encoder
 from dsacap.timing import latency
 from dsacap.timing.latency import time_decodings
+from helpers import tiny_config
 
 
-class FakeClock:
-    """Each timed call takes one second more than the one before."""
+class FakeSystem:
+    """A system that is asked nothing of; the first batches of a process are slow."""
 
-    def __init__(self):
-        self.now, self.calls = 0.0, 0
+    asked: list[tuple] = []  # noqa: RUF012 (shared on purpose: the order over all systems is what is tested)
 
-    def __call__(self) -> float:
-        self.calls += 1
-        if self.calls % 2 == 0:
-            self.now += self.calls / 2
-        return self.now
+    def __init__(self, config, name):
+        self.name = name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def machine(self):
+        return {"device": "abacus", "cores": 2, "threads": 1}
+
+    def cost(self, decoding):
+        return {"passes": 3}
+
+    def seconds(self, stage, decoding, images, warmup, iterations):
+        self.asked.append((self.name, stage, decoding, images, warmup))
+        return [0.001 * images] * iterations
 
 
-def test_summary_of_known_times(monkeypatch):
-    clock = FakeClock()
-    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=clock))
-    times = [latency._timed(lambda: None, torch.device("cpu")) for _ in range(11)]
-    assert times == pytest.approx([float(i) for i in range(1, 12)])
-    summary = latency._summary(times, batch_size=4)
-    assert summary["median_ms"] == pytest.approx(6000) and summary["p90_ms"] == pytest.approx(10_000)
-    assert summary["images_per_s"] == pytest.approx(4 / 6) and summary["iterations"] == 11
-
-
-def test_every_decoding_and_the_encoder_are_timed(tiny_layout, monkeypatch):
-    monkeypatch.setattr(Inputs, "captioner", lambda self, system, seed: _untrained(self, system))
-    result = time_decodings(tiny_layout, Inputs(tiny_layout), load_configured_encoder(tiny_layout))
-    timed = {(row["system"], row["decoding"], row["batch_size"]) for row in result["rows"]}
+def test_systems_take_turns_and_every_visit_warms_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "TimedSystem", FakeSystem)
+    monkeypatch.setattr(FakeSystem, "asked", [])
+    config = tiny_config(tmp_path, timing={"batch_sizes": [1, 4], "warmup": 7, "rounds": 3, "iterations": 2})
+    result = time_decodings(config)
     subjects = [("encoder", ""), ("ar", "greedy"), ("ar", "T=1"), ("dsacap", "K=1"), ("dsacap-rl", "K=1")]
-    assert timed == {(*subject, size) for subject in subjects for size in (1, 4)}
-    assert all(row["iterations"] == 3 and 0 < row["median_ms"] <= row["p90_ms"] for row in result["rows"])
-    assert result["threads"] == 1 and result["device"]
-
-
-def _untrained(inputs, system):
-    from dsacap.registry import load_captioner
-
-    settings = inputs.layout.config.trained(system)
-    return load_captioner(settings.captioner, settings.model, inputs.spec).eval()
+    assert {(row["system"], row["decoding"], row["batch_size"]) for row in result["rows"]} == {(*s, n) for s in subjects for n in (1, 4)}
+    one_round = [(name, "decode" if decoding else "encode", decoding, n) for name, decoding in subjects for n in (1, 4)]
+    assert [asked[:4] for asked in FakeSystem.asked] == 3 * one_round
+    assert [asked[4] for asked in FakeSystem.asked] == [7] * len(one_round) + [1] * 2 * len(one_round)
+    for row in result["rows"]:
+        assert (
+            row["iterations"] == 6 and row["median_ms"] == pytest.approx(row["batch_size"]) and row["images_per_s"] == pytest.approx(1000)
+        )
+        assert row.get("passes") == (None if row["system"] == "encoder" else 3)
+    assert result["machine"]["device"] == "abacus"

@@ -1,0 +1,34 @@
+"""What a decode costs beside time: passes of the network, arithmetic, parameters, memory."""
+
+import resource
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsacap.captioner import Captioner
+
+
+def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.device) -> dict:
+    """Of one decode: forward passes (guidance takes two a step), floating-point operations as torch counts them, parameters, and the peak
+    of memory in MiB: of the process, and on a GPU what torch allocated and reserved during the decode."""
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    hooks = [module.register_forward_hook(count) for module in captioner.passes]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    decode()
+    memory = {"process_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+    if device.type == "cuda":
+        memory["allocated_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+        memory["reserved_mib"] = round(torch.cuda.max_memory_reserved(device) / 2**20)
+    for hook in hooks:
+        hook.remove()
+    with FlopCounterMode(display=False) as counter:
+        decode()
+    parameters = sum(parameter.numel() for parameter in captioner.parameters())
+    return {"passes": passes, "flops": counter.get_total_flops(), "parameters": parameters, **memory}

@@ -1,0 +1,131 @@
+"""What is timed: a system with its decodings, on the photos of the test split, or with random weights on random features.
+
+Stages of the work, each from data in memory unless said: `encode` (pixels to features), `decode` (features to word ids), `end_to_end`
+(pixels to word ids) and `wall` (files of photos to captions as text, reading included).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from dsacap.captioner import UNK, Batch, Captioner, ImageSpec, Memory
+from dsacap.captioning import device_of
+from dsacap.config import Config
+from dsacap.data.photos import decode as decode_photo
+from dsacap.layout import ENCODER, Layout
+from dsacap.registry import captioner_class, load_captioner
+from dsacap.stages.data import load_configured_encoder, photo_sources
+from dsacap.stages.systems import Inputs
+
+_READ_AHEAD = 64  # photos kept as pixels
+
+
+class Photos:
+    """The test split: every call takes the next images, so that captions have their natural lengths."""
+
+    def __init__(self, layout: Layout):
+        self.inputs, self.device = Inputs(layout), device_of(layout.config.device)
+        self.images = [example.image for example in self.inputs.examples("test")]
+        self.encoder = load_configured_encoder(layout).to(self.device)
+        self._sources, self._at, self._pixels = photo_sources(layout, self.images), 0, {}
+
+    def batch(self, count: int) -> Batch:
+        ids = tuple(self.images[at].image_id for at in self._next(count))
+        return Batch(ids, self.inputs.store.read(ids).to(self.device))
+
+    def pixels(self, count: int) -> tuple[tuple[int, ...], Tensor]:
+        """Ids and preprocessed pixels of the next images among the first few, which are read once."""
+        places = [at % _READ_AHEAD for at in self._next(count)]
+        for at in places:
+            if at not in self._pixels:
+                self._pixels[at] = self.read(at)
+        return tuple(self.images[at].image_id for at in places), torch.stack([self._pixels[at] for at in places]).to(self.device)
+
+    def files(self, count: int) -> list[int]:
+        return self._next(count)
+
+    def read(self, at: int) -> Tensor:
+        image = self.images[at]
+        return self.encoder.preprocess(decode_photo(self._sources[image.source].read(image.file_name), image.file_name))
+
+    def encoded(self, image_ids: tuple[int, ...], pixels_B3HW: Tensor) -> Batch:
+        return Batch(image_ids, self.inputs.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device))
+
+    def _next(self, count: int) -> list[int]:
+        self._at += count
+        return [at % len(self.images) for at in range(self._at - count, self._at)]
+
+
+@dataclass
+class Subject:
+    """`batch(n)` gives features of n images. `photos` are there where the system was trained."""
+
+    captioner: Captioner | None
+    decodings: dict
+    batch: Callable[[int], Batch]
+    device: torch.device
+    photos: Photos | None = None
+
+    def __post_init__(self):
+        if self.captioner:
+            self.captioner.eval().requires_grad_(False)  # torch's counter of operations fails on parameters that are trained
+
+    def run_of(self, stage: str, decoding: str, images: int) -> Callable[[], object]:
+        """A call that does a stage's work on the next `images`; what it needs in memory is there before it is called."""
+        if stage == "encode":
+            return partial(self.photos.encoder, self.photos.pixels(images)[1])
+        if stage == "decode":
+            return partial(self._caption, self.batch(images), decoding)
+        if stage == "end_to_end":
+            ids, pixels = self.photos.pixels(images)
+            return lambda: self._caption(self.photos.encoded(ids, pixels), decoding)
+        return partial(self._from_files, self.photos.files(images), decoding)
+
+    def _caption(self, batch: Batch, decoding: str) -> list[list[list[int]]]:
+        return self.captioner.caption(batch, 1, 0, self.decodings[decoding])
+
+    def _from_files(self, places: Sequence[int], decoding: str) -> list[str]:
+        pixels = torch.stack([self.photos.read(at) for at in places]).to(self.device)
+        batch = self.photos.encoded(tuple(self.photos.images[at].image_id for at in places), pixels)
+        return [self.photos.inputs.vocabulary.decode(said[0]) for said in self._caption(batch, decoding)]
+
+
+def trained(config: Config, system: str) -> Subject:
+    """A system with its weights of the first seed; or, by the name of ENCODER, what all share."""
+    photos = Photos(Layout(config))
+    if system == ENCODER:
+        return Subject(None, {}, photos.batch, photos.device, photos)
+    captioner = photos.inputs.captioner(system, config.seeds[0])
+    return Subject(captioner, photos.inputs.decodings(system), photos.batch, photos.device, photos)
+
+
+def untrained(config: Config, system: str, spec: ImageSpec) -> Subject:
+    """A system of the configured size with random weights, whose captions all have `spec.max_words` words."""
+    settings, device = config.trained(system), device_of(config.device)
+    torch.manual_seed(0)
+    captioner = load_captioner(settings.captioner, settings.model, spec).to(device).eval()
+    captioner.learn_from(_RandomCaptions(spec))
+    captioner.endless = True
+    decoding = captioner_class(settings.captioner).Decoding
+    decodings = {name: decoding(**options) for name, options in config.systems[system].decodings.items()}
+
+    def batch(count: int) -> Batch:
+        return Batch(tuple(range(count)), torch.randn(count, spec.tokens, spec.channels).to(device))
+
+    return Subject(captioner, decodings, batch, device)
+
+
+class _RandomCaptions(Memory):
+    """A hundred captions of random words, the same for every image."""
+
+    def __init__(self, spec: ImageSpec):
+        self._captions = torch.randint(UNK + 1, spec.vocabulary, (100, spec.max_words + 1))
+
+    def captions(self):
+        return iter(self._captions.tolist())
+
+    def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
+        return self._captions[:count].expand(len(image_ids), -1, -1)

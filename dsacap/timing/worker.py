@@ -1,0 +1,108 @@
+"""A process that holds one system and times it when asked: systems share a machine in turn, but neither memory nor caches of a library.
+
+One line of JSON each way. The first line sent says what to hold; a line that comes back is {"answer": ...} or {"error": ...}.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from dsacap.config import Config
+from dsacap.errors import UserError
+
+_COMMAND = (sys.executable, "-P", "-m", "dsacap.timing.worker")
+
+
+class TimedSystem:
+    """One system in a process of its own; use it in a `with`. Waits for nothing until it is asked, so that several start side by side.
+
+    `spec`, fields of an ImageSpec, asks for random weights and captions that fill it; without it the trained weights are timed.
+    """
+
+    def __init__(self, config: Config, system: str, spec: dict[str, int] | None = None):
+        self.name = system
+        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._send({"config": config.model_dump(mode="json", exclude_unset=True), "system": system, "spec": spec})
+
+    def __enter__(self) -> "TimedSystem":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        with contextlib.suppress(BrokenPipeError):  # closing writes what is left
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def machine(self) -> dict:
+        return self._ask({"do": "machine"})
+
+    def cost(self, decoding: str, images: int = 1) -> dict:
+        """See cost.py."""
+        return self._ask({"do": "cost", "decoding": decoding, "images": images})
+
+    def seconds(self, stage: str, decoding: str, images: int, warmup: int, iterations: int, budget: float = 1e9) -> list[float]:
+        """Of each of `iterations` batches, or of as many as begin within `budget` seconds; see subject.py for the stages."""
+        what = {"stage": stage, "decoding": decoding, "images": images}
+        return self._ask({"do": "time", **what, "warmup": warmup, "iterations": iterations, "seconds": budget})
+
+    def _ask(self, request: dict) -> Any:
+        self._send(request)
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._ended()
+        answer = json.loads(line)
+        if "error" in answer:
+            raise UserError(f"timing {self.name}: {answer['error']}")
+        return answer["answer"]
+
+    def _send(self, request: dict) -> None:
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise UserError(
+                f"timing {self.name}: its process ended with status {self._process.wait()}; what it said stands above"
+            ) from None
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print as they like
+    try:
+        subject = _subject(**json.loads(sys.stdin.readline()))
+        for line in sys.stdin:
+            print(json.dumps({"answer": _answer(subject, **json.loads(line))}), file=answers, flush=True)
+    except UserError as error:
+        print(json.dumps({"error": str(error)}), file=answers, flush=True)
+
+
+def _subject(config: dict, system: str, spec: dict | None):
+    import torch
+
+    from dsacap.captioner import ImageSpec
+    from dsacap.config import parse_config
+    from dsacap.timing.subject import trained, untrained
+
+    settings = parse_config(config, "configuration")
+    torch.set_num_threads(settings.threads)
+    return trained(settings, system) if spec is None else untrained(settings, system, ImageSpec(**spec))
+
+
+def _answer(subject, do: str, decoding: str = "", images: int = 1, stage: str = "decode", **how) -> Any:
+    from dsacap.timing.clock import repeated
+    from dsacap.timing.cost import cost_of
+    from dsacap.timing.machine import machine
+
+    if do == "machine":
+        return machine(subject.device)
+    if do == "cost":
+        return cost_of(subject.captioner, subject.run_of("decode", decoding, images), subject.device)
+    return repeated(lambda: subject.run_of(stage, decoding, images), subject.device, **how)
+
+
+if __name__ == "__main__":
+    main()

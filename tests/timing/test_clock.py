@@ -1,0 +1,92 @@
+"""The timer itself: a clock that is told what to say, a model that sleeps a known time, and a GPU that works after it is asked."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dsacap.timing import clock
+
+CPU = torch.device("cpu")
+
+
+class FakeClock:
+    """Each timed call takes one second more than the one before."""
+
+    def __init__(self):
+        self.now, self.calls = 0.0, 0
+
+    def __call__(self) -> float:
+        self.calls += 1
+        if self.calls % 2 == 0:
+            self.now += self.calls / 2
+        return self.now
+
+
+def test_summary_of_known_times(monkeypatch):
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=FakeClock()))
+    times = clock.repeated(lambda: lambda: None, CPU, warmup=0, iterations=11)
+    assert times == pytest.approx([float(i) for i in range(1, 12)])
+    summary = clock.summary(times, images=4)
+    assert summary["median_ms"] == pytest.approx(6000) and summary["p90_ms"] == pytest.approx(10_000)
+    assert summary["p99_ms"] == pytest.approx(10_900) and summary["images_per_s"] == pytest.approx(4 / 6)
+    assert summary["iterations"] == 11 and summary["ms"][0] == 1000
+
+
+def test_warm_up_does_not_count_and_the_budget_ends_the_calls(monkeypatch):
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=FakeClock()))
+    assert clock.repeated(lambda: lambda: None, CPU, warmup=3, iterations=100, seconds=9) == [4.0, 5.0]
+    assert len(clock.repeated(lambda: lambda: None, CPU, warmup=0, iterations=100, seconds=0)) == 1
+    assert clock.summary([0.5], images=1)["p99_ms"] == 500
+
+
+def test_a_model_that_sleeps_a_known_time():
+    """What prepares a call does not count, and what it costs to time one is little."""
+
+    def prepare():
+        time.sleep(0.02)
+        return lambda: time.sleep(0.005)
+
+    median = sorted(clock.repeated(prepare, CPU, warmup=1, iterations=9))[4]
+    assert 0.005 <= median < 0.015
+
+
+class FakeGPU:
+    """One stream: work is queued and done later, 0.25 s a piece; events are stamped when the stream gets to them."""
+
+    def __init__(self):
+        self.queued, self.now = [], 0.0
+
+    def work(self):
+        self.queued.append(lambda: setattr(self, "now", self.now + 0.25))
+
+    def synchronize(self, device=None):
+        while self.queued:
+            self.queued.pop(0)()
+
+    def event(self, enable_timing):
+        assert enable_timing
+        gpu, stamps = self, []
+        event = SimpleNamespace(stamps=stamps, record=lambda: gpu.queued.append(lambda: stamps.append(gpu.now)))
+        event.elapsed_time = lambda other: 1000 * (other.stamps[0] - stamps[0])  # fails, as CUDA's does, before the stream has come so far
+        return event
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> FakeGPU:
+    gpu = FakeGPU()
+    monkeypatch.setattr(torch.cuda, "Event", gpu.event)
+    monkeypatch.setattr(torch.cuda, "synchronize", gpu.synchronize)
+    return gpu
+
+
+def test_a_gpu_is_timed_by_what_it_did_not_by_what_was_asked(gpu):
+    gpu.work()  # of before: it must not count
+    assert clock.timed(lambda: [gpu.work() for _ in range(3)], torch.device("cuda")) == pytest.approx(0.75)
+
+
+def test_a_missing_synchronisation_is_noticed(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    with pytest.raises(IndexError):
+        clock.timed(gpu.work, torch.device("cuda"))

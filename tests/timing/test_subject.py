@@ -1,0 +1,35 @@
+import pytest
+
+from dsacap.captioner import ImageSpec
+from dsacap.timing.cost import cost_of
+from dsacap.timing.subject import untrained
+from helpers import tiny_config
+
+SPEC = ImageSpec(tokens=4, channels=6, vocabulary=20, max_words=9)
+SMALL = {"width": 16, "heads": 2}
+# captioner -> its model, a decoding, and the passes that it takes: a word each where words come one by one, a step each where they do not,
+# two a step with guidance
+RIVALS = {
+    "autoregressive": ({**SMALL, "encoder_layers": 1, "decoder_layers": 1}, {}, 9),
+    "masked-diffusion": ({**SMALL, "encoder_layers": 1, "decoder_layers": 1, "image_free": 0.1}, {"steps": 3, "guidance": 2}, 6),
+    "bit-diffusion": (SMALL, {"steps": 4}, 4),
+    "scd-net": (SMALL, {"steps": 2}, 4),
+    "ladic": ({**SMALL, "latent": 8}, {"stride": 300}, 8),
+    "parallel": (SMALL, {}, 1),
+    "prefix-lm": ({**SMALL, "layers": 1, "prefix": 2}, {}, 9),
+    "dsacap": ({**SMALL, "denoiser_layers": 1, "readout_layers": 1}, {"steps": 2, "noise_level": 0.3}, 2),
+}
+
+
+@pytest.mark.parametrize("captioner", RIVALS)
+def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_path, captioner):
+    model, decoding, passes = RIVALS[captioner]
+    rival = {"captioner": captioner, "model": model, "decodings": {"only": decoding}}
+    subject = untrained(tiny_config(tmp_path, systems={"rival": rival}), "rival", SPEC)
+    if captioner in ("autoregressive", "masked-diffusion", "prefix-lm"):  # the others' time does not depend on the length
+        assert [len(said) for of_image in subject.run_of("decode", "only", 3)() for said in of_image] == [9, 9, 9]
+    cost = cost_of(subject.captioner, subject.run_of("decode", "only", 1), subject.device)
+    assert cost["passes"] == passes and cost["process_mib"] > 50
+    assert cost["parameters"] == sum(p.numel() for p in subject.captioner.parameters())
+    twice = cost_of(subject.captioner, subject.run_of("decode", "only", 2), subject.device)
+    assert twice["passes"] == passes and twice["flops"] == pytest.approx(2 * cost["flops"], rel=0.05)
