@@ -20,6 +20,8 @@ _MORE_PIECES = 4  # than words; the authors have 24 for 20
 class SmallText(nn.Module):
     """A small BERT (Devlin et al. 2019) of 2 x `layers`, whose tokens are the benchmark's words."""
 
+    grows = True  # by its own `loss`, before the diffusion is trained
+
     def __init__(self, width: int, heads: int, layers: int, dropout: float, spec: ImageSpec):
         super().__init__()
         self.mask = spec.vocabulary  # one id more than the vocabulary has
@@ -56,7 +58,10 @@ class SmallText(nn.Module):
 
 
 class NamedText(nn.Module):
-    """A BERT of transformers, in word pieces. A full stop is the end of a caption and all that follows it."""
+    """A BERT of transformers, in word pieces. A full stop is the end of a caption and all that follows it. The head learns from what the
+    diffusion makes."""
+
+    grows = False
 
     def __init__(self, name: str, revision: str | None, spec: ImageSpec):
         super().__init__()
@@ -87,10 +92,6 @@ class NamedText(nn.Module):
         for layer in self.bert.bert.encoder.layer[self.half :]:
             latents_XTE = layer(latents_XTE)
         return self.bert.cls(latents_XTE)
-
-    def loss(self, tokens_XT: Tensor) -> Tensor:
-        """Cross-entropy of all tokens, which teaches the head alone."""
-        return F.cross_entropy(self.decode(self.encode(tokens_XT)).flatten(0, 1), tokens_XT.flatten())
 
     def train(self, mode: bool = True) -> "NamedText":
         """What is frozen has no dropout either."""

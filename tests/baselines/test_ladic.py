@@ -5,7 +5,7 @@ from baselines.ladic import LaDiC
 from dsacap.captioner import EOS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch
 
-SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1}
+SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1, "text_steps": 100}
 
 
 @pytest.fixture
@@ -52,12 +52,15 @@ def test_latents_are_standardised_by_what_was_seen(captioner):
     torch.testing.assert_close(latents.flatten(0, 1).std(0), torch.ones(16), atol=0.05, rtol=0)
 
 
-def test_the_diffusion_leaves_the_text_encoder_alone(captioner):
-    batch = random_batch(2)
-    captioner.text.loss = lambda words: torch.zeros(())
-    captioner.loss(batch)["loss"].backward()
-    assert captioner.text.embed.weight.grad is None
-    assert captioner.write.weight.grad.abs().sum() > 0
+def test_the_text_encoder_comes_first_and_is_frozen_then(captioner):
+    batch, moved = random_batch(2), []
+    captioner.train()
+    for _ in range(102):
+        captioner.zero_grad()
+        captioner.loss(batch)["loss"].backward()
+        moved.append(tuple(p.grad is not None for p in (captioner.text.embed.weight, captioner.text.head.weight, captioner.write.weight)))
+    assert moved == [(True, True, False)] * 100 + [(False, False, True)] * 2
+    assert "trained_steps" in captioner.state_dict()  # a training that goes on knows where it was
 
 
 def test_it_learns_length_and_words():
