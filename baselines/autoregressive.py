@@ -5,7 +5,7 @@ parallel readouts are. Decoding keeps the self-attention's keys and values in a 
 its latency is that of a well-made decoder.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +66,7 @@ class Autoregressive(Captioner):
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
+        self._caches: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     # ------------------------------------------------------------------------------------------------------- training
 
@@ -105,6 +106,9 @@ class Autoregressive(Captioner):
     def policy(self, batch: Batch) -> Policy:
         return _WordByWord(self, batch)
 
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        self._next, self.fixed_shapes = compiled(self._next), True
+
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @property
@@ -129,6 +133,26 @@ class Autoregressive(Captioner):
                 break
         captions = [until_eos(words) for words in words_BL.tolist()]
         return by_image(captions, samples)
+
+    def _next(self, words_B: Tensor, at_1: Tensor, images: list[tuple[Tensor, Tensor]], caches: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Logits [B, V] of the word after `words_B`, whose keys and values are added to the caches."""
+        x_B1D = (self.embed(words_B) + self.position[at_1])[:, None]
+        for block, image, cache in zip(self.blocks, images, caches, strict=True):
+            x_B1D = block.step(x_B1D, image, cache, at_1)
+        return self.head(self.norm(x_B1D[:, 0]))
+
+    def _new_caches(self, keys: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Room for the keys and values of a caption's words, as many rows as the image's `keys` have. A graph that was captured reads and
+        writes the same memory each time, so then there is one for each number of rows."""
+        if self.fixed_shapes and len(keys) in self._caches:
+            return self._caches[len(keys)]
+        shape = (len(keys), self.model.heads, self.spec.max_words, self.model.width // self.model.heads)
+        caches = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in self.blocks]
+        if self.fixed_shapes:
+            self._caches[len(keys)] = caches
+            for cached in (cached for cache in caches for cached in cache):
+                torch._dynamo.mark_static_address(cached)
+        return caches
 
     def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
         """Beams end with EOS and then only repeat it at no cost; the best by log-probability / length ** length_penalty wins."""
@@ -196,18 +220,14 @@ class _State:
     def __init__(self, captioner: Autoregressive, images: list[tuple[Tensor, Tensor]], samples: int, prefix_BP: Tensor | None = None):
         self.captioner, self.images = captioner, [repeat_rows(image, samples) for image in images]
         self.prefix_BP = None if prefix_BP is None else prefix_BP.repeat_interleave(samples, 0)
-        keys = self.images[0][0]
-        self.rows = len(keys)
-        shape = (self.rows, captioner.model.heads, captioner.spec.max_words, captioner.model.width // captioner.model.heads)
-        self.caches = [(keys.new_empty(shape), keys.new_empty(shape)) for _ in captioner.blocks]
+        self.rows = len(self.images[0][0])
+        self.places = torch.arange(captioner.spec.max_words, device=self.images[0][0].device)[:, None]
+        self.caches = captioner._new_caches(self.images[0][0])
 
     def step(self, words_B: Tensor, at: int) -> Tensor:
         """Logits [B, V] of the word after `words_B` at position `at`; words that may not be written are at -inf."""
         c = self.captioner
-        x_B1D = (c.embed(words_B) + c.position[at])[:, None]
-        for block, image, cache in zip(c.blocks, self.images, self.caches, strict=True):
-            x_B1D = block.step(x_B1D, image, cache, at)
-        logits_BV = c.head(c.norm(x_B1D[:, 0]))
+        logits_BV = c._next(words_B, self.places[at], self.images, self.caches)
         logits_BV[:, [PAD, BOS, UNK, EOS] if c.endless else [PAD, BOS, UNK]] = -torch.inf
         if self.prefix_BP is not None and at < self.prefix_BP.shape[1]:
             only_B1 = self.prefix_BP[:, at : at + 1]
@@ -215,7 +235,9 @@ class _State:
         return logits_BV
 
     def reorder(self, rows_B: Tensor) -> None:
-        self.caches = [(keys[rows_B], values[rows_B]) for keys, values in self.caches]
+        for cache in self.caches:
+            for cached in cache:
+                cached.copy_(cached[rows_B])
 
 
 def _draw(logits_BV: Tensor, decoding: Autoregressive.Decoding, uniform_B: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ a running mean and deviation; those of places after the end are what the text en
 authors put the embedding of a full stop; theirs refine by starting all places again, here the sure ones are held.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -152,6 +153,9 @@ class LaDiC(Captioner):
             h_XLD = block(h_XLD, image)
         return self.write(self.norm(h_XLD))
 
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        self._denoised, self._logits = compiled(self._denoised), compiled(self._logits)
+
     def _keys_values(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
         return [repeat_rows(block.cross_attention.keys_values(memory_BND), times) for block in self.blocks]
 
@@ -172,7 +176,8 @@ class LaDiC(Captioner):
 
     def _from_noise(self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """x_0 after all times; `kept` are places [X, L, 1] and what they are held at."""
-        x, guess = noises[:, 0], torch.zeros_like(noises[:, 0])
+        x = noises[:, 0].contiguous()
+        guess = torch.zeros_like(x)
         for at, time in enumerate(times):
             told_X = torch.full((len(x),), min(time + _AHEAD, _TIMES - 1), device=x.device)
             new = self._denoised(x, guess, told_X, images)

@@ -12,6 +12,7 @@ Deviations from DDCap: no time conditioning (the share of masks says it); t is c
 fixed a step comes from the caption's own length instead of the longest of the batch, so that captions do not depend on their neighbours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +103,9 @@ class MaskedDiffusion(Captioner):
         """Of one fully masked pass: the caption's length, then its words, each drawn for itself (diffu-GRPO; Zhao et al. 2025)."""
         return _FullyMasked(self, batch)
 
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        self._hidden, self.fixed_shapes = compiled(self._hidden), True
+
     def _length_logits(self, memory_BND: Tensor) -> Tensor:
         return self.length_head(memory_BND.mean(1))
 
@@ -137,7 +141,8 @@ class MaskedDiffusion(Captioner):
         length_B = length_logits.argmax(-1)
         if self.endless:
             length_B.fill_(self.spec.max_words)
-        real_BL = torch.arange(int(length_B.max()), device=length_B.device) < length_B[:, None]
+        places = self.spec.max_words if self.fixed_shapes else int(length_B.max())
+        real_BL = torch.arange(places, device=length_B.device) < length_B[:, None]
         words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(~real_BL, PAD)
         for step in range(decoding.steps):
             masked_BL = words_BL == self.mask

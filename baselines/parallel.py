@@ -9,6 +9,7 @@ Deviations: the width of the Gaussian is learned; with `beta`, several reference
 second branch, which averages logits of another encoder's features, has no counterpart where there is one encoder.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -66,9 +67,9 @@ class Parallel(Captioner):
         places, tokens = torch.linspace(0, 1, spec.max_words + 1), torch.linspace(0, 1, spec.tokens)
         self.register_buffer("distance_LN", (places[:, None] - tokens).square(), persistent=False)
 
-    def _log_probs(self, batch: Batch) -> Tensor:
+    def _log_probs(self, features_BNC: Tensor) -> Tensor:
         """Of the words of every place [B, L + 1, V]."""
-        image_BND = self.image_encoder(batch.features)
+        image_BND = self.image_encoder(features_BNC)
         copy_LN = (-self.distance_LN / self.log_width.exp()).softmax(-1)
         copied_BLD = copy_LN @ image_BND
         x_BLD = copied_BLD + self.suggest(copied_BLD).softmax(-1) @ self.embed.weight + self.position
@@ -77,15 +78,18 @@ class Parallel(Captioner):
         return slot_log_probs(self.head(self.norm(x_BLD)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        log_prob_BR = SlotPolicy(self._log_probs(batch)).log_prob(batch.captions)
+        log_prob_BR = SlotPolicy(self._log_probs(batch.features)).log_prob(batch.captions)
         return {"loss": reference_loss(log_prob_BR, batch.captions, self.model.beta)}
 
     def policy(self, batch: Batch) -> Policy:
-        return SlotPolicy(self._log_probs(batch))
+        return SlotPolicy(self._log_probs(batch.features))
+
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        self._log_probs = compiled(self._log_probs)
 
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
-        words_BLV, uniform_XL = self._log_probs(batch), None
+        words_BLV, uniform_XL = self._log_probs(batch.features), None
         if decoding.random:
             words_BLV = words_BLV.repeat_interleave(samples, 0)
             uniform_XL = noise_of(batch, samples, seed, words_BLV.shape[1:2], "uniform").flatten(0, 1)

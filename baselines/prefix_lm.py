@@ -102,6 +102,9 @@ class PrefixLM(Captioner):
             return super().policy(batch)
         return _TokenByToken(self, batch)
 
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        self.lm.forward, self.fixed_shapes = compiled(self.lm.forward), True
+
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
@@ -126,6 +129,7 @@ class PrefixLM(Captioner):
             suppress_tokens=self.words.never,
             eos_token_id=self.words.end,
             pad_token_id=self.words.end,
+            cache_implementation="static" if self.fixed_shapes else None,
             **({"do_sample": False} | how),
         )
 

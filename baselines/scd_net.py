@@ -3,16 +3,18 @@
 As in Bit Diffusion, x_t = sqrt(g(t)) x_0 + sqrt(1 - g(t)) eps of the words' bits, with self-conditioning. Two things are new. A *semantic
 transformer* reads the noised words together with a caption of a train image that looks like this one (section 3.2; any of the nearest few
 in training, the nearest in decoding). And the network ends in a softmax over words, whose expected bits are the estimate of x_0: codes
-need no meaning, and words are read off the softmax. The loss is the squared error of the bits and label-smoothed cross-entropy, up to the
-end of the caption (eq. 5 and 6). Stages are *cascaded*: a later one reads the words of the one before as well (section 3.3), in training
+need no meaning, and words are read off the softmax. The loss is the squared error of the bits and label-smoothed cross-entropy (eq. 5 and
+6). Stages are *cascaded*: a later one reads the words of the one before as well (section 3.3), in training
 the reference with some of its words exchanged.
 
 Tuning by a reward: one pass from pure noise gives a distribution of every place, from which captions are drawn place by place; with
 `guided: true` in the tuning, one of an image's captions is a reference, as in their guided self-critical training. Deviations: theirs
 starts from a teacher's caption that is noised to a random time; images are the benchmark's frozen tokens, and found by the encoder's
-pooled vectors; stages are trained together.
+pooled vectors; stages are trained together; the places after the end are trained to stay empty, where theirs are left out of the loss
+(left out, captions here ran on past their end: validation CIDEr 85 after 1,000 steps and 42 after 2,000).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -88,11 +90,11 @@ class SCDNet(Captioner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
         words_XL = batch.captions.flatten(0, 1)
-        real_XL, x0 = words_XL != PAD, self.bits.of(words_XL)
+        x0 = self.bits.of(words_XL)
         like_BKL = self._like(batch, self.model.retrieved).repeat_interleave(references, 0)
         like_XL = like_BKL[torch.arange(len(like_BKL)), torch.randint(like_BKL.shape[1], (len(like_BKL),))]
         memory_BND = self.image_encoder(batch.features)
-        exchanged_XL = (torch.rand(words_XL.shape, device=x0.device) < _EXCHANGED) & real_XL
+        exchanged_XL = (torch.rand(words_XL.shape, device=x0.device) < _EXCHANGED) & (words_XL != PAD)
         others_XL = torch.randint(UNK + 1, self.spec.vocabulary, words_XL.shape, device=x0.device)
         before = self.bits.of(torch.where(exchanged_XL, others_XL, words_XL))
         losses = []
@@ -105,8 +107,8 @@ class SCDNet(Captioner):
                 with torch.no_grad():
                     guess = self._expected(stage(x, guess, read, t_X, image, like_XL))
             logits = stage(x, guess, read, t_X, image, like_XL)
-            bits_loss = F.mse_loss(self._expected(logits)[real_XL], x0[real_XL])
-            losses.append(bits_loss + F.cross_entropy(logits[real_XL], words_XL[real_XL], label_smoothing=self.model.label_smoothing))
+            words_loss = F.cross_entropy(logits.flatten(0, 1), words_XL.flatten(), label_smoothing=self.model.label_smoothing)
+            losses.append(F.mse_loss(self._expected(logits), x0) + words_loss)
         return {"loss": sum(losses)} | {f"stage_{number}": loss.detach() for number, loss in enumerate(losses, 1)}
 
     def _expected(self, logits_XLV: Tensor) -> Tensor:
@@ -121,6 +123,10 @@ class SCDNet(Captioner):
             read = self.bits.of(_writable(logits).argmax(-1))
         return SlotPolicy(slot_log_probs(logits))
 
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        for stage in self.stages:
+            stage.forward = compiled(stage.forward)
+
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
@@ -128,10 +134,10 @@ class SCDNet(Captioner):
         like_XL = self._like(batch, 1)[:, 0].repeat_interleave(samples, 0)
         memory_BND = self.image_encoder(batch.features)
         noise = noise_of(batch, samples, seed, (len(self.stages), self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
-        read = torch.zeros_like(noise[:, 0])
+        read = torch.zeros_like(noise[:, 0].contiguous())
         for number, stage in enumerate(self.stages):
             image, asymmetry = stage.image(memory_BND, samples), 0.0 if number else decoding.asymmetry
-            x, guess = noise[:, number], torch.zeros_like(read)
+            x, guess = noise[:, number].contiguous(), torch.zeros_like(read)
             for step in range(decoding.steps):
                 now, to = 1 - step / decoding.steps, max(1 - (step + 1 + asymmetry) / decoding.steps, 0.0)
                 logits = stage(x, guess, read, x.new_full((len(x),), now), image, like_XL)
@@ -145,7 +151,7 @@ class SCDNet(Captioner):
 
 def _writable(logits_XLV: Tensor) -> Tensor:
     logits_XLV = logits_XLV.clone()
-    logits_XLV[..., [PAD, BOS, UNK]] = -torch.inf
+    logits_XLV[..., [BOS, UNK]] = -torch.inf  # but PAD, which a later stage reads after the end
     return logits_XLV
 
 

@@ -5,7 +5,7 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -87,6 +87,14 @@ class Captioner(nn.Module, ABC):
 
     endless = False
     """Set where latency is measured by length: a caption then fills all its `max_words` places, whatever the network says."""
+
+    fixed_shapes = False
+    """Set by `speed_up`: decoding then pads to the longest caption there can be, so that its functions are compiled once."""
+
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        """Replaces the functions of tensors in which decoding spends its time by what `compiled` makes of them, such as torch.compile.
+        Captions stay what they are, but for rounding. Raises UserError where a system has none."""
+        raise UserError(f"{type(self).__name__} says of no function of its own that it can be compiled")
 
     @property
     def passes(self) -> Sequence[nn.Module]:

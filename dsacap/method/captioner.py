@@ -10,6 +10,7 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
   The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -148,6 +149,10 @@ class DSACap(Captioner):
             with torch.no_grad():
                 caption_BGD = self.readout.soft_caption(self.denoiser(z_BNC, t_B)[1])
         return self.denoiser(z_BNC, t_B, caption_BGD)
+
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        self.denoiser.forward = compiled(self.denoiser.forward)
+        self.readout.speed_up(compiled)
 
     @property
     def completes(self) -> bool:

@@ -45,6 +45,10 @@ class Readout(nn.Module, ABC):
             x_BGD = block(x_BGD, block.cross_attention.keys_values(image_BND))
         return self.norm(x_BGD)
 
+    def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
+        """See Captioner.speed_up."""
+        self.states = compiled(self.states)
+
     def policy(self, image_BND: Tensor) -> Policy:
         """For readouts that know the probability of a caption, by its gradient too."""
         raise UserError(f"the readout {type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
