@@ -56,17 +56,19 @@ def viterbi(
     if last_B is not None:
         word_BGC[:, 0] = last_B[:, None]
     word_BS = word_BGC.flatten(1)
-    # A state is a vertex with one of its words. step[b, s, s'] is what going from s to s' adds.
-    step_BSS = transitions_BGG.repeat_interleave(candidates, 1).repeat_interleave(candidates, 2) + emit_BGC.flatten(1)[:, None]
+    # A state is a vertex with one of its words. step[b, s', s] is what going to s' from s adds.
+    step_BGCGC = transitions_BGG.mT[:, :, None, :, None] + emit_BGC[..., None, None]
+    step_BSS = step_BGCGC.expand(-1, -1, -1, -1, candidates).reshape(batch, states, states)
     if bigram_VV is not None:
         said, place_BS = word_BS.unique(return_inverse=True)  # few of all words: what is looked up then fits the cache
-        step_BSS = step_BSS + (bigram_weight * bigram_VV[said[:, None], said])[place_BS[:, :, None], place_BS[:, None]]
+        followed_BSW = (bigram_weight * bigram_VV[said[:, None], said]).T.contiguous()[place_BS]
+        step_BSS += followed_BSW.gather(2, place_BS[:, None].expand(-1, states, -1))
     best_BS = step_BSS.new_full((batch, states), -torch.inf)
     best_BS[:, start] = 0
-    best_LBS, ends_LB = [], []
+    best_LBS, ends_LB, sum_BSS = [], [], torch.empty_like(step_BSS)  # one room for all sums: to make it anew costs more than they do
     for _ in range(max_words + 1):
         best_LBS.append(best_BS)
-        best_BS = (best_BS[:, :, None] + step_BSS).amax(1)
+        best_BS = torch.add(best_BS[:, None], step_BSS, out=sum_BSS).amax(2)
         ends_LB.append(best_BS[:, end].clone())
         best_BS[:, end:] = -torch.inf
     score_BL = torch.stack(ends_LB, 1) / torch.arange(1, max_words + 2, device=step_BSS.device)  # transitions are one more than words
@@ -75,7 +77,7 @@ def viterbi(
     length_B = score_BL.argmax(-1)
     rows, state_B, words_LB = torch.arange(batch, device=step_BSS.device), torch.full_like(length_B, end), []
     for at in range(int(length_B.max()), 0, -1):  # back from the end, by the step that was the best
-        before_B = (best_LBS[at] + step_BSS[rows, :, state_B]).argmax(-1)
+        before_B = (best_LBS[at] + step_BSS[rows, state_B]).argmax(-1)
         state_B = torch.where(at <= length_B, before_B, state_B)
         words_LB.append(word_BS[rows, state_B])
     captions = torch.stack(words_LB[::-1], 1).tolist() if words_LB else [[] for _ in range(batch)]

@@ -19,13 +19,15 @@ _COMMAND = (sys.executable, "-P", "-m", "dsacap.timing.worker")
 class TimedSystem:
     """One system in a process of its own; use it in a `with`. Waits for nothing until it is asked, so that several start side by side.
 
-    `spec`, fields of an ImageSpec, asks for random weights and captions that fill it; without it the trained weights are timed.
+    `spec`, fields of an ImageSpec, asks for random weights and captions that fill it; without it the trained weights are timed. `compiled`
+    decodes through torch.compile, on a GPU as CUDA graphs; `precision` is fp32, or bf16 by autocast.
     """
 
-    def __init__(self, config: Config, system: str, spec: dict[str, int] | None = None):
+    def __init__(self, config: Config, system: str, spec: dict[str, int] | None = None, compiled: bool = False, precision: str = "fp32"):
         self.name = system
         self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._send({"config": config.model_dump(mode="json", exclude_unset=True), "system": system, "spec": spec})
+        settings = config.model_dump(mode="json", exclude_unset=True)
+        self._send({"config": settings, "system": system, "spec": spec, "compiled": compiled, "precision": precision})
 
     def __enter__(self) -> "TimedSystem":
         return self
@@ -80,7 +82,7 @@ def main() -> None:
         print(json.dumps({"error": str(error)}), file=answers, flush=True)
 
 
-def _subject(config: dict, system: str, spec: dict | None):
+def _subject(config: dict, system: str, spec: dict | None, compiled: bool, precision: str):
     import torch
 
     from dsacap.captioner import ImageSpec
@@ -89,7 +91,11 @@ def _subject(config: dict, system: str, spec: dict | None):
 
     settings = parse_config(config, "configuration")
     torch.set_num_threads(settings.threads)
-    return trained(settings, system) if spec is None else untrained(settings, system, ImageSpec(**spec))
+    subject = trained(settings, system) if spec is None else untrained(settings, system, ImageSpec(**spec))
+    subject.precision = precision
+    if compiled:
+        subject.compile()
+    return subject
 
 
 def _answer(subject, do: str, decoding: str = "", images: int = 1, stage: str = "decode", **how) -> Any:

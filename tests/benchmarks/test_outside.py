@@ -1,0 +1,64 @@
+"""Our autoregressive decoder beside transformers' `generate()` on an encoder-decoder of the same size: what others are faster than must
+not be a straw man. Both greedy, with cached keys and values, random weights, and as many words. `pytest --benchmark-only`.
+
+`--latency-compiled` adds the compiled pair: ours, and theirs with a static cache.
+"""
+
+import pytest
+import torch
+from test_latency import SCENES
+from transformers import BartConfig, BartForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from dsacap.captioner import BOS, EOS, PAD, ImageSpec
+from dsacap.config import load_config
+from dsacap.timing.subject import untrained
+
+WORDS = 16
+
+
+def ours(config, images: int, compiled: bool):
+    subject = untrained(config, "ar", ImageSpec(**SCENES, max_words=WORDS))
+    if compiled:
+        subject.compile()
+    return subject.run_of("decode", "greedy", images), sum(p.numel() for p in subject.captioner.parameters())
+
+
+def transformers(config, images: int, compiled: bool):
+    """BART's decoder, told the image tokens by an encoder like ours: as many layers, as wide; its own encoder is left out."""
+    model = config.systems["ar"].model
+    width, layers, heads = model["width"], model.get("decoder_layers", 3), model.get("heads", 4)
+    sizes = {"d_model": width, "decoder_layers": layers, "decoder_attention_heads": heads, "decoder_ffn_dim": 4 * width}
+    sizes |= {"encoder_layers": model.get("encoder_layers", 2), "encoder_attention_heads": heads, "encoder_ffn_dim": 4 * width}
+    ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD, "decoder_start_token_id": BOS, "forced_eos_token_id": None}
+    torch.manual_seed(0)
+    bart = BartForConditionalGeneration(BartConfig(vocab_size=SCENES["vocabulary"], max_position_embeddings=WORDS + 2, **sizes, **ids))
+    bart = bart.eval().requires_grad_(False)
+    project = torch.nn.Linear(SCENES["channels"], width).requires_grad_(False)
+    how = {"max_new_tokens": WORDS, "min_new_tokens": WORDS, "do_sample": False, "num_beams": 1}
+    if compiled:
+        bart.forward = torch.compile(bart.forward, dynamic=False)
+        how["cache_implementation"] = "static"
+    features_BNC = torch.randn(images, SCENES["tokens"], SCENES["channels"])
+
+    @torch.inference_mode()
+    def generate() -> list[list[int]]:
+        memory = bart.model.encoder(inputs_embeds=project(features_BNC))
+        return bart.generate(encoder_outputs=BaseModelOutput(memory.last_hidden_state), **how).tolist()
+
+    return generate, sum(p.numel() for p in (*bart.parameters(), *project.parameters()))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("images", [1, 64])
+@pytest.mark.parametrize("whose", [ours, transformers])
+def test_greedy_decoding(benchmark, whose, images, compiled, request):
+    if compiled and not request.config.getoption("--latency-compiled"):
+        pytest.skip("compiled: with --latency-compiled")
+    benchmark.group = f"{WORDS} words by our decoder and by transformers, batch {images}{', compiled' if compiled else ''}"
+    config = load_config(request.config.getoption("--latency-config"))
+    run, parameters = whose(config, images, compiled)
+    said = benchmark.pedantic(run, rounds=20, warmup_rounds=10)
+    lengths = {len(s) for of_image in said for s in of_image} if whose is ours else {len(words) - 1 for words in said}
+    assert lengths == {WORDS}
+    benchmark.extra_info.update(whose=whose.__name__, images=images, compiled=compiled, words=WORDS, parameters=parameters)
