@@ -74,6 +74,14 @@ class LaDiC(Captioner):
                 raise ValueError(f"needs 1 <= stride < {_TIMES} and guidance >= 0")
 
         @property
+        def steps(self) -> int:
+            return len(self.times)
+
+        @property
+        def times(self) -> range:
+            return range(_TIMES - 1, 0, -self.stride)
+
+        @property
         def random(self) -> bool:
             return True  # every caption starts from a noise of its own
 
@@ -163,7 +171,7 @@ class LaDiC(Captioner):
 
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
-        times = list(range(_TIMES - 1, 0, -decoding.stride))
+        times = decoding.times
         images = self._keys_values(self.image_encoder(batch.features), samples)
         blank = self._keys_values(self.blank.expand(len(batch.image_ids), -1, -1), samples) if decoding.guidance else None
         rounds = 2 if decoding.refine else 1

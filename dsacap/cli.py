@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("reconstruct", "how well originals come back from captions (or from references: `--system human`), also by the judge", row=True)
     verb("complete", "let a system go on from right and wrong beginnings of captions, for the claims that test its recovery", row=True)
     verb("time", "measure the latency of all systems")
+    latency = verbs.add_parser("report-latency", help="write the page of what pytest --benchmark-only measured")
+    latency.add_argument("benchmarks", type=Path, nargs="+", metavar="FILE", help="of pytest --benchmark-only --benchmark-json FILE")
+    latency.add_argument("--output", type=Path, default=Path("results/latency.md"), help="the page (default: %(default)s)")
     verb("report", "write the tables of the rows that are finished; those that are not are named in them")
     verb("report-samples", "write the table of what score-samples computes")
     verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
@@ -120,6 +123,10 @@ def _run(options: argparse.Namespace) -> None:
         from dsacap.evaluate import compare_files, score_file
 
         (compare_files if options.verb == "compare" else score_file)(options)
+    elif options.verb == "report-latency":
+        from dsacap.reporting.latency import write_latency
+
+        write_latency(options.benchmarks, options.output)
     else:
         _run_stage(options)
 

@@ -166,6 +166,13 @@ class Config(Section):
     def seeds_of(self, system: str) -> tuple[int, ...]:
         return self.systems[system].seeds or self.seeds
 
+    def steps_of(self, system: str, decoding: str) -> int | None:
+        """How many steps a row's decoding takes, where it takes steps."""
+        if system not in self.systems or decoding not in self.systems[system].decodings:
+            return None
+        made = captioner_class(self.trained(system).captioner).Decoding(**self.systems[system].decodings[decoding])
+        return getattr(made, "steps", None)
+
     def training_of(self, system: str) -> Training:
         """The common training settings with this system's own on top; of a tuned system, its tuning."""
         return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})

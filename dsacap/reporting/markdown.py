@@ -9,6 +9,7 @@ from dsacap.config import Config
 from dsacap.layout import ENCODER, HUMAN, PREDICTIONS
 from dsacap.reporting.pipe import markdown
 from dsacap.reporting.published import published_section
+from dsacap.reporting.tradeoff import tradeoff_section
 from dsacap.scoring.spice import METRICS as SPICE
 
 _QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
@@ -53,6 +54,7 @@ def render(report: Report) -> str:
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
         *_latency(report),
+        tradeoff_section(report.numbers, labels_of(config), config.timing.batch_sizes, "table.svg"),
         "## Training",
         _training(report),
         _brought(report),
@@ -63,6 +65,11 @@ def render(report: Report) -> str:
         "```\n" + "\n".join(report.signatures) + "\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def labels_of(config: Config) -> dict[str, str]:
+    """What the tables call each system."""
+    return {name: system.label or name for name, system in config.systems.items()}
 
 
 def render_samples(report: Report) -> str:

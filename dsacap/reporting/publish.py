@@ -29,8 +29,9 @@ def publish(layout: Layout) -> Path:
         )
     target = Path("results") / layout.config.name
     target.mkdir(parents=True, exist_ok=True)
-    for suffix in (".md", ".csv", ".json"):
-        shutil.copy2(layout.table.with_suffix(suffix), target / f"table{suffix}")
+    for suffix in (".md", ".csv", ".json", ".svg"):
+        if (file := layout.table.with_suffix(suffix)).exists():  # no latency, no plot
+            shutil.copy2(file, target / f"table{suffix}")
     for page in _pages(layout):
         for file in (page, page.with_suffix(".csv")):
             if file.exists():

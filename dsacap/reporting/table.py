@@ -12,7 +12,8 @@ import pandas as pd
 from dsacap.errors import UserError
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.reporting.markdown import HELD_OUT, Report, render, render_samples
+from dsacap.reporting.markdown import HELD_OUT, Report, labels_of, render, render_samples
+from dsacap.reporting.tradeoff import write_plot
 from dsacap.scoring.score import PERCENT
 
 COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
@@ -23,7 +24,7 @@ _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 
 def write_tables(layout: Layout) -> None:
-    """Writes table.csv, table.json and, last, table.md, which Snakemake waits for. UserError where no row is finished."""
+    """Writes table.csv, table.json, table.svg (where latency was measured) and, last, table.md. UserError where no row is finished."""
     if not layout.finished:
         raise UserError(f"{layout.root}: no row is finished; run the pipeline first")
     manifests = {name: read_json(manifest_of(path)) for name, path in _stage_outputs(layout).items()}
@@ -31,6 +32,8 @@ def write_tables(layout: Layout) -> None:
     folder = layout.table.parent
     records = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in numbers.to_dict("records")]
     write_json(folder / "table.json", {"rows": records, "manifests": manifests})
+    if layout.latency.exists():
+        write_plot(numbers, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
     write_text(layout.table, render(Report(layout.config, numbers, manifests, *_of_scores(layout))))
 
 
@@ -85,9 +88,8 @@ def _of_scores(layout: Layout) -> tuple[list[str], str | None]:
 
 
 def row(layout: Layout, system: str, decoding: str, seed: int | None, metric: str, value: float, unit: str, ci=None, n=None) -> dict:
-    options = layout.config.systems[system].decodings.get(decoding, {}) if system in layout.config.systems else {}
     low, high = ci or (None, None)
-    values = (layout.config.name, system, decoding, options.get("steps"), seed, metric, value, low, high, n, unit)
+    values = (layout.config.name, system, decoding, layout.config.steps_of(system, decoding), seed, metric, value, low, high, n, unit)
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -122,7 +124,7 @@ def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, sc
 
 def _latency_rows(layout: Layout) -> Iterable[dict]:
     for timed in read_json(layout.latency)["rows"] if layout.latency.exists() else ():
-        for metric, unit in (("median_ms", "ms"), ("p90_ms", "ms"), ("images_per_s", "images/s")):
+        for metric, unit in (("median_ms", "ms"), ("p90_ms", "ms"), ("p99_ms", "ms"), ("images_per_s", "images/s")):
             name = f"latency_{metric}_batch_{timed['batch_size']}"
             yield row(layout, timed["system"], timed["decoding"], None, name, timed[metric], unit, n=timed["iterations"])
 

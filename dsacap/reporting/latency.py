@@ -1,0 +1,125 @@
+"""latency.md: what `pytest --benchmark-only --benchmark-json FILE` measured, one section a machine, and its CSV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dsacap.errors import UserError
+from dsacap.files import read_json, replacing, write_text
+from dsacap.reporting.pipe import markdown
+
+_STATE = ("system", "decoding", "length", "compiled", "precision", "stage", "images")
+_COLUMNS = ("machine", *_STATE, "iterations", "median_ms", "p90_ms", "p99_ms", "images_per_s", "passes", "flops", "parameters")
+_UNSTEADY = ("device", "kHz", "clocks.sm", "temperature.gpu")  # they differ from one row to the next of one machine
+_MEMORY = ("process_mib", "allocated_mib", "reserved_mib")
+
+
+def write_latency(files: Sequence[Path], page: Path) -> None:
+    """Writes the CSV beside `page` and, last, `page`. UserError where a file is no such report, or holds no latencies."""
+    found = pd.DataFrame([row for file in files for row in _rows(file)], columns=[*_COLUMNS, *_MEMORY])
+    if found.empty:
+        raise UserError(f"{', '.join(map(str, files))}: no latencies; run pytest --benchmark-only tests/benchmarks --benchmark-json FILE")
+    with replacing(page.with_suffix(".csv")) as temporary:
+        found.to_csv(temporary, index=False)
+    parts = [
+        "# Latency",
+        "Written by `dsacap report-latency`; the protocol is that of docs/latency.md. All numbers: "
+        f"{page.with_suffix('.csv').name}. Compare within a section, never across machines.",
+    ]
+    for machine, rows in found.groupby("machine", sort=False):
+        parts.append(f"## {machine}")
+        for (compiled, precision), alike in rows.groupby(["compiled", "precision"], sort=False):
+            parts += _section(alike, ", ".join([precision, "compiled" if compiled else "eager"]))
+    outside = [row for file in files for row in _outside(file)]
+    if outside:
+        headers = ["Greedy decoding of as many words", "mode", "batch", "median ms", "us a word and image", "parameters"]
+        parts += ["## Beside transformers' `generate()`, on the machine above", markdown(headers, outside, 2)]
+    write_text(page, "\n\n".join(parts) + "\n")
+
+
+def _rows(file: Path) -> list[dict]:
+    try:
+        benchmarks = [b for b in read_json(file)["benchmarks"] if "stage" in b["extra_info"]]
+        return [_row(b["extra_info"], pd.Series(b["stats"]["data"]) * 1000) for b in benchmarks]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); make it by --benchmark-json") from None
+
+
+def _row(told: dict, ms: pd.Series) -> dict:
+    quantiles = dict(zip(("median_ms", "p90_ms", "p99_ms"), ms.quantile([0.5, 0.9, 0.99]), strict=True))
+    return {
+        **{key: told.get(key) for key in (*_STATE, "passes", "flops", "parameters", *_MEMORY)},
+        **quantiles,
+        "machine": _machine(told["machine"]),
+        "iterations": len(ms),
+        "images_per_s": 1000 * told["images"] / quantiles["median_ms"],
+    }
+
+
+def _machine(facts: dict) -> str:
+    known = [f"{name} {value}" for name, value in facts.items() if value is not None and name not in _UNSTEADY]
+    return f"{facts['device']}: {', '.join(known)}"
+
+
+def _section(rows: pd.DataFrame, mode: str) -> list[str]:
+    parts = []
+    natural, fixed = rows[rows.length.isna()], rows[rows.length.notna()]
+    if len(natural):
+        parts += [f"### Trained weights, captions of natural length ({mode})", _natural(natural)]
+        parts.append(
+            "Single stream: a batch of 1 from features in memory to word ids, p50, p90 and p99 in ms; then p50 from pixels in memory, "
+            "and from the file of a photo to text. Offline: images/s of the largest batch timed. Passes, operations and peak memory of the "
+            "process are of a batch of 1."
+        )
+    if len(fixed):
+        parts += [f"### Random weights, captions of fixed length ({mode})", _fixed(fixed)]
+        parts.append("Median ms of a batch of 1, and images/s offline, of captions of so many words.")
+    return parts
+
+
+def _natural(rows: pd.DataFrame) -> str:
+    largest, lines = rows.images.max(), []
+    for (system, decoding), of in rows.groupby(["system", "decoding"], sort=False):
+        alone = {stage: _one(of, stage, 1) for stage in ("encode", "decode", "end_to_end", "wall")}
+        first = alone["decode"] if alone["decode"] is not None else alone["encode"]
+        offline = _one(of, "decode", largest) if alone["decode"] is not None else _one(of, "encode", largest)
+        cells = [f"{first[name]:.1f}" for name in ("median_ms", "p90_ms", "p99_ms")]
+        cells += ["-" if alone[stage] is None else f"{alone[stage].median_ms:.1f}" for stage in ("end_to_end", "wall")]
+        cells += ["-" if offline is None else f"{offline.images_per_s:.0f}"]
+        cells += _costs(first)
+        lines.append([system, decoding or "pixels to features", *cells])
+    headers = ["System", "Decoding", "p50 ms", "p90", "p99", "end to end", "wall", f"images/s, batch {largest}"]
+    return markdown([*headers, "passes", "MFLOP", "parameters", "MiB"], lines)
+
+
+def _costs(row: pd.Series) -> list[str]:
+    values = (row.passes, row.flops / 1e6 if pd.notna(row.flops) else None, row.parameters, row.process_mib)
+    return ["-" if pd.isna(value) else f"{value:,.{digits}f}" for value, digits in zip(values, (0, 1, 0, 0), strict=True)]
+
+
+def _fixed(rows: pd.DataFrame) -> str:
+    largest, lengths, lines = rows.images.max(), sorted(rows.length.unique()), []
+    for (system, decoding), of in rows.groupby(["system", "decoding"], sort=False):
+        found = [(_one(of[of.length == n], "decode", 1), _one(of[of.length == n], "decode", largest)) for n in lengths]
+        cells = ["-" if alone is None else f"{alone.median_ms:.1f}" for alone, _ in found]
+        cells += ["-" if many is None else f"{many.images_per_s:.0f}" for _, many in found]
+        lines.append([system, decoding, *cells])
+    headers = [*(f"{n:.0f} words: ms" for n in lengths), *(f"{n:.0f} words: images/s, batch {largest}" for n in lengths)]
+    return markdown(["System", "Decoding", *headers], lines)
+
+
+def _one(rows: pd.DataFrame, stage: str, images: int) -> pd.Series | None:
+    found = rows[(rows.stage == stage) & (rows.images == images)]
+    return None if found.empty else found.iloc[-1]
+
+
+def _outside(file: Path) -> list[list]:
+    rows = []
+    for benchmark in read_json(file)["benchmarks"]:
+        told, median = benchmark["extra_info"], benchmark["stats"]["median"]
+        if "whose" in told:
+            each = 1e6 * median / told["words"] / told["images"]
+            mode = "compiled" if told["compiled"] else "eager"
+            rows.append([told["whose"], mode, told["images"], f"{1000 * median:.1f}", f"{each:.0f}", f"{told['parameters']:,}"])
+    return sorted(rows, key=lambda row: (row[1] != "eager", row[2], row[0]))
