@@ -31,6 +31,8 @@ def write_latency(files: Sequence[Path], page: Path) -> None:
         parts.append(f"## {machine}")
         for (compiled, precision), alike in rows.groupby(["compiled", "precision"], sort=False):
             parts += _section(alike, ", ".join([precision, "compiled" if compiled else "eager"]))
+    for file in files:
+        parts += _profiles(file)
     outside = [row for file in files for row in _outside(file)]
     if outside:
         headers = ["Greedy decoding of as many words", "mode", "batch", "median ms", "us a word and image", "parameters"]
@@ -112,6 +114,21 @@ def _fixed(rows: pd.DataFrame) -> str:
 def _one(rows: pd.DataFrame, stage: str, images: int) -> pd.Series | None:
     found = rows[(rows.stage == stage) & (rows.images == images)]
     return None if found.empty else found.iloc[-1]
+
+
+def _profiles(file: Path) -> list[str]:
+    """Of every system's first decoding timed, at its natural length where there is one."""
+    told = [b["extra_info"] for b in read_json(file)["benchmarks"] if b["extra_info"].get("top")]
+    rows, seen = [], set()
+    for of in sorted(told, key=lambda of: of["length"] is not None):
+        if (key := (of["system"], of["images"])) not in seen:
+            seen.add(key)
+            top = ", ".join(f"{name.removeprefix('aten::')} {100 * share:.0f} %" for name, share in of["top"])
+            rows.append([of["system"], of["decoding"], of["images"], top])
+    if not rows:
+        return []
+    rows.sort(key=lambda row: (row[2], row[0]))
+    return ["## Where the time goes", markdown(["System", "Decoding", "batch", "operations by their own time"], rows, 4)]
 
 
 def _outside(file: Path) -> list[list]:

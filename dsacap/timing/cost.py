@@ -4,14 +4,18 @@ import resource
 from collections.abc import Callable
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsacap.captioner import Captioner
 
+_TOP = 5  # operations that are named
+
 
 def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.device) -> dict:
     """Of one decode: forward passes (guidance takes two a step), floating-point operations as torch counts them, parameters, and the peak
-    of memory in MiB: of the process, and on a GPU what torch allocated and reserved during the decode."""
+    of memory in MiB: of the process, and on a GPU what torch allocated and reserved during the decode; and `top`, the operations that take
+    most of the time, with their shares of it."""
     passes = 0
 
     def count(*_: object) -> None:
@@ -31,4 +35,16 @@ def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.de
     with FlopCounterMode(display=False) as counter:
         decode()
     parameters = sum(parameter.numel() for parameter in captioner.parameters())
-    return {"passes": passes, "flops": counter.get_total_flops(), "parameters": parameters, **memory}
+    return {"passes": passes, "flops": counter.get_total_flops(), "parameters": parameters, **memory, "top": _top(decode, device)}
+
+
+def _top(decode: Callable[[], object], device: torch.device) -> list[tuple[str, float]]:
+    """(operation, share) by the time of its own, not of what it calls."""
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=kinds) as profiled:
+        decode()
+    own = {
+        event.key: getattr(event, f"self_{'device' if device.type == 'cuda' else 'cpu'}_time_total") for event in profiled.key_averages()
+    }
+    total = sum(own.values()) or 1
+    return [(name, round(time / total, 4)) for name, time in sorted(own.items(), key=lambda item: -item[1])[:_TOP]]

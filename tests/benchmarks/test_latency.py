@@ -97,5 +97,5 @@ def test_latency(benchmark, timed, decoding, stage, images, request):
     fit = max(1, int(seconds / first))
     typical = median(process.seconds(stage, decoding, images, warmup=min(WARMUP, fit), iterations=3, budget=seconds))
     benchmark.pedantic(run, rounds=min(ROUNDS, max(3, int(seconds / typical))))
-    cost = process.cost(decoding) if stage == "decode" and images == 1 and not how["compiled"] else {}
+    cost = process.cost(decoding, images) if stage == "decode" and not how["compiled"] else {}
     benchmark.extra_info.update(how, decoding=decoding, stage=stage, images=images, machine=process.machine(), **cost)

@@ -30,7 +30,7 @@ def row_of(text: str, part: str, *start: str) -> list[str]:
 
 @pytest.fixture
 def measured(tmp_path):
-    cost = {"passes": 12, "flops": 3_400_000, "parameters": 1234, "process_mib": 500}
+    cost = {"passes": 12, "flops": 3_400_000, "parameters": 1234, "process_mib": 500, "top": [["aten::mm", 0.6], ["aten::add", 0.2]]}
     theirs = {"stats": {"data": [0.032], "median": 0.032}}
     theirs["extra_info"] = {"whose": "transformers", "images": 1, "compiled": False, "words": 16, "parameters": 99}
     return report(
@@ -58,6 +58,7 @@ def test_page_and_csv_show_what_was_measured(measured, tmp_path):
     assert row_of(text, "fixed length (fp32, eager)", "ar")[2:] == ["5.0", "2000"]
     assert row_of(text, "natural length (fp32, compiled)", "ar")[2] == "4.0"
     assert row_of(text, "generate()", "transformers") == ["transformers", "eager", "1", "32.0", "2000", "99"]
+    assert row_of(text, "Where the time goes", "ar") == ["ar", "greedy", "1", "mm 60 %, add 20 %"]
     numbers = pd.read_csv(page.with_suffix(".csv"))
     assert len(numbers) == 7 and numbers.iterations.max() == 10
 

@@ -31,5 +31,7 @@ def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_
     cost = cost_of(subject.captioner, subject.run_of("decode", "only", 1), subject.device)
     assert cost["passes"] == passes and cost["process_mib"] > 50
     assert cost["parameters"] == sum(p.numel() for p in subject.captioner.parameters())
+    shares = [share for _, share in cost["top"]]
+    assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0.2 < sum(shares) <= 1
     twice = cost_of(subject.captioner, subject.run_of("decode", "only", 2), subject.device)
     assert twice["passes"] == passes and twice["flops"] == pytest.approx(2 * cost["flops"], rel=0.05)
