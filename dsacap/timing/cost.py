@@ -43,8 +43,7 @@ def _top(decode: Callable[[], object], device: torch.device) -> list[tuple[str, 
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=kinds) as profiled:
         decode()
-    own = {
-        event.key: getattr(event, f"self_{'device' if device.type == 'cuda' else 'cpu'}_time_total") for event in profiled.key_averages()
-    }
+    clock = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    own = {event.key: getattr(event, clock) for event in profiled.key_averages()}
     total = sum(own.values()) or 1
     return [(name, round(time / total, 4)) for name, time in sorted(own.items(), key=lambda item: -item[1])[:_TOP]]
