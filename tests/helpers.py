@@ -7,6 +7,7 @@ import torch
 from dsacap.captioner import EOS, PAD, UNK, Batch, ImageSpec, Memory
 from dsacap.config import Config, parse_config
 
+SCENES_SHAPE = {"tokens": 4, "channels": 256, "vocabulary": 64}  # what the scenes' encoder and captions have
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
 VERTICES, VOCABULARY, LONGEST = 7, 9, 5  # of the small graph that is searched by brute force
 

@@ -6,19 +6,19 @@ not be a straw man. Both greedy, with cached keys and values, random weights, an
 
 import pytest
 import torch
-from test_latency import SCENES
 from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from dsacap.captioner import BOS, EOS, PAD, ImageSpec
 from dsacap.config import load_config
 from dsacap.timing.subject import untrained
+from helpers import SCENES_SHAPE
 
 WORDS = 16
 
 
 def ours(config, images: int, compiled: bool):
-    subject = untrained(config, "ar", ImageSpec(**SCENES, max_words=WORDS))
+    subject = untrained(config, "ar", ImageSpec(**SCENES_SHAPE, max_words=WORDS))
     if compiled:
         subject.compile()
     return subject.run_of("decode", "greedy", images), sum(p.numel() for p in subject.captioner.parameters())
@@ -32,14 +32,16 @@ def transformers(config, images: int, compiled: bool):
     sizes |= {"encoder_layers": model.get("encoder_layers", 2), "encoder_attention_heads": heads, "encoder_ffn_dim": 4 * width}
     ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD, "decoder_start_token_id": BOS, "forced_eos_token_id": None}
     torch.manual_seed(0)
-    bart = BartForConditionalGeneration(BartConfig(vocab_size=SCENES["vocabulary"], max_position_embeddings=WORDS + 2, **sizes, **ids))
+    bart = BartForConditionalGeneration(
+        BartConfig(vocab_size=SCENES_SHAPE["vocabulary"], max_position_embeddings=WORDS + 2, **sizes, **ids)
+    )
     bart = bart.eval().requires_grad_(False)
-    project = torch.nn.Linear(SCENES["channels"], width).requires_grad_(False)
+    project = torch.nn.Linear(SCENES_SHAPE["channels"], width).requires_grad_(False)
     how = {"max_new_tokens": WORDS, "min_new_tokens": WORDS, "do_sample": False, "num_beams": 1}
     if compiled:
         bart.forward = torch.compile(bart.forward, dynamic=False)
         how["cache_implementation"] = "static"
-    features_BNC = torch.randn(images, SCENES["tokens"], SCENES["channels"])
+    features_BNC = torch.randn(images, SCENES_SHAPE["tokens"], SCENES_SHAPE["channels"])
 
     @torch.inference_mode()
     def generate() -> list[list[int]]:

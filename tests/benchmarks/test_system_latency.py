@@ -13,8 +13,8 @@ from dsacap.config import load_config
 from dsacap.files import read_json
 from dsacap.layout import ENCODER, Layout
 from dsacap.timing.worker import TimedSystem
+from helpers import SCENES_SHAPE
 
-SCENES = {"tokens": 4, "channels": 256, "vocabulary": 64}  # what the scenes' encoder and captions have
 LENGTHS = (8, 16, 32)
 OFFLINE = 64
 WARMUP, ROUNDS = 10, 100
@@ -76,7 +76,7 @@ def spec_of(config) -> dict[str, int]:
     """Shapes of the data set: as a run in this folder has them, or those of the scenes."""
     layout = Layout(config)
     if not (layout.features / "index.json").exists():
-        return SCENES
+        return SCENES_SHAPE
     index = read_json(layout.features / "index.json")
     words = len(read_json(layout.data / "vocabulary.json"))
     return {"tokens": index["tokens"], "channels": index["channels"], "vocabulary": words}
