@@ -16,8 +16,10 @@ _MEMORY = ("process_mib", "allocated_mib", "reserved_mib")
 
 
 def write_latency(files: Sequence[Path], page: Path) -> None:
-    """Writes the CSV beside `page` and, last, `page`. UserError where a file is no such report, or holds no latencies."""
-    found = pd.DataFrame([row for file in files for row in _rows(file)], columns=[*_COLUMNS, *_MEMORY])
+    """Writes the CSV beside `page` and, last, `page`. What several runs on one machine measured of a row counts together: a machine that
+    drifts is slow for one row in one run and for another in the next. UserError where a file is no report, or holds no latencies."""
+    found = pd.DataFrame(_rows(files), columns=[*_COLUMNS, *_MEMORY])
+    found = found.sort_values("system", key=lambda names: pd.factorize(names)[0], kind="stable")  # a system's rows together
     if found.empty:
         raise UserError(f"{', '.join(map(str, files))}: no latencies; run pytest --benchmark-only tests/benchmarks --benchmark-json FILE")
     with replacing(page.with_suffix(".csv")) as temporary:
@@ -31,29 +33,36 @@ def write_latency(files: Sequence[Path], page: Path) -> None:
         parts.append(f"## {machine}")
         for (compiled, precision), alike in rows.groupby(["compiled", "precision"], sort=False):
             parts += _section(alike, ", ".join([precision, "compiled" if compiled else "eager"]))
-    for file in files:
-        parts += _profiles(file)
-    outside = [row for file in files for row in _outside(file)]
+    parts += _profiles(files)
+    outside = _outside(files)
     if outside:
         headers = ["Greedy decoding of as many words", "mode", "batch", "median ms", "us a word and image", "parameters"]
         parts += ["## Beside transformers' `generate()`, on the machine above", markdown(headers, outside, 2)]
     write_text(page, "\n\n".join(parts) + "\n")
 
 
-def _rows(file: Path) -> list[dict]:
-    try:
-        benchmarks = [b for b in read_json(file)["benchmarks"] if "stage" in b["extra_info"]]
-        return [_row(b["extra_info"], pd.Series(b["stats"]["data"]) * 1000) for b in benchmarks]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); make it by --benchmark-json") from None
+def _rows(files: Sequence[Path]) -> list[dict]:
+    """One of each machine and state, in the order in which they first come."""
+    times: dict[tuple, list[float]] = {}
+    told_of = {}
+    for file in files:
+        try:
+            for benchmark in read_json(file)["benchmarks"]:
+                if "stage" in (told := benchmark["extra_info"]):
+                    key = (_machine(told["machine"]), *(told[name] for name in _STATE))
+                    times.setdefault(key, []).extend(benchmark["stats"]["data"])
+                    told_of.setdefault(key, told)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); use --benchmark-json") from None
+    return [_row(key[0], told_of[key], pd.Series(seconds) * 1000) for key, seconds in times.items()]
 
 
-def _row(told: dict, ms: pd.Series) -> dict:
+def _row(machine: str, told: dict, ms: pd.Series) -> dict:
     quantiles = dict(zip(("median_ms", "p90_ms", "p99_ms"), ms.quantile([0.5, 0.9, 0.99]), strict=True))
     return {
         **{key: told.get(key) for key in (*_STATE, "passes", "flops", "parameters", *_MEMORY)},
         **quantiles,
-        "machine": _machine(told["machine"]),
+        "machine": machine,
         "iterations": len(ms),
         "images_per_s": 1000 * told["images"] / quantiles["median_ms"],
     }
@@ -116,9 +125,9 @@ def _one(rows: pd.DataFrame, stage: str, images: int) -> pd.Series | None:
     return None if found.empty else found.iloc[-1]
 
 
-def _profiles(file: Path) -> list[str]:
+def _profiles(files: Sequence[Path]) -> list[str]:
     """Of every system's first decoding timed, at its natural length where there is one."""
-    told = [b["extra_info"] for b in read_json(file)["benchmarks"] if b["extra_info"].get("top")]
+    told = [b["extra_info"] for file in files for b in read_json(file)["benchmarks"] if b["extra_info"].get("top")]
     rows, seen = [], set()
     for of in sorted(told, key=lambda of: of["length"] is not None):
         if (key := (of["system"], of["images"])) not in seen:
@@ -131,12 +140,16 @@ def _profiles(file: Path) -> list[str]:
     return ["## Where the time goes", markdown(["System", "Decoding", "batch", "operations by their own time"], rows, 4)]
 
 
-def _outside(file: Path) -> list[list]:
+def _outside(files: Sequence[Path]) -> list[list]:
+    times: dict[tuple, list[float]] = {}
+    for file in files:
+        for benchmark in read_json(file)["benchmarks"]:
+            if "whose" in (told := benchmark["extra_info"]):
+                key = (told["compiled"], told["images"], told["whose"], told["words"], told["parameters"])
+                times.setdefault(key, []).extend(benchmark["stats"]["data"])
     rows = []
-    for benchmark in read_json(file)["benchmarks"]:
-        told, median = benchmark["extra_info"], benchmark["stats"]["median"]
-        if "whose" in told:
-            each = 1e6 * median / told["words"] / told["images"]
-            mode = "compiled" if told["compiled"] else "eager"
-            rows.append([told["whose"], mode, told["images"], f"{1000 * median:.1f}", f"{each:.0f}", f"{told['parameters']:,}"])
-    return sorted(rows, key=lambda row: (row[1] != "eager", row[2], row[0]))
+    for (compiled, images, whose, words, parameters), seconds in sorted(times.items()):
+        median = pd.Series(seconds).median()
+        mode = "compiled" if compiled else "eager"
+        rows.append([whose, mode, images, f"{1000 * median:.1f}", f"{1e6 * median / words / images:.0f}", f"{parameters:,}"])
+    return rows

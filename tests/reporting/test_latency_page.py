@@ -71,6 +71,13 @@ def test_machines_are_not_mixed(measured, tmp_path):
     assert "10.0" in first and "10.0" not in second and row_of(second, "natural length", "ar")[2] == "1.0"
 
 
+def test_runs_of_one_machine_count_together(measured, tmp_path):
+    again = report(tmp_path / "b.json", benchmark("ar", "greedy", "decode", 1, [0.030] * 30))
+    write_latency([measured, again], tmp_path / "latency.md")
+    found = row_of((tmp_path / "latency.md").read_text(), "natural length (fp32, eager)", "ar", "greedy")
+    assert found[2] == "30.0" and found[8] == "12"
+
+
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.json").write_text('{"rows": []}')
     with pytest.raises(UserError, match="no report of pytest-benchmark"):
