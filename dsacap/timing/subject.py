@@ -6,7 +6,7 @@ Stages of the work, each from data in memory unless said: `encode` (pixels to fe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from dsacap.captioner import UNK, Batch, Captioner, ImageSpec, Memory
 from dsacap.captioning import device_of
 from dsacap.config import Config
+from dsacap.data.photos import PhotoSource
 from dsacap.data.photos import decode as decode_photo
 from dsacap.layout import ENCODER, Layout
 from dsacap.registry import captioner_class, load_captioner
@@ -29,8 +30,16 @@ class Photos:
     def __init__(self, layout: Layout):
         self.inputs, self.device = Inputs(layout), device_of(layout.config.device)
         self.images = [example.image for example in self.inputs.examples("test")]
-        self.encoder = load_configured_encoder(layout).to(self.device)
-        self._sources, self._at, self._pixels = photo_sources(layout, self.images), 0, {}
+        self._layout, self._at, self._pixels = layout, 0, {}
+
+    @cached_property
+    def encoder(self) -> torch.nn.Module:
+        """Loaded when it is asked for: decoding alone needs none."""
+        return load_configured_encoder(self._layout).to(self.device)
+
+    @cached_property
+    def sources(self) -> dict[str, PhotoSource]:
+        return photo_sources(self._layout, self.images)
 
     def batch(self, count: int) -> Batch:
         ids = tuple(self.images[at].image_id for at in self._next(count))
@@ -49,7 +58,7 @@ class Photos:
 
     def read(self, at: int) -> Tensor:
         image = self.images[at]
-        return self.encoder.preprocess(decode_photo(self._sources[image.source].read(image.file_name), image.file_name))
+        return self.encoder.preprocess(decode_photo(self.sources[image.source].read(image.file_name), image.file_name))
 
     def encoded(self, image_ids: tuple[int, ...], pixels_B3HW: Tensor) -> Batch:
         return Batch(image_ids, self.inputs.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device))
