@@ -16,6 +16,12 @@ TABLE = """# Benchmark
 
 - a note
 
+## Quality against latency
+
+| System | ms |
+|:--|--:|
+| A | 7.0 |
+
 ## Training
 
 | System | Steps |
@@ -48,7 +54,7 @@ def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
         assert (tmp_path / "results/tiny/captions.md").read_text() == "# tiny: the captions\n"
         readme = (tmp_path / "README.md").read_text()
         assert readme.startswith("before\n<!-- tiny") and readme.endswith("<!-- end -->\nafter\n")
-        assert "| A | 1.0 |" in readme and "old" not in readme and "a note" not in readme and "Steps" not in readme
+        assert "| A | 1.0 |" in readme and "old" not in readme and "a note" not in readme and "Steps" not in readme and "7.0" not in readme
 
 
 def test_no_table_or_uncommitted_code_is_refused(layout):
