@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from dsacap.captioner import ImageSpec
 from dsacap.timing.cost import cost_of
@@ -35,3 +36,17 @@ def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_
     assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0.2 < sum(shares) <= 1
     twice = cost_of(subject.captioner, subject.run_of("decode", "only", 2), subject.device)
     assert twice["passes"] == passes and twice["flops"] == pytest.approx(2 * cost["flops"], rel=0.05)
+
+
+@pytest.mark.parametrize("captioner", RIVALS)
+def test_bf16_and_compiled_decode_too(tmp_path, monkeypatch, captioner):
+    model, decoding, _ = RIVALS[captioner]
+    rival = {"captioner": captioner, "model": model, "decodings": {"only": decoding}}
+    subject = untrained(tiny_config(tmp_path, systems={"rival": rival}), "rival", SPEC)
+    said = subject.run_of("decode", "only", 2)()
+    subject.precision = "bf16"
+    assert len(subject.run_of("decode", "only", 2)()) == len(said) == 2
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **how: asked.append(how) or function)
+    subject.compile()
+    assert asked and all(how == {"mode": None, "dynamic": False} for how in asked)  # on a GPU: reduce-overhead
