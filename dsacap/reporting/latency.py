@@ -90,17 +90,14 @@ def _section(rows: pd.DataFrame, mode: str) -> list[str]:
 
 
 def _natural(rows: pd.DataFrame) -> str:
-    largest, lines = rows.images.max(), []
+    lines = []
     for (system, decoding), of in rows.groupby(["system", "decoding"], sort=False):
-        alone = {stage: _one(of, stage, 1) for stage in ("encode", "decode", "end_to_end", "wall")}
-        first = alone["decode"] if alone["decode"] is not None else alone["encode"]
-        offline = _one(of, "decode", largest) if alone["decode"] is not None else _one(of, "encode", largest)
-        cells = [f"{first[name]:.1f}" for name in ("median_ms", "p90_ms", "p99_ms")]
-        cells += ["-" if alone[stage] is None else f"{alone[stage].median_ms:.1f}" for stage in ("end_to_end", "wall")]
-        cells += ["-" if offline is None else f"{offline.images_per_s:.0f}"]
-        cells += _costs(first)
-        lines.append([system, decoding or "pixels to features", *cells])
-    headers = ["System", "Decoding", "p50 ms", "p90", "p99", "end to end", "wall", f"images/s, batch {largest}"]
+        stage = "decode" if (of.stage == "decode").any() else "encode"
+        alone = _one(of, stage, 1)
+        cells = [f"{alone[name]:.1f}" for name in ("median_ms", "p90_ms", "p99_ms")]
+        cells += [_ms(_one(of, whole, 1)) for whole in ("end_to_end", "wall")]
+        lines.append([system, decoding or "pixels to features", *cells, _offline(of, stage), *_costs(alone)])
+    headers = ["System", "Decoding", "p50 ms", "p90", "p99", "end to end", "wall", "images/s (batch)"]
     return markdown([*headers, "passes", "MFLOP", "parameters", "MiB"], lines)
 
 
@@ -110,14 +107,26 @@ def _costs(row: pd.Series) -> list[str]:
 
 
 def _fixed(rows: pd.DataFrame) -> str:
-    largest, lengths, lines = rows.images.max(), sorted(rows.length.unique()), []
+    lengths, lines = sorted(rows.length.unique()), []
     for (system, decoding), of in rows.groupby(["system", "decoding"], sort=False):
-        found = [(_one(of[of.length == n], "decode", 1), _one(of[of.length == n], "decode", largest)) for n in lengths]
-        cells = ["-" if alone is None else f"{alone.median_ms:.1f}" for alone, _ in found]
-        cells += ["-" if many is None else f"{many.images_per_s:.0f}" for _, many in found]
+        by_length = [of[of.length == length] for length in lengths]
+        cells = [*(_ms(_one(each, "decode", 1)) for each in by_length), *(_offline(each, "decode") for each in by_length)]
         lines.append([system, decoding, *cells])
-    headers = [*(f"{n:.0f} words: ms" for n in lengths), *(f"{n:.0f} words: images/s, batch {largest}" for n in lengths)]
+    headers = [*(f"{n:.0f} words: ms" for n in lengths), *(f"{n:.0f} words: images/s (batch)" for n in lengths)]
     return markdown(["System", "Decoding", *headers], lines)
+
+
+def _ms(row: pd.Series | None) -> str:
+    return "-" if row is None else f"{row.median_ms:.1f}"
+
+
+def _offline(rows: pd.DataFrame, stage: str) -> str:
+    """Throughput of the largest batch timed, and its size."""
+    many = rows[(rows.stage == stage) & (rows.images > 1)]
+    if many.empty:
+        return "-"
+    largest = many.loc[many.images.idxmax()]
+    return f"{largest.images_per_s:.0f} ({largest.images})"
 
 
 def _one(rows: pd.DataFrame, stage: str, images: int) -> pd.Series | None:

@@ -22,6 +22,7 @@ from dsacap.stages.data import load_configured_encoder, photo_sources
 from dsacap.stages.systems import Inputs
 
 _READ_AHEAD = 64  # photos kept as pixels
+_LARGEST = 4096
 
 
 class Photos:
@@ -98,6 +99,18 @@ class Subject:
         """Decodes by torch.compile from now on: on a GPU as CUDA graphs, whose launch costs what one kernel's does."""
         mode = "reduce-overhead" if self.device.type == "cuda" else None
         self.captioner.speed_up(partial(torch.compile, mode=mode, dynamic=False))
+
+    def largest_batch(self, decoding: str, start: int) -> int:
+        """How many images decode at once: `start` doubled for as long as the GPU's memory lasts, and at most to 4,096."""
+        images = start
+        while images < _LARGEST:
+            try:
+                self.run_of("decode", decoding, 2 * images)()
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                break
+            images *= 2
+        return images
 
     def _caption(self, batch: Batch, decoding: str) -> list[list[list[int]]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):

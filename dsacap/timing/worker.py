@@ -46,6 +46,10 @@ class TimedSystem:
         """See cost.py."""
         return self._ask({"do": "cost", "decoding": decoding, "images": images})
 
+    def largest_batch(self, decoding: str, start: int) -> int:
+        """See subject.py."""
+        return self._ask({"do": "largest", "decoding": decoding, "images": start})
+
     def seconds(self, stage: str, decoding: str, images: int, warmup: int, iterations: int, budget: float = 1e9) -> list[float]:
         """Of each of `iterations` batches, or of as many as begin within `budget` seconds; see subject.py for the stages."""
         what = {"stage": stage, "decoding": decoding, "images": images}
@@ -107,6 +111,8 @@ def _answer(subject, do: str, decoding: str = "", images: int = 1, stage: str = 
         return machine(subject.device)
     if do == "cost":
         return cost_of(subject.captioner, subject.run_of("decode", decoding, images), subject.device)
+    if do == "largest":
+        return subject.largest_batch(decoding, images)
     return repeated(lambda: subject.run_of(stage, decoding, images), subject.device, **how)
 
 

@@ -9,6 +9,7 @@ from statistics import median
 
 import pytest
 
+from dsacap.captioning import device_of
 from dsacap.config import load_config
 from dsacap.files import read_json
 from dsacap.layout import ENCODER, Layout
@@ -17,6 +18,7 @@ from helpers import SCENES_SHAPE
 
 LENGTHS = (8, 16, 32)
 OFFLINE = 64
+LARGEST = "largest"  # batch that fits a GPU's memory
 WARMUP, ROUNDS = 10, 100
 
 
@@ -40,19 +42,20 @@ def pytest_generate_tests(metafunc):
     modes = [False, True] if option("--latency-compiled") else [False]
     precisions = ["fp32", "bf16"] if option("--latency-bf16") else ["fp32"]
     trained = {name for name in config.systems if (layout.system(name, config.seeds[0]) / "model.safetensors").exists()}
+    offline = [OFFLINE, LARGEST] if device_of(config.device).type == "cuda" else [OFFLINE]
     rows = []  # (how the process is started, decoding, stage, images)
     if trained:
         rows += [((ENCODER, None, False, "fp32"), "", "encode", images) for images in (1, OFFLINE)]
     for name, system in config.systems.items():
         for compiled in modes:
             for precision in precisions:
-                natural = [("decode", 1), ("decode", OFFLINE), ("end_to_end", 1), ("wall", 1)] if name in trained else []
+                natural = [("decode", 1), *(("decode", n) for n in offline), ("end_to_end", 1), ("wall", 1)] if name in trained else []
                 for decoding in system.decodings:
                     rows += [((name, None, compiled, precision), decoding, stage, images) for stage, images in natural]
                 first = next(iter(system.decodings))
                 if not system.tuned_from:  # tuning changes no shape
                     rows += [
-                        ((name, length, compiled, precision), first, "decode", images) for length in LENGTHS for images in (1, OFFLINE)
+                        ((name, length, compiled, precision), first, "decode", images) for length in LENGTHS for images in (1, *offline)
                     ]
     ids = [
         f"{name}-{decoding or stage}-{'natural' if length is None else f'{length} words'}-{stage}-batch {images}"
@@ -86,6 +89,8 @@ def spec_of(config) -> dict[str, int]:
 def test_latency(benchmark, timed, decoding, stage, images, request):
     process, how = timed
     seconds = request.config.getoption("--latency-seconds")
+    if images == LARGEST:
+        images = process.largest_batch(decoding, OFFLINE)
     length = "natural length" if how["length"] is None else f"{how['length']} words"
     how_fast = f"{', compiled' if how['compiled'] else ''}{', bf16' if how['precision'] == 'bf16' else ''}"
     benchmark.group = f"{stage.replace('_', ' ')}, {length}, batch {images}{how_fast}"

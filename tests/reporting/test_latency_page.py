@@ -53,9 +53,9 @@ def test_page_and_csv_show_what_was_measured(measured, tmp_path):
     text = page.read_text()
     assert "## abacus: cores 2, threads 1, torch 2\n" in text
     natural = row_of(text, "natural length (fp32, eager)", "ar", "greedy")
-    assert natural[2:] == ["10.0", "11.0", "19.1", "13.0", "-", "1000", "12", "3.4", "1,234", "500"]
+    assert natural[2:] == ["10.0", "11.0", "19.1", "13.0", "-", "1000 (64)", "12", "3.4", "1,234", "500"]
     assert row_of(text, "natural length (fp32, eager)", "encoder")[2] == "2.0"
-    assert row_of(text, "fixed length (fp32, eager)", "ar")[2:] == ["5.0", "2000"]
+    assert row_of(text, "fixed length (fp32, eager)", "ar")[2:] == ["5.0", "2000 (64)"]
     assert row_of(text, "natural length (fp32, compiled)", "ar")[2] == "4.0"
     assert row_of(text, "generate()", "transformers") == ["transformers", "eager", "1", "32.0", "2000", "99"]
     assert row_of(text, "Where the time goes", "ar") == ["ar", "greedy", "1", "mm 60 %, add 20 %"]

@@ -38,6 +38,22 @@ def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_
     assert twice["passes"] == passes and twice["flops"] == pytest.approx(2 * cost["flops"], rel=0.05)
 
 
+def test_the_largest_batch_is_the_last_that_fits(tmp_path, monkeypatch):
+    subject = untrained(tiny_config(tmp_path), "ar", SPEC)
+    asked = []
+
+    def run_of(stage, decoding, images):
+        def run():
+            asked.append(images)
+            if images > 500:
+                raise torch.OutOfMemoryError
+
+        return run
+
+    monkeypatch.setattr(subject, "run_of", run_of)
+    assert subject.largest_batch("greedy", 64) == 256 and asked == [128, 256, 512]
+
+
 @pytest.mark.parametrize("captioner", RIVALS)
 def test_bf16_and_compiled_decode_too(tmp_path, monkeypatch, captioner):
     model, decoding, _ = RIVALS[captioner]
