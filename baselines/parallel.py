@@ -54,7 +54,7 @@ class Parallel(Captioner):
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
-        self.model = model
+        self.model, self.spec = model, spec
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
         self.suggest = nn.Linear(model.width, spec.vocabulary)
         self.embed = nn.Embedding(spec.vocabulary, model.width)

@@ -84,6 +84,7 @@ class Captioner(nn.Module, ABC):
 
     Model: ClassVar[type]
     Decoding: ClassVar[type]
+    spec: ImageSpec  # what it was made with; the training loop and decoding ask it for the longest caption
 
     endless = False
     """Set where latency is measured by length: a caption then fills all its `max_words` places, whatever the network says."""

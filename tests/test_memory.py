@@ -33,6 +33,9 @@ def test_all_train_captions_can_be_read_more_than_once(tiny_layout):
         ("scd-net", {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}, {"ema": 0.9}),
         ("ladic", {"width": 16, "latent": 8, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1}, {}),
         ("prefix-lm", {"width": 16, "heads": 2, "layers": 1, "prefix": 2}, {}),
+        ("parallel", {"width": 16, "heads": 2}, {}),
+        ("bit-diffusion", {"width": 16, "heads": 2}, {"ema": 0.9}),
+        ("masked-diffusion", {"width": 16, "heads": 2, "concentrated": True, "image_free": 0.1}, {}),
     ],
 )
 def test_rivals_go_through_the_stages(tiny_layout, captioner, model, training):
