@@ -197,7 +197,7 @@ class LaDiC(Captioner):
         return guess
 
     def _refined(self, x0, noises, times, images, blank, decoding) -> Tensor:
-        sure_XL = self._writable(x0).softmax(-1).amax(-1)
+        sure_XL = self._logits(x0).softmax(-1).amax(-1)  # of padding too: where it is not counted, only what follows the end is refined
         again = max(1, round(_REFINED * sure_XL.shape[1]))
         rank_XL = sure_XL.argsort(dim=-1, stable=True).argsort(dim=-1)
         return self._from_noise(noises, times, images, blank, decoding, ((rank_XL >= again)[..., None], x0))

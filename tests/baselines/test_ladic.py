@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from baselines.ladic import LaDiC
-from dsacap.captioner import EOS, UNK
+from dsacap.captioner import EOS, PAD, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch
 
 SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1, "text_steps": 100}
@@ -34,11 +34,22 @@ def test_refining_keeps_the_places_that_the_decoder_is_sure_of(captioner):
     x0, noises = torch.randn(2, 8, 16), torch.randn(2, 5, 8, 16)
     with torch.no_grad():
         refined = captioner._refined(x0, noises, times, images, blank, decoding)
-        sure = captioner._writable(x0).softmax(-1).amax(-1)
+        sure = captioner._logits(x0).softmax(-1).amax(-1)
     same = (refined == x0).all(-1)
     assert same.sum(-1).tolist() == [5, 5]  # of eight places, three are written anew
     for b in range(2):
         assert sure[b][same[b]].min() >= sure[b][~same[b]].max()
+
+
+def test_refining_does_not_take_padding_for_what_is_unsure(captioner, monkeypatch):
+    """The decoder is sure of padding after two words and less so of these: they are written anew, and padding is not."""
+    logits = torch.zeros(1, 8, SPEC.vocabulary)
+    logits[:, :2, 5], logits[:, 2:, PAD] = 3.0, 30.0
+    monkeypatch.setattr(captioner, "_logits", lambda x0: logits.clone())
+    kept = []
+    monkeypatch.setattr(captioner, "_from_noise", lambda *args: kept.append(args[-1][0]))
+    captioner._refined(torch.zeros(1, 8, 16), None, None, None, None, LaDiC.Decoding(refine=True))
+    assert kept[0][0, :, 0].tolist()[:2] == [False, False] and kept[0].sum() == 5
 
 
 def test_latents_are_standardised_by_what_was_seen(captioner):
