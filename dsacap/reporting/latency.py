@@ -29,6 +29,8 @@ def write_latency(files: Sequence[Path], page: Path) -> None:
         "Written by `dsacap report-latency`; the protocol is that of docs/latency.md. All numbers: "
         f"{page.with_suffix('.csv').name}. Compare within a section, never across machines.",
     ]
+    if made := [f"- {line}" for line in map(_made, files) if line]:
+        parts.append("\n".join(made))
     for machine, rows in found.groupby("machine", sort=False):
         parts.append(f"## {machine}")
         for (compiled, precision), alike in rows.groupby(["compiled", "precision"], sort=False):
@@ -55,6 +57,14 @@ def _rows(files: Sequence[Path]) -> list[dict]:
         except (KeyError, TypeError) as error:
             raise UserError(f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); use --benchmark-json") from None
     return [_row(key[0], told_of[key], pd.Series(seconds) * 1000) for key, seconds in times.items()]
+
+
+def _made(file: Path) -> str:
+    """When a run was made, and from which commit, as pytest-benchmark tells."""
+    data = read_json(file)
+    code = data.get("commit_info") or {}
+    changed = " with local changes" if code.get("dirty") else ""
+    return f"measured {data['datetime'][:19]} from commit {code.get('id', 'unknown')}{changed}" if "datetime" in data else ""
 
 
 def _row(machine: str, told: dict, ms: pd.Series) -> dict:

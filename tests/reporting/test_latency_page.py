@@ -18,7 +18,8 @@ def benchmark(system, decoding, stage, images, seconds, **told):
 
 
 def report(path, *benchmarks):
-    path.write_text(json.dumps({"benchmarks": list(benchmarks)}))
+    code = {"id": "c0ffee", "dirty": False}
+    path.write_text(json.dumps({"benchmarks": list(benchmarks), "datetime": "2026-01-02T03:04:05.678", "commit_info": code}))
     return path
 
 
@@ -52,6 +53,7 @@ def test_page_and_csv_show_what_was_measured(measured, tmp_path):
     write_latency([measured], page)
     text = page.read_text()
     assert "## abacus: cores 2, threads 1, torch 2\n" in text
+    assert "- measured 2026-01-02T03:04:05 from commit c0ffee\n" in text
     natural = row_of(text, "natural length (fp32, eager)", "ar", "greedy")
     assert natural[2:] == ["10.0", "11.0", "19.1", "13.0", "-", "1000 (64)", "12", "3.4", "1,234", "500"]
     assert row_of(text, "natural length (fp32, eager)", "encoder")[2] == "2.0"
