@@ -137,8 +137,9 @@ class Autoregressive(Captioner):
     def _next(self, words_B: Tensor, at_1: Tensor, images: list[tuple[Tensor, Tensor]], caches: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Logits [B, V] of the word after `words_B`, whose keys and values are added to the caches."""
         x_B1D = (self.embed(words_B) + self.position[at_1])[:, None]
+        past_1L = torch.arange(self.spec.max_words, device=at_1.device)[None] <= at_1
         for block, image, cache in zip(self.blocks, images, caches, strict=True):
-            x_B1D = block.step(x_B1D, image, cache, at_1)
+            x_B1D = block.step(x_B1D, image, cache, at_1, past_1L)
         return self.head(self.norm(x_B1D[:, 0]))
 
     def _new_caches(self, keys: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -70,14 +70,13 @@ class DecoderBlock(nn.Module):
         h = self.norm1(x_BLD)
         return self.rest(x_BLD + self.self_attention(h, self.self_attention.keys_values(h), mask, causal), image)
 
-    def step(self, x_B1D: Tensor, image: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], at_1: Tensor) -> Tensor:
-        """One position more: writes its keys and values to `cache` [B, heads, L, D/heads] and attends to those up to it. The position is
-        a tensor and the cache is always whole, so that one graph serves all positions."""
+    def step(self, x_B1D: Tensor, image: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], at_1: Tensor, past_1L: Tensor) -> Tensor:
+        """One position more: writes its keys and values to `cache` [B, heads, L, D/heads] and attends to the `past` up to it. The position
+        is a tensor and the cache is always whole, so that one graph serves all positions."""
         h = self.norm1(x_B1D)
         for cached, new in zip(cache, self.self_attention.keys_values(h), strict=True):
             cached.index_copy_(2, at_1, new)
-        past_L = torch.arange(cache[0].shape[2], device=at_1.device) <= at_1
-        return self.rest(x_B1D + self.self_attention(h, cache, past_L[None, None, None]), image)
+        return self.rest(x_B1D + self.self_attention(h, cache, past_1L), image)
 
     def rest(self, x_BLD: Tensor, image: tuple[Tensor, Tensor]) -> Tensor:
         x_BLD = x_BLD + self.cross_attention(self.norm2(x_BLD), image)

@@ -27,7 +27,7 @@ def time_decodings(config: Config) -> dict:
                 stage = "encode" if name == ENCODER else "decode"
                 warmup = settings.warmup if i == 0 else 1  # a visit finds caches that another left
                 times[name, decoding, size] += systems[name].seconds(stage, decoding, size, warmup, settings.iterations)
-        costs = {(name, decoding): systems[name].cost(decoding) for name, decoding, _ in subjects if name != ENCODER}
+        costs = {(name, of): systems[name].cost(of) for name, decodings in names.items() if name != ENCODER for of in decodings}
     rows = [
         {"system": name, "decoding": decoding, "batch_size": size, **costs.get((name, decoding), {}), **summary(of, size)}
         for (name, decoding, size), of in times.items()

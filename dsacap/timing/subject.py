@@ -43,19 +43,16 @@ class Photos:
         return photo_sources(self._layout, self.images)
 
     def batch(self, count: int) -> Batch:
-        ids = tuple(self.images[at].image_id for at in self._next(count))
+        ids = tuple(self.images[at].image_id for at in self.next(count))
         return Batch(ids, self.inputs.store.read(ids).to(self.device))
 
     def pixels(self, count: int) -> tuple[tuple[int, ...], Tensor]:
         """Ids and preprocessed pixels of the next images among the first few, which are read once."""
-        places = [at % _READ_AHEAD for at in self._next(count)]
+        places = [at % _READ_AHEAD for at in self.next(count)]
         for at in places:
             if at not in self._pixels:
                 self._pixels[at] = self.read(at)
         return tuple(self.images[at].image_id for at in places), torch.stack([self._pixels[at] for at in places]).to(self.device)
-
-    def files(self, count: int) -> list[int]:
-        return self._next(count)
 
     def read(self, at: int) -> Tensor:
         image = self.images[at]
@@ -64,7 +61,8 @@ class Photos:
     def encoded(self, image_ids: tuple[int, ...], pixels_B3HW: Tensor) -> Batch:
         return Batch(image_ids, self.inputs.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device))
 
-    def _next(self, count: int) -> list[int]:
+    def next(self, count: int) -> list[int]:
+        """Places in the split."""
         self._at += count
         return [at % len(self.images) for at in range(self._at - count, self._at)]
 
@@ -93,7 +91,7 @@ class Subject:
         if stage == "end_to_end":
             ids, pixels = self.photos.pixels(images)
             return lambda: self._caption(self.photos.encoded(ids, pixels), decoding)
-        return partial(self._from_files, self.photos.files(images), decoding)
+        return partial(self._from_files, self.photos.next(images), decoding)
 
     def compile(self) -> None:
         """Decodes by torch.compile from now on: on a GPU as CUDA graphs, whose launch costs what one kernel's does."""
