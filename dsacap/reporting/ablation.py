@@ -21,7 +21,7 @@ _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
 def write_ablation(layout: Layout) -> None:
     """Writes ablation.csv and, last, ablation.md, which Snakemake waits for."""
     manifests = {f"train {system} seed {seed}": read_json(manifest_of(layout.system(system, seed))) for system, seed in layout.runs}
-    rows = [*score_rows(layout), *_reconstruction_rows(layout), *training_rows(layout, manifests)]
+    rows = [*score_rows(layout, layout.runs), *_reconstruction_rows(layout), *training_rows(layout, layout.runs, manifests)]
     numbers = write_numbers(rows, layout.ablation_table)
     report = Report(layout.config, numbers, manifests, [], None)
     judges = {name: read_json(manifest_of(part.generator))["facts"] for name, part in (("generator", layout), ("judge", layout.judge))}

@@ -18,7 +18,9 @@ _MEMORY = ("process_mib", "allocated_mib", "reserved_mib")
 def write_latency(files: Sequence[Path], page: Path) -> None:
     """Writes the CSV beside `page` and, last, `page`. What several runs on one machine measured of a row counts together: a machine that
     drifts is slow for one row in one run and for another in the next. UserError where a file is no report, or holds no latencies."""
-    found = pd.DataFrame(_rows(files), columns=[*_COLUMNS, *_MEMORY])
+    reports = list(map(_read, files))
+    benchmarks = [benchmark for report in reports for benchmark in report["benchmarks"]]
+    found = pd.DataFrame(_rows(benchmarks), columns=[*_COLUMNS, *_MEMORY])
     found = found.sort_values("system", key=lambda names: pd.factorize(names)[0], kind="stable")  # a system's rows together
     if found.empty:
         raise UserError(f"{', '.join(map(str, files))}: no latencies; run pytest --benchmark-only tests/benchmarks --benchmark-json FILE")
@@ -29,42 +31,47 @@ def write_latency(files: Sequence[Path], page: Path) -> None:
         "Written by `dsacap report-latency`; the protocol is that of docs/latency.md. All numbers: "
         f"{page.with_suffix('.csv').name}. Compare within a section, never across machines.",
     ]
-    if made := [f"- {line}" for line in map(_made, files) if line]:
+    if made := [f"- {line}" for line in map(_made, reports) if line]:
         parts.append("\n".join(made))
     for machine, rows in found.groupby("machine", sort=False):
         parts.append(f"## {machine}")
         for (compiled, precision), alike in rows.groupby(["compiled", "precision"], sort=False):
             parts += _section(alike, ", ".join([precision, "compiled" if compiled else "eager"]))
-    parts += _profiles(files)
-    outside = _outside(files)
-    if outside:
+    parts += _profiles(benchmarks)
+    if outside := _outside(benchmarks):
         headers = ["Greedy decoding of as many words", "mode", "batch", "median ms", "us a word and image", "parameters"]
         parts += ["## Beside transformers' `generate()`, on the machine above", markdown(headers, outside, 2)]
     write_text(page, "\n\n".join(parts) + "\n")
 
 
-def _rows(files: Sequence[Path]) -> list[dict]:
+def _read(file: Path) -> dict:
+    """UserError where it is no report of pytest-benchmark's with all times."""
+    report = read_json(file)
+    try:
+        for benchmark in report["benchmarks"]:
+            benchmark["extra_info"], benchmark["stats"]["data"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); use --benchmark-json") from None
+    return report
+
+
+def _rows(benchmarks: Sequence[dict]) -> list[dict]:
     """One of each machine and state, in the order in which they first come."""
     times: dict[tuple, list[float]] = {}
     told_of = {}
-    for file in files:
-        try:
-            for benchmark in read_json(file)["benchmarks"]:
-                if "stage" in (told := benchmark["extra_info"]):
-                    key = (_machine(told["machine"]), *(told[name] for name in _STATE))
-                    times.setdefault(key, []).extend(benchmark["stats"]["data"])
-                    told_of.setdefault(key, told)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); use --benchmark-json") from None
+    for benchmark in benchmarks:
+        if "stage" in (told := benchmark["extra_info"]):
+            key = (_machine(told["machine"]), *(told[name] for name in _STATE))
+            times.setdefault(key, []).extend(benchmark["stats"]["data"])
+            told_of.setdefault(key, told)
     return [_row(key[0], told_of[key], pd.Series(seconds) * 1000) for key, seconds in times.items()]
 
 
-def _made(file: Path) -> str:
+def _made(report: dict) -> str:
     """When a run was made, and from which commit, as pytest-benchmark tells."""
-    data = read_json(file)
-    code = data.get("commit_info") or {}
+    code = report.get("commit_info") or {}
     changed = " with local changes" if code.get("dirty") else ""
-    return f"measured {data['datetime'][:19]} from commit {code.get('id', 'unknown')}{changed}" if "datetime" in data else ""
+    return f"measured {report['datetime'][:19]} from commit {code.get('id', 'unknown')}{changed}" if "datetime" in report else ""
 
 
 def _row(machine: str, told: dict, ms: pd.Series) -> dict:
@@ -144,9 +151,9 @@ def _one(rows: pd.DataFrame, stage: str, images: int) -> pd.Series | None:
     return None if found.empty else found.iloc[-1]
 
 
-def _profiles(files: Sequence[Path]) -> list[str]:
+def _profiles(benchmarks: Sequence[dict]) -> list[str]:
     """Of every system's first decoding timed, at its natural length where there is one."""
-    told = [b["extra_info"] for file in files for b in read_json(file)["benchmarks"] if b["extra_info"].get("top")]
+    told = [benchmark["extra_info"] for benchmark in benchmarks if benchmark["extra_info"].get("top")]
     rows, seen = [], set()
     for of in sorted(told, key=lambda of: of["length"] is not None):
         if (key := (of["system"], of["images"])) not in seen:
@@ -159,13 +166,12 @@ def _profiles(files: Sequence[Path]) -> list[str]:
     return ["## Where the time goes", markdown(["System", "Decoding", "batch", "operations by their own time"], rows, 4)]
 
 
-def _outside(files: Sequence[Path]) -> list[list]:
+def _outside(benchmarks: Sequence[dict]) -> list[list]:
     times: dict[tuple, list[float]] = {}
-    for file in files:
-        for benchmark in read_json(file)["benchmarks"]:
-            if "whose" in (told := benchmark["extra_info"]):
-                key = (told["compiled"], told["images"], told["whose"], told["words"], told["parameters"])
-                times.setdefault(key, []).extend(benchmark["stats"]["data"])
+    for benchmark in benchmarks:
+        if "whose" in (told := benchmark["extra_info"]):
+            key = (told["compiled"], told["images"], told["whose"], told["words"], told["parameters"])
+            times.setdefault(key, []).extend(benchmark["stats"]["data"])
     rows = []
     for (compiled, images, whose, words, parameters), seconds in sorted(times.items()):
         median = pd.Series(seconds).median()

@@ -3,7 +3,7 @@
 Reads result files only. One line of the CSV is one number: dataset, system, decoding, steps, seed, metric, value, ci_low, ci_high, n, unit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", 
 
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
 _PERCENT = PERCENT | {"grammatical", "true", "novel"}
+Runs = Sequence[tuple[str, int]]  # (system, seed)
 _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 
@@ -28,11 +29,13 @@ def write_tables(layout: Layout) -> None:
     if not layout.finished:
         raise UserError(f"{layout.root}: no row is finished; run the pipeline first")
     manifests = {name: read_json(manifest_of(path)) for name, path in _stage_outputs(layout).items()}
-    numbers = write_numbers([*score_rows(layout), *_latency_rows(layout), *training_rows(layout, manifests)], layout.table)
+    timed, runs = "time" in manifests, layout.finished
+    latencies = _latency_rows(layout) if timed else ()
+    numbers = write_numbers([*score_rows(layout, runs), *latencies, *training_rows(layout, runs, manifests)], layout.table)
     folder = layout.table.parent
     records = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in numbers.to_dict("records")]
     write_json(folder / "table.json", {"rows": records, "manifests": manifests})
-    if layout.latency.exists():
+    if timed:
         write_plot(numbers, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
     write_text(layout.table, render(Report(layout.config, numbers, manifests, *_of_scores(layout))))
 
@@ -98,8 +101,8 @@ def scale_of(metric: str) -> int:
     return 100 if metric.split("_")[-1] in _PERCENT else 1
 
 
-def score_rows(layout: Layout) -> Iterable[dict]:
-    for system, seed in [(HUMAN, None), *layout.finished, *((name, None) for name in layout.config.predictions)]:
+def score_rows(layout: Layout, runs: Runs) -> Iterable[dict]:
+    for system, seed in [(HUMAN, None), *runs, *((name, None) for name in layout.config.predictions)]:
         scores = read_json(layout.scores(system, seed or 0))
         for decoding, parts in scores.items():
             leaks = parts["leaks"]
@@ -123,15 +126,15 @@ def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, sc
 
 
 def _latency_rows(layout: Layout) -> Iterable[dict]:
-    for timed in read_json(layout.latency)["rows"] if layout.latency.exists() else ():
+    for timed in read_json(layout.latency)["rows"]:
         for metric, unit in (("median_ms", "ms"), ("p90_ms", "ms"), ("p99_ms", "ms"), ("images_per_s", "images/s")):
             name = f"latency_{metric}_batch_{timed['batch_size']}"
             yield row(layout, timed["system"], timed["decoding"], None, name, timed[metric], unit, n=timed["iterations"])
 
 
-def training_rows(layout: Layout, manifests: dict[str, dict[str, Any]]) -> Iterable[dict]:
+def training_rows(layout: Layout, runs: Runs, manifests: dict[str, dict[str, Any]]) -> Iterable[dict]:
     units = {"parameters": "count", "images_seen": "images", "train_cpu_seconds": "s", "val_CIDEr": "x100", "val_still_rising": "0 or 1"}
-    for system, seed in layout.finished:
+    for system, seed in runs:
         facts = manifests[f"train {system} seed {seed}"]["facts"]
         for metric, unit in units.items():
             value = float(facts[metric]) * (100 if unit == "x100" else 1)

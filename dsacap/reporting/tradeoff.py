@@ -3,15 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 
 from dsacap.files import replacing
 from dsacap.reporting.pipe import markdown
-
-matplotlib.use("svg")  # no display is needed
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 _QUALITY = "CIDEr"
 _STYLE = {"svg.hashsalt": "dsacap", "svg.fonttype": "none", "font.size": 9}  # the same file every time, with text that can be searched
@@ -54,7 +49,11 @@ def tradeoff_section(numbers: pd.DataFrame, labels: dict[str, str], batch_sizes:
 
 def write_plot(numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], path: Path) -> None:
     """The same as a picture (SVG): a panel a batch size, a line through the best decoding of each K, and the front."""
-    with matplotlib.rc_context(_STYLE):
+    from matplotlib import rc_context  # a second to load, which other pages need not wait for
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    with rc_context(_STYLE):
         figure = Figure(figsize=(6.2 * len(batch_sizes), 4.8), layout="constrained")
         for axes, size in zip(figure.subplots(1, len(batch_sizes), squeeze=False)[0], batch_sizes, strict=True):
             found = points(numbers, size)
