@@ -25,7 +25,7 @@ def ours(config, images: int, compiled: bool):
 
 
 def transformers(config, images: int, compiled: bool):
-    """BART's decoder, told the image tokens by an encoder like ours: as many layers, as wide; its own encoder is left out."""
+    """BART, as many layers of encoder and decoder as ours and as wide, on image tokens that a linear layer projects to its width."""
     model = config.systems["ar"].model
     width, layers, heads = model["width"], model.get("decoder_layers", 3), model.get("heads", 4)
     sizes = {"d_model": width, "decoder_layers": layers, "decoder_attention_heads": heads, "decoder_ffn_dim": 4 * width}
