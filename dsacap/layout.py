@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dsacap.config import Config, Scenes
+from dsacap.config import Config, Scenes, Sight
 from dsacap.data import scenes
 from dsacap.registry import release_of
 
@@ -168,7 +168,8 @@ class Layout:
         encoder = self.config.encoder
         if encoder.train:
             return _key("encoder", encoder.train, self._data_key)
-        return _key("encoder", encoder.name, encoder.pretrained, encoder.sha256)
+        beside = encoder.beside if isinstance(encoder, Sight) else ()
+        return _key("encoder", encoder.name, encoder.pretrained, encoder.sha256, *beside)
 
     @property
     def _features_key(self) -> str:

@@ -101,6 +101,20 @@ class Encoder(Section):
         return self
 
 
+class Weights(Section):
+    """An encoder by name, with its weights; keys as those of `Encoder`."""
+
+    name: str
+    pretrained: str | None = None
+    sha256: Sha256 | None = None
+
+
+class Sight(Encoder):
+    """The encoder, or several, in whose space a generator's pictures are compared with the originals."""
+
+    beside: tuple[Weights, ...] = Field((), description="more encoders, of the same input size; pooled vectors stand side by side")
+
+
 class GeneratorTraining(Section):
     """The caption prior; see dsacap/vision/caption_prior.py."""
 
@@ -121,8 +135,9 @@ class Generator(Section):
     steps: int = Field(1, gt=0, description="denoising steps of a pipeline")
     size: int = Field(512, gt=0, description="of a pipeline's pictures, in pixels")
     batch_size: int = Field(8, gt=0, description="of a pipeline")
-    grid: int = Field(2, gt=0, description="pictures are compared by the means of the encoder's tokens in grid x grid cells")
-    encoder: Encoder | None = Field(None, description="in whose tokens pictures are compared, such as a DINOv2; default: the captioners'")
+    compare: Literal["tokens", "pooled"] = Field("tokens", description="pictures are compared by their tokens, or by one vector each")
+    grid: int = Field(2, gt=0, description="tokens are compared by their means in grid x grid cells")
+    encoder: Sight | None = Field(None, description="in whose space pictures are compared, such as a DINOv2's; default: the captioners'")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Generator":
@@ -130,6 +145,8 @@ class Generator(Section):
             raise ValueError("give either train (a prior trained on the captions) or name (a text-to-image pipeline)")
         if self.name:
             check_pinned(self.name, self.revision)
+        if self.encoder and self.encoder.beside and self.compare == "tokens":
+            raise ValueError("encoder.beside: several encoders have one pooled vector, but no common tokens; say compare: pooled")
         return self
 
 

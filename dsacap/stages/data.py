@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dsacap.config import Remote, Scenes
+from dsacap.config import Remote, Scenes, Sight
 from dsacap.data import scenes
 from dsacap.data.coco import CaptionedImage, RandomSplit, load_coco
 from dsacap.data.dataset import load_examples, prepare
@@ -103,10 +103,13 @@ def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:
 
 def load_configured_encoder(layout: Layout):
     from dsacap.vision.encoder import load_encoder, local_name
+    from dsacap.vision.ensemble import EnsembleEncoder
 
     encoder = layout.config.encoder
     name = local_name(layout.encoder) if encoder.train else encoder.name
-    return load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
+    first = load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
+    beside = encoder.beside if isinstance(encoder, Sight) else ()
+    return EnsembleEncoder([first, *(load_encoder(e.name, e.pretrained, None, e.sha256) for e in beside)]) if beside else first
 
 
 def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]:

@@ -7,7 +7,7 @@ from statistics import fmean
 import torch
 
 from dsacap.captioning import device_of
-from dsacap.config import Scenes
+from dsacap.config import Generator, Scenes
 from dsacap.data.dataset import load_references
 from dsacap.errors import UserError
 from dsacap.files import replacing_folder, write_json
@@ -29,7 +29,7 @@ def make_generator(layout: Layout) -> dict:
     if isinstance(layout.config.dataset, Scenes):
         pairs = mistaken_captions(examples, load_scenes(layout))
     else:
-        pairs = near_captions(examples, inputs.store, settings.grid)
+        pairs = near_captions(examples, inputs.store, _grid(settings, inputs.store))
     held_out = held_out_auc(load_configured_generator(layout, inputs.store), inputs.store, examples, pairs)
     print("generator, AUC on validation images: " + ", ".join(f"{name} {value:.3f}" for name, value in held_out.items()), file=sys.stderr)
     return facts | {"auc": held_out}
@@ -52,13 +52,15 @@ def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
 def _train_generator(layout: Layout, inputs: Inputs) -> dict:
     from dsacap.training.caption_prior import train_caption_prior
     from dsacap.vision.caption_prior import new_caption_prior
-    from dsacap.vision.generator import coarse
+    from dsacap.vision.generator import seen
 
     settings, examples = layout.config.generator, inputs.examples("train")
     captions = [[caption for caption in example.tokens if caption] for example in examples]
     ids = [example.image_id for example in examples]
-    parts = [coarse(inputs.store.read(ids[at : at + 1000]), settings.grid).flatten(1) for at in range(0, len(ids), 1000)]
-    embeddings_IE = torch.cat(parts)
+    grid = _grid(settings, inputs.store)
+    embeddings_IE = torch.cat([seen(inputs.store, ids[at : at + 1000], grid).flatten(1) for at in range(0, len(ids), 1000)])
+    if grid is None:
+        embeddings_IE = embeddings_IE * math.sqrt(embeddings_IE.shape[1])  # to the scale of noise, which tokens have already
     torch.manual_seed(settings.train.seed)
     size = {"width": settings.train.width, "layers": settings.train.layers, "max_words": layout.config.text.max_words}
     prior = new_caption_prior((c for of_image in captions for c in of_image), embeddings_IE.shape[1], **size)
@@ -84,9 +86,14 @@ def load_configured_generator(layout: Layout, store):
     from dsacap.vision.generator import FeatureGenerator, PixelGenerator, load_caption_prior, load_pixel_pipeline
 
     settings, device = layout.config.generator, device_of(layout.config.device)
-    grid = min(settings.grid, math.isqrt(store.tokens))  # an encoder may have fewer tokens
+    grid = _grid(settings, store)
     if settings.train:
         return FeatureGenerator(load_caption_prior(layout.generator / "pipeline", device), grid)
     pipeline = load_pixel_pipeline(settings.name, settings.revision, device)
     how = {"steps": settings.steps, "size": settings.size, "batch_size": settings.batch_size}
     return PixelGenerator(pipeline, load_configured_encoder(layout.sight), store, grid, **how)
+
+
+def _grid(settings: Generator, store) -> int | None:
+    """The cells a side in which tokens are compared; an encoder may have fewer tokens. None where pooled vectors are."""
+    return None if settings.compare == "pooled" else min(settings.grid, math.isqrt(store.tokens))

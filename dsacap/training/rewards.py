@@ -12,7 +12,7 @@ from dsacap.config import Rewards
 from dsacap.data.dataset import Example
 from dsacap.scoring.cider_reward import CiderDReward
 from dsacap.vision.features import FeatureStore
-from dsacap.vision.generator import Generator, coarse, embedding
+from dsacap.vision.generator import Generator, originals
 
 Captions = Sequence[Sequence[str]]  # of each image, its captions
 
@@ -42,7 +42,7 @@ class Reconstruction(Judge):
 
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
         ids = sorted(set(image_ids))
-        original_of = dict(zip(ids, embedding(coarse(self.store.read(ids), self.generator.grid)), strict=True))
+        original_of = dict(zip(ids, originals(self.store, ids, self.generator.grid), strict=True))
         return (self.generator.embed(captions, image_ids).cpu() * torch.stack([original_of[i] for i in image_ids])).sum(-1)
 
 

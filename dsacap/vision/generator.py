@@ -23,17 +23,18 @@ from dsacap.vision.features import FeatureStore
 
 
 class Generator(ABC):
-    """`grid`: what is compared is the mean of the encoder's tokens in each cell of grid x grid; finer detail is not in a caption."""
+    """`grid`: what is compared is the mean of the encoder's tokens in each cell of grid x grid, as finer detail is not in a caption; or,
+    where it is None, the encoder's pooled vector."""
 
-    def __init__(self, grid: int, seed: int = 0):
+    def __init__(self, grid: int | None, seed: int = 0):
         self.grid, self.seed = grid, seed
 
     @abstractmethod
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        """What the encoder sees in pictures of tokenised captions: coarse standardised tokens [n, grid * grid, C]."""
+        """What the encoder sees in pictures of tokenised captions, as `seen` has it of originals."""
 
     def embed(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        """Unit vectors [n, E], to be compared with those of originals (`embedding`) by their dot product."""
+        """Unit vectors [n, E], to be compared with those of originals (`originals`) by their dot product."""
         return embedding(self.reconstruct(captions, image_ids))
 
     def _noise(self, image_ids: Sequence[int], shape: tuple[int, ...]) -> Tensor:
@@ -44,20 +45,20 @@ class Generator(ABC):
 class FeatureGenerator(Generator):
     """A caption prior: no pixels."""
 
-    def __init__(self, prior: CaptionPrior, grid: int, seed: int = 0):
+    def __init__(self, prior: CaptionPrior, grid: int | None, seed: int = 0):
         super().__init__(grid, seed)
         self.prior = prior
 
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
         noise_BE = self._noise(image_ids, (self.prior.prior.config.embedding_dim,)).to(self.prior.device)
-        return self.prior(captions, noise_BE).unflatten(-1, (self.grid**2, -1)).float()
+        return self.prior(captions, noise_BE).unflatten(-1, ((self.grid or 1) ** 2, -1)).float()
 
 
 class PixelGenerator(Generator):
     """A text-to-image pipeline of SD-Turbo's kind: few steps, no guidance, timesteps spaced from the last one back."""
 
     def __init__(
-        self, pipeline, encoder: Encoder, store: FeatureStore, grid: int, *, steps: int, size: int, batch_size: int, seed: int = 0
+        self, pipeline, encoder: Encoder, store: FeatureStore, grid: int | None, *, steps: int, size: int, batch_size: int, seed: int = 0
     ):
         super().__init__(grid, seed)
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, timestep_spacing="trailing")
@@ -84,7 +85,9 @@ class PixelGenerator(Generator):
 
     def _seen(self, photos: list) -> Tensor:
         pixels_B3HW = torch.stack([self.encoder.preprocess(photo) for photo in photos])
-        tokens_BNC = self.encoder(pixels_B3HW.to(self.pipeline.device))[0]
+        tokens_BNC, pooled_BE = self.encoder(pixels_B3HW.to(self.pipeline.device))
+        if self.grid is None:
+            return pooled_BE[:, None].cpu()
         return coarse(self.store.standardised(tokens_BNC.cpu()), self.grid)
 
 
@@ -103,6 +106,16 @@ def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
 
 def load_caption_prior(folder: Path, device: torch.device) -> CaptionPrior:
     return CaptionPrior.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True).to(device)
+
+
+def seen(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
+    """What the encoder sees in originals: coarse standardised tokens [n, grid * grid, C], or without a grid unit vectors [n, 1, E]."""
+    return store.read_pooled(image_ids)[:, None] if grid is None else coarse(store.read(image_ids), grid)
+
+
+def originals(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
+    """Unit vectors [n, E] that those of `Generator.embed` are compared with."""
+    return embedding(seen(store, image_ids, grid))
 
 
 def coarse(tokens_BNC: Tensor, grid: int) -> Tensor:

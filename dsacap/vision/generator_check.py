@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dsacap.data.corruptions import corrupt
 from dsacap.data.dataset import Example
 from dsacap.data.grammar import Scene
 from dsacap.vision.features import FeatureStore
-from dsacap.vision.generator import Generator, auc, coarse, embedding
+from dsacap.vision.generator import Generator, auc, originals
 
 _SEED = 3
 Pair = tuple[str, str, str]  # a right caption, a wrong one, and in which respect
@@ -27,9 +26,9 @@ def mistaken_captions(examples: Sequence[Example], scenes: Mapping[int, Scene]) 
     return pairs
 
 
-def near_captions(examples: Sequence[Example], store: FeatureStore, grid: int) -> list[Pair]:
+def near_captions(examples: Sequence[Example], store: FeatureStore, grid: int | None) -> list[Pair]:
     """Of each photo a caption, and one of the photo that looks most like it."""
-    unit_IE = _originals(examples, store, grid)
+    unit_IE = originals(store, [example.image_id for example in examples], grid)
     near = (unit_IE @ unit_IE.T).fill_diagonal_(-1).argmax(-1).tolist()
     return [(_first(example), _first(examples[other]), "nearest photo") for example, other in zip(examples, near, strict=True)]
 
@@ -39,7 +38,7 @@ def held_out_auc(generator: Generator, store: FeatureStore, examples: Sequence[E
     respect, and for a random image's caption as the wrong one; and, as `unpaired`, for right and wrong captions of any two images."""
     kept = [(example, *pair) for example, pair in zip(examples, pairs, strict=True) if pair]
     images = [example for example, *_ in kept]
-    original_IE = _originals(images, store, generator.grid)
+    original_IE = originals(store, [example.image_id for example in images], generator.grid)
     others = [_first(images[(i + 1) % len(images)]) for i in range(len(images))]
     right_I, wrong_I, random_I = (
         (generator.embed(said, [e.image_id for e in images]).cpu() * original_IE).sum(-1)
@@ -53,10 +52,6 @@ def held_out_auc(generator: Generator, store: FeatureStore, examples: Sequence[E
     found["unpaired"] = auc(right_I[:, None], wrong_I[None])
     found["random"] = auc(right_I, random_I)
     return {name: round(value, 4) for name, value in found.items()}
-
-
-def _originals(examples: Sequence[Example], store: FeatureStore, grid: int) -> Tensor:
-    return embedding(coarse(store.read([example.image_id for example in examples]), grid))
 
 
 def _first(example: Example) -> str:
