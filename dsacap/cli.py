@@ -17,7 +17,7 @@ from dsacap.errors import UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _run(options)
+        return 0 if _run(options) else 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -30,7 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror}{place}; make room or choose another `work` folder. Nothing half-written was kept.", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
         return sub
 
+    verb("doctor", "what this machine has of what a configuration needs, and what to do about the rest")
+    valid = verbs.add_parser("validate", help="is a file of captions, a split, photos or a configuration as it should be?")
+    valid.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="predictions, annotations, a split, a folder or zip, a configuration"
+    )
+    _add_reference_arguments(valid, subset=False)
     verb("check", "check a configuration and print what it leads to")
     for name, text in (("download", "fetch a file that the configuration names"), ("unpack", "unpack a fetched archive")):
         verb(name, text).add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
@@ -92,11 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_reference_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options by which references are given."""
+def _add_reference_arguments(parser: argparse.ArgumentParser, subset: bool = True) -> None:
+    """The options by which references are given; `subset`: they may be of more images."""
     parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="COCO captions_*.json, or with --tokenized id -> tokens")
     parser.add_argument("--tokenized", action="store_true", help="the references are PTB tokens already")
-    parser.add_argument("--subset", action="store_true", help="score the predicted images alone where there are references of more")
+    if subset:
+        parser.add_argument("--subset", action="store_true", help="score the predicted images alone where there are references of more")
 
 
 def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,19 +122,30 @@ def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write metric, image_id, value, ci_low, ci_high; image_id empty for all")
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> bool:
+    """Whether all is well; what goes wrong on the way is raised."""
     if options.verb == "score" and bool(options.predictions) == bool(options.system):
         raise UserError("score: give either a predictions file (with --references), or --system")
     if options.verb == "compare" or (options.verb == "score" and options.predictions):
         from dsacap.evaluate import compare_files, score_file
 
         (compare_files if options.verb == "compare" else score_file)(options)
+    elif options.verb == "validate":
+        from dsacap.validate import validate_all
+
+        return validate_all(options.files, options.references or [], options.tokenized)
+    elif options.verb == "doctor":
+        from dsacap.config import load_config
+        from dsacap.doctor import examine
+
+        return examine(load_config(options.config))
     elif options.verb == "report-latency":
         from dsacap.reporting.latency import write_latency
 
         write_latency(options.benchmarks, options.output)
     else:
         _run_stage(options)
+    return True
 
 
 def _run_stage(options: argparse.Namespace) -> None:

@@ -98,6 +98,11 @@ def read_captions(paths: Sequence[Path]) -> dict[int, Annotated]:
     return annotated
 
 
+def read_split(path: Path) -> dict[int, str]:
+    """Image id -> split, as a Karpathy file names both; "restval" is left as it is."""
+    return {image_id: record["split"] for image_id, record in _read_karpathy(path, {}).items()}
+
+
 def _read_file(path: Path) -> COCO:
     """COCO's own index of a captions file, after a check of all that is used of it."""
     data = read_json(path)

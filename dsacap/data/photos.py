@@ -65,6 +65,10 @@ class PhotoSource:
         """Every name that `read` knows."""
         return set(self._paths)
 
+    def photos(self) -> list[str]:
+        """Each photo once, by its path inside."""
+        return sorted(set(self._paths.values()))
+
     def read(self, name: str) -> bytes:
         """The bytes of a photo; UserError if it is absent or damaged in the archive, or its name is unsafe."""
         check_name(name, self.path)
