@@ -1,0 +1,59 @@
+"""docs/tutorial.md, as its reader would follow it: every block of it is run or used."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The repository, without what a run leaves in it."""
+    for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
+        target = tmp_path / name
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    return tmp_path
+
+
+def run(lines: str, folder: Path) -> str:
+    """Its commands, one a line, as bash runs them; output and errors."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-euc", lines], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def follow(folder: Path, before_table) -> str:
+    """Saves the files and runs the commands in their order; `before_table` changes the last block of commands."""
+    said, commands = "", [text for kind, text in BLOCKS if kind == "sh"]
+    files = {kind: text for kind, text in BLOCKS if kind != "sh"}
+    (folder / "mine.py").write_text(files["python"])
+    (folder / "mine.yaml").write_text(files["yaml"])
+    for block in [*commands[:-1], before_table(commands[-1])]:
+        said += run(block, folder)
+    return said
+
+
+def test_until_the_table(checkout):
+    """All but the pipeline, which is only planned."""
+    said = follow(checkout, lambda block: block.replace("snakemake", "snakemake --dry-run"))
+    assert "every image of the references has its captions, and no other" in said
+    assert re.search(r"^CIDEr +\d", said, re.MULTILINE)
+    assert "smoke: ready" in said
+    assert "score_mine" in said
+    captions = {record["caption"] for record in json.loads((checkout / "mine.json").read_text())}
+    assert len(captions) == 4, "the stand-in sees the background"
+
+
+@pytest.mark.slow
+def test_the_table_has_the_row(checkout):
+    follow(checkout, lambda block: block)
+    assert "| Background colour" in (checkout / "results" / "smoke" / "table.md").read_text()
