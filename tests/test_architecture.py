@@ -46,6 +46,13 @@ def test_nothing_dangerous_is_called(path):
             assert name not in ("eval", "exec", "os.system", "pickle.load", "pickle.loads"), f"line {node.lineno}: {name}"
             assert name != "torch.load" or options.get("weights_only") is True, f"line {node.lineno}: unpickles more than tensors"
             assert not options.get("shell"), f"line {node.lineno}: shell=True"
+            assert not options.get("trust_remote_code"), f"line {node.lineno}: runs code that a model brings"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_fetched_is_fetched_where_hashes_are_checked(path):
+    if path.relative_to(ROOT).as_posix() not in ("dsacap/data/download.py", "dsacap/scoring/corenlp.py"):
+        assert not imports_of(path) & {"requests", "urllib.request", "urllib3", "httpx", "huggingface_hub", "ftplib"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
