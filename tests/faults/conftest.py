@@ -1,0 +1,48 @@
+"""Faults on purpose: outside the default run, since one takes minutes.
+
+pytest tests/faults -m faults                                            # ten minutes on two idle cores
+pytest tests/faults -m faults --kills 50 --faults-report results/trust.json    # the long version, with its counts kept
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from pipeline import smoke
+
+from dsacap.files import write_json
+
+_counts = pytest.StashKey[dict]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("faults", "faults on purpose (tests/faults)")
+    group.addoption("--kills", type=int, default=5, help="how often the pipeline is killed (default: %(default)s)")
+    group.addoption("--faults-seed", type=int, default=0, help="of what is killed when (default: %(default)s)")
+    group.addoption("--faults-report", type=Path, help="a JSON file, to which what was tried how often is added")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Path:
+    """The smoke run as it is when nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = smoke(folder)
+    assert run.wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
+    return folder
+
+
+@pytest.fixture
+def count(request):
+    """Called with what a test tried how often: kept for the report."""
+
+    def of(**what) -> None:
+        request.config.stash.setdefault(_counts, {})[request.node.nodeid.split("/")[-1]] = what
+
+    return of
+
+
+def pytest_sessionfinish(session):
+    path, counts = session.config.getoption("--faults-report", None), session.config.stash.get(_counts, {})
+    if path and counts:
+        before = json.loads(path.read_text()) if path.exists() else {}
+        write_json(path, before | counts)
