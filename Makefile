@@ -5,7 +5,7 @@ CORES ?= all
 
 BIN := .venv/bin
 
-.PHONY: setup table claims test smoke lint lock publish clean
+.PHONY: setup table claims test faults smoke lint audit lock publish clean
 
 setup: .venv/ready
 
@@ -20,6 +20,11 @@ claims: setup
 test: setup
 	$(BIN)/pytest
 
+# Kills, odd places: ten minutes or more. KILLS=50 is the long version.
+KILLS ?= 5
+faults: setup
+	$(BIN)/pytest tests/faults -m faults --kills $(KILLS)
+
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
 
@@ -28,6 +33,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+# Known vulnerabilities of the pinned packages, and everybody's licences. Needs the open internet.
+audit: setup
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip
+	$(BIN)/uv tool run pip-licenses --python $(BIN)/python --from mixed --order license
 
 # A finished results/table.* becomes the committed copy in results/<name>/. CONFIG chooses which.
 CONFIG ?= config/scenes.yaml
