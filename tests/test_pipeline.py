@@ -59,6 +59,20 @@ def test_a_new_decoding_runs_its_own_stages_only(finished):
     assert "caption" in stats and "score" in stats and "train" not in stats and "features" not in stats
 
 
+def test_a_run_beside_a_run_is_told_so(tmp_path):
+    """Planning is free; whoever would write is told who does so already."""
+    command = [BIN / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2"]
+    command += ["--configfile", ROOT / "config/smoke.yaml"]
+    holder = "import sys, time, pathlib, dsacap.locks as locks; locks.claim(pathlib.Path(sys.argv[1])); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holder, tmp_path / "work" / "smoke"], stdout=subprocess.PIPE, cwd=ROOT) as running:
+        running.stdout.readline()
+        refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert refused.returncode != 0 and f"another run works here (process {running.pid}" in refused.stdout + refused.stderr
+        assert not list(tmp_path.glob("work/smoke/data-*"))
+        assert "data" in snakemake(tmp_path, "-n", "--configfile", str(ROOT / "config/smoke.yaml"))
+        running.kill()
+
+
 def test_a_row_that_was_restored_is_scored_and_not_trained(finished, tmp_path):
     for file in finished.glob("work/smoke/ar-seed0-*/[mc]*.json"):
         target = tmp_path / file.relative_to(finished)

@@ -11,6 +11,7 @@ from dsacap.config import Scenes, parse_config
 from dsacap.errors import UserError
 from dsacap.files import write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.locks import claim
 
 # `--configfile` merges over keys that are loaded already, so the default is loaded only where no data set was given.
 if "dataset" not in config:
@@ -31,6 +32,15 @@ CONFIG = layout.root / ("config-ablation.yaml" if settings.ablation else "config
 resolved = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 if not CONFIG.exists() or CONFIG.read_text() != resolved:
     write_text(CONFIG, resolved)
+
+
+# Two runs would remove each other's files: Snakemake does so with the outputs of a job that it begins.
+onstart:
+    try:
+        claim(layout.root)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
 
 # A job takes a GPU where it would use one; on a machine without, rows train side by side. (A cluster's login node: say device: cuda.)
 GPUS = int(device_of(settings.device).type == "cuda")
