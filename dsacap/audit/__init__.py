@@ -1,0 +1,48 @@
+"""Finished tables, asked: what made this number (`dsacap explain`), and why two tables differ (`dsacap diff`)."""
+
+import argparse
+import json
+from pathlib import Path
+
+_TABLE = "table.csv, table.json, or the folder that holds them"
+
+
+def add_verbs(verbs) -> None:
+    """The command line of both."""
+    text = "say what made a number of a table, stage by stage, and whether that still holds here"
+    explain = verbs.add_parser("explain", help=text, description=text)
+    explain.add_argument("table", type=Path, help=_TABLE)
+    explain.add_argument("--system", required=True, help="key or label of a row, human, or a model that others report")
+    explain.add_argument("--decoding", help="of that row; only where it has several")
+    explain.add_argument("--metric", required=True, help="as in table.csv")
+    explain.add_argument("--config", type=Path, help="compare with this configuration (default: config/NAME.yaml of the table)")
+    explain.set_defaults(run=_explain)
+    text = "say which cells of two tables differ, by how much, and why; exit status 0: none, 1: some, 2: trouble"
+    diff = verbs.add_parser("diff", help=text, description=text)
+    diff.add_argument("a", type=Path, help=_TABLE)
+    diff.add_argument("b", type=Path, help="another; `git show COMMIT:results/scenes/table.json > old.json` has one of before")
+    diff.add_argument("--cells", action="store_true", help="list every changed cell, not a line a row")
+    diff.set_defaults(run=_diff)
+    for asking in (explain, diff):
+        asking.add_argument("--json", action="store_true", help="print JSON, for machines")
+
+
+def _explain(options: argparse.Namespace) -> bool:
+    """Prints the chain from a cell to what made it; all is well."""
+    from dsacap.audit.explain import explain, render
+    from dsacap.audit.tables import load_table
+
+    found = explain(load_table(options.table), options.system, options.decoding, options.metric, options.config)
+    print(json.dumps(found, ensure_ascii=False, indent=1) if options.json else render(found))
+    return True
+
+
+def _diff(options: argparse.Namespace) -> bool:
+    """Prints how two tables differ; whether they do not."""
+    from dsacap.audit.compare import compare
+    from dsacap.audit.diff import as_json, render
+    from dsacap.audit.tables import load_table
+
+    found = compare(load_table(options.a), load_table(options.b))
+    print(json.dumps(as_json(found), ensure_ascii=False, indent=1) if options.json else render(found, cells=options.cells))
+    return not found.differs

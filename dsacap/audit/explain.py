@@ -1,0 +1,206 @@
+"""What `dsacap explain` says: from a cell of a table through every stage that made it, and whether that still holds here."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dsacap.audit.chain import chain, parts_of, settings_of
+from dsacap.audit.freshness import SAME, STALE, UNCHECKED, checks_of, config_file, verdict
+from dsacap.audit.names import find_decoding, find_metric, find_system
+from dsacap.audit.tables import Table
+from dsacap.audit.text import wrapped
+from dsacap.config import load_config
+from dsacap.errors import UserError
+from dsacap.reporting.published import reported_on
+
+_LEFT = 12
+_SAID = {
+    SAME: "nothing that can be looked at here has changed",
+    STALE: "STALE: inputs have changed since",
+    UNCHECKED: "not all can be checked here",
+}
+_NOT_RECORDED = "not recorded (made before hashes of files were)"
+
+
+def explain(table: Table, system: str, decoding: str | None, metric: str, config: Path | None) -> dict[str, Any]:
+    """The cell, its stages and the checks, as plain data. `system` and the others are as a user types them. What others report of a model
+    of that name is added. UserError where there is no such cell."""
+    others = _reported_models(table, config)
+    reported = [row for row in others if row["model"].casefold() == system.casefold()]
+    try:
+        key = find_system(table, system, [row["model"] for row in others])
+    except UserError:
+        if not reported:
+            raise
+        return {"table": str(table.path), "cell": None, "reported": reported}
+    metric = find_metric(table, key, metric)
+    decoding = find_decoding(table, key, metric, decoding)
+    stages = chain(table, key, decoding, metric)
+    checks = checks_of(table, stages, decoding, config)
+    return {
+        "table": str(table.path),
+        "cell": _cell(table, key, decoding, metric),
+        "stages": [_stage(table, stage, decoding) for stage in stages],
+        "fresh": {"verdict": verdict(checks), "checks": [vars(check) for check in checks]},
+        "reported": reported,
+    }
+
+
+def _reported_models(table: Table, config: Path | None) -> list[dict]:
+    """What the run's configuration, or that which it is compared with, names as reported by others, where that file is here."""
+    now = config or config_file(table.name, table.manifests)
+    file = table.config.get("published") or (now and load_config(now).published)
+    return reported_on(Path(file), table.name) if file and Path(file).exists() else []
+
+
+def _cell(table: Table, system: str, decoding: str, metric: str) -> dict[str, Any]:
+    rows = table.rows(system, decoding, metric)
+    intervals = zip(rows.ci_low, rows.ci_high, strict=True)
+    return {
+        "dataset": table.name,
+        "system": system,
+        "label": table.label(system),
+        "decoding": decoding,
+        "metric": metric,
+        "value": float(rows.value.mean()),
+        "unit": str(rows.unit.iloc[0]),
+        "n": None if rows.n.isna().any() else int(rows.n.iloc[0]),
+        "seeds": [int(seed) for seed in rows.seed.dropna()],
+        "values": [float(value) for value in rows.value],
+        "intervals": [None if low != low else [float(low), float(high)] for low, high in intervals],
+        "signature": table.signature(metric),
+    }
+
+
+def _stage(table: Table, stage: str, decoding: str) -> dict[str, Any]:
+    """A stage's manifest, with the settings that it obeys for the whole configuration, of which it gives the hash."""
+    manifest = table.manifests.get(stage)
+    if manifest is None:
+        return {"name": stage, "recorded": False}
+    text = json.dumps(manifest["config"], sort_keys=True)
+    settings = settings_of(manifest["config"], stage, decoding)
+    kept = {key: value for key, value in manifest.items() if key != "config"}
+    return {"name": stage, "recorded": True, **kept, "settings": settings, "config_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def render(found: dict[str, Any]) -> str:
+    """For people."""
+    parts = []
+    if found["cell"]:
+        shared = _shared(found["stages"])
+        parts = [_head(found), _of_all(found["stages"], shared, any(found["cell"]["intervals"]))]
+        parts += [_of_stage(at, stage, shared) for at, stage in enumerate(found["stages"], 1)]
+        parts.append(_fresh(found["fresh"]))
+    return "\n\n".join([*parts, *(_reported(row) for row in found["reported"])])
+
+
+def _head(found: dict[str, Any]) -> str:
+    cell = found["cell"]
+    called = cell["label"] if cell["label"] == cell["system"] else f"{cell['label']} ({cell['system']})"
+    lines = [f"{found['table']}: {', '.join(part for part in (called, cell['decoding'], cell['metric']) if part)}"]
+    of = f", {cell['n']} images" if cell["n"] and cell["unit"] not in ("ms", "images/s") else ""
+    lines.append(
+        f"= {cell['value']:.6g} ({cell['unit']}{of})" + (f", mean of {len(cell['seeds'])} seeds" if len(cell["seeds"]) > 1 else "")
+    )
+    for seed, value, interval in zip(cell["seeds"] or [None], cell["values"], cell["intervals"], strict=False):
+        between = f", 95 % interval {interval[0]:.6g} to {interval[1]:.6g}" if interval else ""
+        if between or len(cell["values"]) > 1:
+            lines.append(f"  {'seed ' + str(seed) if seed is not None else 'no seed'}: {value:.6g}{between}")
+    lines.append(wrapped(f"  signature: {cell['signature'] or 'none recorded'}", "    "))
+    return "\n".join(lines)
+
+
+def _shared(stages: list[dict]) -> dict[str, str]:
+    """What all recorded stages have in common, which is said once."""
+    told = [_environment(stage) for stage in stages if stage["recorded"]]
+    return {key: value for key, value in told[0].items() if all(other.get(key) == value for other in told)} if told else {}
+
+
+def _environment(stage: dict) -> dict[str, str]:
+    host, code = stage["host"], stage["code"]
+    state = {False: "clean", True: "with uncommitted changes", None: "not a checkout"}[code["dirty"]]
+    gpu = host.get("gpu") or {}
+    on = [host["cpu"], f"{host['cores']} cores", host["system"], *(f"{key} {value}" for key, value in gpu.items() if value)]
+    changes = f" {code['changes'][:12]}" if code.get("changes") else ""
+    locked, configured = code["lock"][:12], stage["config_sha256"][:12]
+    return {
+        "code": f"commit {(code['commit'] or 'unknown')[:12]}, {state}{changes}; lock file {locked}; configuration {configured}",
+        "hardware": ", ".join(on),
+        "versions": f"Python {host['python']}, " + ", ".join(f"{name} {version}" for name, version in host["packages"].items()),
+    }
+
+
+def _of_all(stages: list[dict], shared: dict[str, str], bootstrapped: bool) -> str:
+    seeds = {key: value for stage in stages if stage["recorded"] for key, value in stage["settings"].items() if key.endswith(".seed")}
+    trained = list(dict.fromkeys(seed for stage in stages if (seed := parts_of(stage["name"])[2]) is not None))
+    seeds |= {"training (weights, order of images)": ", ".join(map(str, trained))} if trained else {}
+    seeds |= {"bootstrap": "fixed in the code"} if bootstrapped else {}
+    lines = [_line("seeds", ", ".join(f"{key.removesuffix('.seed')} {value}" for key, value in seeds.items()) or "none")]
+    return "\n".join(
+        [
+            "All stages (hashes are the first digits of SHA-256; --json has them whole)",
+            *lines,
+            *(_line(key, value) for key, value in shared.items()),
+        ]
+    )
+
+
+def _of_stage(at: int, stage: dict, shared: dict[str, str]) -> str:
+    if not stage["recorded"]:
+        return f"{at}. {stage['name']}\n" + _line("manifest", "not in this table")
+    when = f"{stage['started'].replace('T', ' ').removesuffix('+00:00')} UTC" if stage.get("started") else "time not recorded"
+    cost = f"{stage['seconds']:.0f} s, {stage['cpu_seconds']:.0f} CPU-s, peak {stage['peak_memory_mib']} MiB"
+    name = stage["name"] if stage.get("stage", "") in stage["name"] else f"{stage['name']} (stage {stage['stage']})"
+    lines = [f"{at}. {name}: {when}, {cost}", _line("command", shlex.join(stage["command"]))]
+    lines += [_line(key, value) for key, value in _environment(stage).items() if key not in shared]
+    lines.append(_line("settings", "; ".join(f"{key} {value}" for key, value in stage["settings"].items()) or "none"))
+    lines += [_line("facts", _plain(stage["facts"]))] if stage["facts"] else []
+    for key, files in (("read", stage.get("inputs")), ("wrote", stage.get("outputs"))):
+        told = "; ".join(f"{name} {digest[:12]}" for name, digest in files.items()) if files else None
+        lines.append(_line(key, told or ("nothing" if files is not None else _NOT_RECORDED)))
+    return "\n".join(lines)
+
+
+def _plain(facts: dict) -> str:
+    """In one line, as people write it."""
+    told = {key: value for key, value in facts.items() if key not in ("decodings", "signatures") and value not in ({}, [], None)}
+    return "; ".join(f"{key} {_value(value)}" for key, value in told.items()) or "none"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64:  # a hash; --json has it whole
+        return value[:12]
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {_value(inner)}" for key, inner in value.items()) + ")"
+    if isinstance(value, list):
+        return ", ".join(_value(inner) for inner in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _fresh(fresh: dict[str, Any]) -> str:
+    lines = [f"Does it still hold? {_SAID[fresh['verdict']]}"]
+    return "\n".join([*lines, *_checks(fresh["checks"])])
+
+
+def _checks(checks: list[dict]) -> Iterator[str]:
+    order = (STALE, UNCHECKED, SAME)
+    for check in sorted(checks, key=lambda check: order.index(check["status"])):
+        stages = check["stages"]
+        of = f" [{', '.join(stages[:3])}{f' and {len(stages) - 3} more' if len(stages) > 3 else ''}]" if stages else ""
+        yield wrapped(f"  {check['status']:<10}{check['what']}: {check['detail']}{of}", " " * _LEFT)
+
+
+def _reported(row: dict[str, str]) -> str:
+    """A figure that was not measured here."""
+    figures = ", ".join(f"{metric} {value}" for metric, value in row["figures"].items())
+    lines = [f"Reported by others, not measured here: {row['model']}, {figures}", _line("source", row["source"])]
+    lines.append(_line("read", row["read"]))
+    kept = {key: row[key] for key in ("group", "encoder", "passes", "rl", "note") if row[key]}
+    return "\n".join([*lines, *(_line(key, value) for key, value in kept.items()), _line("from", row["where"])])
+
+
+def _line(key: str, value: str) -> str:
+    return wrapped(f"   {key:<{_LEFT - 3}} {value}", " " * (_LEFT + 1))
