@@ -52,8 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_reference_arguments(valid, subset=False)
     verb("check", "check a configuration and print what it leads to")
-    for name, text in (("download", "fetch a file that the configuration names"), ("unpack", "unpack a fetched archive")):
-        verb(name, text).add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
+    fetched = verb("download", "fetch the files that the configuration names, or link those that you have; goes on where it stopped")
+    fetched.add_argument("--file", type=Path, help="one key of dataset.downloads; default: all")
+    fetched.add_argument("--from", type=Path, metavar="FOLDER", help="where files lie already, under their own names")
+    fetched.add_argument("--offline", action="store_true", help="never ask the network")
+    verb("unpack", "unpack a fetched archive").add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
     verb("data", "make or load captions and photos, check them, tokenise")
     for name, text in (
         ("encoder", "train the tiny CLIP, or check the named encoder"),
@@ -183,7 +186,9 @@ def _run_stage(options: argparse.Namespace) -> None:
         case "check":
             print(f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}")
         case "download":
-            stages.download(layout, options.file)
+            given = {"folder": vars(options)["from"], "offline": options.offline}
+            settings = config.downloads.model_copy(update={name: value for name, value in given.items() if value})
+            stages.download(layout, options.file, settings)
         case "unpack":
             stages.unpack(layout, options.file)
         case "data":

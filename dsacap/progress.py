@@ -24,13 +24,16 @@ class _Lines(tqdm):
             self.display()
 
 
-def progress(items: Iterable[T], description: str, unit: str, total: int | None = None, initial: int = 0) -> tqdm:
-    """Iterates over `items`, showing count, rate and time left."""
+def progress(
+    items: Iterable[T] | None, description: str, unit: str, total: int | None = None, initial: int = 0, unit_scale: bool = False
+) -> tqdm:
+    """Iterates over `items`, showing count, rate and time left; without items it is moved by hand. `unit_scale`: 3.2G, not 3200000000."""
     terminal = sys.stderr.isatty()
     return (tqdm if terminal else _Lines)(
         items,
         desc=description,
         unit=f" {unit}",
+        unit_scale=unit_scale,
         total=total,
         initial=initial,
         mininterval=0.2 if terminal else 15,

@@ -18,6 +18,7 @@ from dsacap.config.sections import (
     Coco,
     Comparison,
     Decoding,
+    Downloads,
     Encoder,
     EncoderTraining,
     ExpectedNgrams,
@@ -52,6 +53,7 @@ __all__ = [
     "Comparison",
     "Config",
     "Decoding",
+    "Downloads",
     "Encoder",
     "EncoderTraining",
     "ExpectedNgrams",
@@ -88,6 +90,7 @@ class Config(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
+    downloads: Downloads = Downloads()
     text: Text = Text()
     encoder: Encoder
     generator: Generator | None = None

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +43,11 @@ class Annotated(NamedTuple):
 
 
 def load_coco(
-    annotations: Sequence[Path], images: dict[str, Path], split: Path | RandomSplit, expected: dict[str, int] | None = None
+    annotations: Sequence[Path],
+    images: dict[str, Path],
+    split: Path | RandomSplit,
+    expected: dict[str, int] | None = None,
+    expected_ids: dict[str, str] | None = None,
 ) -> tuple[list[CaptionedImage], dict[str, int]]:
     """Loads a captioning data set.
 
@@ -51,7 +55,7 @@ def load_coco(
     images: the folder or zip of photos of each source. A Karpathy file names the source of an image in "filepath"; where it does
         not, and for a random split, there must be exactly one.
     split: a Karpathy file (dataset_*.json), or a random split, which depends on the image ids and the seed alone.
-    expected: the number of images that each split must have.
+    expected: the number of images that each split must have; expected_ids: the `hash_of_ids` of each.
 
     Returns the images by (split, image_id), and counts for a manifest: the images in each split, their "captions", and "dropped"
     images, which are annotated but in no split. Raises UserError, naming file and id, for input that is not sound.
@@ -73,9 +77,15 @@ def load_coco(
     ]
     counts = {name: sum(image.split == name for image in loaded) for name in SPLITS}
     _check_sizes(counts, expected or {}, split)
+    _check_ids(loaded, expected_ids or {}, split)
     _check_photos(loaded, images)
     counts |= {"captions": sum(len(image.captions) for image in loaded), "dropped": len(annotated) - len(loaded)}
     return sorted(loaded, key=lambda image: (image.split, image.image_id)), counts
+
+
+def hash_of_ids(image_ids: Iterable[int]) -> str:
+    """The sha256 of image ids in ascending order, one a line: what a split is, whatever file it came from."""
+    return hashlib.sha256("".join(f"{image_id}\n" for image_id in sorted(image_ids)).encode()).hexdigest()
 
 
 def read_captions(paths: Sequence[Path]) -> dict[int, Annotated]:
@@ -205,6 +215,12 @@ def _check_sizes(counts: Mapping[str, int], expected: Mapping[str, int], split: 
     for name, count in expected.items():
         if counts.get(name) != count:
             raise UserError(f"{split}: {counts.get(name, 0)} images in split {name!r}, expected {count}; is this the right split file?")
+
+
+def _check_ids(loaded: Collection[CaptionedImage], expected: Mapping[str, str], split: Path | RandomSplit) -> None:
+    for name, digest in expected.items():
+        if (found := hash_of_ids(image.image_id for image in loaded if image.split == name)) != digest:
+            raise UserError(f"{split}: the image ids of split {name!r} have sha256 {found}, expected {digest}; is it the right split?")
 
 
 def _check_photos(loaded: Collection[CaptionedImage], images: Mapping[str, Path]) -> None:

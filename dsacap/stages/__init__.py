@@ -1,7 +1,8 @@
 """The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
 
 from dsacap.stages.checkpoints import caption_by_checkpoint
-from dsacap.stages.data import download, load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources, unpack
+from dsacap.stages.data import load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources
+from dsacap.stages.downloads import download, unpack
 from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
 from dsacap.stages.scores import score_system, score_system_samples
 from dsacap.stages.systems import Inputs, caption_split, complete_captions, teach, time_systems, train_system, tune_system

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from dsacap.config import Remote, Scenes, Sight
+from dsacap.config import Scenes, Sight
 from dsacap.data import scenes
-from dsacap.data.coco import CaptionedImage, RandomSplit, load_coco
+from dsacap.data.coco import CaptionedImage, RandomSplit, hash_of_ids, load_coco
 from dsacap.data.dataset import load_examples, prepare
-from dsacap.data.download import extract, fetch
 from dsacap.data.photos import PhotoSource
 from dsacap.errors import UserError
 from dsacap.files import read_json, sha256
 from dsacap.layout import Layout
+from dsacap.stages.downloads import verify_sources
 
 
 def make_data(layout: Layout) -> dict:
@@ -24,7 +24,8 @@ def make_data(layout: Layout) -> dict:
     files = [layout.data / "captions.jsonl"]  # what captioners are trained and scored on; the photos' hash is that of the features
     if isinstance(layout.config.dataset, Scenes):
         files += photo_folders(layout).values()
-    return counts | facts | {"sha256": {path.name: sha256(path) for path in files}}
+    ids = {split: hash_of_ids(image.image_id for image in images if image.split == split) for split in scenes.SPLITS}
+    return counts | facts | {"ids_sha256": ids, "sha256": {path.name: sha256(path) for path in files}}
 
 
 def _load_images(layout: Layout) -> tuple[list[CaptionedImage], dict]:
@@ -34,8 +35,9 @@ def _load_images(layout: Layout) -> tuple[list[CaptionedImage], dict]:
         scenes.generate(layout.data, sizes, dataset.seed)
         annotations = [layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS]
         return load_coco(annotations, photo_folders(layout), layout.data / "dataset_scenes.json", sizes)
+    verify_sources(layout)
     split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
-    return load_coco(dataset.annotations, dataset.images, split, dataset.expected)
+    return load_coco(dataset.annotations, dataset.images, split, dataset.expected, dataset.expected_ids)
 
 
 def photo_folders(layout: Layout) -> dict[str, Path]:
@@ -49,29 +51,6 @@ def photo_folders(layout: Layout) -> dict[str, Path]:
 def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str, PhotoSource]:
     folders = photo_folders(layout)
     return {name: PhotoSource(folders[name]) for name in sorted({image.source for image in images})}
-
-
-def download(layout: Layout, target: Path) -> None:
-    """Fetches one file that the configuration names, checked by size and checksum; one that is there and right is kept."""
-    remote = _remote(layout, target)
-    fetch(remote.url, target, remote.size, md5=remote.md5, sha256=remote.sha256)
-
-
-def unpack(layout: Layout, target: Path) -> None:
-    """Unpacks a fetched archive into its own folder."""
-    wanted = _remote(layout, target).unpack
-    extract(target, target.parent)
-    absent = [path for path in wanted if not path.exists()]
-    if absent:
-        raise UserError(f"{target}: holds no {absent[0].name}; is it the right archive?")
-
-
-def _remote(layout: Layout, target: Path) -> Remote:
-    downloads = {} if isinstance(layout.config.dataset, Scenes) else layout.config.dataset.downloads
-    if target not in downloads:
-        known = ", ".join(map(str, downloads)) or "none (scenes are generated)"
-        raise UserError(f"{target}: not among the configuration's downloads; known: {known}")
-    return downloads[target]
 
 
 def make_encoder(layout: Layout) -> dict:
