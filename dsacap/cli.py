@@ -72,7 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
     brought = verb("checkpoint", "caption the test photos by a published checkpoint; resumes where it was stopped")
     brought.add_argument("--row", required=True, help="a row of `predictions` in the configuration")
-    verb("caption", "caption the test split by one system's decodings", row=True)
+    _add_photo_arguments(
+        verb("caption", "caption photos of your own; or, as a stage, the test split by one system's decodings (`--system`)")
+    )
+    export = verb("export", "write a trained system to a folder of its own, for `dsacap caption --from` and `dsacap.load`", row=True)
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="that is not there yet")
     score = verb("score", "score a predictions file; or, as a stage, a system's captions (`--system human`: the references)")
     score.add_argument("predictions", type=Path, nargs="?", help="a predictions file in COCO's results format")
     score.add_argument("--system", help="a system of the configuration, or human")
@@ -100,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     verb("keep", "copy the captions of finished rows, and how they were made, to results/<name>/rows/, to be committed")
     verb("restore", "bring kept rows back, so that they are scored and reported without being trained again")
     return parser
+
+
+def _add_photo_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `caption`."""
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="file, folder or zip of photos, or - for standard input")
+    parser.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a system that `dsacap export` wrote")
+    parser.add_argument("--system", help="a trained system of the configuration")
+    parser.add_argument("--seed", type=int, help="with --system: which of the configuration's; with --from: of what is drawn (default: 0)")
+    parser.add_argument("--decoding", metavar="NAME", help="how the system decodes (default: the first way that its configuration names)")
+    parser.add_argument("--samples", type=int, metavar="N", help="captions a photo, by a decoding that draws (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON a photo")
+    parser.add_argument("--image-id", type=int, metavar="ID", help="that a photo has in its data set, to draw what the stage drew for it")
 
 
 def _add_reference_arguments(parser: argparse.ArgumentParser, subset: bool = True) -> None:
@@ -133,6 +149,10 @@ def _run(options: argparse.Namespace) -> bool:
         return options.run(options)
     if options.verb == "score" and bool(options.predictions) == bool(options.system):
         raise UserError("score: give either a predictions file (with --references), or --system")
+    if options.verb == "caption":
+        from dsacap.export.command import check
+
+        check(options)
     if options.verb == "compare" or (options.verb == "score" and options.predictions):
         from dsacap.evaluate import compare_files, score_file
 
@@ -146,6 +166,11 @@ def _run(options: argparse.Namespace) -> bool:
         from dsacap.doctor import examine
 
         return examine(load_config(options.config))
+    elif options.verb == "caption" and options.folder:
+        import dsacap
+        from dsacap.export.command import caption_photos
+
+        caption_photos(options, dsacap.load(options.folder))
     elif options.verb == "report-latency":
         from dsacap.reporting.latency import write_latency
 
@@ -172,7 +197,7 @@ def _run_stage(options: argparse.Namespace) -> None:
         raise UserError(f"{options.config}: no section ablation, which has the judge and the claims")
     layout = layout.judge if judge else layout
     layout = layout.sight if "sight" in options and options.sight else layout
-    row = (options.system, options.seed) if "system" in options else None
+    row = (options.system, options.seed or 0) if "system" in options else None
     others = {"score": (HUMAN, *config.predictions), "reconstruct": (HUMAN,)}.get(options.verb, ())
     if row and row not in layout.runs and row[0] not in others:
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
@@ -210,6 +235,16 @@ def _run_stage(options: argparse.Namespace) -> None:
                 known = ", ".join(config.predictions) or "none"
                 raise UserError(f"{options.config}: no row {options.row!r} among its predictions; known: {known}")
             stage(lambda: stages.caption_by_checkpoint(layout, options.row), layout.predictions(options.row))
+        case "caption" if options.photos:
+            from dsacap.export.command import caption_photos
+            from dsacap.export.writing import from_run
+
+            caption_photos(options, from_run(layout, *row))
+        case "export":
+            from dsacap.export.writing import export_system
+
+            export_system(layout, *row, options.folder)
+            print(f"exported to {options.folder}; its README.md says how to use it")
         case "caption":
             stage(lambda: stages.caption_split(layout, *row), layout.captions(*row))
         case "score":

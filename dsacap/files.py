@@ -76,6 +76,8 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets in brackets
+        raise UserError(f"{path}: no JSON that can be read: {error}") from None
 
 
 def read_jsonl(path: Path) -> list[Any]:

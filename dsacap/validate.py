@@ -100,7 +100,7 @@ def _oddities(captions: Mapping[int, Iterable[str]]) -> list[str]:
 def _photos(path: Path) -> str:
     """Decodes every photo, as preprocessing would."""
     source, sizes, bad = PhotoSource(path), Counter(), []
-    names = source.photos()
+    names = source.paths()
     for name in progress(names, f"decode {path.name}", "photo"):
         try:
             sizes[decode(source.read(name), name).size] += 1

@@ -6,7 +6,7 @@ What belongs to one captioner (its size, its decoding options) is declared by th
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -74,9 +74,13 @@ __all__ = [
     "Timing",
     "Training",
     "Tuning",
+    "checked_options",
     "load_config",
     "parse_config",
+    "parse_section",
 ]
+
+S = TypeVar("S", bound=Section)
 
 _SAID = {"extra_forbidden": "unknown key", "missing": "is missing"}  # plainer than pydantic's own words
 
@@ -116,10 +120,10 @@ class Config(Section):
             self._check_seeds(name)
             trained = self.trained(name)
             cls = captioner_class(trained.captioner)
-            model = _checked(cls.Model, trained.model, f"systems.{name}.model")
+            model = checked_options(cls.Model, trained.model, f"systems.{name}.model")
             for decoding, options in system.decodings.items():
                 where = f"systems.{name}.decodings.{decoding}"
-                asked = _checked(cls.Decoding, options, where)
+                asked = checked_options(cls.Decoding, options, where)
                 try:
                     cls.check(model, asked)
                 except ValueError as error:
@@ -183,8 +187,8 @@ class Config(Section):
         return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
 
 
-def _checked(settings: type, options: dict[str, Any], where: str) -> Any:
-    """`options` as a captioner's own dataclass of settings."""
+def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
+    """`options` as a captioner's own dataclass of settings; ValueError names what is wrong with them."""
     known = {field.name for field in dataclasses.fields(settings)}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -198,11 +202,16 @@ def _checked(settings: type, options: dict[str, Any], where: str) -> Any:
 
 def parse_config(data: Any, where: str) -> Config:
     """Checks plain `data` (as YAML or JSON gives it); errors name `where` and the key."""
+    return parse_section(Config, data, f"{where}: the configuration is wrong")
+
+
+def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
+    """Plain `data` as a section; a UserError says `what_is_wrong` and names each key."""
     try:
-        return Config.model_validate(data)
+        return section.model_validate(data)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_SAID.get(e['type'], e['msg'])}" for e in error.errors()]
-        raise UserError(f"{where}: the configuration is wrong\n" + "\n".join(lines)) from None
+        raise UserError(f"{what_is_wrong}\n" + "\n".join(lines)) from None
 
 
 def load_config(path: Path) -> Config:

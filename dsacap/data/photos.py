@@ -65,8 +65,8 @@ class PhotoSource:
         """Every name that `read` knows."""
         return set(self._paths)
 
-    def photos(self) -> list[str]:
-        """Each photo once, by its path inside."""
+    def paths(self) -> list[str]:
+        """The path of every photo inside, in order."""
         return sorted(set(self._paths.values()))
 
     def read(self, name: str) -> bytes:

@@ -5,10 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.modified_resnet import ModifiedResNet
 from PIL import Image
 from torch import Tensor, nn
 
@@ -66,12 +64,15 @@ class Encoder(nn.Module, ABC):
 
 class ClipEncoder(Encoder):
     def __init__(self, clip: nn.Module, preprocess: Callable[[Image.Image], Tensor], grid: int | None = None, file: Path | None = None):
+        from open_clip.modified_resnet import ModifiedResNet
+
         super().__init__(preprocess, clip.visual.image_size, grid, file)
         self.clip = clip.eval().requires_grad_(False)
+        self._residual = isinstance(clip.visual, ModifiedResNet)
 
     def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         visual = self.clip.visual
-        if isinstance(visual, ModifiedResNet):
+        if self._residual:
             out = visual.forward_intermediates(pixels_B3HW)
         else:
             out = visual.forward_intermediates(pixels_B3HW, indices=1, normalize_intermediates=True, output_extra_tokens=True)
@@ -94,6 +95,8 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
     file = Path(name.removeprefix(_LOCAL), "open_clip_model.safetensors") if name.startswith(_LOCAL) else Path(pretrained or "")
     file = file if file.is_file() else None
     check_weights(file, expected_sha256, f"encoder {name} ({pretrained})")
+    import open_clip  # takes seconds, which not every encoder should cost
+
     try:
         clip, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
     except (RuntimeError, OSError, ValueError) as error:

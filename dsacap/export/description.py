@@ -1,0 +1,96 @@
+"""What `model.json` and `index.json` of an exported system may say; anything else is refused."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from dsacap.config.sections import Label, Name, Section, Sha256
+
+FORMAT = 1  # raised when an older reader would misread what is written
+
+_Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # no path, no scheme, no hub
+
+
+class ResNet(Section):
+    """The photo side of the tiny CLIP; see dsacap/vision/resnet_encoder.py."""
+
+    kind: Literal["resnet"] = "resnet"
+    image_size: int = Field(gt=0)
+    layers: tuple[int, ...]
+    width: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    embed_dim: int = Field(gt=0)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    grid: int | None = None
+
+
+class Timm(Section):
+    """A timm model; its weights are in the folder."""
+
+    kind: Literal["timm"] = "timm"
+    name: _Plain
+    grid: int | None = None
+
+
+class OpenClip(Section):
+    """An open_clip model by name: with a `tag`, by which open_clip fetches weights that have the hash of `tensors_sha256`; without, they
+    are in the folder."""
+
+    kind: Literal["open_clip"] = "open_clip"
+    name: _Plain
+    tag: _Plain | None = None
+    tensors_sha256: Sha256 | None = None
+    grid: int | None = None
+
+    @model_validator(mode="after")
+    def _known_weights(self) -> "OpenClip":
+        if (self.tag is None) != (self.tensors_sha256 is None):
+            raise ValueError("tag and tensors_sha256 go together")
+        return self
+
+
+class OpenClipFolder(Section):
+    """An open_clip model whose configuration and weights are in the folder."""
+
+    kind: Literal["open_clip_folder"] = "open_clip_folder"
+    grid: int | None = None
+
+
+Encoders = Annotated[ResNet | Timm | OpenClip | OpenClipFolder, Field(discriminator="kind")]
+
+
+class Description(Section):
+    """`model.json`. `run` is the folder of the run that trained the system, whose last part is a hash of all that decides its weights."""
+
+    system: Name
+    label: Label
+    run: str
+    captioner: str
+    release: str | None = Field(None, description="name and version of the package that brings the captioner; null: dsacap-bench itself")
+    model: dict[str, Any]
+    tokens: int = Field(gt=0)
+    channels: int = Field(gt=0)
+    max_words: int = Field(gt=0)
+    encoder: Encoders
+    decodings: dict[Label, dict[str, Any]] = Field(min_length=1)
+    default_decoding: Label
+    seed: int = Field(0, ge=0, description="of what a decoding draws")
+
+    @model_validator(mode="after")
+    def _has_default(self) -> "Description":
+        if self.default_decoding not in self.decodings:
+            raise ValueError(f"default_decoding: {self.default_decoding!r} is none of the decodings")
+        return self
+
+
+class FileEntry(Section):
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class Index(Section):
+    """`index.json`."""
+
+    format: Literal[1]
+    files: dict[_Plain, FileEntry]
