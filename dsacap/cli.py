@@ -186,7 +186,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     from dsacap import stages
     from dsacap.config import load_config
     from dsacap.layout import HUMAN, Layout, manifest_of
-    from dsacap.ledger import files_of
+    from dsacap.ledger import check_inputs, files_of
+    from dsacap.locks import writing
     from dsacap.reporting.provenance import run_stage
 
     config = load_config(options.config)
@@ -205,7 +206,9 @@ def _run_stage(options: argparse.Namespace) -> None:
 
     def stage(function: Callable[[], dict], output: Path) -> None:
         of = (options.row, 0) if options.verb == "checkpoint" else row
-        run_stage(options.verb, config, function, manifest_of(output), lambda: files_of(layout, options.verb, of))
+        with writing(manifest_of(output)):
+            check_inputs(layout, options.verb, of)
+            run_stage(options.verb, config, function, manifest_of(output), lambda: files_of(layout, options.verb, of))
 
     match options.verb:
         case "check":

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # torch takes seconds to load, and scoring does not need it
     import torch
 
 
+_DIGEST = "sha256"  # in the metadata of tensors
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` and renames it over `path` on success; on failure nothing is left behind."""
@@ -92,21 +95,38 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file that carries the hash of its tensors, so that whoever reads it notices a flipped bit."""
     from safetensors.torch import save_file
 
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        save_file(tensors, temporary, {**(metadata or {}), _DIGEST: _digest(tensors)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a safetensors file and its metadata."""
+    """The tensors of a safetensors file and its metadata; those that `write_tensors` wrote are checked against the hash in it."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = file.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except SafetensorError as error:
         raise UserError(f"{path}: torn or not a safetensors file ({error}); delete it and run the same command again") from None
+    if metadata.pop(_DIGEST, None) not in (None, _digest(tensors)):
+        raise UserError(f"{path}: changed since it was written (its tensors have another sha256); delete it and run the same command again")
+    return tensors, metadata
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def sha256(path: Path) -> str:

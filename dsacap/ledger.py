@@ -1,28 +1,32 @@
 """Which files a stage reads and which it writes: their hashes stand in its manifest, so that the chain from a number to the data can be
-followed, and what changed since can be told. A folder of many files stands for itself by its index (features) or its weights.
+followed, what changed since can be told, and no stage reads what is not what another wrote. A folder of many files stands for itself by
+its index (features) or its weights.
 """
 
 from pathlib import Path
 
 from dsacap.config import Scenes
-from dsacap.layout import HUMAN, Layout
+from dsacap.errors import UserError
+from dsacap.files import read_json, sha256
+from dsacap.layout import HUMAN, Layout, manifest_of
 
+_INDEX = "index.json"
 Files = tuple[list[Path], list[Path]]  # read, written
 
 
 def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
     """Of a stage that has run; `row` is (system, seed) where it is a row's."""
-    captions, words, index = layout.data / "captions.jsonl", layout.data / "vocabulary.json", layout.features / "index.json"
+    captions, words, index = layout.data / "captions.jsonl", layout.data / "vocabulary.json", layout.features / _INDEX
     seen = [captions, words, index]
     match verb:
         case "data":
-            return _sources(layout), [captions, words]
+            return _sources(layout), [captions, words, *_drawn(layout)]
         case "encoder":
             return [captions] if layout.config.encoder.train else [], _weights(layout.encoder)
         case "features":
-            return [captions, *_weights(layout.encoder)], [index, layout.features / "statistics.safetensors"]
+            return [captions, *_drawn(layout), *_weights(layout.encoder)], [index, layout.features / "statistics.safetensors"]
         case "generator":
-            return [captions, words, layout.sight.features / "index.json"], _weights(layout.generator)
+            return [captions, words, layout.sight.features / _INDEX], _weights(layout.generator)
         case "teach":
             teacher = layout.config.systems[row[0]].distilled_from.system
             return [*seen, _model(layout, teacher, row[1])], [layout.lessons(*row)]
@@ -44,7 +48,37 @@ def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
             return [*seen, *(_model(layout, system, first) for system in layout.config.systems)], [layout.latency]
     said = [] if row[0] == HUMAN else [layout.predictions(row[0]) if row[0] in layout.config.predictions else layout.captions(*row)]
     written = {"score": layout.scores, "score-samples": layout.sample_scores, "reconstruct": layout.reconstructions}
-    return [captions, *said], [written[verb](*row)]
+    return [captions, *_drawn(layout), *said], [written[verb](*row)]
+
+
+def check_inputs(layout: Layout, verb: str, row: tuple[str, int] | None) -> None:
+    """UserError where a file that a stage is to read is not the one that was written: a bit that flipped, a truncation, another's file."""
+    for path in files_of(layout, verb, row)[0]:
+        manifest = _manifest_beside(path, layout.root)
+        if manifest is None or not path.exists():  # the user's own; or the stage itself says what is missing
+            continue
+        written = read_json(manifest).get("outputs", {}).get(path.relative_to(layout.root).as_posix())
+        if written and sha256(path) != written:
+            raise UserError(f"{path}: changed since it was written (another sha256 than in {manifest.name}); {_remedy(path)}")
+        if path.name == _INDEX:
+            _check_shards(path)
+
+
+def _check_shards(index: Path) -> None:
+    for shard in read_json(index)["shards"]:
+        path = index.parent / shard["file"]
+        if sha256(path) != shard["sha256"]:
+            raise UserError(f"{path}: changed since it was written (another sha256 than in {_INDEX}); {_remedy(path, index)}")
+
+
+def _remedy(*files: Path) -> str:
+    return f"delete {' and '.join(file.name for file in files)} there and run the same command again"
+
+
+def _manifest_beside(path: Path, root: Path) -> Path | None:
+    """Of the stage that wrote a file: beside it, or in the folder or a folder above."""
+    places = [manifest_of(path), *(manifest_of(folder) for folder in path.parents if root in folder.parents)]
+    return next((place for place in places if place.exists()), None)
 
 
 def _sources(layout: Layout) -> list[Path]:
@@ -53,6 +87,11 @@ def _sources(layout: Layout) -> list[Path]:
     if isinstance(dataset, Scenes):
         return []
     return [*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else [])]
+
+
+def _drawn(layout: Layout) -> list[Path]:
+    """Pictures that were drawn here, and what is on them."""
+    return [layout.data / "scenes.json", *sorted((layout.data / "images").glob("*"))] if isinstance(layout.config.dataset, Scenes) else []
 
 
 def _model(layout: Layout, system: str, seed: int) -> Path:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_jsonl, read_tensors, replacing, write_json, write_jsonl, write_tensors
@@ -34,6 +35,24 @@ def test_torn_tensors_are_refused_by_name(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(UserError, match="torn"):
         read_tensors(path)
+
+
+def test_a_flipped_bit_of_a_tensor_is_noticed(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    tensors = {"x": torch.arange(4.0), "y": torch.tensor(True), "z": torch.ones(2, 3, dtype=torch.bfloat16), "none": torch.zeros(0)}
+    write_tensors(path, tensors)
+    whole = path.read_bytes()
+    assert read_tensors(path)[0].keys() == tensors.keys()
+    header = int.from_bytes(whole[:8], "little")
+    for at in range(8 + header, len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(UserError, match=r"weights\.safetensors: changed since it was written"):
+            read_tensors(path)
+
+
+def test_tensors_of_others_are_read_as_they_are(tmp_path):
+    save_file({"x": torch.arange(4.0)}, tmp_path / "theirs.safetensors")
+    assert read_tensors(tmp_path / "theirs.safetensors")[1] == {}
 
 
 def test_readers_say_what_and_where(tmp_path):

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import web
-from web import MIB, Server, serving
 
+import web
 from dsacap.data import download, ranges
 from dsacap.data.download import check_room, fetch, lacking
 from dsacap.errors import UserError
 from dsacap.files import read_json
+from web import MIB, Server, serving
 
 CONTENT = np.random.default_rng(0).bytes(5 * MIB + 123)
 SIZE = len(CONTENT)

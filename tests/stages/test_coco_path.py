@@ -1,8 +1,6 @@
 """config/coco.yaml from the net to features, in small: real photos of COCO in COCO's archives, a real checkpoint in open_clip's format."""
 
-import io
 import json
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,16 +8,10 @@ import open_clip
 import pytest
 import torch
 import yaml
-from PIL import Image
-from web import cut, serving
 
 from dsacap import cli
 from dsacap.data.coco import hash_of_ids
-from dsacap.data.dataset import load_examples
 from dsacap.files import read_json, sha256
-from dsacap.layout import Layout, manifest_of
-from dsacap.config import load_config
-from dsacap.vision.features import FeatureStore
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 24
@@ -32,7 +24,8 @@ TINY_VIT = {
 
 
 def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
-    """The published archives, with a few images: photos in train2014/ and val2014/, captions of both, Karpathy's file. Returns id -> captions."""
+    """The published archives, with a few images: photos in train2014/ and val2014/, captions of both, Karpathy's file.
+    Returns id -> captions."""
     everything = read_json(real_data / "photos" / "captions_coco.json")
     images = everything["images"][:IMAGES]
     said = {image["id"]: [a for a in everything["annotations"] if a["image_id"] == image["id"]] for image in images}
