@@ -27,7 +27,8 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("caption: no photos; name files, folders or zips, or - for standard input")
     if not options.photos and not options.system:
         raise UserError("caption: give photos and --from FOLDER (or --system), or --system alone to caption the test split")
-    lonely = [name for name in ("samples", "decoding", "json", "image_id") if getattr(options, name) not in (None, False)]
+    given = {name: getattr(options, name) for name in ("samples", "decoding", "json", "image_id")}
+    lonely = [name for name, value in given.items() if value is not None and value is not False]
     if not options.photos and lonely:
         raise UserError(
             f"caption: --{lonely[0].replace('_', '-')} is for photos, and none is named; the test split has the configuration's"
@@ -42,6 +43,7 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
     model.decoding(options.decoding, samples)
     bad: list[str] = []
     photos = list(_photos(options.photos, bad))
+    asked = len(photos) + len(bad)
     if options.image_id is not None and len(photos) != 1:
         raise UserError(f"--image-id: the id of one photo, and here are {len(photos)}")
     named = len(photos) > 1 or options.photos != [photos[0][0] if photos else ""]
@@ -54,7 +56,7 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
             for (name, _), said in zip(seen, captions, strict=True):
                 _print(name, said, named, options.json)
     if bad:
-        raise UserError(f"{len(bad)} of {len(photos) + len(bad)} could not be captioned")
+        raise UserError(f"{len(bad)} of {asked} could not be captioned")
 
 
 def _photos(arguments: Iterable[str], bad: list[str]) -> Iterator[Photo]:

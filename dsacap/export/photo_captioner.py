@@ -100,14 +100,19 @@ class PhotoCaptioner:
         """As `caption`, of photos that were looked at, in one batch."""
         if not photos:
             return []
-        options, ids = self.decoding(decoding, samples), tuple(photo.image_id for photo in photos)
+        options = self.decoding(decoding, samples)
+        batch = Batch(tuple(photo.image_id for photo in photos), self.features(photos))
+        said = self.captioner.caption(batch, samples, self.seed if seed is None else seed, options)
+        return [[" ".join(self.words[word] for word in caption) for caption in of_photo] for of_photo in said]
+
+    @torch.inference_mode()
+    def features(self, photos: Sequence[Seen]) -> Tensor:
+        """Standardised tokens [B, N, C] of photos; the memory is told what they look like."""
         device = next(self.captioner.parameters()).device
         tokens_BNC, pooled_BE = self.encoder(torch.stack([photo.pixels_3HW for photo in photos]).to(device))
         # In half precision in between, as features are kept on disk.
-        self._memory.look_at(ids, pooled_BE.half().float().cpu())
-        features_BNC = (tokens_BNC.half().float().cpu() - self.mean_C) / self.std_C
-        said = self.captioner.caption(Batch(ids, features_BNC.to(device)), samples, self.seed if seed is None else seed, options)
-        return [[" ".join(self.words[word] for word in caption) for caption in of_photo] for of_photo in said]
+        self._memory.look_at([photo.image_id for photo in photos], pooled_BE.half().float().cpu())
+        return ((tokens_BNC.half().float().cpu() - self.mean_C) / self.std_C).to(device)
 
 
 def read_file(path: str | Path) -> bytes:

@@ -1,0 +1,78 @@
+import json
+
+import open_clip
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from dsacap.config import Encoder
+from dsacap.errors import UserError
+from dsacap.export.description import OpenClip
+from dsacap.export.encoders import files_of, read_encoder, write_encoder
+from dsacap.files import write_tensors
+from dsacap.vision.encoder import load_encoder, local_name
+from dsacap.vision.tiny_clip import MODEL, save_clip
+
+PHOTO = Image.effect_noise((90, 70), 80).convert("RGB")
+
+
+@pytest.fixture
+def tiny_open_clip(tmp_path, monkeypatch):
+    """A model that open_clip knows by the name `tiny`, with weights in a file and by the tag `noise`."""
+    (tmp_path / "tiny.json").write_text(json.dumps(MODEL))
+    registry = dict(open_clip.factory._MODEL_CONFIGS)
+    open_clip.add_model_config(tmp_path / "tiny.json")
+    write_tensors(tmp_path / "tiny.safetensors", open_clip.CLIP(**MODEL).state_dict())
+    tag = {"file": str(tmp_path / "tiny.safetensors"), "mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"noise": tag})
+    yield tmp_path
+    open_clip.factory._MODEL_CONFIGS.clear()
+    open_clip.factory._MODEL_CONFIGS.update(registry)
+
+
+def carried(settings: Encoder, folder):
+    """The description of an encoder, and what comes back from its files."""
+    folder.mkdir()
+    described = write_encoder(settings, None, folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files_of(described))
+    return described, read_encoder(described, folder)
+
+
+def same(a, b) -> bool:
+    pixels = a.preprocess(PHOTO)
+    return torch.equal(pixels, b.preprocess(PHOTO)) and all(map(torch.equal, a(pixels[None]), b(pixels[None])))
+
+
+def test_weights_in_a_file_are_carried(tiny_open_clip, tmp_path):
+    file = str(tmp_path / "tiny.safetensors")
+    described, read = carried(Encoder(name="tiny", pretrained=file, grid=1), tmp_path / "out")
+    assert described.tag is None and same(read, load_encoder("tiny", file, 1))
+
+
+def test_weights_by_a_tag_are_named_and_known_again(tiny_open_clip, tmp_path):
+    described, read = carried(Encoder(name="tiny", pretrained="noise"), tmp_path / "out")
+    assert described.tag == "noise" and files_of(described) == () and same(read, load_encoder("tiny", "noise"))
+    with pytest.raises(UserError, match="other weights today"):
+        read_encoder(described.model_copy(update={"tensors_sha256": "0" * 64}), tmp_path)
+    with pytest.raises(UserError, match="open_clip knows no weights 'noize'"):
+        read_encoder(described.model_copy(update={"tag": "noize"}), tmp_path)
+
+
+def test_a_tag_is_no_file_of_the_working_directory(tiny_open_clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"open_clip knows no weights 'tiny.safetensors'"):
+        read_encoder(OpenClip(name="tiny", tag="tiny.safetensors", tensors_sha256="0" * 64), tmp_path)
+
+
+def test_a_folder_of_open_clip_is_carried(tmp_path):
+    torch.manual_seed(0)
+    save_clip(open_clip.CLIP(**MODEL), tmp_path / "clip")
+    settings = Encoder(name=local_name(tmp_path / "clip"))
+    assert same(carried(settings, tmp_path / "out")[1], load_encoder(settings.name, None))
+
+
+def test_a_timm_model_is_carried(tmp_path):
+    write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
+    settings = Encoder(name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2)
+    assert same(carried(settings, tmp_path / "out")[1], load_encoder(settings.name, settings.pretrained, 2))

@@ -1,0 +1,165 @@
+"""What is exported says of a photo what the stage said of it, wherever the folder is carried."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import dsacap
+from dsacap import stages
+from dsacap.errors import UserError
+from dsacap.export.writing import export_system, from_run
+from dsacap.files import read_json, read_tensors
+from dsacap.layout import Layout, manifest_of
+from dsacap.registry import CAPTIONERS
+from dsacap.reporting.provenance import run_stage
+from exports import DSACAP, SMALL, trained
+
+LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
+SYSTEMS = {
+    "dsacap slots": {"captioner": "dsacap", "model": {**DSACAP["model"], "readout": "slots"}, "decodings": {"a": {}}},
+    "dsacap cmlm": {"captioner": "dsacap", "model": {**DSACAP["model"], "readout": "cmlm"}, "decodings": {"a": {"passes": 2}}},
+    "autoregressive": {"model": {**SMALL, **LAYERS}, "decodings": {"a": {}, "b": {"beam": 3}, "c": {"temperature": 1.0}}},
+    "masked-diffusion": {"model": {**SMALL, **LAYERS}, "decodings": {"a": {"steps": 4}, "b": {"steps": 4, "temperature": 0.5}}},
+    "bit-diffusion": {"model": SMALL, "decodings": {"a": {"steps": 3}}},
+    "ladic": {"model": {**SMALL, **LAYERS, "latent": 8, "text_layers": 1}, "decodings": {"a": {"stride": 300}}},
+    "parallel": {"model": SMALL, "decodings": {"a": {}}},
+    "prefix-lm": {"model": {**SMALL, "layers": 1, "prefix": 2}, "decodings": {"a": {}, "b": {"temperature": 1.0}}},
+    "scd-net": {"model": {**SMALL, **LAYERS}, "decodings": {"a": {"steps": 3}}},
+}
+
+
+def says_what_the_stage_said(layout, model, photos) -> bool:
+    """Of the photos whose features are those that the stage computed to the last bit: it encoded others in the same batch, and a
+    convolution may round otherwise by that. Then a word that is drawn, or nearly a tie, may be another."""
+    captions, store = read_json(layout.captions("ours", 0)), stages.Inputs(layout).store
+    assert list(model.decodings) == list(captions) and model.default_decoding == next(iter(captions))
+    features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
+    expected = store.read(list(photos.values()))
+    torch.testing.assert_close(features, expected, rtol=0, atol=0.02)  # half precision, in units of deviations
+    alike = {path: i for (path, i), ours, theirs in zip(photos.items(), features, expected, strict=True) if torch.equal(ours, theirs)}
+    assert alike
+    samples = {name: len(next(iter(of.values()))) for name, of in captions.items()}
+    said = {name: model.caption(list(alike), name, samples=samples[name], image_ids=list(alike.values())) for name in captions}
+    return said == {name: [of[str(image_id)] for image_id in alike.values()] for name, of in captions.items()}
+
+
+def test_dsacap_says_what_the_stage_said(layout, exported, photos):
+    model = dsacap.load(exported)
+    assert says_what_the_stage_said(layout, model, photos) and says_what_the_stage_said(layout, from_run(layout, "ours", 0), photos)
+    assert len(next(iter(read_json(layout.captions("ours", 0))["drawn"].values()))) == 5
+    kept = read_tensors(exported / "memory.safetensors")[0]  # what the bigrams are counted in, and nothing else
+    assert {name: tuple(tensor.shape) for name, tensor in kept.items()} == {"captions": (24 * 5, 33)}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_captioner_says_what_the_stage_said(tiny_layout, photos, tmp_path, name):
+    layout = trained(tiny_layout, **{"captioner": name} | SYSTEMS[name])
+    export_system(layout, "ours", 0, tmp_path / "out")
+    assert says_what_the_stage_said(layout, dsacap.load(tmp_path / "out"), photos)
+    assert (tmp_path / "out" / "memory.safetensors").exists() == (name == "scd-net")
+
+
+def test_no_captioner_is_left_out():
+    assert {DSACAP["captioner"], *(name.split()[0] for name in SYSTEMS)} == set(CAPTIONERS)
+
+
+def test_a_tuned_system(tiny_layout, photos, tmp_path):
+    systems = tiny_layout.config.systems
+    renamed = {"base": systems["dsacap"], "ours": systems["dsacap-rl"].model_copy(update={"tuned_from": "base"})}
+    layout = Layout(tiny_layout.config.model_copy(update={"systems": renamed}))
+    for verb, system, stage in (("train", "base", stages.train_system), ("tune", "ours", stages.tune_system)):
+        run_stage(verb, layout.config, lambda stage=stage, system=system: stage(layout, system, 0), manifest_of(layout.system(system, 0)))
+    stages.caption_split(layout, "ours", 0)
+    export_system(layout, "ours", 0, tmp_path / "out")
+    assert says_what_the_stage_said(layout, dsacap.load(tmp_path / "out"), photos)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "- train: 12 steps, 72 images seen" in card and "- tune: 6 steps" in card
+    assert {"train", "tune", "export"} <= set(read_json(tmp_path / "out" / "manifest.json"))
+
+
+def test_what_is_drawn_depends_on_seed_and_photo_alone(exported, photos):
+    model, paths = dsacap.load(exported), list(photos)
+    both = model.caption(paths, "drawn", samples=3)
+    assert model.caption(paths[:1], "drawn", samples=2) == [both[0][:2]]
+    assert model.caption([paths[1].read_bytes()], "drawn", samples=3) == [both[1]]
+    assert model.caption(paths, "drawn", samples=3, seed=1) != both
+    assert model.caption([], "drawn") == []
+
+
+def test_the_model_card_is_right_and_the_folder_can_be_carried(exported, photos, tmp_path):
+    """Its three lines of Python, run as they stand, elsewhere and without what takes seconds to import; and its line of a shell."""
+    shutil.copytree(exported, tmp_path / "FOLDER")
+    shutil.copy(next(iter(photos)), tmp_path / "photo.jpg")  # a PNG, whatever it is called
+    card = (tmp_path / "FOLDER" / "README.md").read_text()
+    lines = [line.strip() for line in card.splitlines() if line.startswith("    ")]
+    shell, python = lines[0], lines[1:]
+    assert len(python) == 3
+    heavy = "import sys; print([m for m in ('open_clip', 'torchvision', 'timm', 'transformers', 'pandas', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", "\n".join([*python, heavy])], cwd=tmp_path, capture_output=True, text=True)
+    said = dsacap.load(exported).caption([tmp_path / "photo.jpg"])
+    assert done.stdout == f"{said}\n[]\n", done.stderr
+    command = [sys.executable, "-m", "dsacap.cli", *shell.split()[1:]]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == f"{said[0][0]}\n"
+    for file in ("README.md", "model.json", "index.json"):
+        assert str(exported.parents[1]) not in (exported / file).read_text()  # no path of the machine
+
+
+def test_the_card_has_scores_only_where_they_are(layout, exported, tmp_path):
+    assert "Not scored" in (exported / "README.md").read_text() and not layout.scores("ours", 0).exists()
+    stages.score_system(layout, "ours", 0)
+    try:
+        export_system(layout, "ours", 0, tmp_path / "scored")
+        scores = read_json(layout.scores("ours", 0))
+    finally:
+        layout.scores("ours", 0).unlink()
+    card = (tmp_path / "scored" / "README.md").read_text().split("## Scores")[1]
+    row = next(line for line in card.splitlines() if line.startswith("| `bigrams`"))
+    expected = 100 * scores["bigrams"]["quality"]["METEOR"]["value"]
+    header = next(line for line in card.splitlines() if "METEOR" in line and line.startswith("|"))
+    at = [cell.strip() for cell in header.split("|")].index("METEOR")
+    assert re.match(rf"{expected:.1f} \[", row.split("|")[at].strip())
+    assert scores["bigrams"]["quality"]["CIDEr"]["signature"] in card
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(layout, exported, tmp_path):
+    with pytest.raises(UserError, match="is there already"):
+        export_system(layout, "ours", 0, exported)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is there already"):
+        export_system(layout, "ours", 0, tmp_path / "file")
+    with pytest.raises(UserError, match=r"ours with seed 7 is not trained.*dsacap train --system ours"):
+        export_system(layout, "ours", 7, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    export_system(layout, "ours", 0, tmp_path / "empty")
+    assert (tmp_path / "empty" / "index.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_a_folder_is_whole_or_absent(layout, tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("dsacap.export.writing.model_card", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        export_system(layout, "ours", 0, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_language_model_in_a_folder_of_this_machine_is_refused(tiny_layout, tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=3, n_embd=8, n_layer=1, n_head=1, n_positions=128)).save_pretrained(tmp_path / "lm")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"a": 0, "b": 1, "<end>": 2}, unk_token="a")), eos_token="<end>"
+    )
+    tokenizer.save_pretrained(tmp_path / "lm")
+    layout = trained(tiny_layout, captioner="prefix-lm", model={"language_model": str(tmp_path / "lm"), "prefix": 2}, decodings={"a": {}})
+    with pytest.raises(UserError, match=r"systems.ours.model.language_model: .* is a folder of this machine"):
+        export_system(layout, "ours", 0, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,27 @@
+"""What tests of exported systems share."""
+
+from pathlib import Path
+
+from dsacap import stages
+from dsacap.config import System
+from dsacap.files import read_json, sha256, write_json
+from dsacap.layout import Layout
+
+SMALL = {"width": 16, "heads": 2}
+DSACAP = {"captioner": "dsacap", "model": {**SMALL, "denoiser_layers": 1, "readout_layers": 1}}
+
+
+def trained(layout: Layout, **system) -> Layout:
+    """A layout with one system, `ours`, trained for two steps, and captions of the test split by it."""
+    settings = System(training={"steps": 2, "evaluations": 1}, **system)
+    layout = Layout(layout.config.model_copy(update={"systems": {"ours": settings}}))
+    stages.train_system(layout, "ours", 0)
+    stages.caption_split(layout, "ours", 0)
+    return layout
+
+
+def listed_again(folder: Path, name: str) -> None:
+    """Lists a file as it now is in the folder's index, as one would who means harm."""
+    index = read_json(folder / "index.json")
+    index["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+    write_json(folder / "index.json", index)
