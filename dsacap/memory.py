@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dsacap.captioner import Memory
 from dsacap.data.dataset import Example, Vocabulary
+from dsacap.errors import UserError
 
 if TYPE_CHECKING:
     from dsacap.vision.features import FeatureStore
@@ -75,4 +76,6 @@ class PhotoMemory(Memory):
     def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
         pooled_IE, firsts_IL = self._images()
         pooled_BE = torch.stack([self._pooled_of[image_id] for image_id in image_ids])
+        if pooled_BE.shape[1] != pooled_IE.shape[1] or len(pooled_IE) < count:
+            raise UserError("what is looked up are train images as another encoder sees them, or fewer than are asked for")
         return firsts_IL[(pooled_BE @ pooled_IE.T).topk(count).indices]

@@ -64,6 +64,8 @@ def _photos(arguments: Iterable[str], bad: list[str]) -> Iterator[Photo]:
     for argument in arguments:
         path = Path(argument)
         try:
+            if not argument:
+                raise BadImage("'': an empty name; is a variable of the shell unset?")
             if argument == STDIN:
                 yield STDIN, _standard_input
             elif path.is_dir() or path.suffix.lower() == ".zip":

@@ -100,9 +100,11 @@ class PhotoCaptioner:
         """As `caption`, of photos that were looked at, in one batch."""
         if not photos:
             return []
-        options = self.decoding(decoding, samples)
+        options, seed = self.decoding(decoding, samples), self.seed if seed is None else seed
+        if min(seed, *(photo.image_id for photo in photos)) < 0:
+            raise UserError("seeds and ids of images are numbers from 0 on")
         batch = Batch(tuple(photo.image_id for photo in photos), self.features(photos))
-        said = self.captioner.caption(batch, samples, self.seed if seed is None else seed, options)
+        said = self.captioner.caption(batch, samples, seed, options)
         return [[" ".join(self.words[word] for word in caption) for caption in of_photo] for of_photo in said]
 
     @torch.inference_mode()
@@ -110,6 +112,11 @@ class PhotoCaptioner:
         """Standardised tokens [B, N, C] of photos; the memory is told what they look like."""
         device = next(self.captioner.parameters()).device
         tokens_BNC, pooled_BE = self.encoder(torch.stack([photo.pixels_3HW for photo in photos]).to(device))
+        spec, found = self.captioner.spec, tuple(tokens_BNC.shape[1:])
+        if found != (spec.tokens, spec.channels):
+            raise UserError(
+                f"the encoder gives {found[0]} tokens of {found[1]} channels; the system reads {spec.tokens} of {spec.channels}"
+            )
         # In half precision in between, as features are kept on disk.
         self._memory.look_at([photo.image_id for photo in photos], pooled_BE.half().float().cpu())
         return ((tokens_BNC.half().float().cpu() - self.mean_C) / self.std_C).to(device)

@@ -1,5 +1,6 @@
 """An exported folder, read: checked against its index first, then built. Nothing of it is believed before, and no code of it is run."""
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +29,7 @@ def read_folder(folder: Path, device: torch.device) -> PhotoCaptioner:
     checked = _Checked(Path(folder))
     described = parse_section(Description, read_json(checked.path(MODEL)), f"{folder}/{MODEL}: describes no system known here")
     words = read_json(checked.path(VOCABULARY))
-    if not isinstance(words, list) or tuple(words[: len(SPECIALS)]) != SPECIALS or not all(isinstance(word, str) for word in words):
+    if not isinstance(words, list) or tuple(words[: len(SPECIALS)]) != SPECIALS or not all(map(_is_word, words)):
         raise UserError(f"{folder}/{VOCABULARY}: no list of words that begins with {' '.join(SPECIALS)}")
     statistics = read_tensors(checked.path(STATISTICS))[0]
     if {name: tuple(tensor.shape) for name, tensor in statistics.items()} != dict.fromkeys(("mean", "std"), (described.channels,)):
@@ -45,7 +46,7 @@ def read_folder(folder: Path, device: torch.device) -> PhotoCaptioner:
         decodings,
         described.default_decoding,
         described.seed,
-        _memory(checked),
+        _memory(checked, described, len(words)),
     )
 
 
@@ -77,7 +78,11 @@ class _Checked:
         listed = self.index.files[name]
         if not path.is_file():
             raise UserError(f"{path}: is missing; copy the whole folder again")
-        if path.stat().st_size != listed.bytes or sha256(path) != listed.sha256:
+        try:
+            same = path.stat().st_size == listed.bytes and sha256(path) == listed.sha256
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        if not same:
             raise UserError(f"{path}: is torn or was changed (not the size and sha256 of {INDEX}); copy the whole folder again")
         return path
 
@@ -86,9 +91,12 @@ def _captioner(described: Description, words: list[str], weights: dict[str, Tens
     try:
         cls = captioner_class(described.captioner)
         if (here := release_of(described.captioner)) != described.release:
-            raise UserError(f"captioner {described.captioner!r} is of {described.release}, and here is {here}; install the former")
-        checked_options(cls.Model, described.model, "model")
+            theirs, here = (release or "dsacap-bench itself" for release in (described.release, here))
+            raise UserError(f"captioner {described.captioner!r} is of {theirs}, and here is that of {here}; install the former")
+        model = checked_options(cls.Model, described.model, "model")
         decodings = {name: checked_options(cls.Decoding, options, f"decodings.{name}") for name, options in described.decodings.items()}
+        for decoding in decodings.values():
+            cls.check(model, decoding)
     except ValueError as error:
         brought = f" (it was brought by {described.release})" if described.release else ""
         raise UserError(f"{MODEL}: {error}{brought}") from None
@@ -96,6 +104,11 @@ def _captioner(described: Description, words: list[str], weights: dict[str, Tens
     captioner = load_captioner(described.captioner, described.model, spec)
     captioner.load_state_dict(weights)
     return captioner.eval().requires_grad_(False), decodings
+
+
+def _is_word(word: object) -> bool:
+    """Control characters would be commands to a terminal."""
+    return isinstance(word, str) and not any(unicodedata.category(character) == "Cc" for character in word)
 
 
 def _built(what: str, make: Callable[[], T]) -> T:
@@ -109,8 +122,8 @@ def _built(what: str, make: Callable[[], T]) -> T:
         raise UserError(f"{what}: cannot be made of what {MODEL} says ({type(error).__name__}: {said})") from None
 
 
-def _memory(checked: _Checked) -> PhotoMemory:
-    """What the folder carries of the train split; read when it is looked up."""
+def _memory(checked: _Checked, described: Description, vocabulary: int) -> PhotoMemory:
+    """What the folder carries of the train split; looked at when it is looked up."""
     tensors = read_tensors(checked.path(MEMORY))[0] if MEMORY in checked else {}
 
     def kept(name: str) -> Tensor:
@@ -118,10 +131,19 @@ def _memory(checked: _Checked) -> PhotoMemory:
             raise UserError(f"{checked.folder}: carries no {name} of the train split, which this decoding looks up; export it anew")
         return tensors[name]
 
+    def word_ids(name: str) -> Tensor:
+        ids = kept(name)
+        if ids.dtype != torch.int32 or ids.shape[1:] != (described.max_words + 1,) or not ((ids >= 0) & (ids < vocabulary)).all():
+            raise UserError(f"{checked.folder}/{MEMORY}: {name} are no captions of the vocabulary")
+        return ids.long()
+
     def captions() -> Iterator[Sequence[int]]:
-        return iter(kept("captions").tolist())
+        return iter(word_ids("captions").tolist())
 
     def images() -> Images:
-        return kept("pooled").float(), kept("firsts").long()
+        pooled_IE, firsts_IL = kept("pooled").float(), word_ids("firsts")
+        if pooled_IE.ndim != 2 or len(pooled_IE) != len(firsts_IL):
+            raise UserError(f"{checked.folder}/{MEMORY}: needs a vector and a caption of each train image")
+        return pooled_IE, firsts_IL
 
     return PhotoMemory(captions, images)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,12 +52,12 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
         raise UserError(f"{folder}: is there already; name another folder, or remove it first")
     inputs, captioner = _trained(layout, system, seed)
     config, settings = layout.config, layout.config.trained(system)
-    for name, value in settings.model.items():
-        if isinstance(value, str) and Path(value).is_dir():
-            raise UserError(
-                f"systems.{system}.model.{name}: {value} is a folder of this machine, which the export cannot carry; "
-                "train with a name of the hub and its revision, or give your readers the folder"
-            )
+    language_model = settings.model.get("language_model")
+    if language_model and Path(language_model).is_dir():
+        raise UserError(
+            f"systems.{system}.model.language_model: {language_model} is a folder of this machine, which the export cannot carry; "
+            "train with a name of the hub and its revision"
+        )
     with replacing_folder(folder) as temporary:
         described = Description(
             system=system,
@@ -85,9 +86,11 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
         scores = layout.scores(system, seed)
         card = model_card(described, config, manifests, read_json(scores) if scores.exists() else None, list(carried))
         write_text(temporary / CARD, card)
-        files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(temporary.iterdir()) if path.name != CARD
-        }
+        files = {}
+        for path in sorted(temporary.iterdir()):
+            shutil.copymode(temporary / CARD, path)  # tensors are written for their owner alone
+            if path.name != CARD:
+                files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         write_json(temporary / reading.INDEX, {"format": FORMAT, "files": files})
 
 

@@ -115,11 +115,11 @@ def odd_photos(folder, photo):
 
 def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(run, model, photos, tmp_path):
     expected = odd_photos(tmp_path, next(iter(photos)))
-    code, out, err = run(*expected, "absent.jpg", "holiday.zip", "nothing")
+    code, out, err = run(*expected, "absent.jpg", "holiday.zip", "")
     fine = [name for name, said in expected.items() if said is None]
     assert code == 1 and [line.split(": ")[0] for line in out.splitlines()] == fine
     complaints = err.splitlines()
-    for name, said in (expected | {"absent.jpg": "no such file", "holiday.zip": "no such folder or zip"}).items():
+    for name, said in (expected | {"absent.jpg": "no such file", "holiday.zip": "no such folder or zip", "''": "an empty name"}).items():
         assert said is None or any(line.startswith(f"{name}: ") and said in line for line in complaints), name
     assert complaints[-1] == f"error: {len(complaints) - 1} of {len(expected) + 3} could not be captioned"
     upright = io.BytesIO()
@@ -153,6 +153,7 @@ def test_options_of_the_system(run, photos):
         in run(path, "--decoding", "bigrams", "--samples", 2)[2]
     )
     assert "at least one caption" in run(path, "--samples", 0)[2]
+    assert "numbers from 0 on" in run(path, "--seed", -1)[2] and "numbers from 0 on" in run(path, "--image-id", -1)[2]
 
 
 def test_a_system_of_the_run(run, layout, model, photos, tmp_path, capsys):

@@ -104,6 +104,7 @@ def test_the_model_card_is_right_and_the_folder_can_be_carried(exported, photos,
     assert done.stdout == f"{said}\n[]\n", done.stderr
     command = [sys.executable, "-m", "dsacap.cli", *shell.split()[1:]]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == f"{said[0][0]}\n"
+    assert {path.stat().st_mode for path in exported.iterdir()} == {(exported / "README.md").stat().st_mode}
     for file in ("README.md", "model.json", "index.json"):
         assert str(exported.parents[1]) not in (exported / file).read_text()  # no path of the machine
 

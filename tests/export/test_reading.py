@@ -73,7 +73,7 @@ def test_without_its_memory_a_system_says_what_it_misses(folder, photos):
     [
         ({"captioner": "os:system"}, "unknown captioner 'os:system'"),
         ({"captioner": "show-and-tell", "release": "show-and-tell 1.0"}, r"unknown captioner .*brought by show-and-tell 1.0"),
-        ({"release": "dsacap-bench 9"}, "is of dsacap-bench 9, and here is None"),
+        ({"release": "other 9"}, "is of other 9, and here is that of dsacap-bench itself"),
         ({"colour": "red"}, "colour: unknown key"),
         ({"tokens": "many"}, "tokens: "),
         ({"model": {"width": 16, "colour": 1}}, "model: unknown key 'colour'"),
@@ -82,6 +82,7 @@ def test_without_its_memory_a_system_says_what_it_misses(folder, photos):
         ({"model": {"width": 24, "heads": 2}}, "cannot be made"),
         ({"model": {"readout": "eval"}}, "'eval' is none of"),
         ({"max_words": 90}, "cannot hold captions of 90 words"),
+        ({"decodings": {"noise": {"passes": 3}}}, "passes is not for readout: dag"),
         ({"decodings": {"noise": {"colour": 1}}}, "decodings.noise: unknown key 'colour'"),
         ({"default_decoding": "loud"}, "'loud' is none of the decodings"),
         ({"encoder": {"kind": "pickle"}}, "encoder: "),
@@ -117,6 +118,7 @@ def test_an_encoder_of_other_sizes_is_refused(folder):
         ("vocabulary.json", ["<pad>", "cat"], "no list of words"),
         ("vocabulary.json", {"a": 1}, "no list of words"),
         ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", 7], "no list of words"),
+        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", "\x1b[2J"], "no list of words"),
         ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", "cat"], "cannot be made"),
         ("captioner.safetensors", "torn", "not a safetensors file"),
         ("statistics.safetensors", "torn", "not a safetensors file"),
@@ -144,6 +146,22 @@ def test_statistics_of_another_encoder_are_refused(folder):
     listed_again(folder, "statistics.safetensors")
     with pytest.raises(UserError, match="of 256 channels each"):
         dsacap.load(folder)
+
+
+def test_an_encoder_of_other_tokens_is_refused(folder, photos):
+    described = read_json(folder / "model.json")
+    write_json(folder / "model.json", described | {"encoder": described["encoder"] | {"grid": 1}})
+    listed_again(folder, "model.json")
+    with pytest.raises(UserError, match="gives 1 tokens of 256 channels; the system reads 4 of 256"):
+        dsacap.load(folder).caption(list(photos)[:1])
+
+
+@pytest.mark.parametrize("captions", [torch.zeros(3, 5), torch.zeros(3, 33), torch.full((3, 33), 999).int(), torch.full((3, 33), -1).int()])
+def test_a_memory_of_other_captions_is_refused(folder, photos, captions):
+    write_tensors(folder / "memory.safetensors", {"captions": captions})
+    listed_again(folder, "memory.safetensors")
+    with pytest.raises(UserError, match="are no captions of the vocabulary"):
+        dsacap.load(folder).caption(list(photos)[:1], "bigrams")
 
 
 @pytest.mark.parametrize(
