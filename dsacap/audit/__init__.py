@@ -1,4 +1,4 @@
-"""Finished tables, asked: what made this number (`dsacap explain`), and why two tables differ (`dsacap diff`)."""
+"""Finished tables, asked: what made this number (`dsacap explain`), why two tables differ (`dsacap diff`), how one is cited."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ _TABLE = "table.csv, table.json, or the folder that holds them"
 
 
 def add_verbs(verbs) -> None:
-    """The command line of both."""
+    """Their command line."""
     text = "say what made a number of a table, stage by stage, and whether that still holds here"
     explain = verbs.add_parser("explain", help=text, description=text)
     explain.add_argument("table", type=Path, help=_TABLE)
@@ -23,6 +23,10 @@ def add_verbs(verbs) -> None:
     diff.add_argument("b", type=Path, help="another; `git show COMMIT:results/scenes/table.json > old.json` has one of before")
     diff.add_argument("--cells", action="store_true", help="list every changed cell, not a line a row")
     diff.set_defaults(run=_diff)
+    text = "write the BibTeX entry and the LaTeX rendering of a table beside it, and print how to cite it"
+    cite = verbs.add_parser("cite", help=text, description=text)
+    cite.add_argument("table", type=Path, help="table.csv with its table.json, or the folder that holds them")
+    cite.set_defaults(run=_cite)
     for asking in (explain, diff):
         asking.add_argument("--json", action="store_true", help="print JSON, for machines")
 
@@ -46,3 +50,14 @@ def _diff(options: argparse.Namespace) -> bool:
     found = compare(load_table(options.a), load_table(options.b))
     print(json.dumps(as_json(found), ensure_ascii=False, indent=1) if options.json else render(found, cells=options.cells))
     return not found.differs
+
+
+def _cite(options: argparse.Namespace) -> bool:
+    """Writes table.bib and table.tex, and prints the entry; all is well."""
+    from dsacap.files import read_text
+    from dsacap.reporting.citation import write_citation
+
+    csv = options.table / "table.csv" if options.table.is_dir() else options.table.with_suffix(".csv")
+    write_citation(csv)
+    print(read_text(csv.with_suffix(".bib")), end="")
+    return True

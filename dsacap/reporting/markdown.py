@@ -12,13 +12,14 @@ from dsacap.reporting.published import published_section
 from dsacap.reporting.tradeoff import tradeoff_section
 from dsacap.scoring.spice import METRICS as SPICE
 
-_QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
-_QUALITY |= {"SPICE": 1, "grammatical": 1, "true": 1}
-_DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2, "novel": 1, "vocabulary": 0}
+QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
+QUALITY |= {"SPICE": 1, "grammatical": 1, "true": 1}
+DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2, "novel": 1, "vocabulary": 0}
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
-_BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")} | {"in_train": 1}
+BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")} | {"in_train": 1}
 _NOTHING = "-"
 LOCAL_CHANGES = " with local changes"
+Cells = tuple[list[str], list[list]]  # headers, rows
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Report:
     manifests: dict[str, dict]
     signatures: list[str]
     no_spice: str | None  # why SPICE could not be computed
+    version: str | None = None  # by which it is cited
 
 
 def render(report: Report) -> str:
@@ -42,21 +44,21 @@ def render(report: Report) -> str:
         + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
         _missing(report),
         "## Quality",
-        metric_table(report, _QUALITY, extra={"SPICE": "n/a"} if report.no_spice else {}),
+        metric_table(report, QUALITY, extra={"SPICE": "n/a"} if report.no_spice else {}),
         _quality_notes(report),
         *_spice(report),
         "## Beside humans",
-        metric_table(report, _BESIDE_HUMANS),
+        metric_table(report, BESIDE_HUMANS),
         "Each reference in turn is left out and the captions are scored against the others, humans and systems alike; the mean over which. "
         "A human caption is the reference left out. in train: share (%) of the test captions that stand word for word in train.",
         f"## Diversity of {config.decoding.samples} captions an image",
-        metric_table(report, _DIVERSITY),
+        metric_table(report, DIVERSITY),
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
         *_latency(report),
         tradeoff_section(report.numbers, labels_of(config), config.timing.batch_sizes, "table.svg"),
         "## Training",
-        _training(report),
+        markdown(*training_cells(report)),
         _brought(report),
         published_section(config.published, config.name) if config.published else "",
         "## How this was made",
@@ -119,6 +121,11 @@ def _value(report: Report, system: str, decoding: str, metric: str) -> float | N
 
 
 def metric_table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> str:
+    return markdown(*metric_cells(report, metrics, extra))
+
+
+def metric_cells(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> Cells:
+    """Of every row that has one of `metrics` (name -> digits)."""
     present = {m: digits for m, digits in metrics.items() if (report.numbers.metric == m).any()}
     rows = []
     for system, decoding, label in _systems(report):
@@ -126,7 +133,7 @@ def metric_table(report: Report, metrics: dict[str, int], extra: dict[str, str] 
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells, *(extra or {}).values()])
     names = [metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present]
-    return markdown(["System", "Decoding", *names, *(extra or {})], rows)
+    return ["System", "Decoding", *names, *(extra or {})], rows
 
 
 def _cell(report: Report, system: str, decoding: str, metric: str, digits: int) -> str:
@@ -185,7 +192,21 @@ def _latency(report: Report) -> list[str]:
     """The section on latency, which is measured when all systems are trained."""
     if "time" not in report.manifests:
         return ["## Latency", "Not measured."]
+    return [
+        f"## {latency_title(report)}",
+        markdown(*latency_cells(report)),
+        "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
+        "share, stands on its own row (pixels to features).",
+    ]
+
+
+def latency_title(report: Report) -> str:
     machine = report.manifests["time"]["facts"]["machine"]
+    return f"Latency on {machine['device']} ({machine['cores']} cores), {machine['threads']} thread"
+
+
+def latency_cells(report: Report) -> Cells:
+    """Of every decoding and of the encoder; `report` has measured times."""
     sizes = report.config.timing.batch_sizes
     headers = ["System", "Decoding"]
     for size in sizes:
@@ -199,22 +220,17 @@ def _latency(report: Report) -> list[str]:
         ]
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells])
-    return [
-        f"## Latency on {machine['device']} ({machine['cores']} cores), {machine['threads']} thread",
-        markdown(headers, rows),
-        "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
-        "share, stands on its own row (pixels to features).",
-    ]
+    return headers, rows
 
 
-def _training(report: Report) -> str:
+def training_cells(report: Report) -> Cells:
     columns = {"parameters": 0, "images_seen": 0, "train_cpu_seconds": 0, "val_CIDEr": 1}
     rows = []
     for name, system in report.config.systems.items():
         values = {metric: _value(report, name, "", metric) for metric in columns}
         if None not in values.values():
             rows.append([system.label or name, *(f"{values[metric]:,.{digits}f}" for metric, digits in columns.items())])
-    return markdown(["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows)
+    return ["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows
 
 
 def _brought(report: Report) -> str:
@@ -237,7 +253,8 @@ def _provenance(report: Report) -> str:
     code, host = made["code"], made["host"]
     stages = [[name, f"{m['seconds']:.0f}", f"{m['cpu_seconds']:.0f}", m["peak_memory_mib"]] for name, m in report.manifests.items()]
     data = report.manifests["data"]["facts"]
-    lines = [
+    lines = [f"- version {report.version}; to cite it: table.bib, in LaTeX: table.tex"] if report.version else []
+    lines += [
         f"- commit {commits(report.manifests)}, lock file sha256 {code['lock'][:12]}",
         f"- data: {', '.join(f'{n} {split}' for split, n in data['images'].items())} images, {data['captions']} captions; "
         f"sha256 {', '.join(f'{name} {digest[:12]}' for name, digest in data['sha256'].items())}",

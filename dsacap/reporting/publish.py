@@ -29,7 +29,7 @@ def publish(layout: Layout) -> Path:
         )
     target = Path("results") / layout.config.name
     target.mkdir(parents=True, exist_ok=True)
-    for suffix in (".md", ".csv", ".json", ".svg"):
+    for suffix in (".md", ".csv", ".json", ".svg", ".bib", ".tex"):
         if (file := layout.table.with_suffix(suffix)).exists():  # no latency, no plot
             shutil.copy2(file, target / f"table{suffix}")
     for page in _pages(layout):

@@ -13,6 +13,7 @@ from dsacap.audit.tables import COLUMNS
 from dsacap.errors import UserError
 from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.reporting.citation import write_citation
 from dsacap.reporting.markdown import HELD_OUT, Report, labels_of, render, render_samples
 from dsacap.reporting.tradeoff import write_plot
 from dsacap.scoring.score import PERCENT
@@ -25,7 +26,7 @@ _UNITS = {"unique": "captions", "vocabulary": "words"}
 
 
 def write_tables(layout: Layout) -> None:
-    """Writes table.csv, table.json, table.svg (where latency was measured) and, last, table.md. UserError where no row is finished."""
+    """Writes table.csv, .json, .svg (where latency was measured), .bib, .tex and, last, table.md. UserError where no row is finished."""
     if not layout.finished:
         raise UserError(f"{layout.root}: no row is finished; run the pipeline first")
     manifests = {name: read_json(manifest_of(path)) for name, path in _stage_outputs(layout).items()}
@@ -39,7 +40,8 @@ def write_tables(layout: Layout) -> None:
     write_json(folder / "table.json", {"config": config, "signatures": signatures, "rows": records, "manifests": manifests})
     if timed:
         write_plot(numbers, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
-    write_text(layout.table, render(Report(layout.config, numbers, manifests, _printed(signatures), no_spice)))
+    version = write_citation(layout.table.with_suffix(".csv"))
+    write_text(layout.table, render(Report(layout.config, numbers, manifests, _printed(signatures), no_spice, version)))
 
 
 def write_sample_table(layout: Layout) -> None:

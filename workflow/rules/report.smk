@@ -8,6 +8,7 @@ rule report:
         md=report(layout.table, category="Tables", caption="../report/table.rst"),
         csv=layout.table.with_suffix(".csv"),
         json=layout.table.with_suffix(".json"),
+        cited=[layout.table.with_suffix(".bib"), layout.table.with_suffix(".tex")],
         svg=report(layout.table.with_suffix(".svg"), category="Tables", caption="../report/table.rst"),
     log:
         f"logs/{settings.name}/report.log",
