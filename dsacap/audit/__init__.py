@@ -27,6 +27,11 @@ def add_verbs(verbs) -> None:
     cite = verbs.add_parser("cite", help=text, description=text)
     cite.add_argument("table", type=Path, help="table.csv with its table.json, or the folder that holds them")
     cite.set_defaults(run=_cite)
+    text = "pack the run behind a table as a Workflow Run RO-Crate, for an archive"
+    crate = verbs.add_parser("crate", help=text, description=text)
+    crate.add_argument("table", type=Path, help="table.csv with its table.json, or the folder that holds them")
+    crate.add_argument("--output", type=Path, required=True, help="a folder or .zip that is not there yet")
+    crate.set_defaults(run=_crate)
     for asking in (explain, diff):
         asking.add_argument("--json", action="store_true", help="print JSON, for machines")
 
@@ -60,4 +65,13 @@ def _cite(options: argparse.Namespace) -> bool:
     csv = options.table / "table.csv" if options.table.is_dir() else options.table.with_suffix(".csv")
     write_citation(csv)
     print(read_text(csv.with_suffix(".bib")), end="")
+    return True
+
+
+def _crate(options: argparse.Namespace) -> bool:
+    """Packs a run; all is well."""
+    from dsacap.reporting.crate import write_crate
+
+    write_crate(options.table, options.output)
+    print(f"packed in {options.output}")
     return True

@@ -1,7 +1,7 @@
 """How a table is cited: its version, a BibTeX entry (table.bib) and a LaTeX rendering (table.tex), made from the table's own files.
 
-The version is the release whose metrics scored it, and the first digits of table.csv's SHA-256: `0.1.0+1a2b3c4d`. Whoever holds the file can
-check it, and two tables that differ in one digit have two versions.
+The version is the release whose metrics scored it, and the first digits of table.csv's SHA-256: `0.1.0+1a2b3c4d`. Whoever holds the file
+can check it, and two tables that differ in one digit have two versions.
 """
 
 import re
@@ -32,6 +32,7 @@ from dsacap.reporting.markdown import (
 
 CITATION = ROOT / "CITATION.cff"
 _MATHS = {"±": r"$\pm$", "†": r"$\dagger$"}  # as text they need a font encoding
+_FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}"
 _DIGITS = 12  # of hashes, which a reference list has to break
 _RELEASE = re.compile(r"\|v:([^|]+)")
 
@@ -42,7 +43,7 @@ def write_citation(csv: Path) -> str:
     if not table.manifests:
         raise UserError(f"{csv}: no table.json beside it, which says what the table was made by; it cannot be cited without")
     named = table_version(csv, table)
-    write_text(csv.with_suffix(".bib"), bibtex(table, csv, named))
+    write_text(csv.with_suffix(".bib"), bibtex(table, named))
     write_text(csv.with_suffix(".tex"), latex(table, named))
     return named
 
@@ -53,7 +54,7 @@ def table_version(csv: Path, table: Table) -> str:
     return f"{max(releases, default=version('dsacap-bench'))}+{sha256(csv)[:8]}"
 
 
-def bibtex(table: Table, csv: Path, named: str) -> str:
+def bibtex(table: Table, named: str) -> str:
     """The entry of one table. A URL stands in it where CITATION.cff has one."""
     project = citation()
     made = max(datetime.fromisoformat(manifest["started"]) for manifest in table.manifests.values())
@@ -62,14 +63,13 @@ def bibtex(table: Table, csv: Path, named: str) -> str:
         "author": " and ".join(_author(author) for author in project["authors"]),
         "title": f"{{{escaped(f'dsacap-bench, table of {table.name}: image captioners measured alike')}}}",
         "year": f"{made:%Y}",
-        "month": f"{made:%m}".lstrip("0"),
         "version": escaped(named),
-        "note": f"Made by commit {', '.join(commits)}; SHA-256 of {csv.name} begins with {sha256(csv)[:_DIGITS]}",
+        "note": f"Version {escaped(named)}, made by commit {', '.join(commits)}",  # most styles leave `version` out
     }
     if url := project.get("url") or project.get("repository-code"):
         fields["url"] = url
     lines = [f"  {key:<8} = {{{value}}}," for key, value in fields.items()]
-    return "\n".join([f"@misc{{{key_of(table, named)},", *lines, "}"]) + "\n"
+    return "\n".join([f"@misc{{{key_of(table, named)},", *lines, f"  month    = {f'{made:%b}'.lower()},", "}"]) + "\n"
 
 
 def key_of(table: Table, named: str) -> str:
@@ -95,7 +95,7 @@ def escaped(text: str) -> str:
 
 
 def latex(table: Table, named: str) -> str:
-    """The main sections as floats of their own, each to be taken or left. Needs booktabs."""
+    """The main sections as floats of their own, each to be taken or left, no wider than the text. Needs booktabs and graphicx."""
     config = parse_config(table.config, f"{table.path}: its configuration")
     report = Report(config, table.numbers, table.manifests, list(table.signatures.values()), None)
     n = table.numbers[table.numbers.metric == "CIDEr"].n.max()
@@ -112,7 +112,9 @@ def latex(table: Table, named: str) -> str:
     }
     if "machine" in table.manifests.get("time", {}).get("facts", {}):
         sections["latency"] = (f"{latency_title(report)}, on {table.name}", latency_cells(report))
-    head = f"% Version {named}; made by dsacap from table.csv, not to be edited. \\usepackage{{booktabs}}; \\cite needs table.bib.\n"
+    head = (
+        f"% Version {named}; made by dsacap from table.csv, not to be edited. \\usepackage{{booktabs,graphicx}}; \\cite needs table.bib.\n"
+    )
     floats = [_float(f"{table.name}-{name}", said, cells, key_of(table, named)) for name, (said, cells) in sections.items() if cells[1]]
     return "\n".join([head, *floats])
 
@@ -125,7 +127,7 @@ def _float(label: str, said: str, cells: Cells, key: str) -> str:
     caption = f"{escaped(said)} \\cite{{{key}}}."
     text = (
         f"\\begin{{table*}}\n\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n"
-        f"{tabular}\n\\end{{table*}}\n"
+        f"{_FITTED}{{%\n{tabular}}}\n\\end{{table*}}\n"
     )
     for sign, maths in _MATHS.items():
         text = text.replace(sign, maths)
