@@ -213,6 +213,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     match options.verb:
         case "check":
             print(f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}")
+            for line in stages.predicted_sizes(layout):
+                print(line)
         case "download":
             given = {"folder": vars(options)["from"], "offline": options.offline}
             settings = config.downloads.model_copy(update={name: value for name, value in given.items() if value})

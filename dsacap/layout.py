@@ -174,7 +174,16 @@ class Layout:
     @property
     def _features_key(self) -> str:
         encoder = self.config.encoder
-        return _key("features", self._data_key, self._encoder_key, encoder.grid, encoder.shard_size, encoder.on_bad_image)
+        written = encoder.model_dump(include={"dtype", "views"}, exclude_defaults=True)
+        return _key(
+            "features",
+            self._data_key,
+            self._encoder_key,
+            encoder.grid,
+            encoder.shard_size,
+            encoder.on_bad_image,
+            *([written] if written else []),
+        )
 
     @property
     def _generator_key(self) -> str:

@@ -3,6 +3,7 @@ followed, what changed since can be told, and no stage reads what is not what an
 its index (features) or its weights.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from dsacap.config import Scenes
@@ -65,7 +66,8 @@ def check_inputs(layout: Layout, verb: str, row: tuple[str, int] | None) -> None
 
 
 def _check_shards(index: Path) -> None:
-    for shard in read_json(index)["shards"]:
+    written = read_json(index)
+    for shard in chain(written["shards"], *written.get("views", [])):
         path = index.parent / shard["file"]
         if sha256(path) != shard["sha256"]:
             raise UserError(f"{path}: changed since it was written (another sha256 than in {_INDEX}); {_remedy(path, index)}")

@@ -1,5 +1,6 @@
 """What several tests need: a tiny benchmark, and random batches for a captioner."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -9,6 +10,11 @@ from dsacap.config import Config, parse_config
 
 SCENES_SHAPE = {"tokens": 4, "channels": 256, "vocabulary": 64}  # what the scenes' encoder and captions have
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
+TINY_VIT = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 64, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
 VERTICES, VOCABULARY, LONGEST = 7, 9, 5  # of the small graph that is searched by brute force
 
 
@@ -82,6 +88,21 @@ def tiny_config(work: Path, **changes) -> Config:
         },
     }
     return parse_config({**data, **changes}, "tiny")
+
+
+def save_vit(folder):
+    """A random vision transformer in open_clip's own format, as a user's download would lie there."""
+    import open_clip
+
+    from dsacap.vision.tiny_clip import save_clip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    clip = open_clip.CLIP(**TINY_VIT)
+    save_clip(clip, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    (folder / "open_clip_config.json").write_text(json.dumps({**config, "model_cfg": TINY_VIT}))
+    return clip.eval()
 
 
 def score(value, interval=None, n=6) -> dict:

@@ -109,6 +109,9 @@ class Encoder(Section):
     batch_size: int = Field(64, gt=0)
     shard_size: int = Field(4096, gt=0)
     on_bad_image: Literal["error", "skip"] = "error"
+    dtype: Literal["float16", "bfloat16"] = Field("float16", description="of features on disk")
+    views: int = Field(1, gt=0, le=32, description="of each photo: itself, and parts cut out of it at random; a step trains on one of them")
+    workers: int = Field(0, ge=0, description="processes that decode photos, beside the one that encodes them")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":

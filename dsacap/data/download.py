@@ -71,13 +71,22 @@ def check_room(needed: Mapping[Path, int]) -> None:
     """UserError if the disks of the folders (which need not be there yet) lack so many bytes, taken together."""
     by_disk: dict[int, list[tuple[Path, int]]] = {}
     for folder, size in needed.items():
-        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        there = _existing(folder)
         by_disk.setdefault(there.stat().st_dev, []).append((there, size))
     for wanted in by_disk.values():
         there, total = wanted[0][0], sum(size for _, size in wanted)
-        free = shutil.disk_usage(there).free
+        free = free_space(there)
         if total and free < total + SPARE:
             raise UserError(f"{there}: {free / 1e9:.1f} GB free on this disk, {(total + SPARE) / 1e9:.1f} GB needed; make room")
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free on the disk of a folder, which need not be there yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def _mismatch(path: Path, size: int | None, checksums: Mapping[str, str]) -> str | None:

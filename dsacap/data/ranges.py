@@ -220,6 +220,9 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
     if response.status_code >= 500 or response.status_code in (408, 425, 429):
         response.close()
         raise _Fault(f"answers {status}", _retry_after(response))
+    if response.status_code == 416:
+        response.close()
+        raise Refusal(f"answers {status}: its file is shorter than expected")
     if response.status_code not in (200, 206) or response.headers.get("Content-Encoding", "identity") != "identity":
         response.close()
         raise Refusal(f"answers {status}" + (", compressed" if response.ok else ""))

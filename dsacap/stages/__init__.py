@@ -5,6 +5,7 @@ from dsacap.stages.data import load_configured_encoder, load_scenes, make_data, 
 from dsacap.stages.downloads import download, unpack
 from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
 from dsacap.stages.scores import score_system, score_system_samples
+from dsacap.stages.sizes import predicted_sizes
 from dsacap.stages.systems import Inputs, caption_split, complete_captions, teach, time_systems, train_system, tune_system
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "make_features",
     "make_generator",
     "photo_sources",
+    "predicted_sizes",
     "reconstruct_captions",
     "score_system",
     "score_system_samples",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from dsacap.captioning import device_of
 from dsacap.config import Scenes, Sight
 from dsacap.data import scenes
 from dsacap.data.coco import CaptionedImage, RandomSplit, hash_of_ids, load_coco
@@ -55,7 +56,7 @@ def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str,
 
 def make_encoder(layout: Layout) -> dict:
     """Trains the tiny CLIP on scenes; an encoder named in the configuration is only loaded, to fail here and not later."""
-    from dsacap.vision.features import pixels_of
+    from dsacap.vision.encoding import pixels_of
     from dsacap.vision.tiny_clip import train_tiny_clip
 
     encoder = layout.config.encoder
@@ -108,17 +109,20 @@ def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]
 
 def make_features(layout: Layout) -> dict:
     """Encodes every photo once."""
-    from dsacap.vision.features import encode_photos
+    from dsacap.vision.encoding import encode_photos
 
     images = [example.image for example in load_examples(layout.data)]
     encoder = layout.config.encoder
     index = encode_photos(
         images,
         photo_sources(layout, images),
-        load_configured_encoder(layout),
+        load_configured_encoder(layout).to(device_of(layout.config.device)),
         layout.features,
         batch_size=encoder.batch_size,
         shard_size=encoder.shard_size,
         on_bad_image=encoder.on_bad_image,
+        dtype=getattr(torch, encoder.dtype),
+        views=encoder.views,
+        workers=encoder.workers,
     )
     return {**index, "images": len(images) - len(index["skipped"])}

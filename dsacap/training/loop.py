@@ -151,9 +151,10 @@ def _batch(
     rng = np.random.default_rng([seed, step, 2])
     captions = [[vocabulary.encode(c, max_words) for c in _references(e, settings.references, rng)] for e in chosen]
     ids = tuple(e.image_id for e in chosen)
+    views = rng.integers(store.views, size=len(ids)) if store.views > 1 else None
     captions_BRL = torch.tensor(captions)
     used = int((captions_BRL != 0).sum(-1).max())  # no work on columns that are padding everywhere
-    return Batch(ids, store.read(ids).to(device), captions_BRL[..., :used].to(device))
+    return Batch(ids, store.read(ids, views).to(device), captions_BRL[..., :used].to(device))
 
 
 def _references(example: Example, count: int, rng: np.random.Generator) -> list[str]:

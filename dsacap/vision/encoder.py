@@ -1,6 +1,7 @@
 """The frozen encoder of photos, behind one door: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,15 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.preprocess, self.grid, self.file = preprocess, grid, file
         self.image_size = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def shape(self) -> tuple[int, int, int]:
+        """Tokens of a photo, their channels, and those of the pooled vector."""
+        tokens_BNC, pooled_BE = self(torch.zeros(1, 3, *self.image_size, device=self.device))
+        return tokens_BNC.shape[1], tokens_BNC.shape[2], pooled_BE.shape[1]
 
     @torch.inference_mode()
     def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +94,7 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
 
     name: an open_clip name; "local-dir:FOLDER", written by `save_clip` or in the same format; or "timm:NAME".
     pretrained: a tag of open_clip or a file of weights; for timm a file, "package:NAME", or None for the name's own weights.
-    expected_sha256: of the file of weights, checked before anything in it is read.
+    expected_sha256: of the file of weights, also one that a tag fetches, checked before anything in it is read.
 
     Raises UserError where the name is unknown, the weights cannot be had, or are not those expected.
     """
@@ -92,16 +102,54 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
         from dsacap.vision.timm_encoder import load_timm
 
         return load_timm(name.removeprefix(_TIMM), pretrained, grid, expected_sha256)
-    file = Path(name.removeprefix(_LOCAL), "open_clip_model.safetensors") if name.startswith(_LOCAL) else Path(pretrained or "")
-    file = file if file.is_file() else None
-    check_weights(file, expected_sha256, f"encoder {name} ({pretrained})")
     import open_clip  # takes seconds, which not every encoder should cost
 
+    where = f"encoder {name} ({pretrained})"
+    tag = open_clip.get_pretrained_cfg(name, pretrained or "")
     try:
-        clip, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
+        file = Path(open_clip.download_pretrained(tag)) if tag else _weights_of_user(name, pretrained)
+        check_weights(file, expected_sha256, where)
+        clip, _, preprocess = open_clip.create_model_and_transforms(
+            name, pretrained=pretrained, weights_only=True, force_quick_gelu=_needs_quick_gelu(name, tag, where)
+        )
     except (RuntimeError, OSError, ValueError) as error:
-        raise UserError(f"encoder {name} ({pretrained}): {error}") from None
+        raise UserError(f"{where}: {error}") from None
     return ClipEncoder(clip, preprocess, grid, file)
+
+
+def shape_without_weights(name: str, grid: int | None = None) -> tuple[int, int, int]:
+    """As `Encoder.shape`, in a second and without fetching anything."""
+    with torch.device("meta"):
+        if name.startswith(_TIMM):
+            import timm
+
+            from dsacap.vision.timm_encoder import TimmEncoder
+
+            return TimmEncoder(timm.create_model(name.removeprefix(_TIMM), pretrained=False), grid).shape()
+        import open_clip
+
+        logging.disable(logging.WARNING)  # it warns of random weights
+        try:
+            clip, _, preprocess = open_clip.create_model_and_transforms(name, device="meta", load_weights=False)
+        finally:
+            logging.disable(logging.NOTSET)
+        return ClipEncoder(clip, preprocess, grid).shape()
+
+
+def _weights_of_user(name: str, pretrained: str | None) -> Path | None:
+    file = Path(name.removeprefix(_LOCAL), "open_clip_model.safetensors") if name.startswith(_LOCAL) else Path(pretrained or "")
+    return file if file.is_file() else None
+
+
+def _needs_quick_gelu(name: str, tag: dict, where: str) -> bool:
+    """Whether the weights of a tag were trained with QuickGELU, as OpenAI's were. open_clip merely warns where its plain name is given, and
+    the features are then those of another network."""
+    import open_clip
+
+    quick = bool(tag.get("quick_gelu"))
+    if tag and not quick and (open_clip.get_model_config(name) or {}).get("quick_gelu"):
+        raise UserError(f"{where}: these weights were not trained with QuickGELU; leave '-quickgelu' out of the name")
+    return quick
 
 
 def check_weights(file: Path | None, expected_sha256: str | None, where: str) -> None:

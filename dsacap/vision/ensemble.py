@@ -27,6 +27,10 @@ class EnsembleEncoder(Encoder):
         super().__init__(self._preprocess, members[0].image_size, members[0].grid)
         self.members = nn.ModuleList(members)
 
+    def shape(self) -> tuple[int, int, int]:
+        shapes = [member.shape() for member in self.members]
+        return *shapes[0][:2], sum(pooled for _, _, pooled in shapes)
+
     def _preprocess(self, photo: Image.Image) -> Tensor:
         """[M, 3, H, W]: each member scales pixels in its own way."""
         return torch.stack([member.preprocess(photo) for member in self.members])

@@ -1,6 +1,8 @@
 """config/coco.yaml from the net to features, in small: real photos of COCO in COCO's archives, a real checkpoint in open_clip's format."""
 
+import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,21 +12,26 @@ import torch
 import yaml
 
 from dsacap import cli
+from dsacap.config import load_config
 from dsacap.data.coco import hash_of_ids
+from dsacap.data.dataset import load_examples
+from dsacap.data.photos import PhotoSource, decode
 from dsacap.files import read_json, sha256
+from dsacap.layout import Layout, manifest_of
+from dsacap.vision.encoder import local_name
+from dsacap.vision.features import FeatureStore
+from helpers import save_vit
+from web import cut, serving, status
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 24
 SPLIT_OF = ["train"] * 10 + ["restval"] * 4 + ["val"] * 5 + ["test"] * 5
-TINY_VIT = {
-    "embed_dim": 24,
-    "vision_cfg": {"image_size": 64, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
+UNPACK = [f"unpack --file data/coco/{name}.zip" for name in ("annotations_trainval2014", "caption_datasets")]
 
 
 def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
     """The published archives, with a few images: photos in train2014/ and val2014/, captions of both, Karpathy's file.
+
     Returns id -> captions."""
     everything = read_json(real_data / "photos" / "captions_coco.json")
     images = everything["images"][:IMAGES]
@@ -79,16 +86,109 @@ def coco(real_data, tmp_path, monkeypatch):
     archives.mkdir()
     said = coco_archives(real_data, archives)
     weights = tmp_path / "clip"
-    weights.mkdir()
-    torch.manual_seed(0)
-    clip = open_clip.CLIP(**TINY_VIT)
-    clip.visual.preprocess_cfg = {}
-    torch.save(clip.state_dict(), weights / "open_clip_pytorch_model.bin")
+    save_vit(weights)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    return archives, said
+    return archives, weights, said
 
 
 def run(*arguments) -> int:
     return cli.main([str(a) for a in arguments])
+
+
+def test_from_the_net_to_features(coco, capsys):
+    archives, weights, said = coco
+    with serving(files={file.name: file for file in archives.iterdir()}) as server:
+        server.faults = [cut(1000), status(503)]
+        encoder = {"name": local_name(weights), "sha256": sha256(weights / "open_clip_model.safetensors"), "grid": 4}
+        config = Path("coco.yaml")
+        encoder |= {"batch_size": 5, "shard_size": 9, "dtype": "bfloat16", "views": 2, "workers": 1}
+        config.write_text(yaml.safe_dump(coco_config(server.base, archives, list(said), encoder)))
+        assert run("check", "--config", config) == 0
+        told = capsys.readouterr().out
+        assert "to download and unpack in data/coco: 0.0 GB" in told
+        assert "24 photos x 2 views x 17 tokens x 32 channels of 16 bits" in told
+        for verb in ("download", "download", *UNPACK, "data", "encoder", "features", "check"):
+            assert run(*verb.split(), "--config", config) == 0, capsys.readouterr().err
+        asked = len(server.asked)
+    assert asked == 4 + 2  # four files of one segment each, two of them torn once; nothing twice
+    layout = Layout(load_config(config))
+    facts = read_json(manifest_of(layout.data))["facts"]
+    assert facts["images"] == {"test": 5, "train": 14, "val": 5} and facts["dropped"] == 0
+    assert facts["ids_sha256"] == layout.config.dataset.expected_ids
+    assert {e.image_id: list(e.image.captions) for e in load_examples(layout.data)} == said
+    assert not Path("data/coco/annotations/instances_train2014.json").exists()
+    assert read_json(manifest_of(layout.encoder))["facts"]["weights"]["sha256"] == encoder["sha256"]
+    store = FeatureStore(layout.features)
+    assert store.views == 2 and store.read(list(said), [1] * IMAGES).shape == (IMAGES, 17, 32)
+    example = load_examples(layout.data, "test")[0].image
+    with torch.inference_mode():
+        photo = decode(PhotoSource(Path("data/coco/val2014.zip")).read(example.file_name), "")
+        clip, _, preprocess = open_clip.create_model_and_transforms(local_name(weights))
+        pooled = clip.eval().encode_image(preprocess(photo)[None], normalize=True)
+    torch.testing.assert_close(store.read_pooled([example.image_id]), pooled, atol=5e-3, rtol=0)  # bfloat16
+
+
+def test_offline_from_a_folder(coco, capsys):
+    archives, weights, said = coco
+    config = Path("coco.yaml")
+    config.write_text(yaml.safe_dump(coco_config("http://127.0.0.1:9", archives, list(said), {"name": local_name(weights)})))
+    assert run("download", "--config", config, "--offline", "--from", "nowhere") == 1
+    assert "error: nowhere: no such folder" in capsys.readouterr().err
+    assert run("download", "--config", config, "--offline") == 1
+    told = capsys.readouterr().err
+    assert all(f"  {file.name}, {file.stat().st_size:,} bytes, from http://127.0.0.1:9/{file.name}" in told for file in archives.iterdir())
+    for verb in ("download --offline --from ../published", *UNPACK, "data"):
+        assert run(*verb.split(), "--config", config) == 0, capsys.readouterr().err
+    assert Path("data/coco/train2014.zip").is_symlink()
+
+
+def spoil_archive(folder: Path) -> str:
+    with zipfile.ZipFile(folder / "val2014.zip", "a") as archive:
+        archive.writestr("val2014/x.jpg", b"x")
+    return "val2014.zip: not the file expected from"
+
+
+def spoil_split(folder: Path) -> str:
+    karpathy = read_json(folder / "dataset_coco.json")
+    first, last = karpathy["images"][0], karpathy["images"][-1]
+    first["split"], last["split"] = last["split"], first["split"]  # the sizes are still right
+    (folder / "dataset_coco.json").write_text(json.dumps(karpathy))
+    return "dataset_coco.json: the image ids of split '"
+
+
+def spoil_captions(folder: Path) -> str:
+    (folder / "annotations/captions_val2014.json").write_text("{}")
+    return "captions_val2014.json: not the file expected from http://127.0.0.1:9/annotations_trainval2014.zip"
+
+
+@pytest.mark.parametrize("spoil", [spoil_archive, spoil_split, spoil_captions])
+def test_what_was_put_there_by_hand_is_checked_before_it_is_used(coco, capsys, spoil):
+    archives, weights, said = coco
+    data = coco_config("http://127.0.0.1:9", archives, list(said), {"name": local_name(weights)})
+    for remote in data["dataset"]["downloads"].values():
+        for wanted in remote.get("unpack", {}):
+            if "val2014" in wanted:
+                with zipfile.ZipFile(archives / "annotations_trainval2014.zip") as archive:
+                    content = archive.read(f"annotations/{Path(wanted).name}")
+                remote["unpack"][wanted] = f"md5:{hashlib.md5(content).hexdigest()}"
+    Path("coco.yaml").write_text(yaml.safe_dump(data))
+    shutil.copytree(archives, "data/coco")
+    for verb in UNPACK:
+        assert run(*verb.split(), "--config", "coco.yaml") == 0, capsys.readouterr().err
+    assert run("data", "--config", "coco.yaml") == 0, capsys.readouterr().err
+    message = spoil(Path("data/coco"))
+    assert run("data", "--config", "coco.yaml") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_an_archive_is_checked_before_it_is_unpacked(coco, capsys):
+    archives, weights, said = coco
+    Path("coco.yaml").write_text(yaml.safe_dump(coco_config("http://x", archives, list(said), {"name": local_name(weights)})))
+    shutil.copytree(archives, "data/coco")
+    with zipfile.ZipFile("data/coco/caption_datasets.zip", "a") as archive:
+        archive.writestr("more.json", "{}")
+    assert run(*UNPACK[1].split(), "--config", "coco.yaml") == 1
+    assert "caption_datasets.zip: not the file expected" in capsys.readouterr().err
+    assert not Path("data/coco/dataset_coco.json").exists()

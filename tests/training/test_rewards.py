@@ -13,7 +13,8 @@ from dsacap.layout import Layout
 from dsacap.scoring.cider_reward import CiderDReward
 from dsacap.stages.data import load_configured_encoder, load_text_encoder, photo_sources
 from dsacap.training.rewards import ClipAlignment, Reconstruction, RewardSum, repeats
-from dsacap.vision.features import FeatureStore, pixels_of
+from dsacap.vision.encoding import pixels_of
+from dsacap.vision.features import FeatureStore
 from dsacap.vision.generator import embedding
 from dsacap.vision.tiny_clip import normalised
 

@@ -9,25 +9,9 @@ from dsacap.data.grammar import Scene, Thing
 from dsacap.errors import UserError
 from dsacap.files import sha256
 from dsacap.stages import load_configured_encoder
-from dsacap.vision.encoder import ClipEncoder, load_encoder, local_name
-from dsacap.vision.tiny_clip import normalised, quadrant_labels, save_clip
-
-TINY_VIT = {
-    "embed_dim": 24,
-    "vision_cfg": {"image_size": 64, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
-
-
-def save_vit(folder):
-    """A random vision transformer in open_clip's own format, as a user's download would lie there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    clip = open_clip.CLIP(**TINY_VIT)
-    save_clip(clip, folder)
-    config = json.loads((folder / "open_clip_config.json").read_text())
-    (folder / "open_clip_config.json").write_text(json.dumps({**config, "model_cfg": TINY_VIT}))
-    return clip.eval()
+from dsacap.vision.encoder import ClipEncoder, load_encoder, local_name, shape_without_weights
+from dsacap.vision.tiny_clip import normalised, quadrant_labels
+from helpers import TINY_VIT, save_vit
 
 
 def test_vision_transformer_gives_class_token_and_grid(tmp_path):
@@ -60,8 +44,62 @@ def test_weights_are_identified_and_checked(tmp_path):
     assert encoder.identity() == {"file": file.name, "sha256": sha256(file)}
     with pytest.raises(UserError, match=rf"{file}: sha256 is {sha256(file)}, expected {'0' * 64}"):
         load_encoder(local_name(tmp_path), None, expected_sha256="0" * 64)
-    with pytest.raises(UserError, match=r"ViT-B-16 \(openai\): sha256 is that of a file"):
-        load_encoder("ViT-B-16", "openai", expected_sha256="0" * 64)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A name of open_clip's with two tags, whose weights lie in a file instead of on the net: trained with QuickGELU, and not."""
+    save_vit(tmp_path / "clip")
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "tiny-vit.json").write_text(json.dumps(TINY_VIT))
+    (configs / "tiny-vit-quickgelu.json").write_text(json.dumps({**TINY_VIT, "quick_gelu": True}))
+    file = tmp_path / "clip" / "open_clip_model.safetensors"
+    known = {"file": str(file), "mean": (0.1, 0.2, 0.3)}
+    with monkeypatch.context():
+        monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS))
+        for name in ("tiny-vit", "tiny-vit-quickgelu"):
+            monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {"openai": known | {"quick_gelu": True}, "laion": known})
+        open_clip.add_model_config(configs)
+        yield file
+
+
+def test_a_name_and_a_tag(published):
+    encoder = load_encoder("tiny-vit", "laion", grid=4, expected_sha256=sha256(published))
+    assert encoder.identity() == {"file": published.name, "sha256": sha256(published)}
+    assert encoder.preprocess.transforms[-1].mean == (0.1, 0.2, 0.3)  # the tag's own
+    assert encoder.shape() == shape_without_weights("tiny-vit", grid=4) == (1 + 16, 32, 24)
+    with pytest.raises(UserError, match=rf"{published}: sha256 is {sha256(published)}, expected {'0' * 64}"):
+        load_encoder("tiny-vit", "laion", expected_sha256="0" * 64)
+
+
+def test_weights_get_the_activation_that_they_were_trained_with(published):
+    """OpenAI's have QuickGELU; under the plain name open_clip warns and computes with another one."""
+    pixels = torch.randn(1, 3, 64, 64)
+    plain, quick = load_encoder("tiny-vit", "laion")(pixels)[0], load_encoder("tiny-vit", "openai")(pixels)[0]
+    torch.testing.assert_close(quick, load_encoder("tiny-vit-quickgelu", "openai")(pixels)[0])
+    assert not torch.allclose(plain, quick, atol=1e-4)
+    with pytest.raises(UserError, match=r"tiny-vit-quickgelu \(laion\): these weights were not trained with QuickGELU"):
+        load_encoder("tiny-vit-quickgelu", "laion")
+
+
+def test_a_hash_needs_a_file_of_weights(tmp_path):
+    with pytest.raises(UserError, match=r"ViT-B-16 \(no-such-tag\): sha256 is that of a file"):
+        load_encoder("ViT-B-16", "no-such-tag", expected_sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "shape"),
+    [
+        ("ViT-B-16", 7, (50, 768, 512)),
+        ("ViT-L-14", 7, (50, 1024, 768)),
+        ("ViT-L-14", None, (257, 1024, 768)),
+        ("timm:efficientnet_lite0", 7, (49, 320, 1280)),
+    ],
+)
+def test_the_size_of_features_is_known_without_weights(name, grid, shape, caplog):
+    assert shape_without_weights(name, grid) == shape
+    assert not caplog.records
 
 
 def test_weights_without_a_file_are_identified_by_their_tensors(tmp_path):
