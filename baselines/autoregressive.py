@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
-from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
+from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
 from dsacap.objective import reference_loss
+from dsacap.parts import Dropout, length_buckets, multinomial, share, whole
 
 
 class Autoregressive(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         """`beta` sharpens the choice among an image's references (dsacap/objective.py); at 0 the loss is the mean over all their words."""
@@ -59,7 +62,7 @@ class Autoregressive(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
@@ -80,7 +83,7 @@ class Autoregressive(Captioner):
             log_prob_BR = -loss_X[rows_X.argsort()].view(batch.captions.shape[:2])
             return {"loss": reference_loss(log_prob_BR, batch.captions, self.model.beta)}
         total = sum(loss for _, _, loss in self._cross_entropies(batch, "sum"))
-        return {"loss": total / (batch.captions != PAD).sum()}
+        return {"loss": total / ((whole(batch.captions) != PAD).sum() * share())}
 
     def _cross_entropies(self, batch: Batch, reduction: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of references of like length together: their rows among all [X], which of their places are words or EOS [X, L], and the
@@ -90,7 +93,7 @@ class Autoregressive(Captioner):
         inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
         real_BL = targets_BL != PAD
         images = self._image_keys_values(batch)
-        for rows, length in length_buckets(real_BL):
+        for rows, length in length_buckets(whole(batch.captions).flatten(0, 1) != PAD):
             x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
                 x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
@@ -183,6 +186,8 @@ class Autoregressive(Captioner):
 
 
 class _WordByWord(Policy):
+    stops_early = True
+
     def __init__(self, captioner: Autoregressive, batch: Batch):
         self.captioner, self.images = captioner, captioner._image_keys_values(batch)
 
@@ -195,7 +200,7 @@ class _WordByWord(Policy):
             logits_BV = state.step(words_B, at)
             if at == 0:
                 logits_BV[:, EOS] = -torch.inf  # an empty caption is no caption
-            words_B = torch.multinomial(logits_BV.softmax(-1), 1)[:, 0]
+            words_B = multinomial(logits_BV.softmax(-1), 1)[:, 0]
             said.append(words_B)
             ended.append(ended[-1] | (words_B == EOS))
             if ended[-1].all():

@@ -21,9 +21,12 @@ from torch import Tensor, nn
 from baselines.analog_bits import AnalogBits, noised, stepped
 from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
 from dsacap.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.parts import Dropout, drawn
 
 
 class BitDiffusion(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         width: int = 128
@@ -58,7 +61,7 @@ class BitDiffusion(Captioner):
         self.read_bits = nn.Linear(2 * self.bits.count, model.width)
         self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, self.bits.count)
@@ -68,8 +71,8 @@ class BitDiffusion(Captioner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
         x0 = self.bits.of(batch.captions.flatten(0, 1))
-        t_B = torch.rand(len(x0), device=x0.device)
-        x = noised(x0, torch.randn_like(x0), t_B)
+        t_B = drawn(torch.rand, (len(x0),), x0.device)
+        x = noised(x0, drawn(torch.randn, x0.shape, x0.device), t_B)
         images = [repeat_rows(image, references) for image in self._image_keys_values(batch)]
         guess = torch.zeros_like(x0)
         if torch.rand(()) < 0.5:

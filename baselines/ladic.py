@@ -17,6 +17,7 @@ authors put the embedding of a full stop; theirs refine by starting all places a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -28,6 +29,7 @@ from baselines.ladic_text import NamedText, SmallText
 from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of
 from dsacap.files import check_pinned
 from dsacap.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.parts import averaged, drawn, share
 
 _TIMES = 1000
 _AHEAD = 5  # times by which the network is told a later one than that of its input
@@ -36,6 +38,8 @@ _REFINED = 1 / 3  # of the places, by back and refine
 
 
 class LaDiC(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         """`width` is the diffuser's, `words_weight` of cross-entropy. `language_model` is a BERT, with the commit of a name of the hub;
@@ -122,10 +126,10 @@ class LaDiC(Captioner):
             self.text.requires_grad_(not grown)
             if not grown:
                 return {"loss": (text_loss := self.text.loss(words_XL)), "text": text_loss.detach()}
-        time_X = torch.randint(_TIMES, (len(x0),), device=x0.device)
-        x = self.noise.add_noise(x0, torch.randn_like(x0) * self.model.dilate, time_X)
+        time_X = drawn(partial(torch.randint, 0, _TIMES), (len(x0),), x0.device)
+        x = self.noise.add_noise(x0, drawn(torch.randn, x0.shape, x0.device) * self.model.dilate, time_X)
         memory_BND = self.image_encoder(batch.features)
-        left_out_B = torch.rand(len(memory_BND), device=x.device) < self.model.image_free
+        left_out_B = drawn(torch.rand, (len(memory_BND),), x.device) < self.model.image_free
         images = self._keys_values(torch.where(left_out_B[:, None, None], self.blank, memory_BND), references)
         guess = torch.zeros_like(x0)
         if torch.rand(()) < 0.5:
@@ -145,9 +149,9 @@ class LaDiC(Captioner):
         """Standardised latents [X, L, E] of captions. In training the mean and deviation follow those of the batch."""
         latents = self.text.encode(words_XL)
         if self.training:
-            flat = latents.flatten(0, 1)
-            self.mean.lerp_(flat.mean(0), _MOMENTUM)
-            self.deviation.lerp_(flat.std(0), _MOMENTUM)
+            mean, deviation = _moments(latents.flatten(0, 1))
+            self.mean.lerp_(mean, _MOMENTUM)
+            self.deviation.lerp_(deviation, _MOMENTUM)
         return (latents - self.mean) / self.deviation
 
     def _logits(self, x0: Tensor) -> Tensor:
@@ -206,3 +210,11 @@ class LaDiC(Captioner):
         logits = self._logits(x0)
         logits[..., self.text.never] = -torch.inf
         return logits
+
+
+def _moments(flat_XE: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the batch of latents of this part."""
+    if share() == 1:
+        return flat_XE.mean(0), flat_XE.std(0)
+    mean, rows = averaged(flat_XE.mean(0)), len(flat_XE) / share()
+    return mean, (averaged((flat_XE - mean).square().mean(0)) * rows / (rows - 1)).sqrt()

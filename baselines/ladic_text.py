@@ -12,6 +12,7 @@ from transformers import BertForMaskedLM
 from baselines.pieces import Pieces, from_pretrained, untie
 from dsacap.captioner import BOS, PAD, UNK, ImageSpec, until_eos
 from dsacap.layers import EncoderBlock
+from dsacap.parts import drawn
 
 _MASKED = 0.15  # of the words, in masked language modelling
 _MORE_PIECES = 4  # than words; the authors have 24 for 20
@@ -52,7 +53,7 @@ class SmallText(nn.Module):
 
     def loss(self, tokens_XT: Tensor) -> Tensor:
         """Cross-entropy of all words, of which some are masked: the latents must hold a word and what its neighbours say of it."""
-        masked_XT = torch.rand(tokens_XT.shape, device=tokens_XT.device) < _MASKED
+        masked_XT = drawn(torch.rand, tokens_XT.shape, tokens_XT.device) < _MASKED
         logits = self.decode(self.encode(tokens_XT.masked_fill(masked_XT, self.mask)))
         return F.cross_entropy(logits.flatten(0, 1), tokens_XT.flatten())
 

@@ -20,10 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of
-from dsacap.layers import DecoderBlock, ImageEncoder, length_buckets, repeat_rows, take_rows
+from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
+from dsacap.parts import Dropout, drawn, length_buckets, mine, only_whole, share, whole
 
 
 class MaskedDiffusion(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         """`concentrated` is DDCap's attention mask; `image_free` the share of images that training leaves blank."""
@@ -61,7 +64,7 @@ class MaskedDiffusion(Captioner):
         self.model, self.spec = model, spec
         self.mask = spec.vocabulary  # one id more than the vocabulary has
         self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
@@ -79,24 +82,26 @@ class MaskedDiffusion(Captioner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
-        words_BL = batch.captions.flatten(0, 1)[:, :-1]
-        words_BL = words_BL.masked_fill(words_BL == EOS, PAD)  # the length head says where a caption ends
-        real_BL = words_BL != PAD
+        all_words_XL = whole(batch.captions).flatten(0, 1)[:, :-1]
+        all_words_XL = all_words_XL.masked_fill(all_words_XL == EOS, PAD)  # the length head says where a caption ends
+        all_real_XL = all_words_XL != PAD
+        words_BL, real_BL = mine(all_words_XL), mine(all_real_XL)
         memory_BND = self.image_encoder(batch.features)
         length_loss = F.cross_entropy(self._length_logits(memory_BND).repeat_interleave(references, 0), real_BL.sum(-1))
 
-        t_B1 = torch.rand(len(words_BL), 1, device=words_BL.device)
-        masked_BL = (torch.rand(words_BL.shape, device=words_BL.device) < t_B1) & real_BL
+        t_X1 = torch.rand(len(all_words_XL), 1, device=words_BL.device)
+        all_masked_XL = (torch.rand(all_words_XL.shape, device=words_BL.device) < t_X1) & all_real_XL
+        masked_BL = mine(all_masked_XL)
         if self.model.image_free:
-            left_out_B = torch.rand(len(memory_BND), device=memory_BND.device) < self.model.image_free
+            left_out_B = drawn(torch.rand, (len(memory_BND),), memory_BND.device) < self.model.image_free
             memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
         images = self._image_keys_values(memory_BND)
         total = 0.0
-        for rows, length in length_buckets(real_BL):
+        for rows, length in length_buckets(all_real_XL):
             words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
             hidden = self._hidden(words.masked_fill(masked, self.mask), real, [take_rows(image, rows // references) for image in images])
             total = total + F.cross_entropy(self.head(hidden[masked]), words[masked], reduction="sum")
-        word_loss = total / masked_BL.sum().clamp(min=1)
+        word_loss = total / (all_masked_XL.sum().clamp(min=1) * share())
         return {"loss": word_loss + length_loss, "words": word_loss.detach(), "length": length_loss.detach()}
 
     def policy(self, batch: Batch) -> Policy:
@@ -172,6 +177,7 @@ class _FullyMasked(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
+        only_whole("masked diffusion cannot draw captions")
         length_p_BL = self.length_log_p_BL.exp()
         length_p_BL[:, 0] = 0  # an empty caption is no caption
         length_BS = torch.multinomial(length_p_BL, samples, replacement=True)

@@ -23,6 +23,8 @@ from dsacap.parallel import SlotPolicy, slot_log_probs, write_slots
 
 
 class Parallel(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         """`beta` sharpens the choice among an image's references (dsacap/objective.py); at 0 the loss is their mean."""

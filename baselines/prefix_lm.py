@@ -21,6 +21,7 @@ from baselines.pieces import Pieces, from_pretrained, untie
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
 from dsacap.files import check_pinned
 from dsacap.layers import EncoderBlock
+from dsacap.parts import only_whole, share, whole
 
 _PIECES = 3  # tokens of a named language model that a word takes at most, on the average of a caption
 
@@ -80,6 +81,11 @@ class PrefixLM(Captioner):
         self.mapper = mapper(model, spec, width)
 
     @property
+    def in_parts(self) -> bool:
+        """Not where transformers' layers drop out, which draw for themselves."""
+        return self.model.language_model is None and not self.model.dropout
+
+    @property
     def passes(self) -> list[nn.Module]:
         return [self.lm]
 
@@ -88,7 +94,10 @@ class PrefixLM(Captioner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         targets_XT = self.words.tokens(batch.captions.flatten(0, 1))
         log_p_XT = self._log_probs(batch, targets_XT)
-        return {"loss": -log_p_XT[targets_XT >= 0].mean()}
+        if share() == 1:
+            return {"loss": -log_p_XT[targets_XT >= 0].mean()}
+        tokens = (self.words.tokens(whole(batch.captions).flatten(0, 1)) >= 0).sum()
+        return {"loss": -log_p_XT.sum() / (tokens * share())}
 
     def _log_probs(self, batch: Batch, targets_XT: Tensor) -> Tensor:
         """Of each token given those before it [X, T]; `targets_XT` are tokens, -1 after the end. 0 there."""
@@ -145,6 +154,7 @@ class _TokenByToken(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
+        only_whole("a prefix language model cannot draw captions")
         c = self.captioner
         words_XL = c._generate(self.batch, samples, do_sample=True, top_k=0, begin_suppress_tokens=[EOS])
         ended_XL = (words_XL == EOS).cumsum(-1) > 0

@@ -16,6 +16,7 @@ pooled vectors; stages are trained together; the places after the end are traine
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +26,15 @@ from baselines.analog_bits import AnalogBits, noised, stepped
 from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of, until_eos
 from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 from dsacap.parallel import SlotPolicy, slot_log_probs
+from dsacap.parts import Dropout, drawn
 
 _LATEST = 0.999  # time of training
 _EXCHANGED = 0.15  # of the words that a later stage reads, in training
 
 
 class SCDNet(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         """`cascades` stages, each with layers of its own but for the image's; `retrieved`: how many like images training chooses from."""
@@ -92,15 +96,15 @@ class SCDNet(Captioner):
         words_XL = batch.captions.flatten(0, 1)
         x0 = self.bits.of(words_XL)
         like_BKL = self._like(batch, self.model.retrieved).repeat_interleave(references, 0)
-        like_XL = like_BKL[torch.arange(len(like_BKL)), torch.randint(like_BKL.shape[1], (len(like_BKL),))]
+        like_XL = like_BKL[torch.arange(len(like_BKL)), drawn(partial(torch.randint, 0, like_BKL.shape[1]), (len(like_BKL),))]
         memory_BND = self.image_encoder(batch.features)
-        exchanged_XL = (torch.rand(words_XL.shape, device=x0.device) < _EXCHANGED) & (words_XL != PAD)
-        others_XL = torch.randint(UNK + 1, self.spec.vocabulary, words_XL.shape, device=x0.device)
+        exchanged_XL = (drawn(torch.rand, words_XL.shape, x0.device) < _EXCHANGED) & (words_XL != PAD)
+        others_XL = drawn(partial(torch.randint, UNK + 1, self.spec.vocabulary), words_XL.shape, x0.device)
         before = self.bits.of(torch.where(exchanged_XL, others_XL, words_XL))
         losses = []
         for number, stage in enumerate(self.stages):
-            t_X = torch.rand(len(x0), device=x0.device) * _LATEST
-            x = noised(x0, torch.randn_like(x0), t_X)
+            t_X = drawn(torch.rand, (len(x0),), x0.device) * _LATEST
+            x = noised(x0, drawn(torch.randn, x0.shape, x0.device), t_X)
             image, read = stage.image(memory_BND, references), before if number else torch.zeros_like(x0)
             guess = torch.zeros_like(x0)
             if torch.rand(()) < 0.5:
@@ -116,7 +120,8 @@ class SCDNet(Captioner):
 
     def policy(self, batch: Batch) -> Policy:
         like_BL, memory_BND = self._like(batch, 1)[:, 0], self.image_encoder(batch.features)
-        noise = torch.randn(len(self.stages), len(like_BL), self.spec.max_words + 1, self.bits.count, device=memory_BND.device)
+        shape = (len(self.stages), len(like_BL), self.spec.max_words + 1, self.bits.count)
+        noise = drawn(torch.randn, shape, memory_BND.device, dim=1)
         read = torch.zeros_like(noise[0])
         for stage, x in zip(self.stages, noise, strict=True):
             logits = stage(x, torch.zeros_like(x), read, x.new_ones(len(x)), stage.image(memory_BND, 1), like_BL)
@@ -164,7 +169,7 @@ class _Stage(nn.Module):
         self.time = TimeEmbedding(model.width)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(2, spec.max_words + 1, model.width) * 0.02)
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.semantic = nn.ModuleList(EncoderBlock(model.width, model.heads, model.dropout) for _ in range(model.semantic_layers))
         self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
         self.norm = nn.LayerNorm(model.width)

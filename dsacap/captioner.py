@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dsacap.errors import UserError
+from dsacap.layers import Block
 
 T = TypeVar("T")
 
@@ -61,6 +62,9 @@ class Memory(ABC):
 class Policy(ABC):
     """What a captioner would say of the images of one batch: what reinforcement draws from, and moves."""
 
+    stops_early = False
+    """Whether `sample` draws fewer random numbers where captions are short, so that what is drawn next depends on them."""
+
     @abstractmethod
     def sample(self, samples: int) -> Tensor:
         """Captions [B, S, L] drawn at temperature 1 by torch's global generator: word ids, closed by EOS and filled with PAD; none is
@@ -92,10 +96,19 @@ class Captioner(nn.Module, ABC):
     fixed_shapes = False
     """Set by `speed_up`: decoding then pads to the longest caption there can be, so that its functions are compiled once."""
 
+    in_parts = False
+    """Whether training can work through a batch in parts (dsacap/parts.py): `loss` is a mean over images, or divides what it adds up by
+    what it counts in `whole` captions times `share`; and `loss` and `policy` draw random numbers by `drawn` and drop out by `Dropout`."""
+
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Replaces the functions of tensors in which decoding spends its time by what `compiled` makes of them, such as torch.compile.
         Captions stay what they are, but for rounding. Raises UserError where a system has none."""
         raise UserError(f"{type(self).__name__} says of no function of its own that it can be compiled")
+
+    @property
+    def blocks_trained(self) -> list[nn.Module]:
+        """The modules in which training spends its time: compiled one by one, where `training.compile` is true."""
+        return [module for module in self.modules() if isinstance(module, Block)]
 
     @property
     def passes(self) -> Sequence[nn.Module]:

@@ -6,22 +6,29 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import contextlib
 import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dsacap import audit
-from dsacap.errors import UserError
+from dsacap.errors import Preempted, UserError
+from dsacap.launch import PREEMPTED, dsacap, is_main, launch, launched
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     try:
-        return 0 if _run(options) else 1
+        return _run(options, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if options.verb == "diff" else 1
+    except Preempted as stopped:
+        if is_main():
+            print(stopped, file=sys.stderr)
+        return PREEMPTED
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -68,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         if name != "generator":
             of.add_argument("--sight", action="store_true", help="that in which the generator compares pictures (generator.encoder)")
     verb("teach", "caption the train split by the teacher of a distilled system", row=True)
-    verb("train", "train one system; resumes where it was stopped", row=True)
-    verb("tune", "tune a trained system by its rewards; resumes where it was stopped", row=True)
+    for name, text in (("train", "train one system"), ("tune", "tune a trained system by its rewards")):
+        of = verb(name, f"{text}; resumes where it was stopped; SIGTERM saves and exits with {PREEMPTED}", row=True)
+        of.add_argument("--dry-run", action="store_true", help="take a few steps, keep nothing; tell parameters, memory, steps and hours")
     brought = verb("checkpoint", "caption the test photos by a published checkpoint; resumes where it was stopped")
     brought.add_argument("--row", required=True, help="a row of `predictions` in the configuration")
     _add_photo_arguments(
@@ -143,10 +151,10 @@ def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write metric, image_id, value, ci_low, ci_high; image_id empty for all")
 
 
-def _run(options: argparse.Namespace) -> bool:
-    """Whether all is well; what goes wrong on the way is raised."""
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """The exit status; what goes wrong on the way is raised."""
     if "run" in options:
-        return options.run(options)
+        return 0 if options.run(options) else 1
     if options.verb == "score" and bool(options.predictions) == bool(options.system):
         raise UserError("score: give either a predictions file (with --references), or --system")
     if options.verb == "caption":
@@ -160,12 +168,12 @@ def _run(options: argparse.Namespace) -> bool:
     elif options.verb == "validate":
         from dsacap.validate import validate_all
 
-        return validate_all(options.files, options.references or [], options.tokenized)
+        return 0 if validate_all(options.files, options.references or [], options.tokenized) else 1
     elif options.verb == "doctor":
         from dsacap.config import load_config
         from dsacap.doctor import examine
 
-        return examine(load_config(options.config))
+        return 0 if examine(load_config(options.config)) else 1
     elif options.verb == "caption" and options.folder:
         import dsacap
         from dsacap.export.command import caption_photos
@@ -176,11 +184,11 @@ def _run(options: argparse.Namespace) -> bool:
 
         write_latency(options.benchmarks, options.output)
     else:
-        _run_stage(options)
-    return True
+        return _run_stage(options, arguments)
+    return 0
 
 
-def _run_stage(options: argparse.Namespace) -> None:
+def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     import torch
 
     from dsacap import stages
@@ -204,9 +212,18 @@ def _run_stage(options: argparse.Namespace) -> None:
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
         raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
 
+    if options.verb in ("train", "tune") and config.processes > 1 and not launched():
+        return launch(config.processes, dsacap(arguments))
+
+    if "dry_run" in options and options.dry_run:
+        told = stages.rehearse(layout, *row)
+        if is_main():
+            print(told)
+        return 0
+
     def stage(function: Callable[[], dict], output: Path) -> None:
         of = (options.row, 0) if options.verb == "checkpoint" else row
-        with writing(manifest_of(output)):
+        with writing(manifest_of(output)) if is_main() else contextlib.nullcontext():  # of several processes one writes
             check_inputs(layout, options.verb, of)
             run_stage(options.verb, config, function, manifest_of(output), lambda: files_of(layout, options.verb, of))
 
@@ -296,6 +313,7 @@ def _run_stage(options: argparse.Namespace) -> None:
             from dsacap.reporting.kept import restore_rows
 
             print(f"restored: {', '.join(restore_rows(layout)) or 'nothing that is not here already'}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsacap.parts import Dropout
+
 
 class Attention(nn.Module):
     """Multi-head attention. Keys and values are computed apart, so that they can be cached. `dropout` is of what it adds."""
@@ -18,7 +20,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def keys_values(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, heads, N, D/heads] of the sequence attended to."""
@@ -39,10 +41,14 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, dropout: float = 0.0, expansion: int = 4):
         hidden = expansion * width
-        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width), nn.Dropout(dropout))
+        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width), Dropout(dropout))
 
 
-class EncoderBlock(nn.Module):
+class Block(nn.Module):
+    """A layer of a transformer, whatever it attends to."""
+
+
+class EncoderBlock(Block):
     """Pre-norm self-attention and feed-forward."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0):
@@ -56,7 +62,7 @@ class EncoderBlock(nn.Module):
         return x_BND + self.feed_forward(self.norm2(x_BND))
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(Block):
     """Pre-norm self-attention over the caption, cross-attention to the image, feed-forward."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4):
@@ -90,7 +96,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
@@ -99,12 +105,6 @@ class ImageEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
-
-
-def length_buckets(real_BL: Tensor, buckets: int = 4) -> list[tuple[Tensor, int]]:
-    """Rows of like length together: (row indices, longest length). Halves the work on captions that are padded to the longest."""
-    length_B = real_BL.sum(-1)
-    return [(rows, int(length_B[rows].max())) for rows in length_B.argsort(stable=True).chunk(buckets)]
 
 
 def take_rows(keys_values: tuple[Tensor, Tensor], rows_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -192,7 +192,7 @@ class Layout:
     def _system_key(self, system: str, seed: int) -> str:
         settings = self.config.systems[system]
         validated_by = next(iter(settings.decodings.values()))
-        training = self.config.training_of(system)
+        training = self.config.training_of(system).model_copy(update={"accumulate": 1})  # as `processes`, it changes no result
         if settings.tuned_from:
             judged_by = self._generator_key if settings.tuning.reconstructs else None
             return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Policy, closed, until_eos
+from dsacap.parts import multinomial
 
 NEVER = -1e4  # as good as -inf in float32, and its gradient is 0 and not nan
 
@@ -36,7 +37,7 @@ class SlotPolicy(Policy):
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         p_BLV = _writable(self.words_BLV).softmax(-1)
-        words_BSL = torch.multinomial(p_BLV.flatten(0, 1), samples, replacement=True).view(*p_BLV.shape[:2], samples).mT
+        words_BSL = multinomial(p_BLV.flatten(0, 1), samples, replacement=True).view(*p_BLV.shape[:2], samples).mT
         ended_BSL = (words_BSL == EOS).cumsum(-1) > 0
         return closed(words_BSL[..., :-1], ended_BSL[..., :-1])
 

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from dsacap.launch import is_main
+
 T = TypeVar("T")
 
 
@@ -41,4 +43,5 @@ def progress(
         dynamic_ncols=terminal,
         bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left{postfix}",
         file=sys.stderr,
+        disable=not is_main(),
     )

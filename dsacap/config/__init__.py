@@ -91,6 +91,7 @@ class Config(Section):
     results: Path = Path("results")
     work: Path = Path("work")
     threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
+    processes: int = Field(1, ge=1, description="of one training, each on a GPU of its own or one `threads`; results are the same")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]

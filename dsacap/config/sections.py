@@ -186,6 +186,9 @@ class Training(Section):
     references: int = Field(5, gt=0, description="captions of an image seen a step")
     evaluations: int = Field(6, gt=0)
     validation_images: int = Field(500, gt=1)
+    accumulate: int = Field(1, ge=1, description="parts of a batch that a process works through in turn, for memory; results are the same")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: by autocast; weights, sums over paths and decoding stay fp32")
+    compile: bool = Field(False, description="transformer blocks through torch.compile")
 
 
 class Rewards(Section):

@@ -25,6 +25,7 @@ from dsacap.method.denoiser import Denoiser
 from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.slots import Slots
 from dsacap.objective import reference_loss
+from dsacap.parts import drawn
 
 READOUTS = {"dag": DirectedAcyclic, "slots": Slots, "ctc": CTC, "cmlm": CMLM}
 
@@ -32,6 +33,8 @@ _DRAWS = 1 << 32  # from the seed of an image's noise to that of the words drawn
 
 
 class DSACap(Captioner):
+    in_parts = True
+
     @dataclass(frozen=True)
     class Model:
         """`beta` sharpens the choice among references (0: their mean); `denoise_weight` is lambda of the loss.
@@ -143,8 +146,8 @@ class DSACap(Captioner):
 
     def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """What the denoiser makes of the image at a random time of training."""
-        t_B = torch.rand(len(z0_BNC), device=z0_BNC.device) * self.model.t_max
-        z_BNC, caption_BGD = add_noise(z0_BNC, torch.randn_like(z0_BNC), t_B), None
+        t_B = drawn(torch.rand, (len(z0_BNC),), z0_BNC.device) * self.model.t_max
+        z_BNC, caption_BGD = add_noise(z0_BNC, drawn(torch.randn, z0_BNC.shape, z0_BNC.device), t_B), None
         if self.model.self_conditioning and torch.rand(()) < 0.5:
             with torch.no_grad():
                 caption_BGD = self.readout.soft_caption(self.denoiser(z_BNC, t_B)[1])

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner import EOS, PAD, UNK, ImageSpec
-from dsacap.layers import length_buckets, take_rows
+from dsacap.layers import take_rows
 from dsacap.method.readout import Readout, Uniform
+from dsacap.parts import Dropout, drawn, length_buckets, whole
 
 
 class CMLM(Readout):
@@ -25,7 +26,7 @@ class CMLM(Readout):
         super().__init__(model, spec.max_words, spec.vocabulary)
         self.mask = spec.vocabulary  # one id more than the vocabulary has
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.length_head = nn.Linear(model.width, spec.max_words + 1)
         nn.init.normal_(self.embed.weight, std=0.02)
 
@@ -40,14 +41,13 @@ class CMLM(Readout):
     def log_prob(self, image_BND: Tensor, captions_BRL: Tensor) -> Tensor:
         """An estimate of the bound above, of one random choice of masks."""
         references = captions_BRL.shape[1]
-        words_XL = captions_BRL.flatten(0, 1)[:, : len(self.vertices)]
-        words_XL = words_XL.masked_fill(words_XL == EOS, PAD)  # the length says where a caption ends
+        words_XL = self._words(captions_BRL)
         real_XL = words_XL != PAD
         n_X = real_XL.sum(-1)
         masked_XL = self._random_masks(real_XL)
         images = self._images(image_BND)
         rows_of, log_p = [], []
-        for rows, length in length_buckets(real_XL):
+        for rows, length in length_buckets(self._words(whole(captions_BRL)) != PAD):
             words, masked = words_XL[rows, :length], masked_XL[rows, :length]
             x_BLD = self(words.masked_fill(masked, self.mask), [take_rows(image, rows // references) for image in images])
             said = -F.cross_entropy(self.words(x_BLD[masked]), words[masked], reduction="none")
@@ -73,11 +73,15 @@ class CMLM(Readout):
             masked_BL = sure_BL.argsort(dim=-1, stable=True).argsort(dim=-1) < again_B[:, None]
         return [words[:n] for words, n in zip(words_BL.tolist(), n_B.tolist(), strict=True)]
 
+    def _words(self, captions_BRL: Tensor) -> Tensor:
+        words_XL = captions_BRL.flatten(0, 1)[:, : len(self.vertices)]
+        return words_XL.masked_fill(words_XL == EOS, PAD)  # the length says where a caption ends
+
     def _random_masks(self, real_XL: Tensor) -> Tensor:
         """Of each caption's n words, k ~ U{1 .. n}, any of them."""
         n_X = real_XL.sum(-1)
-        k_X = (torch.rand(n_X.shape, device=n_X.device) * n_X).floor() + 1
-        order_XL = torch.rand(real_XL.shape, device=n_X.device).masked_fill(~real_XL, 2)
+        k_X = (drawn(torch.rand, n_X.shape, n_X.device) * n_X).floor() + 1
+        order_XL = drawn(torch.rand, real_XL.shape, n_X.device).masked_fill(~real_XL, 2)
         return (order_XL.argsort(dim=-1).argsort(dim=-1) < k_X[:, None]) & real_XL
 
     def _images(self, image_BND: Tensor) -> list[tuple[Tensor, Tensor]]:

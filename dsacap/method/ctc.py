@@ -11,6 +11,7 @@ from torch import Tensor
 from dsacap.captioner import BOS, EOS, PAD, UNK, ImageSpec, Policy, closed, until_eos
 from dsacap.method.readout import Readout, Uniform
 from dsacap.parallel import NEVER, inverted
+from dsacap.parts import multinomial
 
 _BLANK = PAD  # an id that no caption says
 
@@ -54,7 +55,7 @@ class CTCPolicy(Policy):
     def sample(self, samples: int) -> Tensor:
         log_p_BGV = _writable(self.words_BGV)
         p_BGV = log_p_BGV.softmax(-1)
-        said_BSG = torch.multinomial(p_BGV.flatten(0, 1), samples, replacement=True).view(*p_BGV.shape[:2], samples).mT
+        said_BSG = multinomial(p_BGV.flatten(0, 1), samples, replacement=True).view(*p_BGV.shape[:2], samples).mT
         return collapsed(_never_silent(said_BSG, log_p_BGV), self.max_words)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:

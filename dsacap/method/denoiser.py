@@ -6,10 +6,11 @@ With self-conditioning (Chen et al. 2023, arXiv 2208.04202, whose previous estim
 import torch
 from torch import Tensor, nn
 
-from dsacap.layers import Attention, FeedForward, time_embedding
+from dsacap.layers import Attention, Block, FeedForward, time_embedding
+from dsacap.parts import Dropout
 
 
-class DiTBlock(nn.Module):
+class DiTBlock(Block):
     """Self-attention and feed-forward whose normalisation is shifted, scaled and gated by the time; gates start at zero.
 
     With self-conditioning there is cross-attention to a caption between them, which starts at zero too.
@@ -54,7 +55,7 @@ class Denoiser(nn.Module):
         self.width = width
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.blocks = nn.ModuleList(DiTBlock(width, heads, dropout, expansion, self_conditioning) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

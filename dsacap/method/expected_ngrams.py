@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from dsacap.captioner import EOS
-from dsacap.method.likelihood import passage
+from dsacap.method.likelihood import exact, passage
 
 
+@exact
 def expected_overlap(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor, orders: int, temperature: float = 1.0) -> Tensor:
     """Dice overlap [B, R] of the graph's n-grams with each reference's, the mean over n = 1 to `orders`:
 

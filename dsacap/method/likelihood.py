@@ -1,12 +1,27 @@
 """Sums over the paths of a directed acyclic graph: how likely a caption is, by all paths that say it (Huang et al. 2022, section 3.2), and
 how likely a vertex is passed."""
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 from torch import Tensor
 
 from dsacap.captioner import PAD
 
 
+def exact(sums: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Sums over paths under autocast as without: their products of exponentials would keep three digits."""
+
+    @wraps(sums)
+    def in_fp32(*arguments, **how) -> Tensor:
+        with torch.autocast(arguments[0].device.type, enabled=False):
+            return sums(*(x.float() if getattr(x, "dtype", None) is torch.bfloat16 else x for x in arguments), **how)
+
+    return in_fp32
+
+
+@exact
 def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor) -> Tensor:
     """Log-likelihood [B, R] of captions (word ids, PAD from their end on, without EOS), summed over all paths.
 
@@ -26,6 +41,7 @@ def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Ten
     return torch.stack(ends, dim=-1).gather(-1, length_BR[..., None] - 1)[..., 0]
 
 
+@exact
 def after(words_BGV: Tensor, transitions_BGG: Tensor, prefix_BP: Tensor) -> Tensor:
     """The transitions [B, G, G] of the graph of what follows a caption's first words: its start goes where paths go that have said them.
 
@@ -42,6 +58,7 @@ def after(words_BGV: Tensor, transitions_BGG: Tensor, prefix_BP: Tensor) -> Tens
     return follows
 
 
+@exact
 def passage(transitions_BGG: Tensor) -> Tensor:
     """The probability [B, G] that a path passes, and so speaks at, each vertex; 0 for the first and the last, which say nothing.
 

@@ -11,6 +11,7 @@ from dsacap.captioner import EOS, PAD, Policy
 from dsacap.method.expected_ngrams import expected_overlap
 from dsacap.method.likelihood import log_likelihood
 from dsacap.method.search import draw
+from dsacap.parts import drawn
 
 
 class GraphPolicy(Policy):
@@ -19,7 +20,7 @@ class GraphPolicy(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        uniform_BSL2 = torch.rand(len(self.words_BGV), samples, self.max_words, 2, device=self.words_BGV.device)
+        uniform_BSL2 = drawn(torch.rand, (len(self.words_BGV), samples, self.max_words, 2), self.words_BGV.device)
         return draw(self.words_BGV, self.transitions_BGG, uniform_BSL2)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:

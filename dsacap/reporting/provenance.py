@@ -16,6 +16,7 @@ import torch
 from dsacap.checkout import LOCK, ROOT, git
 from dsacap.config import Config
 from dsacap.files import sha256, write_json
+from dsacap.launch import is_main
 from dsacap.layout import VERSIONS
 from dsacap.ledger import Files
 from dsacap.scoring.jvm import end_workers
@@ -23,6 +24,7 @@ from dsacap.timing.machine import cpu_name, machine
 
 _PACKAGES = (
     "torch",
+    "accelerate",
     "open_clip_torch",
     "timm",
     "transformers",
@@ -39,9 +41,12 @@ def run_stage(
     stage: str, config: Config, function: Callable[[], dict], manifest: Path, files: Callable[[], Files] = lambda: ([], [])
 ) -> dict:
     """Runs `function` and writes the manifest: command, commit, configuration, host, versions, cost, and the facts it returned. `files` is
-    called then; it names what was read and what was written, whose hashes are recorded."""
+    called then; it names what was read and what was written, whose hashes are recorded. Of several processes of a stage, the first one
+    writes."""
     started, wall = datetime.now(UTC), time.monotonic()
     facts = function()
+    if not is_main():
+        return facts
     end_workers()  # Java counts in what follows
     read, written = files()
     record = {

@@ -1,7 +1,7 @@
 """Systems: trained, tuned, made to caption, timed."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -54,16 +54,34 @@ class Inputs:
         return {name: decoding(**options) for name, options in self.layout.config.systems[system].decodings.items()}
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a row's training begins with: weights, the images and captions that it learns from, and, of a tuning, what it maximises."""
+
+    captioner: Captioner
+    examples: Sequence[Example]
+    objective: Callable | None = None
+
+
+def prepared(inputs: Inputs, system: str, seed: int) -> Prepared:
+    config = inputs.layout.config
+    if base := config.systems[system].tuned_from:
+        captioner = inputs.captioner(base, seed)
+        return Prepared(captioner, inputs.examples("train"), _tuning_objective(inputs, captioner, system, seed))
+    torch.manual_seed(seed)
+    captioner, examples = inputs.captioner(system), inputs.examples("train")
+    if config.systems[system].distilled_from:
+        lessons = read_json(inputs.layout.lessons(system, seed))
+        examples = [replace(e, tokens=tuple(lessons[str(e.image_id)])) for e in examples if any(lessons[str(e.image_id)])]
+    return Prepared(captioner, examples)
+
+
 def train_system(layout: Layout, system: str, seed: int) -> dict:
     if base := layout.config.systems[system].tuned_from:
         raise UserError(f"{system} is tuned from {base}, not trained; use the verb tune")
-    inputs = Inputs(layout)
-    torch.manual_seed(seed)
+    facts = _fit(layout, system, seed, "train", keep="best")
     if (teacher := layout.config.systems[system].distilled_from) is None:
-        return _fit(inputs, inputs.captioner(system), system, seed, "train")
-    lessons = read_json(layout.lessons(system, seed))
-    taught = [replace(e, tokens=tuple(lessons[str(e.image_id)])) for e in inputs.examples("train") if any(lessons[str(e.image_id)])]
-    facts = _fit(inputs, inputs.captioner(system), system, seed, "train", taught)
+        return facts
     spent = [read_json(manifest_of(layout.system(teacher.system, seed)))["facts"]["train_cpu_seconds"]]
     spent += [read_json(manifest_of(layout.lessons(system, seed)))["cpu_seconds"], facts["train_cpu_seconds"]]
     return facts | {"train_cpu_seconds": round(sum(spent), 1)}
@@ -86,10 +104,7 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
     base = layout.config.systems[system].tuned_from
     if base is None:
         raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
-    inputs = Inputs(layout)
-    captioner = inputs.captioner(base, seed)
-    objective = _tuning_objective(inputs, captioner, system, seed)
-    facts = _fit(inputs, captioner, system, seed, "tune", objective=objective, keep="last")
+    facts = _fit(layout, system, seed, "tune", keep="last")
     before = read_json(manifest_of(layout.system(base, seed)))["facts"]
     spent = before["train_cpu_seconds"] + facts["train_cpu_seconds"]
     if layout.config.training_of(system).reconstructs:
@@ -127,24 +142,30 @@ def _judges(inputs: Inputs, rewards: Rewards) -> dict:
     return judges
 
 
-def _fit(inputs: Inputs, captioner: Captioner, system: str, seed: int, verb: str, examples: Sequence[Example] | None = None, **how) -> dict:
-    """The training loop on a row's settings, data and folder; `examples` are the train split's unless given, `how` is passed on."""
+def _fit(layout: Layout, system: str, seed: int, verb: str, keep: str) -> dict:
+    """The training loop on a row's settings, data and folder."""
     from dsacap.training.loop import train
+    from dsacap.training.processes import joined
 
-    facts = train(
-        captioner,
-        inputs.layout.config.training_of(system),
-        seed,
-        examples or inputs.examples("train"),
-        inputs.examples("val"),
-        inputs.store,
-        inputs.vocabulary,
-        next(iter(inputs.decodings(system).values())),
-        inputs.layout.system(system, seed),
-        f"{verb} {system}",
-        **how,
-    )
-    release = release_of(inputs.layout.config.trained(system).captioner)
+    with joined(layout.config.device) as accelerator:
+        inputs = Inputs(layout)
+        work = prepared(inputs, system, seed)
+        facts = train(
+            work.captioner,
+            layout.config.training_of(system),
+            seed,
+            work.examples,
+            inputs.examples("val"),
+            inputs.store,
+            inputs.vocabulary,
+            next(iter(inputs.decodings(system).values())),
+            layout.system(system, seed),
+            f"{verb} {system}",
+            accelerator,
+            work.objective,
+            keep,
+        )
+    release = release_of(layout.config.trained(system).captioner)
     return facts | ({"captioner": release} if release else {})
 
 

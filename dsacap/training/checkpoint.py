@@ -49,7 +49,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, av
             tensors, metadata = read_tensors(path)
         except UserError as error:
             print(f"warning: {error}. Going back to the checkpoint before it.", file=sys.stderr)
-            path.unlink()
+            path.unlink(missing_ok=True)  # of several processes, another one may have been first
             continue
         model.load_state_dict({name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")})
         state = optimizer.state_dict()

@@ -1,6 +1,7 @@
 """The one training loop. Every system goes through it, and every tuning: same images, same order, same number of steps, same selection.
 
 Whatever is random is a function of (seed, step): a run that was killed and resumed gives, on CPU, the same bytes as one that was not.
+Several processes give, but for rounding, what one does (dsacap/parts.py), and a run can go on in more or fewer than it began in.
 """
 
 import math
@@ -12,18 +13,21 @@ from typing import Literal
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner
+from dsacap.captioner import Captioner
 from dsacap.captioning import caption_images
 from dsacap.config import Training
 from dsacap.data.dataset import Example, Vocabulary
-from dsacap.errors import UserError
+from dsacap.errors import Preempted, UserError
 from dsacap.files import read_jsonl, read_tensors, write_jsonl, write_tensors
 from dsacap.progress import progress
 from dsacap.scoring.coco_metrics import score_cider
 from dsacap.training.average import MovingAverage
 from dsacap.training.checkpoint import restore, save
+from dsacap.training.gradients import Gradients, Objective
+from dsacap.training.processes import Watch, from_main
 from dsacap.vision.features import FeatureStore
 
 _CHECKPOINT_SECONDS = 30
@@ -42,78 +46,118 @@ def train(
     decoding,
     folder: Path,
     description: str,
-    objective: Callable[[Batch], dict[str, Tensor]] | None = None,
+    accelerator: Accelerator,
+    objective: Objective | None = None,
     keep: Literal["best", "last"] = "best",
 ) -> dict:
-    """Trains `captioner` (already initialised, on its device) and leaves model.safetensors in `folder`, beside train.jsonl, the curves:
-    the weights with the best validation CIDEr, or the last. Returns facts to record.
+    """Trains `captioner` (already initialised, on the accelerator's device) and leaves model.safetensors in `folder`, beside train.jsonl,
+    the curves: the weights with the best validation CIDEr, or the last. Returns facts to record.
 
     `objective` gives scalars to log, of which `loss` is minimised; without one, it is the captioner's own loss, with dropout.
-    Kill it at any moment and call it again: it goes on from the last checkpoint.
+    Kill it at any moment and call it again: it goes on from the last checkpoint. Asked to end by SIGTERM, it saves one and raises
+    Preempted. Of several processes all call it, the first one evaluates and writes, and all get the facts.
     """
-    device = next(captioner.parameters()).device
-    optimizer = torch.optim.AdamW(_parameter_groups(captioner, settings), betas=(0.9, 0.98), eps=1e-9)
-    average = MovingAverage(captioner, settings.ema) if settings.ema else None
-    at = restore(folder / "checkpoint", captioner, optimizer, average)
+    main = accelerator.is_main_process
+    take = Step(captioner, settings, seed, train_examples, store, vocabulary, description, accelerator, objective)
+    average = take.average
+    at = restore(folder / "checkpoint", captioner, take.optimizer, average)
+    if from_main(lambda: at.step, accelerator) != at.step:
+        raise UserError(f"{folder}: the processes find different checkpoints; the work folder must be one that all machines share")
     log = [row for row in _read_log(folder) if row["step"] <= at.step]
     evaluate = _evaluator(captioner, val_examples[: settings.validation_images], store, vocabulary, decoding)
     evaluation_steps = {round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)}
-    saved, started = time.monotonic(), time.process_time() - at.cpu_seconds
-    max_words = captioner.spec.max_words
+    watch, saved = Watch(accelerator, at.cpu_seconds), time.monotonic()
 
-    captioner.train(objective is None)
+    def checkpoint() -> None:
+        write_jsonl(folder / "train.jsonl", log)
+        save(folder / "checkpoint", captioner, take.optimizer, at, average)
+
     steps = progress(range(at.step, settings.steps), description, "step", total=settings.steps, initial=at.step)
-    for step in steps:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        batch = _batch(step, seed, settings, train_examples, store, vocabulary, max_words, device)
-        torch.manual_seed(int(np.random.SeedSequence([seed, step, 1]).generate_state(1)[0]))
-        losses = (objective or captioner.loss)(batch)
-        if not torch.isfinite(losses["loss"]):
-            raise UserError(
-                f"{description}: the loss is {losses['loss'].item()} at step {step}; lower training.learning_rate and start again"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(captioner.parameters(), settings.clip_norm)
-        optimizer.step()
-        if average:
-            average.update(step)
+    with watch.over_sigterm():
+        for step in steps:
+            losses = take(step)
+            at.step = step + 1
+            at.cpu_seconds, asked_to_end = watch.look()
+            evaluated = at.step in evaluation_steps
+            if evaluated or at.step % _LOG_EVERY == 0:
+                row = {"step": at.step, **{name: round(value.item(), 6) for name, value in losses.items()}}
+                if evaluated:
+                    with average.in_place() if average else nullcontext():
+                        row["val_CIDEr"] = from_main(evaluate, accelerator)
+                        if row["val_CIDEr"] > at.best_cider:
+                            at.best_cider, at.best_step = row["val_CIDEr"], at.step
+                            if main:
+                                write_tensors(folder / "best.safetensors", captioner.state_dict())
+                    steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}", refresh=False)
+                log.append(row)
+            if evaluated or asked_to_end or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                if main:
+                    checkpoint()
+                saved = time.monotonic()
+            if asked_to_end and at.step < settings.steps:
+                raise Preempted(
+                    f"{description}: asked to end, saved at step {at.step} of {settings.steps}; the same command goes on from there"
+                )
 
-        at.step = step + 1
-        evaluated = at.step in evaluation_steps
-        if evaluated or at.step % _LOG_EVERY == 0:
-            row = {"step": at.step, **{name: round(value.item(), 6) for name, value in losses.items()}}
-            if evaluated:
-                with average.in_place() if average else nullcontext():
-                    row["val_CIDEr"] = evaluate()
-                    if row["val_CIDEr"] > at.best_cider:
-                        at.best_cider, at.best_step = row["val_CIDEr"], at.step
-                        write_tensors(folder / "best.safetensors", captioner.state_dict())
-                steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}", refresh=False)
-            log.append(row)
-        if evaluated or time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            at.cpu_seconds = time.process_time() - started
-            write_jsonl(folder / "train.jsonl", log)
-            save(folder / "checkpoint", captioner, optimizer, at, average)
-            saved = time.monotonic()
-
+    accelerator.wait_for_everyone()  # for the best weights to be written
     if keep == "best":
         captioner.load_state_dict(read_tensors(folder / "best.safetensors")[0])
     elif average:
         average.copy(average.weights)
-    write_tensors(folder / "model.safetensors", captioner.state_dict())
+    if main:
+        write_tensors(folder / "model.safetensors", captioner.state_dict())
     curve = [row["val_CIDEr"] for row in log if "val_CIDEr" in row]
     return {
         "steps": settings.steps,
-        "images_seen": settings.steps * min(settings.batch_size, len(train_examples)),
+        "images_seen": settings.steps * take.images,
         "parameters": sum(p.numel() for p in captioner.parameters()),
         "best_step": at.best_step if keep == "best" else at.step,
         "val_CIDEr": at.best_cider if keep == "best" else curve[-1],
         "val_still_rising": is_still_rising(curve),
         "train_cpu_seconds": round(at.cpu_seconds, 1),
-        "device": str(device),
+        "device": str(accelerator.device),
     }
+
+
+class Step:
+    """A step of training, called with its number: a function of that, the seed and the weights."""
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        settings: Training,
+        seed: int,
+        examples: Sequence[Example],
+        store: FeatureStore,
+        vocabulary: Vocabulary,
+        description: str,
+        accelerator: Accelerator,
+        objective: Objective | None,
+    ):
+        """See `train`."""
+        self.captioner, self.settings, self.seed, self.description = captioner, settings, seed, description
+        self.examples, self.store, self.vocabulary = examples, store, vocabulary
+        self.images = min(settings.batch_size, len(examples))
+        self.optimizer = torch.optim.AdamW(_parameter_groups(captioner, settings), betas=(0.9, 0.98), eps=1e-9)
+        self.average = MovingAverage(captioner, settings.ema) if settings.ema else None
+        self._gradients = Gradients(captioner, objective or captioner.loss, settings, self.images, accelerator)
+        captioner.train(objective is None)
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, self.settings)
+        longest, views = self.captioner.spec.max_words, self.store.views
+        ids, captions_BRL, view_of = _batch(step, self.seed, self.settings, self.examples, self.vocabulary, longest, views)
+        noise = int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0])
+        losses = self._gradients(ids, captions_BRL, lambda some: self.store.read(some, [view_of[i] for i in some]), noise)
+        if not torch.isfinite(losses["loss"]):
+            told = f"{self.description}: the loss is {losses['loss'].item()} at step {step}"
+            raise UserError(f"{told}; lower training.learning_rate and start again")
+        torch.nn.utils.clip_grad_norm_(self.captioner.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        if self.average:
+            self.average.update(step)
+        return losses
 
 
 def is_still_rising(curve: Sequence[float]) -> bool:
@@ -142,19 +186,19 @@ def _batch(
     seed: int,
     settings: Training,
     examples: Sequence[Example],
-    store: FeatureStore,
     vocabulary: Vocabulary,
     max_words: int,
-    device: torch.device,
-) -> Batch:
+    views: int,
+) -> tuple[tuple[int, ...], Tensor, dict[int, int]]:
+    """Ids of a step's images, their captions [B, R, L + 1], and which view of each is seen."""
     chosen = [examples[i] for i in batch_indices(step, seed, len(examples), settings.batch_size)]
     rng = np.random.default_rng([seed, step, 2])
     captions = [[vocabulary.encode(c, max_words) for c in _references(e, settings.references, rng)] for e in chosen]
     ids = tuple(e.image_id for e in chosen)
-    views = rng.integers(store.views, size=len(ids)) if store.views > 1 else None
+    view_of = dict(zip(ids, rng.integers(views, size=len(ids)).tolist() if views > 1 else [0] * len(ids), strict=True))
     captions_BRL = torch.tensor(captions)
     used = int((captions_BRL != 0).sum(-1).max())  # no work on columns that are padding everywhere
-    return Batch(ids, store.read(ids, views).to(device), captions_BRL[..., :used].to(device))
+    return ids, captions_BRL[..., :used], view_of
 
 
 def _references(example: Example, count: int, rng: np.random.Generator) -> list[str]:

@@ -6,6 +6,8 @@ The baseline is that of Kool et al. 2019 ("Buy 4 REINFORCE samples, get a baseli
 self-critical (Luo 2020, arXiv 2003.09971). p_0 is the system before tuning, which sees the same noise on the image.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch import Tensor
 from dsacap.captioner import PAD, Batch, Captioner, Policy, until_eos
 from dsacap.config import Tuning
 from dsacap.data.dataset import Vocabulary
+from dsacap.parts import at_work_on, averaged, drawn, only_whole
 from dsacap.scoring.faults import stops_short
 from dsacap.training.rewards import RewardSum, repeats
 
@@ -34,11 +37,14 @@ class Reinforce:
         policy = self.captioner.policy(seen)
         captions_BSL = policy.sample(samples // apart).view(len(batch.image_ids), samples, -1)
         if self.settings.guided:
+            if policy.stops_early:
+                only_whole("captions drawn word by word cannot be guided")
             captions_BSL = _guided(captions_BSL, batch.captions)
         drawn_GSL = captions_BSL.view(len(seen.image_ids), samples // apart, -1)
         texts = [[self.vocabulary.decode(until_eos(words)) for words in of_image] for of_image in captions_BSL.tolist()]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
-        total, parts = self.reward(batch.image_ids, texts)
+        with at_work_on(None):  # a judge's batches are its own
+            total, parts = self.reward(batch.image_ids, texts)
         reward_BS = torch.from_numpy(total).to(log_p_BS)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
         if before is not None:
@@ -65,7 +71,7 @@ def _guided(captions_BSL: Tensor, references_BRL: Tensor) -> Tensor:
     """With one of the image's references, drawn at random, in place of its last sample."""
     longest = max(captions_BSL.shape[-1], references_BRL.shape[-1])
     captions_BSL, references_BRL = (F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL))
-    which_B = torch.randint(references_BRL.shape[1], (len(references_BRL),)).to(references_BRL.device)
+    which_B = drawn(partial(torch.randint, 0, references_BRL.shape[1]), (len(references_BRL),)).to(references_BRL.device)
     reference_BL = references_BRL[torch.arange(len(references_BRL), device=which_B.device), which_B]
     return torch.cat([captions_BSL[:, :-1], reference_BL[:, None]], dim=1)
 
@@ -75,8 +81,8 @@ def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
     differs. By image, one where samples differ little moves the system as much as one where they differ much."""
     samples = reward_BS.shape[1]
     advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
-    over = (0, 1) if spread == "batch" else 1
-    return advantage_BS / advantage_BS.square().mean(over, keepdim=True).sqrt().clamp_min(1e-6)
+    square = averaged(advantage_BS.square().mean()) if spread == "batch" else advantage_BS.square().mean(1, keepdim=True)
+    return advantage_BS / square.sqrt().clamp_min(1e-6)
 
 
 def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
-from dsacap.layers import length_buckets
+from dsacap.parts import length_buckets
 
 _SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 _HEAD = 32  # channels an attention head

@@ -12,9 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
+from dsacap.parts import drawn, share, whole
 
 
 class ShowAndTell(Captioner):
+    in_parts = True  # several GPUs, and accumulation: see Captioner.in_parts
+
     @dataclass(frozen=True)
     class Model:
         width: int = 256
@@ -51,7 +54,8 @@ class ShowAndTell(Captioner):
         targets_XL = batch.captions.flatten(0, 1)
         logits_XLV = self._teacher_forced(batch, targets_XL)
         real_XL = targets_XL != PAD
-        return {"loss": F.cross_entropy(logits_XLV[real_XL], targets_XL[real_XL])}
+        loss = F.cross_entropy(logits_XLV[real_XL], targets_XL[real_XL])
+        return {"loss": loss * (real_XL.sum() / ((whole(batch.captions) != PAD).sum() * share()))}  # of all words, also in parts
 
     def _teacher_forced(self, batch: Batch, targets_XL: Tensor) -> Tensor:
         inputs_XL = F.pad(targets_XL[:, :-1], (1, 0), value=BOS)
@@ -99,7 +103,7 @@ class _LikelyWords(Policy):
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         rows = len(self.batch.image_ids) * samples
-        uniform_XL = torch.rand(rows, self.captioner.spec.max_words, device=self.batch.features.device)
+        uniform_XL = drawn(torch.rand, (rows, self.captioner.spec.max_words), self.batch.features.device)
         words_XL = self.captioner._write(self.batch, samples, 1.0, uniform_XL)
         words_BSL = words_XL.unflatten(0, (-1, samples))
         return closed(words_BSL, (words_BSL == EOS).cummax(-1).values)

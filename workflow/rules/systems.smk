@@ -18,8 +18,9 @@ rule train:
     priority: 1  # before captions and scores, or the longest job would be left for last
     conda:
         "../../environment.yml"
+    threads: settings.processes
     resources:
-        gpu=GPUS,
+        gpu=GPUS * settings.processes,
     params:
         config=CONFIG,
     shell:
@@ -66,8 +67,9 @@ rule tune:
     priority: 1
     conda:
         "../../environment.yml"
+    threads: settings.processes
     resources:
-        gpu=GPUS,
+        gpu=GPUS * settings.processes,
     params:
         config=CONFIG,
     shell:

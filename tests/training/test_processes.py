@@ -1,0 +1,177 @@
+"""Two processes train what one does, take over from one and hand back to one, and end together when one of them is asked to."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from one_of_several import run
+
+from dsacap.cli import main
+from dsacap.config import Config
+from dsacap.files import read_json, read_jsonl, write_text
+from dsacap.launch import PREEMPTED, launch
+from dsacap.layout import Layout, manifest_of
+from dsacap.training import loop
+from helpers import tiny_config
+
+STEPS = 50
+SMALL = {"width": 16, "heads": 2, "dropout": 0.1}
+DECODER = {**SMALL, "encoder_layers": 1, "decoder_layers": 1}
+SYSTEMS = {
+    "ar": {"captioner": "autoregressive", "model": DECODER, "decodings": {"greedy": {}}},
+    "masked": {"captioner": "masked-diffusion", "model": DECODER, "decodings": {"K=2": {"steps": 2}}},
+    "dsacap": {
+        "captioner": "dsacap",
+        "model": {**SMALL, "denoiser_layers": 1, "readout_layers": 1},
+        "decodings": {"K=1": {"noise_level": 0.3}},
+    },
+    "ladic": {"captioner": "ladic", "model": {**SMALL, "latent": 8, "text_steps": 20}, "decodings": {"stride=400": {"stride": 400}}},
+    "dsacap-rl": {
+        "tuned_from": "dsacap",
+        "tuning": {
+            "steps": STEPS,
+            "batch_size": 5,
+            "evaluations": 1,
+            "validation_images": 4,
+            "samples": 3,
+            "kl": 0.1,
+            "supervised": 0.2,
+            "rewards": {"cider": 1.0, "reconstruction": 2.0},
+        },
+        "decodings": {"K=1": {"noise_level": 0.3}},
+    },
+}
+
+
+def config(work: Path, shared: Layout, **changes) -> Config:
+    """50 steps of batches of 5, which two processes cannot halve; data and features are `shared`."""
+    training = {"steps": STEPS, "batch_size": 5, "warmup": 5, "evaluations": 2, "validation_images": 4}
+    found = tiny_config(work, systems=SYSTEMS, training=training, **changes)
+    layout = Layout(found)
+    layout.root.mkdir(parents=True, exist_ok=True)
+    for name in ("data", "encoder", "features", "generator"):
+        if not getattr(layout, name).exists():
+            getattr(layout, name).symlink_to(getattr(shared, name))
+    return found
+
+
+def plan_of(found: Config, systems: list[str], stop: int | None = None) -> dict:
+    return {"config": found.model_dump(mode="json", exclude_unset=True), "systems": systems} | ({"stop": stop} if stop is not None else {})
+
+
+def curve(found: Config, system: str) -> dict[int, dict]:
+    return {row["step"]: row for row in read_jsonl(Layout(found).system(system, 0) / "train.jsonl")}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_layout) -> dict[str, Config]:
+    """`one` process; `two`; `more`, begun by one and gone on with by two; `fewer`, the other way round; `pieces`: one, accumulating."""
+    folder = tmp_path_factory.mktemp("processes")
+    names = ("one", "two", "more", "fewer", "pieces")
+    found = {name: config(folder / name, tiny_layout) for name in names}
+    accumulating = found["pieces"].training.model_copy(update={"accumulate": 3})
+    found["pieces"] = found["pieces"].model_copy(update={"training": accumulating})
+    systems = list(SYSTEMS)
+    run(plan_of(found["one"], systems))
+    run(plan_of(found["more"], ["ar"], stop=20))
+    plans = [plan_of(found["two"], systems), plan_of(found["more"], ["ar"]), plan_of(found["fewer"], ["dsacap"], stop=20)]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    script = Path(__file__).with_name("one_of_several.py")
+    assert launch(2, [sys.executable, str(script), str(folder / "plans.json")]) == 0
+    run(plan_of(found["fewer"], ["dsacap"]))
+    run(plan_of(found["pieces"], ["ar", "masked", "dsacap"]))
+    return found
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_two_processes_equal_one(runs, system):
+    """Losses, all else that is logged, and what validation says of the captions. (Not all weights: Adam moves those whose gradient is but
+    rounding, such as the biases of keys, as fast as others.)"""
+    one, two = curve(runs["one"], system), curve(runs["two"], system)
+    assert list(one) == list(two) == list(range(1, STEPS + 1))
+    exact = 5e-5 if system == "dsacap-rl" else 1e-5  # whose loss is a sum of what is some hundred times larger
+    for step in one:
+        assert two[step] == pytest.approx(one[step], abs=exact), f"step {step}"
+
+
+@pytest.mark.parametrize("system", ["ar", "masked", "dsacap"])
+def test_accumulating_equals_the_whole_batch(runs, system):
+    one, pieces = curve(runs["one"], system), curve(runs["pieces"], system)
+    assert all(pieces[step] == pytest.approx(one[step], abs=1e-5) for step in one)
+
+
+@pytest.mark.parametrize(("name", "system"), [("more", "ar"), ("fewer", "dsacap")])
+def test_a_run_goes_on_in_another_number_of_processes(runs, name, system):
+    asked = [path.read_text() for path in sorted(Layout(runs[name]).root.glob(f"{system}-?.txt"))]
+    assert len(asked) == (2 if name == "fewer" else 1)  # all processes ended, though only the last one was asked to
+    assert all("asked to end, saved at step 21 of 50; the same command goes on from there" in told for told in asked)
+    one, resumed = curve(runs["one"], system), curve(runs[name], system)
+    assert list(one) == list(resumed)
+    assert all(resumed[step] == pytest.approx(one[step], abs=1e-5) for step in one)
+
+
+def test_where_a_result_lies_does_not_depend_on_processes_or_accumulation(runs):
+    assert Layout(runs["pieces"]).system("ar", 0).name == Layout(runs["one"]).system("ar", 0).name
+    several = runs["one"].model_copy(update={"processes": 8})
+    assert Layout(several).system("dsacap-rl", 0).name == Layout(runs["one"]).system("dsacap-rl", 0).name
+    bf16 = runs["one"].training.model_copy(update={"precision": "bf16"})
+    assert Layout(runs["one"].model_copy(update={"training": bf16})).system("ar", 0).name != Layout(runs["one"]).system("ar", 0).name
+
+
+def write_config(found: Config, path: Path) -> Path:
+    write_text(path, json.dumps(found.model_dump(mode="json", exclude_unset=True)))  # which is YAML too
+    return path
+
+
+def test_the_command_starts_its_processes_and_one_writes(tmp_path, tiny_layout, runs, capfd):
+    found = config(tmp_path, tiny_layout, processes=2)
+    assert main(["train", "--config", str(write_config(found, tmp_path / "two.yaml")), "--system", "ar"]) == 0
+    told = capfd.readouterr().err
+    assert told.count("train ar: 50/50") == 1
+    facts = read_json(manifest_of(Layout(found).system("ar", 0)))["facts"]
+    assert facts["val_CIDEr"] == pytest.approx(max(row["val_CIDEr"] for row in curve(runs["one"], "ar").values() if "val_CIDEr" in row))
+
+
+def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monkeypatch, capsys):
+    found = config(tmp_path, tiny_layout)
+    command = ["train", "--config", str(write_config(found, tmp_path / "one.yaml")), "--system", "ar"]
+    learning_rate = loop.learning_rate
+
+    def schedule(step, settings):
+        if step == 7:
+            signal.raise_signal(signal.SIGTERM)
+        return learning_rate(step, settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate", schedule)
+        assert main(command) == PREEMPTED == 143
+    assert "train ar: asked to end, saved at step 8 of 50; the same command goes on from there" in capsys.readouterr().err
+    assert [path.name for path in (Layout(found).system("ar", 0) / "checkpoint").iterdir()] == ["step-00000008.safetensors"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert main(command) == 0
+
+
+FAILING = "import os, sys, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); sys.exit(3)"
+ENDED = "import os, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
+ASKED = "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); print('up', flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize(("script", "status", "told"), [(FAILING, 3, ""), (ENDED, 137, "process 1 of 2 was ended by SIGKILL")])
+def test_where_one_process_fails_all_end(script, status, told, capsys):
+    started = time.monotonic()
+    assert launch(2, [sys.executable, "-c", script]) == status
+    assert time.monotonic() - started < 20
+    assert told in capsys.readouterr().err
+
+
+def test_sigterm_is_passed_on():
+    launcher = f"from dsacap.launch import launch; import sys; sys.exit(launch(2, [sys.executable, '-c', {ASKED!r}]))"
+    process = subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.PIPE, text=True)
+    assert [process.stdout.readline() for _ in range(2)] == ["up\n", "up\n"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == PREEMPTED
+    process.stdout.close()
