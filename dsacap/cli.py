@@ -103,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     latency.add_argument("benchmarks", type=Path, nargs="+", metavar="FILE", help="of pytest --benchmark-only --benchmark-json FILE")
     latency.add_argument("--output", type=Path, default=Path("results/latency.md"), help="the page (default: %(default)s)")
     audit.add_verbs(verbs)
+    scale = verb("measure-scale", "measure what a configuration takes at its own size, by random weights, and write the page of it")
+    scale.add_argument("--output", type=Path, default=Path("results/scale.md"), help="the page (default: %(default)s)")
+    scale.add_argument("--batch-size", type=int, help="images of a training step (default: the configuration's)")
+    scale.add_argument("--images", type=int, help="images to encode and to decode at once (default: the configuration's)")
+    scale.add_argument("--picture", type=int, help="pixels of the generator's pictures (default: the configuration's)")
+    scale.add_argument("--pictures", type=int, help="how many it paints at once (default: the configuration's)")
+    scale.add_argument("--vocabulary", type=int, default=10_000, help="words; COCO has about as many (default: %(default)s)")
+    scale.add_argument("--seconds", type=float, default=20, help="for each measurement (default: %(default)s)")
     verb("report", "write the tables of the rows that are finished; those that are not are named in them")
     verb("report-samples", "write the table of what score-samples computes")
     verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
@@ -192,6 +200,7 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     import torch
 
     from dsacap import stages
+    from dsacap.captioning import device_of
     from dsacap.config import load_config
     from dsacap.layout import HUMAN, Layout, manifest_of
     from dsacap.ledger import check_inputs, files_of
@@ -281,6 +290,13 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             stage(lambda: stages.complete_captions(layout, *row), layout.completions(*row))
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
+        case "measure-scale":
+            from dsacap.reporting.scale import record_of, write_scale
+            from dsacap.timing.scale import measure_scale, size_of
+
+            record = record_of(options.output, device_of(config.device).type)
+            run_stage(options.verb, config, lambda: measure_scale(config, size_of(config, options)), record)
+            write_scale(config, options.output)
         case "report":
             from dsacap.reporting.table import write_tables
 

@@ -134,7 +134,7 @@ def untrained(config: Config, system: str, spec: ImageSpec) -> Subject:
     settings, device = config.trained(system), device_of(config.device)
     torch.manual_seed(0)
     captioner = load_captioner(settings.captioner, settings.model, spec).to(device).eval()
-    captioner.learn_from(_RandomCaptions(spec))
+    captioner.learn_from(RandomCaptions(spec))
     captioner.endless = True
     decoding = captioner_class(settings.captioner).Decoding
     decodings = {name: decoding(**options) for name, options in config.systems[system].decodings.items()}
@@ -145,7 +145,7 @@ def untrained(config: Config, system: str, spec: ImageSpec) -> Subject:
     return Subject(captioner, decodings, batch, device)
 
 
-class _RandomCaptions(Memory):
+class RandomCaptions(Memory):
     """A hundred captions of random words, the same for every image."""
 
     def __init__(self, spec: ImageSpec):
