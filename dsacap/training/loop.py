@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -177,8 +178,13 @@ def batch_indices(step: int, seed: int, images: int, batch_size: int) -> np.ndar
     """Which train images make up step `step`: every epoch is a permutation of its own, cut into whole batches."""
     batch_size = min(batch_size, images)
     epoch, place = divmod(step, images // batch_size)
-    order = np.random.default_rng([seed, epoch, 0]).permutation(images)
-    return order[place * batch_size : (place + 1) * batch_size]
+    return _order(seed, epoch, images)[place * batch_size : (place + 1) * batch_size]
+
+
+@lru_cache(maxsize=1)
+def _order(seed: int, epoch: int, images: int) -> np.ndarray:
+    """Kept for the epoch: of all COCO it takes as long as a small step."""
+    return np.random.default_rng([seed, epoch, 0]).permutation(images)
 
 
 def _batch(
