@@ -7,7 +7,7 @@ C channels of the encoder, D model width, S samples an image, G vertices of the 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -88,6 +88,7 @@ class Captioner(nn.Module, ABC):
 
     Model: ClassVar[type]
     Decoding: ClassVar[type]
+    inspects: ClassVar[bool] = False  # whether it can `inspect`
     spec: ImageSpec  # what it was made with; the training loop and decoding ask it for the longest caption
 
     endless = False
@@ -136,6 +137,11 @@ class Captioner(nn.Module, ABC):
 
     def learn_from(self, memory: Memory) -> None:
         """Given the train split before it is trained and before it decodes, for systems that look something up in it."""
+
+    def inspect(self, batch: Batch, seed: int, decoding, steps: int) -> list[Any]:
+        """Of each image, a dataclass of plain data with what goes on inside as it is captioned, where the system `inspects`: see
+        method/inside.py. `steps` are of denoising; its `caption` is the first that `caption` draws with this seed."""
+        raise NotImplementedError
 
     @abstractmethod
     def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reference_arguments(compare)
     verb("reconstruct", "how well originals come back from captions (or from references: `--system human`), also by the judge", row=True)
     verb("complete", "let a system go on from right and wrong beginnings of captions, for the claims that test its recovery", row=True)
+    verb("inspect", "record what goes on inside a system while it captions: image denoised, graph and best path", row=True)
     verb("time", "measure the latency of all systems")
     latency = verbs.add_parser("report-latency", help="write the page of what pytest --benchmark-only measured")
     latency.add_argument("benchmarks", type=Path, nargs="+", metavar="FILE", help="of pytest --benchmark-only --benchmark-json FILE")
@@ -288,6 +289,8 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             if options.system not in layout.completed:
                 raise UserError(f"{options.config}: no claim tests the recovery of {options.system!r}")
             stage(lambda: stages.complete_captions(layout, *row), layout.completions(*row))
+        case "inspect":
+            stage(lambda: stages.inspect_system(layout, *row), layout.inside(*row))
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
         case "measure-scale":

@@ -11,7 +11,7 @@ from typing import Any
 
 from dsacap.config import Config, Scenes, Sight
 from dsacap.data import scenes
-from dsacap.registry import release_of
+from dsacap.registry import captioner_class, release_of
 
 # Raised by one when the code of a stage, or a default, changes what it writes for the same settings.
 VERSIONS = {
@@ -23,6 +23,7 @@ VERSIONS = {
     "tune": 1,
     "caption": 2,
     "checkpoint": 1,
+    "inspect": 1,
     "score": 4,
     "reconstruct": 1,
     "complete": 1,
@@ -115,6 +116,16 @@ class Layout:
             return self.root / f"{HUMAN}-{_key('reconstruct', self._data_key, *judged_by)}" / "reconstructions.json"
         return self.system(system, seed) / f"reconstructions-{_key('reconstruct', self._captions_key(system, seed), *judged_by)}.json"
 
+    def inside(self, system: str, seed: int) -> Path:
+        """What goes on inside a system while it captions."""
+        return self.system(system, seed) / f"inside-{_key('inspect', self._captions_key(system, seed), self.config.inspection)}.json"
+
+    @property
+    def inspected(self) -> list[tuple[str, int]]:
+        """(system, first seed) of the systems that can show their inside."""
+        config = self.config
+        return [(name, config.seeds[0]) for name in config.systems if captioner_class(config.trained(name).captioner).inspects]
+
     def completions(self, system: str, seed: int) -> Path:
         """How captions go on from right and wrong beginnings."""
         key = _key("complete", self._system_key(system, seed), self.completed[system], self.config.decoding)
@@ -155,6 +166,10 @@ class Layout:
     @property
     def caption_page(self) -> Path:
         return self.config.results / "captions.md"
+
+    @property
+    def page(self) -> Path:
+        return self.config.results / "index.html"
 
     # ------------------------------------------------------------------------------------------------------- keys
 

@@ -24,6 +24,7 @@ from dsacap.config.sections import (
     ExpectedNgrams,
     Generator,
     GeneratorTraining,
+    Inspection,
     Judge,
     Name,
     Predictions,
@@ -59,6 +60,7 @@ __all__ = [
     "ExpectedNgrams",
     "Generator",
     "GeneratorTraining",
+    "Inspection",
     "Judge",
     "Predictions",
     "RandomSplit",
@@ -105,6 +107,7 @@ class Config(Section):
     decoding: Decoding = Decoding()
     scoring: Scoring = Scoring()
     timing: Timing = Timing()
+    inspection: Inspection = Inspection()
     ablation: Ablation | None = None
     published: Path | None = Field(None, description="figures reported by others, for a section of their own; see config/published.csv")
 

@@ -316,6 +316,13 @@ class Decoding(Section):
     seed: int = 0
 
 
+class Inspection(Section):
+    """What is recorded of the inside of systems that can show it; see dsacap/method/inside.py."""
+
+    images: int = Field(24, ge=1, description="of the test split, evenly spread")
+    steps: int = Field(8, ge=1, description="of denoising, from as much noise as the system was trained with")
+
+
 class Scoring(Section):
     spice: Literal["auto", "required", "off"] = Field("auto", description="auto: where its parser can be had; n/a with the reason if not")
 

@@ -10,8 +10,10 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
   The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from dsacap.method.cmlm import CMLM
 from dsacap.method.ctc import CTC
 from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.denoiser import Denoiser
+from dsacap.method.inside import Frame, Inside, distance
 from dsacap.method.noise import add_noise, ddim_step
 from dsacap.method.slots import Slots
 from dsacap.objective import reference_loss
@@ -34,6 +37,7 @@ _DRAWS = 1 << 32  # from the seed of an image's noise to that of the words drawn
 
 class DSACap(Captioner):
     in_parts = True
+    inspects = True
 
     @dataclass(frozen=True)
     class Model:
@@ -164,29 +168,57 @@ class DSACap(Captioner):
     @torch.inference_mode()
     def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
         self.check(self.model, decoding)
-        z_BNC = batch.features.repeat_interleave(samples, 0)
-        t_B = z_BNC.new_full((len(z_BNC),), decoding.noise_level)
-        if decoding.noise_level:
-            z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
-        caption_BGD = None
-        for step in range(decoding.steps):
-            t_B, next_B = (t_B.new_full(t_B.shape, decoding.noise_level * (1 - at / decoding.steps)) for at in (step, step + 1))
-            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B, caption_BGD)
-            if step + 1 < decoding.steps:  # the readout wants the last pass' hidden states, not the state after it
-                if decoding.noise_level:  # there is no step from a clean image
-                    z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, next_B)
-                if self.model.self_conditioning:
-                    caption_BGD = self.readout.soft_caption(hidden_BND)
-
-        def uniform(shape: tuple[int, ...]) -> Tensor:
-            # A seed of its own: the noise on the image comes from the other one, and would tell which word is drawn.
-            return noise_of(batch, samples, seed + _DRAWS, shape, "uniform").flatten(0, 1)
-
+        hidden_BND = self._seen(batch, samples, seed, decoding)
+        uniform = partial(self._uniform, batch, samples, seed)
         if batch.prefix is None:
             captions = self.readout.decode(hidden_BND, decoding, uniform)
         else:
             captions = self.readout.complete(hidden_BND, decoding, uniform, batch.prefix.repeat_interleave(samples, 0))
         return by_image(captions, samples)
+
+    def _seen(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> Tensor:
+        """The last step's hidden states, which the caption is read from."""
+        return deque(self._walk(batch, samples, seed, decoding.noise_level, decoding.steps), maxlen=1).pop()[-1]
+
+    def _walk(
+        self, batch: Batch, samples: int, seed: int, noise_level: float, steps: int
+    ) -> Iterator[tuple[float, Tensor, Tensor, Tensor]]:
+        """Of each step: the time, z_t as it comes in, the prediction of z_0, and the hidden states. Rows are the samples of each image."""
+        z_BNC = batch.features.repeat_interleave(samples, 0)
+        t_B = z_BNC.new_full((len(z_BNC),), noise_level)
+        if noise_level:
+            z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
+        caption_BGD = None
+        for step in range(steps):
+            t, t_next = (noise_level * (1 - at / steps) for at in (step, step + 1))
+            t_B, next_B = t_B.new_full(t_B.shape, t), t_B.new_full(t_B.shape, t_next)
+            z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B, caption_BGD)
+            yield t, z_BNC, z0_hat_BNC, hidden_BND
+            if step + 1 < steps:  # the readout wants the last pass' hidden states, not the state after it
+                if noise_level:  # there is no step from a clean image
+                    z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, next_B)
+                if self.model.self_conditioning:
+                    caption_BGD = self.readout.soft_caption(hidden_BND)
+
+    @staticmethod
+    def _uniform(batch: Batch, samples: int, seed: int, shape: tuple[int, ...]) -> Tensor:
+        # A seed of its own: the noise on the image comes from the other one, and would tell which word is drawn.
+        return noise_of(batch, samples, seed + _DRAWS, shape, "uniform").flatten(0, 1)
+
+    @torch.inference_mode()
+    def inspect(self, batch: Batch, seed: int, decoding: Decoding, steps: int) -> list[Inside]:
+        """The walk of `steps` steps begins at t_max; a system that was never shown noise has one step, at 0."""
+        self.check(self.model, decoding)
+        uniform = partial(self._uniform, batch, 1, seed)
+        frames = [[] for _ in batch.image_ids]
+        for t, z_BNC, z0_hat_BNC, hidden_BND in self._walk(batch, 1, seed, self.model.t_max, steps if self.model.t_max else 1):
+            seen = (distance(z_BNC, batch.features), distance(z0_hat_BNC, batch.features))
+            for of_image, *facts in zip(frames, *seen, self.readout.decode(hidden_BND, decoding, uniform), strict=True):
+                of_image.append(Frame(round(t, 4), *facts))
+        hidden_BND = self._seen(batch, 1, seed, decoding)
+        captions = self.readout.decode(hidden_BND, decoding, uniform)
+        graphs = self.readout.graphs(hidden_BND, captions)
+        return [Inside(*of_image) for of_image in zip(frames, captions, graphs, strict=True)]
 
     def learn_from(self, memory: Memory) -> None:
         self.readout.learn_from(memory)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsacap.captioner import UNK, ImageSpec, Memory, until_eos
+from dsacap.method.inside import Graph, graph_of
 from dsacap.method.likelihood import after, passage
 from dsacap.method.policy import GraphPolicy
 from dsacap.method.readout import Readout, Uniform
@@ -79,6 +80,9 @@ class DirectedAcyclic(Readout):
         follows_BGG, left = after(words_BGV, transitions_BGG, prefix_BP), self.spec.max_words - prefix_BP.shape[1]
         rest = self._search(words_BGV, follows_BGG, left, decoding, uniform, prefix_BP[:, -1])
         return [said + more for said, more in zip(prefix_BP.tolist(), rest, strict=True)]
+
+    def graphs(self, image_BND: Tensor, captions: list[list[int]]) -> list[Graph]:
+        return [graph_of(*of_image) for of_image in zip(*self(image_BND), captions, strict=True)]
 
     def _search(
         self, words_BGV: Tensor, transitions_BGG: Tensor, max_words: int, decoding, uniform: Uniform, last_B: Tensor | None = None

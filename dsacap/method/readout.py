@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dsacap.captioner import Memory, Policy
 from dsacap.errors import UserError
 from dsacap.layers import DecoderBlock
+from dsacap.method.inside import Graph
 
 _OF_EVERY_READOUT = ("noise_level", "steps", "search")
 
@@ -64,6 +65,10 @@ class Readout(nn.Module, ABC):
     def complete(self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor) -> list[list[int]]:
         """As `decode`, of captions that begin with P given words, where the readout `completes`."""
         raise NotImplementedError
+
+    def graphs(self, image_BND: Tensor, captions: list[list[int]]) -> list[Graph | None]:
+        """The graph that each caption is a path of, where the readout has one."""
+        return [None] * len(captions)
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
         """The probability [B, G, V] that a vertex takes part in the caption and says a word."""

@@ -9,7 +9,7 @@ from dsacap.config import Config
 from dsacap.layout import ENCODER, HUMAN, PREDICTIONS
 from dsacap.reporting.pipe import markdown
 from dsacap.reporting.published import published_section
-from dsacap.reporting.tradeoff import tradeoff_section
+from dsacap.reporting.tradeoff import of_seed, tradeoff_section
 from dsacap.scoring.spice import METRICS as SPICE
 
 QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
@@ -56,7 +56,9 @@ def render(report: Report) -> str:
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
         *_latency(report),
-        tradeoff_section(report.numbers, labels_of(config), config.timing.batch_sizes, "table.svg"),
+        tradeoff_section(
+            of_seed(report.numbers, config.seeds[0]), labels_of(config), weights_of(report), config.timing.batch_sizes, "table.svg"
+        ),
         "## Training",
         markdown(*training_cells(report)),
         _brought(report),
@@ -72,6 +74,12 @@ def render(report: Report) -> str:
 def labels_of(config: Config) -> dict[str, str]:
     """What the tables call each system."""
     return {name: system.label or name for name, system in config.systems.items()}
+
+
+def weights_of(report: Report) -> dict[str, str | None]:
+    """The sha256 of each system's weights of the first seed, where it was recorded."""
+    trained = {name: report.manifests.get(f"train {name} seed {report.config.seeds[0]}") for name in report.config.systems}
+    return {name: manifest and manifest["facts"].get("weights_sha256") for name, manifest in trained.items()}
 
 
 def render_samples(report: Report) -> str:

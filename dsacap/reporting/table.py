@@ -15,7 +15,7 @@ from dsacap.files import read_json, replacing, write_json, write_text
 from dsacap.layout import HUMAN, Layout, manifest_of
 from dsacap.reporting.citation import write_citation
 from dsacap.reporting.markdown import HELD_OUT, Report, labels_of, render, render_samples
-from dsacap.reporting.tradeoff import write_plot
+from dsacap.reporting.tradeoff import of_seed, write_plot
 from dsacap.scoring.score import PERCENT
 
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
@@ -39,7 +39,8 @@ def write_tables(layout: Layout) -> None:
     config = layout.config.model_dump(mode="json")
     write_json(folder / "table.json", {"config": config, "signatures": signatures, "rows": records, "manifests": manifests})
     if timed:
-        write_plot(numbers, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
+        of_first = of_seed(numbers, layout.config.seeds[0])
+        write_plot(of_first, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
     version = write_citation(layout.table.with_suffix(".csv"))
     write_text(layout.table, render(Report(layout.config, numbers, manifests, _printed(signatures), no_spice, version)))
 
@@ -145,10 +146,19 @@ def _named_rows(layout: Layout, system: str, decoding: str, seed: int | None, sc
 
 
 def _latency_rows(layout: Layout) -> Iterable[dict]:
-    for timed in read_json(layout.latency)["rows"]:
+    measured = read_json(layout.latency)["rows"]
+    for timed in measured:
         for metric, unit in (("median_ms", "ms"), ("p90_ms", "ms"), ("p99_ms", "ms"), ("images_per_s", "images/s")):
             name = f"latency_{metric}_batch_{timed['batch_size']}"
             yield row(layout, timed["system"], timed["decoding"], None, name, timed[metric], unit, n=timed["iterations"])
+    # Of a batch of one. Those of later decodings hold what counting the costs of earlier ones took, so a process has that of its first.
+    costs = {(of["system"], of["decoding"]): of for of in measured if "process_mib" in of}
+    for system in dict.fromkeys(system for system, _ in costs):
+        value = min(of["process_mib"] for (name, _), of in costs.items() if name == system)
+        yield row(layout, system, "", None, "memory_process_mib", value, "MiB")
+    for (system, decoding), of in costs.items():
+        if "allocated_mib" in of:
+            yield row(layout, system, decoding, None, "memory_allocated_mib", of["allocated_mib"], "MiB")
 
 
 def training_rows(layout: Layout, runs: Runs, manifests: dict[str, dict[str, Any]]) -> Iterable[dict]:

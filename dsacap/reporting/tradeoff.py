@@ -1,6 +1,6 @@
-"""Quality against latency: every decoding of the same trained weights as a point, and which of them no other beats in both."""
+"""The trade-off: every decoding of one file of weights as a row, and which of them no other beats in quality and latency."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,12 +9,41 @@ from dsacap.files import replacing
 from dsacap.reporting.pipe import markdown
 
 _QUALITY = "CIDEr"
+_OF_DECODING = {"CIDEr": 1, "SPICE": 1, "BLEU-4": 1, "mBLEU-4": 3, "unique": 2}  # metric -> digits
+_OF_SYSTEM = {"memory_process_mib": "process MiB", "parameters": "parameters", "train_cpu_seconds": "CPU seconds"}
+_GPU_MEMORY = {"memory_allocated_mib": "GPU MiB"}  # of a decoding; where there is no GPU, no column
 _STYLE = {"svg.hashsalt": "dsacap", "svg.fonttype": "none", "font.size": 9}  # the same file every time, with text that can be searched
 _MARKERS = "osD^v<>phXP*d"
 
 
+def of_seed(numbers: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """What is known of the weights of one seed; what has no seed, as latency, is of the first."""
+    return numbers[numbers.seed.isna() | (numbers.seed == seed)]
+
+
+def checkpoints(numbers: pd.DataFrame, systems: Sequence[str], batch_sizes: Sequence[int]) -> pd.DataFrame:
+    """One row a decoding, of numbers `of_seed`, the fastest first: system, decoding, steps, the metrics that a trade-off is between, `ms_N`
+    and `front_N` for each batch size N that was timed, memory, parameters, train_cpu_seconds. NaN: unknown."""
+    numbers = numbers[numbers.system.isin(systems)]
+    wanted = numbers[numbers.metric.isin([*_OF_DECODING, *_GPU_MEMORY]) & (numbers.decoding != "")]
+    table = wanted.pivot_table(index=["system", "decoding"], columns="metric", values="value", sort=False).reset_index()
+    table = table.reindex(columns=["system", "decoding", *_OF_DECODING, *(name for name in _GPU_MEMORY if name in table)])
+    for metric in _OF_SYSTEM:
+        table[metric] = table.system.map(numbers[numbers.metric == metric].set_index("system").value)
+    steps = numbers.drop_duplicates(["system", "decoding"])[["system", "decoding", "steps"]]
+    table = table.merge(steps, "left", ["system", "decoding"])
+    timed = []
+    for size in batch_sizes:
+        found = points(numbers, size)
+        if not found.empty:
+            timed.append(f"ms_{size}")
+            names = {"ms": f"ms_{size}", "front": f"front_{size}"}
+            table = table.merge(found[["system", "decoding", *names]].rename(columns=names), "left", ["system", "decoding"])
+    return table.sort_values([*timed[:1], _QUALITY], kind="stable", ignore_index=True)
+
+
 def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
-    """system, decoding, steps, CIDEr (mean over seeds), ms a batch, images/s, and `front`: on the Pareto front of CIDEr and ms."""
+    """system, decoding, steps, CIDEr, ms a batch, images/s, and `front`: on the Pareto front of CIDEr and ms. Of several seeds, means."""
     named = {_QUALITY: "quality", f"latency_median_ms_batch_{batch_size}": "ms", f"latency_images_per_s_batch_{batch_size}": "images_per_s"}
     chosen = numbers[numbers.metric.isin(named)].assign(metric=lambda n: n.metric.map(named))
     table = chosen.pivot_table(index=["system", "decoding"], columns="metric", values="value", sort=False).dropna()
@@ -31,20 +60,33 @@ def on_front(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
     return [not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in pairs) for cost, gain in pairs]
 
 
-def tradeoff_section(numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], plot: str) -> str:
-    """The points of each batch size from the fastest to the slowest; nothing where no latency was measured."""
-    parts = []
-    for size in batch_sizes:
-        rows = [
-            [labels[p.system], p.decoding, "-" if pd.isna(p.steps) else int(p.steps), f"{p.ms:.1f}", f"{p.quality:.1f}", "*" * p.front]
-            for p in points(numbers, size).sort_values(["ms", "quality"]).itertuples()
-        ]
-        if rows:
-            parts += [f"Batch {size}:", markdown(["System", "Decoding", "K", "ms", _QUALITY, "front"], rows)]
-    if not parts:
-        return ""
-    said = f"![Quality against latency]({plot})\n\nDecoding only. *: no other row is as fast and as good, and better in one of both."
-    return "\n\n".join(["## Quality against latency", said, *parts])
+def tradeoff_section(
+    numbers: pd.DataFrame, labels: Mapping[str, str], weights: Mapping[str, str | None], batch_sizes: Sequence[int], plot: str
+) -> str:
+    """The one table of quality, diversity, latency, memory and training cost, of numbers `of_seed`; the plot where latency was measured.
+    `weights` are the sha256 of each system's file."""
+    table = checkpoints(numbers, list(labels), batch_sizes)
+    timed = [size for size in batch_sizes if f"ms_{size}" in table]
+    costs = {name: title for name, title in (_GPU_MEMORY | _OF_SYSTEM).items() if name in table}
+    headers = ["System", "Decoding", "weights", "K", *_OF_DECODING, *(f"batch {size}: ms" for size in timed), *costs.values()]
+    rows = []
+    for row in table.to_dict("records"):
+        named = [labels[row["system"]], row["decoding"], (weights[row["system"]] or "-")[:8]]
+        scores = [_cell(row[name], digits) for name, digits in {"steps": 0, **_OF_DECODING}.items()]
+        times = [_cell(row[f"ms_{size}"], 1) + (" *" if row[f"front_{size}"] is True else "") for size in timed]
+        rows.append([*named, *scores, *times, *(_cell(row[name], 0) for name in costs)])
+    said = (
+        "A row is one file of weights, named by the first 8 digits of the sha256 of its model.safetensors (-: none recorded), decoded one "
+        "way; of several seeds, the first. *: no other row is as fast and as high in CIDEr, and better in one of both. ms: decoding only. "
+        "process MiB: the peak of the process that was timed, with Python and torch, over all decodings. CPU seconds: of training, with "
+        "that of a teacher, of what a row is tuned from, and of the generator that rewarded it."
+    )
+    picture = [f"![Quality against latency]({plot})"] if timed else []
+    return "\n\n".join(["## Trade-off, one checkpoint a row", *picture, markdown(headers, rows), said])
+
+
+def _cell(value: float, digits: int) -> str:
+    return "-" if pd.isna(value) else f"{value:,.{digits}f}"
 
 
 def write_plot(numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], path: Path) -> None:

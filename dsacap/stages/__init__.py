@@ -4,6 +4,7 @@ from dsacap.stages.checkpoints import caption_by_checkpoint
 from dsacap.stages.data import load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources
 from dsacap.stages.downloads import download, unpack
 from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
+from dsacap.stages.inspect import inspect_system
 from dsacap.stages.rehearsal import rehearse
 from dsacap.stages.scores import score_system, score_system_samples
 from dsacap.stages.sizes import predicted_sizes
@@ -15,6 +16,7 @@ __all__ = [
     "caption_split",
     "complete_captions",
     "download",
+    "inspect_system",
     "load_configured_encoder",
     "load_configured_generator",
     "load_scenes",

@@ -23,6 +23,8 @@ def test_markdown_shows_the_numbers(layout):
     assert line_of(text, "dsacap", "Quality")[1] == "K=1"
     assert line_of(text, "dsacap", "Latency")[2:5] == ["2.0", "3.0", "500"]
     assert line_of(text, "Encoder", "Latency")[2] == "1.0"
+    of_first = line_of(text, "dsacap", "Trade-off")
+    assert of_first[1:5] == ["K=1", "0dsacapx", "1", "100.0"] and of_first[9:] == ["2.0 *", "512", "1,234", "9"]
     assert line_of(text, "ar", "Training")[1:] == ["1,234", "72", "9", "90.0"]
     assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
     assert "Of 32 images captioned one by one" in text and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
