@@ -5,7 +5,7 @@ CORES ?= all
 
 BIN := .venv/bin
 
-.PHONY: setup table claims test faults smoke lint audit lock publish clean
+.PHONY: setup table page claims test faults smoke lint audit lock publish clean
 
 setup: .venv/ready
 
@@ -16,6 +16,10 @@ table: setup
 claims: setup
 	$(BIN)/snakemake results/ablation.md results/claims.md --cores $(CORES) \
 		--configfile config/scenes.yaml config/ablation/scenes.yaml
+
+# The table, and index.html beside it: photos with every system's captions, the inside of DSACap, plots.
+page: setup
+	$(BIN)/snakemake --cores $(CORES) results/table.md results/index.html
 
 test: setup
 	$(BIN)/pytest
@@ -60,4 +64,4 @@ lock: setup
 		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:
-	rm -rf .venv work results/table.* results/smoke
+	rm -rf .venv work results/table.* results/index.html results/smoke

@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("report", "write the tables of the rows that are finished; those that are not are named in them")
     verb("report-samples", "write the table of what score-samples computes")
     verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
+    verb("report-page", "write index.html: photos with every system's captions, the inside of DSACap, plots")
     verb("report-ablation", "write the table of the ablation")
     verb("report-claims", "test the ablation's claims and write the verdicts")
     verb("publish", "copy the finished tables to results/<name>/")
@@ -312,6 +313,10 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             from dsacap.reporting.captions import write_caption_page
 
             write_caption_page(layout)
+        case "report-page":
+            from dsacap.reporting.page import write_page
+
+            print(f"{layout.page}: {write_page(layout):,} bytes; open it in a browser")
         case "report-ablation":
             from dsacap.reporting.ablation import write_ablation
 

@@ -47,6 +47,14 @@ class Layout:
         return self.root / f"data-{self._data_key}"
 
     @property
+    def photos(self) -> dict[str, Path]:
+        """Folder or archive of photos of each source."""
+        dataset = self.config.dataset
+        if isinstance(dataset, Scenes):
+            return {split: self.data / "images" / f"{split}.zip" for split in scenes.SPLITS}
+        return dataset.images
+
+    @property
     def encoder(self) -> Path:
         return self.root / f"encoder-{self._encoder_key}"
 

@@ -37,6 +37,7 @@ class Report:
 def render(report: Report) -> str:
     """The whole table as Markdown."""
     config = report.config
+    of_first = of_seed(report.numbers, config.seeds[0])
     parts = [
         f"# Captioning benchmark: {config.name}",
         config.note or "",
@@ -56,9 +57,7 @@ def render(report: Report) -> str:
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
         *_latency(report),
-        tradeoff_section(
-            of_seed(report.numbers, config.seeds[0]), labels_of(config), weights_of(report), config.timing.batch_sizes, "table.svg"
-        ),
+        tradeoff_section(of_first, labels_of(config), weights_of(config, report.manifests), config.timing.batch_sizes, "table.svg"),
         "## Training",
         markdown(*training_cells(report)),
         _brought(report),
@@ -76,9 +75,9 @@ def labels_of(config: Config) -> dict[str, str]:
     return {name: system.label or name for name, system in config.systems.items()}
 
 
-def weights_of(report: Report) -> dict[str, str | None]:
+def weights_of(config: Config, manifests: dict[str, dict]) -> dict[str, str | None]:
     """The sha256 of each system's weights of the first seed, where it was recorded."""
-    trained = {name: report.manifests.get(f"train {name} seed {report.config.seeds[0]}") for name in report.config.systems}
+    trained = {name: manifests.get(f"train {name} seed {config.seeds[0]}") for name in config.systems}
     return {name: manifest and manifest["facts"].get("weights_sha256") for name, manifest in trained.items()}
 
 

@@ -1,24 +1,26 @@
 """From a finished run to the committed copy: results/<name>/, and the summary in the README."""
 
+import html
 import re
 import shutil
 from pathlib import Path
 
 from dsacap.errors import UserError
-from dsacap.files import read_json, read_text, write_text
+from dsacap.files import read_json, read_text, sha256, write_text
 from dsacap.layout import Layout
 from dsacap.reporting.markdown import LOCAL_CHANGES
+from dsacap.reporting.page import title_of
 
 _README = Path("README.md")
 _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
 
 
 def publish(layout: Layout) -> Path:
-    """Copies the tables to results/<name>/, with the page of captions, the ablation and the claims if there are any, and shows the tables
-    in the README where it has a place for this data set: `<!-- NAME: written by make publish -->`, or `<!-- NAME (Quality): written by
-    make publish -->` for some sections.
+    """Copies the tables to results/<name>/, with index.html, the page of captions, the ablation and the claims if there are any, and shows
+    the tables in the README where it has a place for this data set: `<!-- NAME: written by make publish -->`, or, for some sections,
+    `<!-- NAME (Quality): written by make publish -->`.
 
-    Raises UserError where there is no finished table, or it was made from code that no commit holds.
+    Raises UserError where there is no finished table, it was made from code that no commit holds, or index.html is of another.
     """
     if not layout.table.exists():
         raise UserError(f"{layout.table}: no finished table to publish; run `make table` first")
@@ -45,10 +47,13 @@ def publish(layout: Layout) -> Path:
 
 
 def _pages(layout: Layout) -> list[Path]:
-    """Pages beside the table that are there and of this data set. UserError where one was made from code that no commit holds."""
-    pages = []
-    for page in (layout.caption_page, layout.ablation_table, layout.claims):
-        if page.exists() and (text := read_text(page)).startswith(f"# {layout.config.name}: "):
+    """Pages beside the table that are there and of this data set. UserError where one was made from code that no commit holds, or
+    index.html from another table."""
+    pages, title = [], f"<title>{html.escape(title_of(layout.config.name))}</title>"
+    for page in (layout.caption_page, layout.ablation_table, layout.claims, layout.page):
+        if page.exists() and ((text := read_text(page)).startswith(f"# {layout.config.name}: ") or title in text):
+            if page == layout.page and sha256(layout.table.with_suffix(".json")) not in text:
+                raise UserError(f"{page}: shows another table than {layout.table}; run `dsacap report-page` again")
             if LOCAL_CHANGES in text:
                 raise UserError(f"{page}: made from uncommitted code; commit, remove those stages' files and run again")
             pages.append(page)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
@@ -24,7 +23,7 @@ def make_data(layout: Layout) -> dict:
     facts = prepare(images, layout.data, layout.config.text.min_count)
     files = [layout.data / "captions.jsonl"]  # what captioners are trained and scored on; the photos' hash is that of the features
     if isinstance(layout.config.dataset, Scenes):
-        files += photo_folders(layout).values()
+        files += layout.photos.values()
     ids = {split: hash_of_ids(image.image_id for image in images if image.split == split) for split in scenes.SPLITS}
     return counts | facts | {"ids_sha256": ids, "sha256": {path.name: sha256(path) for path in files}}
 
@@ -35,23 +34,14 @@ def _load_images(layout: Layout) -> tuple[list[CaptionedImage], dict]:
         sizes = {split: getattr(dataset, split) for split in scenes.SPLITS}
         scenes.generate(layout.data, sizes, dataset.seed)
         annotations = [layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS]
-        return load_coco(annotations, photo_folders(layout), layout.data / "dataset_scenes.json", sizes)
+        return load_coco(annotations, layout.photos, layout.data / "dataset_scenes.json", sizes)
     verify_sources(layout)
     split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
     return load_coco(dataset.annotations, dataset.images, split, dataset.expected, dataset.expected_ids)
 
 
-def photo_folders(layout: Layout) -> dict[str, Path]:
-    """Folder or archive of photos of each source."""
-    dataset = layout.config.dataset
-    if isinstance(dataset, Scenes):
-        return {split: layout.data / "images" / f"{split}.zip" for split in scenes.SPLITS}
-    return dataset.images
-
-
 def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str, PhotoSource]:
-    folders = photo_folders(layout)
-    return {name: PhotoSource(folders[name]) for name in sorted({image.source for image in images})}
+    return {name: PhotoSource(layout.photos[name]) for name in sorted({image.source for image in images})}
 
 
 def make_encoder(layout: Layout) -> dict:

@@ -1,8 +1,9 @@
 import pytest
 
 from dsacap.errors import UserError
-from dsacap.files import read_json, write_json, write_text
+from dsacap.files import read_json, sha256, write_json, write_text
 from dsacap.layout import Layout
+from dsacap.reporting.page import title_of
 from dsacap.reporting.publish import publish, summarise
 from helpers import tiny_config
 
@@ -70,6 +71,19 @@ def test_a_page_of_captions_of_another_data_set_is_left(layout, tmp_path):
     write_text(layout.caption_page, "# other: the captions\n")
     publish(layout)
     assert not (tmp_path / "results/tiny/captions.md").exists()
+
+
+def test_the_page_of_this_table_goes_along(layout, tmp_path):
+    finish(layout, dirty=False)
+    page = f"<title>{title_of('tiny')}</title> sha256:{sha256(layout.table.with_suffix('.json'))}"
+    write_text(layout.page, page)
+    publish(layout)
+    assert (tmp_path / "results/tiny/index.html").read_text() == page
+    write_json(layout.table.with_suffix(".json"), {"manifests": {}})
+    with pytest.raises(UserError, match=r"another table than .*run `dsacap report-page` again"):
+        publish(layout)
+    write_text(layout.page, f"<title>{title_of('other')}</title>")
+    publish(layout)  # of another data set: left alone
 
 
 def test_a_place_that_asks_for_one_section_gets_one(layout, tmp_path):

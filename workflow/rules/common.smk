@@ -60,11 +60,15 @@ wildcard_constraints:
     key="[0-9a-f]{8}",
 
 
+def has_weights(system, seed):
+    """Whether a row has weights, or will: one that was restored has its captions alone, and needs none."""
+    return (layout.system(system, seed) / "model.safetensors").exists() or not layout.captions(system, seed).exists()
+
+
 def trained(wildcards):
-    """The weights of a row: the folder's hash follows from system and seed. A row that was restored has its captions alone, and needs none."""
+    """The weights of a row: the folder's hash follows from system and seed."""
     run = (wildcards.system, int(wildcards.seed))
-    weights = layout.system(*run) / "model.safetensors"
-    return [] if layout.captions(*run).exists() and not weights.exists() else [weights]
+    return [layout.system(*run) / "model.safetensors"] if has_weights(*run) else []
 
 
 def distilled():

@@ -53,6 +53,23 @@ rule report_captions:
         "dsacap report-captions --config {params.config} 2>&1 | tee {log}"
 
 
+# Not part of the default table: every system that shows its inside is loaded once more for it.
+rule report_page:
+    input:
+        layout.table.with_suffix(".json"),
+        [layout.inside(*run) for run in layout.inspected if has_weights(*run)],
+    output:
+        report(layout.page, category="Page", caption="../report/page.rst"),
+    log:
+        f"logs/{settings.name}/report-page.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap report-page --config {params.config} 2>&1 | tee {log}"
+
+
 if settings.ablation:
 
     rule report_ablation:

@@ -229,6 +229,26 @@ if settings.ablation:
             "dsacap reconstruct --config {params.config} --system {params.system} 2>&1 | tee {log}"
 
 
+rule inspect:
+    input:
+        f"{RUN}/model.safetensors",
+    output:
+        f"{RUN}/inside-{{inside}}.json",
+        f"{RUN}/inside-{{inside}}.manifest.json",
+    log:
+        f"logs/{settings.name}/inspect-{{system}}-seed{{seed}}-{{key}}-{{inside}}.log",
+    wildcard_constraints:
+        system=any_of(system for system, _ in layout.inspected),
+    conda:
+        "../../environment.yml"
+    resources:
+        gpu=GPUS,
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap inspect --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
 # All cores: nothing else may run beside a measurement.
 rule time:
     input:

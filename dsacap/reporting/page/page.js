@@ -1,0 +1,116 @@
+"use strict";
+// What all views share: the content, the state, which lives in the address so that a view can be linked to, and ways to make elements.
+// Whatever a system said goes into the page as text nodes, never as markup.
+
+const content = JSON.parse(document.getElementById("content").textContent);
+const { rows, images, texts } = content;
+rows.forEach((row, at) => {
+  row.at = at;
+  row.key = `${row.system}/${row.decoding}`;
+  row.name = row.decoding ? `${row.label}, ${row.decoding}` : row.label;
+});
+const systems = [...new Set(rows.map((row) => row.system))];
+const nameOf = new Map([...content.curves, ...rows].map(({ system, label }) => [system, label]));
+
+const views = { photos: "Photos", inside: "Inside DSACap", tradeoff: "Trade-off", training: "Training" };
+
+/** The state as the address has it: #view=photos&sort=disagreement&q=red */
+function state() {
+  return new URLSearchParams(location.hash.slice(1));
+}
+
+/** Changes some keys of the address; a value that is null or empty leaves, an array stands as several. */
+function keep(changes) {
+  const next = state();
+  for (const [key, value] of Object.entries(changes)) {
+    next.delete(key);
+    for (const one of [value].flat()) if (one !== null && one !== "") next.append(key, one);
+  }
+  history.replaceState(null, "", `#${next}`);
+}
+
+function go(changes) {
+  keep(changes);
+  render();
+}
+
+/** An element of attributes (on...: a listener), if an object of them comes first, and children: nodes, or strings, which become text. */
+function h(tag, ...parts) {
+  return filled(document.createElement(tag), parts);
+}
+
+function svg(tag, ...parts) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), parts);
+}
+
+function filled(element, parts) {
+  const attributes = Object.getPrototypeOf(parts[0] ?? "") === Object.prototype ? parts.shift() : {};
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...parts.flat(Infinity).filter((part) => part !== null && part !== undefined));
+  return element;
+}
+
+/** A form that is never sent. */
+function controls(label, ...parts) {
+  return h("form", { "aria-label": label, onsubmit: (event) => event.preventDefault() }, parts);
+}
+
+/** A select of [value, text] pairs; a change goes into the address, and so do `changes` that come with it. */
+function choice(label, key, options, chosen, changes = {}) {
+  const onchange = (event) => go({ ...changes, [key]: event.target.value });
+  const made = options.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
+  return h("label", label, h("select", { name: key, onchange }, made));
+}
+
+function number(value, digits) {
+  const format = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value === null || value === undefined ? "-" : value.toLocaleString("en", format);
+}
+
+function heads(titles) {
+  return h(
+    "thead",
+    h(
+      "tr",
+      titles.map(([text, numeric]) => h("th", { scope: "col", class: numeric ? "number" : null }, text)),
+    ),
+  );
+}
+
+/** A table that can be scrolled sideways, by keyboard too. `columns`: [title, cell of a row, whether it is a number] */
+function dataTable(caption, columns, lines) {
+  const cell = (line, [, of, numeric], at) =>
+    at === 0 ? h("th", { scope: "row" }, of(line)) : h("td", { class: numeric ? "number" : null }, of(line));
+  const body = lines.map((line) =>
+    h(
+      "tr",
+      columns.map((column, at) => cell(line, column, at)),
+    ),
+  );
+  const table = h("table", h("caption", caption), heads(columns.map(([title, , numeric]) => [title, numeric])), h("tbody", body));
+  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": caption }, table);
+}
+
+/** Where photos of the reader's own lie, for data sets whose photos are not part of the page. */
+function photoFolder() {
+  return state().get("photos") ?? content.photos.folder;
+}
+
+function photo(image, alternative) {
+  const missing = () => h("span", { class: "photo gone" }, image.file);
+  if (!content.photos.embedded && !photoFolder()) return missing();
+  const path = image.file.split("/").map(encodeURIComponent).join("/");
+  const src = image.webp ? `data:image/webp;base64,${image.webp}` : `${photoFolder().replace(/\/+$/, "")}/${path}`;
+  return h("img", { class: "photo", src, alt: alternative, loading: "lazy", onerror: (event) => event.target.replaceWith(missing()) });
+}
+
+function references(image, shown = (text) => text) {
+  return h(
+    "ul",
+    { class: "references" },
+    image.references.map((text) => h("li", shown(text))),
+  );
+}

@@ -1,0 +1,111 @@
+"""The page in a real browser: what it shows for an address. Needs Chromium (Debian: apt-get install chromium)."""
+
+import html
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from itertools import combinations
+
+import pytest
+from PIL import Image
+
+from dsacap.reporting.page import assemble
+from pages import made_up
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+RUNS = "document.title = 'it ran'"
+HOSTILE = [f'<img src=x onerror="{RUNS}">', f"</script><script>{RUNS}</script>", "<!-- <script>", "a & b <b>bold</b> \u2028 ]]>"]
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """(page, address after #) -> the document as its scripts have made it, up to the first of them."""
+
+    def dom(page: str, address: str = "") -> str:
+        (tmp_path / "index.html").write_text(page, encoding="utf-8")
+        options = ["--headless", "--disable-gpu", "--virtual-time-budget=10000", f"--user-data-dir={tmp_path / 'profile'}"]
+        options += ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's own sandbox wants no root
+        command = [CHROMIUM, *options, "--dump-dom", f"{(tmp_path / 'index.html').as_uri()}#{address}"]
+        made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        return made.split('<script type="application/json"')[0]
+
+    return dom
+
+
+def files_of(dom: str) -> list[str]:
+    """Of the photos shown, in their order."""
+    return re.findall(r'<article class="card" aria-label="([^"]+)"', dom)
+
+
+def test_photos_are_searched_and_sorted_as_the_address_says(opened):
+    said = {(0, 4): ["a purple zebra"], (1, 4): ["two elephants"], (2, 4): ["nothing at all"], (0, 9): ["zebras"], (0, 11): ["a cozebra"]}
+    page = assemble(made_up(30, said=said), "0" * 64)
+    assert files_of(opened(page, "page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
+    found = opened(page, "q=zebra")
+    assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
+    assert '<p id="status" class="unseen" role="status">2 of 30 photos; with “zebra”</p>' in found and "<mark>zebra</mark>s" in found
+    assert files_of(opened(page, "q=two+eleph")) == ["photo-4.png"]  # in one caption
+    by_score = sorted(range(30), key=lambda i: (-((i * 8) % 101), i))
+    assert files_of(opened(page, "sort=score&by=s1/greedy")) == [f"photo-{i}.png" for i in by_score[:24]]
+    lowest = sorted(range(30), key=lambda i: ((i * 9) % 101 - (i * 7) % 101, i))
+    assert files_of(opened(page, "sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")) == [f"photo-{i}.png" for i in lowest[:24]]
+
+
+def test_disagreement_is_the_share_of_words_not_shared(opened):
+    content = made_up(20)
+    captions = [[Counter(content["texts"][of_image[0]].split()) for of_image in row] for row in content["captions"]]
+
+    def disagreement(i: int, rows: tuple[int, ...]) -> float:
+        pairs = list(combinations([captions[r][i] for r in rows], 2))
+        return 1 - 2 * sum((a & b).total() for a, b in pairs) / sum((a + b).total() for a, b in pairs)
+
+    of_two = sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 2)), 9), i))
+    assert of_two != sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 1, 2)), 9), i))
+    dom = opened(assemble(content, "0" * 64), "sort=disagreement&row=s0/greedy&row=s2/greedy")
+    assert files_of(dom) == [f"photo-{i}.png" for i in of_two]
+
+
+@pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])
+def test_what_a_system_says_is_text_and_never_runs(opened, view):
+    content = made_up(6, said={(0, i): [hostile, hostile] for i, hostile in enumerate(HOSTILE)})
+    content |= {"name": HOSTILE[1], "note": HOSTILE[0]}
+    content["images"][0]["references"] = HOSTILE
+    content["rows"][0]["label"] = content["tradeoff"][0]["label"] = content["curves"][0]["label"] = HOSTILE[0]
+    content["insides"]["s0"]["images"]["1"]["frames"][1]["caption"] = content["insides"]["s0"]["images"]["1"]["caption"] = HOSTILE[0]
+    dom = opened(assemble(content, "0" * 64), f"view={view}&q={'%3Cimg' if view == 'photos' else ''}")
+    assert "<title>it ran</title>" not in dom and HOSTILE[0] not in dom
+    assert html.escape(HOSTILE[0], quote=False) in dom and "<script" not in dom
+
+
+def test_the_policy_lets_no_other_script_run(opened):
+    page = assemble(made_up(2), "0" * 64)
+    dom = opened(page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>'))
+    assert "it ran" not in re.search("<title>(.*?)</title>", dom)[1] and files_of(dom) == ["photo-0.png", "photo-1.png"]
+
+
+def test_photos_that_are_not_ours_are_shown_from_the_readers_folder(opened, tmp_path):
+    content = made_up(2) | {"photos": {"embedded": False, "folder": ""}}
+    for image in content["images"]:
+        del image["webp"]
+    (tmp_path / "my photos").mkdir()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "my photos" / "photo-0.png")
+    dom = opened(assemble(content, "0" * 64), "photos=my+photos")
+    assert dom.count('<img class="photo" src="my photos/photo-0.png"') == 1 and dom.count('<span class="photo gone">photo-1.png') == 1
+
+
+def test_the_other_views_have_their_data_as_tables(opened):
+    page = assemble(made_up(3), "0" * 64)
+    inside = opened(page, "view=inside")
+    assert inside.count('<path class="arc') == 4 and inside.count('<path class="arc best"') == 3 and "<mark>cross</mark>" in inside
+    tradeoff = opened(page, "view=tradeoff")
+    assert '<code title="0123456789abcdef">01234567</code>' in tradeoff and tradeoff.count('role="img"') == 3
+    assert "<h3>Reward: cider</h3>" in opened(page, "view=training")
+
+
+def test_five_thousand_photos_are_a_page_of_them(opened):
+    dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "sort=disagreement&q=red")
+    assert len(files_of(dom)) == 24 and "of 5,000 photos" in dom
