@@ -1,6 +1,7 @@
 """The page in a real browser: what it shows for an address. Needs Chromium (Debian: apt-get install chromium)."""
 
 import html
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from itertools import combinations
 import pytest
 from PIL import Image
 
+from dsacap.reporting import page as reporting_page
 from dsacap.reporting.page import assemble
 from pages import made_up
 
@@ -67,6 +69,40 @@ def test_disagreement_is_the_share_of_words_not_shared(opened):
     assert of_two != sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 1, 2)), 9), i))
     dom = opened(assemble(content, "0" * 64), "sort=disagreement&row=s0/greedy&row=s2/greedy")
     assert files_of(dom) == [f"photo-{i}.png" for i in of_two]
+
+
+def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, monkeypatch):
+    (tmp_path / "user.js").write_text("""
+        const seen = [];
+        const first = () => document.querySelector(".card").getAttribute("aria-label");
+        const now = () => seen.push([location.hash, first(), document.activeElement.name]);
+        const put = (selector, value, event) => {
+          const element = document.querySelector(selector);
+          element.focus();
+          element.value = value;
+          element.dispatchEvent(new Event(event));
+          now();
+        };
+        put("[name=q]", "zebra", "input");
+        put("[name=q]", "", "input");
+        put("[name=sort]", "disagreement", "change");
+        put("[name=order]", "lowest", "change");
+        document.getElementById("rows").open = true;
+        const box = document.querySelector("[name=row][value='s1/greedy']");
+        box.focus();
+        box.click();
+        now();
+        [...document.querySelectorAll(".pages button")].find((button) => button.textContent === "Next").click();
+        now();
+        document.title = JSON.stringify(seen);
+    """)
+    monkeypatch.setattr(reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js")))
+    dom = opened(assemble(made_up(30, said={(0, 4): ["a zebra"]}), "0" * 64))
+    seen = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
+    assert seen[0] == ["#q=zebra", "photo-4.png", "q"] and seen[1] == ["", "photo-0.png", "q"]
+    assert [address for address, *_ in seen[2:4]] == ["#sort=disagreement", "#sort=disagreement&order=lowest"] and seen[3][2] == "order"
+    assert seen[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy" and seen[4][2] == "row"
+    assert seen[5][0] == f"{seen[4][0]}&page=2" and seen[5][1] != seen[4][1]
 
 
 @pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])

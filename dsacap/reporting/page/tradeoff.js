@@ -79,7 +79,7 @@ function tradeoffView() {
 const TITLES = { val_CIDEr: "CIDEr on validation", loss: "Loss" };
 
 function trainingView() {
-  const parts = [curves("Training", false), curves("Tuning by rewards", true)].flat();
+  const parts = [curves("Training", false), curves("Tuning", true)].flat();
   return parts.length ? parts : [h("h2", "Training"), h("p", "No curves are kept with this run.")];
 }
 
