@@ -1,11 +1,14 @@
 """The workflow as a user runs it: the smoke configuration in an empty folder, then again."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +48,18 @@ def test_smoke_run_makes_the_tables(finished):
     assert set(zip(cider.system, cider.decoding, strict=True)) == rows
     assert cider[cider.system == "human"].value.item() > cider[cider.system != "human"].value.max()  # 40 steps teach nobody
     assert (numbers[numbers.metric == "held_out_grammatical"].set_index("system").value["human"]) == 100
+
+
+def test_the_page_is_a_target_and_goes_into_snakemakes_report(finished):
+    configured = ("--configfile", str(ROOT / "config/smoke.yaml"))
+    snakemake(finished, "results/smoke/index.html", *configured)
+    (content,) = re.findall('id="content">(.*?)</script>', (finished / "results/smoke/index.html").read_text(), re.DOTALL)
+    content = json.loads(content)
+    assert list(content["insides"]) == ["dsacap", "dsacap-rl"] and len(content["images"]) == 30
+    assert all(len(row["weights"]) == 64 for row in content["tradeoff"]) and len({row["weights"] for row in content["tradeoff"]}) == 4
+    snakemake(finished, "results/smoke/table.md", "results/smoke/index.html", *configured, "--report", str(finished / "report.zip"))
+    packed = {Path(name).name for name in zipfile.ZipFile(finished / "report.zip").namelist()}
+    assert {"report.html", "index.html", "table.md", "table.svg"} <= packed
 
 
 def test_a_second_run_does_nothing(finished):

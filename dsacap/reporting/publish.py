@@ -62,7 +62,7 @@ def _pages(layout: Layout) -> list[Path]:
 
 def summarise(table: str, shown: tuple[str, ...] = _SHOWN) -> str:
     """The sections of table.md that the README shows, one heading lower and without their notes."""
-    starts = tuple(f"{name}{end}" for name in shown for end in ("\n", " of ", " on "))  # not "Quality against latency"
+    starts = tuple(f"{name}{end}" for name in shown for end in ("\n", " of ", " on "))  # "Latency on AMD EPYC"
     sections = [section for section in table.split("\n## ") if section.startswith(starts)]
     return "".join(f"\n### {section.split(chr(10), 1)[0]}\n\n{_rows(section)}" for section in sections) + "\n"
 

@@ -116,6 +116,6 @@ def test_content_cannot_end_its_element():
 
 
 def test_without_a_table_there_is_no_page(layout):
-    with pytest.raises(UserError, match=r"table\.json"):
+    with pytest.raises(UserError, match=r"no table yet.* `make page`"):
         write_page(layout)
     assert not layout.page.exists()

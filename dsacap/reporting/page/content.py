@@ -17,6 +17,7 @@ from dsacap.config import Scenes
 from dsacap.data.dataset import Example, load_examples
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.predictions import read_predictions
+from dsacap.errors import UserError
 from dsacap.files import read_json, read_jsonl
 from dsacap.layout import PREDICTIONS, Layout, manifest_of
 from dsacap.reporting.markdown import commits, labels_of, weights_of
@@ -30,7 +31,9 @@ _WEBP = {"format": "WEBP", "quality": 80, "method": 6}
 
 def content_of(layout: Layout) -> dict[str, Any]:
     """All that the page shows. UserError where there is no table yet."""
-    table = read_json(layout.table.with_suffix(".json"))
+    if not (numbers := layout.table.with_suffix(".json")).exists():
+        raise UserError(f"{numbers}: no table yet, which the page stands beside; write it first: `make page`, or `dsacap report`")
+    table = read_json(numbers)
     said, scores = _captions(layout)
     shown = set.intersection(*(set(by_image) for _, by_image in said))
     examples = [example for example in load_examples(layout.data, "test") if example.image_id in shown]

@@ -71,13 +71,8 @@ function number(value, digits) {
 }
 
 function heads(titles) {
-  return h(
-    "thead",
-    h(
-      "tr",
-      titles.map(([text, numeric]) => h("th", { scope: "col", class: numeric ? "number" : null }, text)),
-    ),
-  );
+  const head = ([text, numeric]) => (text ? h("th", { scope: "col", class: numeric ? "number" : null }, text) : h("td"));
+  return h("thead", h("tr", titles.map(head)));
 }
 
 /** A table that can be scrolled sideways, by keyboard too. `columns`: [title, cell of a row, whether it is a number] */
