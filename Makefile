@@ -3,11 +3,12 @@
 PYTHON ?= python3
 CORES ?= all
 
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 
 .PHONY: setup table page claims test faults smoke lint audit lock publish clean
 
-setup: .venv/ready
+setup: $(VENV)/ready
 
 table: setup
 	$(BIN)/snakemake --cores $(CORES) results/table.md
@@ -49,10 +50,10 @@ publish: setup
 	$(BIN)/dsacap publish --config $(CONFIG)
 
 # The environment, as requirements.lock says, hash by hash; `ready` is written last, so a broken set-up is done again.
-.venv/ready: requirements.lock requirements-uv.lock pyproject.toml
+$(VENV)/ready: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) must be Python >= 3.11 with venv (Debian: apt-get install python3-venv), or set PYTHON="; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
@@ -60,8 +61,8 @@ publish: setup
 
 # New pins: after a change of pyproject.toml, or to move to newer releases. environment.yml takes them from the same file.
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra photos --universal --generate-hashes --no-header \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra photos --extra slurm --universal --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:
-	rm -rf .venv work results/table.* results/index.html results/smoke
+	rm -rf $(VENV) work results/table.* results/index.html results/smoke

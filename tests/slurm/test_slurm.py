@@ -1,0 +1,139 @@
+"""The smoke pipeline on a real Slurm, disturbed: one job killed, one requeued, one given too little memory. A local run has the same bytes.
+
+tests/slurm/run                                        # a quarter of an hour on two idle cores; installs Debian's Slurm
+DSACAP_LOCAL_RUN=folder tests/slurm/run                # compares with a folder in which the smoke pipeline has run
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from cluster import jobs, missing, slurm
+from pipeline import ROOT, differences, smoke
+
+PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
+TOO_LITTLE = 600  # MiB, for a job that needs more than twice as much
+LONGEST = 1800  # seconds
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def local_run(tmp_path_factory) -> Path:
+    if "DSACAP_LOCAL_RUN" in os.environ:
+        return Path(os.environ["DSACAP_LOCAL_RUN"])
+    folder = tmp_path_factory.mktemp("local")
+    assert smoke(folder).wait() == 0, said(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster_run(tmp_path_factory) -> tuple[Path, dict[str, list[dict[str, str]]]]:
+    """The run's folder, and Slurm's jobs of each rule with its wildcards, in the order of their submission."""
+    if reason := missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("run")
+    with slurm(tmp_path_factory.mktemp("daemons"), cpus=os.cpu_count()):
+        submitter = submit(folder, profile(tmp_path_factory.mktemp("profile")))
+        try:
+            disturb(folder, submitter)
+            assert submitter.wait(LONGEST) == 0, said(folder)
+        finally:
+            submitter.kill()
+        of = defaultdict(list)
+        for job in sorted(jobs(), key=lambda job: int(job["JobId"])):
+            of[job["Comment"].removeprefix("rule_").replace("_wildcards_", " ")].append(job)
+    return folder, of
+
+
+def profile(folder: Path) -> Path:
+    """The shipped profile, for a Slurm without accounting, with a GPU for each training, and too little memory for one job."""
+    (changed := yaml.safe_load(yaml.safe_dump(PROFILE)))["slurm-status-command"] = "squeue"
+    changed["slurm-init-seconds-before-status-checks"] = 5
+    changed["set-resources"]["train"]["gpu"] = 1
+    changed["set-resources"]["score_human"]["mem_mb"] = f"attempt * {TOO_LITTLE}"
+    (folder / "profile.yaml").write_text(yaml.safe_dump(changed))
+    return folder
+
+
+def submit(folder: Path, profile: Path) -> subprocess.Popen:
+    command = [Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--workflow-profile", profile, "--configfile", ROOT / "config" / "smoke.yaml"]
+    with (folder / "snakemake.log").open("w") as out:
+        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
+
+
+def disturb(folder: Path, submitter: subprocess.Popen) -> None:
+    """Kills a training as the kernel would, and has Slurm requeue another as it does with those that are preempted."""
+    waiting = {"ar": psutil.Process.kill, "masked-diffusion": requeue}
+    while waiting:
+        assert submitter.poll() is None, f"{', '.join(waiting)} never trained:\n{said(folder)}"
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words = process.info["cmdline"] or []
+            if process.info["cwd"] == str(folder) and "train" in words and (system := words[words.index("--system") + 1]) in waiting:
+                waiting.pop(system)(process)
+        time.sleep(0.1)
+
+
+def requeue(training: psutil.Process) -> None:
+    subprocess.run(["scontrol", "requeue", training.environ()["SLURM_JOB_ID"]], check=True)
+
+
+def said(folder: Path) -> str:
+    return (folder / "snakemake.log").read_text()[-5000:]
+
+
+def memory(job: dict[str, str]) -> float:
+    """MiB reserved for it."""
+    return float(job["MinMemoryNode"][:-1]) * {"M": 1, "G": 1024}[job["MinMemoryNode"][-1]]
+
+
+def one(of: dict[str, list[dict[str, str]]], start: str) -> list[dict[str, str]]:
+    """Slurm's jobs for the one job of Snakemake's whose rule and wildcards begin so."""
+    [name] = [name for name in of if name.startswith(start)]
+    return of[name]
+
+
+def test_every_stage_of_every_system_was_a_job_and_the_bytes_are_those_of_a_local_run(cluster_run, local_run):
+    folder, of = cluster_run
+    rules = {"data": 1, "encoder": 1, "features": 1, "generator": 1, "train": 3, "tune": 1, "caption": 4, "score": 4}
+    rules |= {"score_human": 1, "time": 1, "report": 1}
+    assert {rule: sum(name.split()[0] == rule for name in of) for rule in rules} == rules
+    assert all(attempts[-1]["JobState"] == "COMPLETED" for attempts in of.values())
+    assert differences(local_run, folder) == []
+
+
+def test_what_was_killed_was_tried_again_with_more_memory(cluster_run):
+    first, second = one(cluster_run[1], "train ar")
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
+    assert memory(second) == 2 * memory(first) == 64000
+
+
+def test_what_had_too_little_memory_got_it(cluster_run):
+    *failed, last = one(cluster_run[1], "score_human")
+    assert failed and all(job["JobState"] != "COMPLETED" for job in failed)
+    assert [memory(job) for job in [*failed, last]] == [TOO_LITTLE * attempt for attempt in range(1, len(failed) + 2)]
+
+
+def test_what_was_requeued_went_on_under_its_number(cluster_run):
+    [job] = one(cluster_run[1], "train masked-diffusion")
+    assert (job["Requeue"], job["Restarts"], job["JobState"]) == ("1", "1", "COMPLETED")
+
+
+def test_trainings_ran_side_by_side_each_with_a_gpu(cluster_run):
+    trainings = [job for name, attempts in cluster_run[1].items() if name.startswith("train ") for job in attempts]
+    assert all(job["TresPerJob"] == "gres:gpu:1" for job in trainings)
+    assert any(a is not b and a["StartTime"] < b["EndTime"] and b["StartTime"] < a["EndTime"] for a in trainings for b in trainings)
+
+
+def test_nothing_ran_beside_the_clock(cluster_run):
+    [clock] = cluster_run[1]["time"]
+    assert clock["OverSubscribe"] == "NO"
+    others = [job for attempts in cluster_run[1].values() for job in attempts if job is not clock]
+    assert all(job["EndTime"] <= clock["StartTime"] or clock["EndTime"] <= job["StartTime"] for job in others)

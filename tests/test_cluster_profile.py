@@ -1,0 +1,68 @@
+"""profiles/slurm: what it asks for reaches every job. That Slurm then runs them is tests/slurm's."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
+NEVER_ON_SMOKE = {"score_samples"}  # asked for by name alone
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory) -> dict[str, list[dict[str, str]]]:
+    """Rule -> the resources of each of its jobs."""
+    folder = tmp_path_factory.mktemp("plan")
+    command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--directory", folder, "--config", "device=cuda", "seeds=[0, 1]"]
+    command += ["--workflow-profile", "profiles/slurm", "--configfile", "config/smoke.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs: dict[str, list[dict[str, str]]] = {}
+    for rule, job in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", done.stdout, re.MULTILINE):
+        resources = re.search(r"^ {4}resources: (.*)", job, re.MULTILINE)[1]
+        jobs.setdefault(rule, []).append(dict(pair.split("=", 1) for pair in resources.split(", ")))
+    return jobs
+
+
+def test_each_seed_of_each_system_is_a_job_with_a_gpu(plan):
+    assert len(plan["train"]) == 6 and len(plan["tune"]) == 2 and len(plan["caption"]) == 8
+    for rule in ("train", "tune", "caption", "time", "generator"):
+        assert {job.get("gpu") for job in plan[rule]} == {"1"}, rule
+    assert all("gpu" not in job for rule in ("data", "score", "report") for job in plan[rule])
+
+
+def test_every_job_has_memory_and_a_time_limit(plan):
+    for rule, jobs in plan.items():
+        for job in jobs:
+            assert int(job["mem_mb"]) >= 4000 and 30 <= int(job["runtime"]) <= 1440, rule
+
+
+def test_rules_that_are_given_resources_exist(plan):
+    named = PROFILE["set-resources"].keys() | PROFILE["set-threads"].keys()
+    assert named - plan.keys() == NEVER_ON_SMOKE
+    rules = (ROOT / "workflow/rules/systems.smk").read_text()
+    assert all(f"rule {rule}:" in rules for rule in NEVER_ON_SMOKE)
+
+
+def test_nothing_runs_beside_the_clock(plan):
+    assert [job["slurm_extra"] for job in plan["time"]] == ["--exclusive"]
+
+
+def test_each_attempt_may_use_more_memory():
+    asked = [PROFILE["default-resources"], *PROFILE["set-resources"].values()]
+    memory = [resources["mem_mb"] for resources in asked if "mem_mb" in resources]
+    assert memory and all(expression.startswith("attempt * ") for expression in memory)
+    assert PROFILE["retries"] > 0 and PROFILE["slurm-requeue"] is True
+
+
+def test_kubernetes_job_runs_the_pipeline_on_the_volume():
+    claim, job = yaml.safe_load_all((ROOT / "profiles/kubernetes/job.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    [main] = pod["containers"]
+    assert main["command"][0] == "snakemake" and (ROOT / main["command"][main["command"].index("--configfile") + 1]).exists()
+    assert {"name": "bench", "mountPath": main["workingDir"]} in main["volumeMounts"]
+    assert {"name": "bench", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in pod["volumes"]

@@ -1,0 +1,52 @@
+"""The Dockerfile does what the README asks a reader to do, and leaves out what git leaves out."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[tuple[str, str]]:
+    """(instruction, its words) in their order; continued lines joined, comments gone."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    return [tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line]
+
+
+def of(steps, instruction: str) -> list[str]:
+    return [words for name, words in steps if name == instruction]
+
+
+def test_one_file_serves_a_cpu_and_a_gpu(steps):
+    assert steps[0] == ("ARG", "DEVICE=cpu")
+    assert of(steps, "FROM") == ["debian:bookworm-slim AS cpu", "cpu AS gpu", "${DEVICE}"]
+
+
+def test_it_has_what_the_readme_asks_for(steps):
+    asked = re.search(r"On Debian or Ubuntu with (.*?);", (ROOT / "README.md").read_text())[1]
+    assert asked == "git, make and Python >= 3.11 (with venv)"
+    installed = set(of(steps, "RUN")[0].split())
+    assert {"git", "make", "python3", "python3-venv"} <= installed
+
+
+def test_its_environment_is_that_of_the_lock_file(steps):
+    [setup] = [re.search(r"make setup VENV=(\S+)", run) for run in of(steps, "RUN") if "make" in run and "setup" in run]
+    plan = subprocess.run(["make", "--dry-run", "setup", setup[0].split()[-1]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"{setup[1]}/bin/uv pip install --quiet --python {setup[1]}/bin/python --require-hashes -r requirements.lock" in plan
+    assert not any("pip install" in run for run in of(steps, "RUN")), "something besides the lock file"
+    assert any(f"PATH={setup[1]}/bin:" in words for words in of(steps, "ENV"))
+
+
+def test_it_makes_the_table(steps):
+    assert of(steps, "CMD") == ['["snakemake", "--cores", "all", "results/table.md"]']
+    assert "snakemake --cores all results/table.md" in (ROOT / "README.md").read_text()
+
+
+def test_what_git_ignores_stays_outside_and_the_commit_goes_in():
+    """One tracked file less, and every table made in the container would say that its code differs from the commit."""
+    ignored = (ROOT / ".gitignore").read_text().split()
+    same = {line.strip("/") if line.startswith("/") else f"**/{line.strip('/')}" for line in ignored}
+    assert set((ROOT / ".dockerignore").read_text().split()) == same
