@@ -38,6 +38,13 @@ def test_quality_control(snakefile):
     assert style.returncode == 0, style.stderr
 
 
+def test_its_graph_is_drawn():
+    """`snakemake --rulegraph` and `--report`, as the catalog calls them: without saying how many cores there are."""
+    drawn = subprocess.run([SNAKEMAKE, "--rulegraph"], cwd=ROOT, capture_output=True, text=True)
+    assert drawn.returncode == 0, drawn.stderr
+    assert 'label = "train"' in drawn.stdout
+
+
 def test_every_file_of_the_configuration_is_described():
     said = (ROOT / "config" / "README.md").read_text()
     for path in (ROOT / "config").iterdir():
