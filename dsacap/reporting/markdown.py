@@ -18,6 +18,7 @@ DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2,
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
 BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")} | {"in_train": 1}
 _NOTHING = "-"
+_WEIGHTS = "/model.safetensors"
 LOCAL_CHANGES = " with local changes"
 Cells = tuple[list[str], list[list]]  # headers, rows
 
@@ -77,8 +78,8 @@ def labels_of(config: Config) -> dict[str, str]:
 
 def weights_of(config: Config, manifests: dict[str, dict]) -> dict[str, str | None]:
     """The sha256 of each system's weights of the first seed, where it was recorded."""
-    trained = {name: manifests.get(f"train {name} seed {config.seeds[0]}") for name in config.systems}
-    return {name: manifest and manifest["facts"].get("weights_sha256") for name, manifest in trained.items()}
+    trained = {name: manifests.get(f"train {name} seed {config.seeds[0]}", {}).get("outputs", {}) for name in config.systems}
+    return {name: next((digest for file, digest in outputs.items() if file.endswith(_WEIGHTS)), None) for name, outputs in trained.items()}
 
 
 def render_samples(report: Report) -> str:

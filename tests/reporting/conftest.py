@@ -37,10 +37,10 @@ def layout(tmp_path) -> Layout:
             {name: {"quality": quality, "held_out": {"CIDEr": score(0.8)}, "diversity": {}, "samples": 1, **rest} for name in decodings},
         )
         facts = {"parameters": 1234, "images_seen": 72, "train_cpu_seconds": 9, "val_CIDEr": 0.9, "val_still_rising": system == "ar"}
-        facts |= {"weights_sha256": f"{seed}{system:x<63}"}
         facts |= {"one_by_one": 32, "flips": {name: int(system == "ar") for name in decodings}}
         for path in (layout.system(system, seed), layout.captions(system, seed), layout.scores(system, seed)):
-            write_json(manifest_of(path), {**manifest, "facts": facts})
+            outputs = {f"{path.name}/model.safetensors": f"{seed}{system:x<63}"} if path == layout.system(system, seed) else {}
+            write_json(manifest_of(path), {**manifest, "facts": facts, "outputs": outputs})
     return layout
 
 
