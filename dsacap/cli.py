@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dsacap import audit
+from dsacap.arguments import completion, parser
 from dsacap.errors import Preempted, UserError
 from dsacap.launch import PREEMPTED, dsacap, is_main, launch, launched
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return _run(options, arguments)
     except UserError as error:
@@ -40,127 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dsacap", description="Benchmark and evaluation harness for DSACap and its rivals.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    def verb(name: str, text: str, *, row: bool = False) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(name, help=text, description=text)
-        sub.add_argument("--config", type=Path, default=Path("config/scenes.yaml"), help="configuration (default: %(default)s)")
-        if row:
-            sub.add_argument("--system", required=True, help="a system of the configuration")
-            sub.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
-        return sub
-
-    verb("doctor", "what this machine has of what a configuration needs, and what to do about the rest")
-    valid = verbs.add_parser("validate", help="is a file of captions, a split, photos or a configuration as it should be?")
-    valid.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE", help="predictions, annotations, a split, a folder or zip, a configuration"
-    )
-    _add_reference_arguments(valid, subset=False)
-    verb("check", "check a configuration and print what it leads to")
-    fetched = verb("download", "fetch the files that the configuration names, or link those that you have; goes on where it stopped")
-    fetched.add_argument("--file", type=Path, help="one key of dataset.downloads; default: all")
-    fetched.add_argument("--from", type=Path, metavar="FOLDER", help="where files lie already, under their own names")
-    fetched.add_argument("--offline", action="store_true", help="never ask the network")
-    verb("unpack", "unpack a fetched archive").add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
-    verb("data", "make or load captions and photos, check them, tokenise")
-    for name, text in (
-        ("encoder", "train the tiny CLIP, or check the named encoder"),
-        ("features", "encode every photo once"),
-        ("generator", "train the caption prior, or load the named pipeline, and measure how well it tells right captions from wrong ones"),
-    ):
-        of = verb(name, text)
-        of.add_argument("--judge", action="store_true", help="that of the ablation's judge, instead of the captioners'")
-        if name != "generator":
-            of.add_argument("--sight", action="store_true", help="that in which the generator compares pictures (generator.encoder)")
-    verb("teach", "caption the train split by the teacher of a distilled system", row=True)
-    for name, text in (("train", "train one system"), ("tune", "tune a trained system by its rewards")):
-        of = verb(name, f"{text}; resumes where it was stopped; SIGTERM saves and exits with {PREEMPTED}", row=True)
-        of.add_argument("--dry-run", action="store_true", help="take a few steps, keep nothing; tell parameters, memory, steps and hours")
-    brought = verb("checkpoint", "caption the test photos by a published checkpoint; resumes where it was stopped")
-    brought.add_argument("--row", required=True, help="a row of `predictions` in the configuration")
-    _add_photo_arguments(
-        verb("caption", "caption photos of your own; or, as a stage, the test split by one system's decodings (`--system`)")
-    )
-    export = verb("export", "write a trained system to a folder of its own, for `dsacap caption --from` and `dsacap.load`", row=True)
-    export.add_argument("folder", type=Path, metavar="FOLDER", help="that is not there yet")
-    score = verb("score", "score a predictions file; or, as a stage, a system's captions (`--system human`: the references)")
-    score.add_argument("predictions", type=Path, nargs="?", help="a predictions file in COCO's results format")
-    score.add_argument("--system", help="a system of the configuration, or human")
-    score.add_argument("--seed", type=int, default=0, help="which of the configuration's seeds (default: %(default)s)")
-    _add_reference_arguments(score)
-    _add_score_arguments(score)
-    verb("score-samples", "AllSPICE and the best of k by SPICE of a system's captions: every one is parsed, 40 ms each", row=True)
-    compare = verbs.add_parser("compare", help="compare two predictions files on the same images")
-    compare.add_argument("a", type=Path, help="a predictions file in COCO's results format")
-    compare.add_argument("b", type=Path, help="another, of the same images")
-    _add_reference_arguments(compare)
-    verb("reconstruct", "how well originals come back from captions (or from references: `--system human`), also by the judge", row=True)
-    verb("complete", "let a system go on from right and wrong beginnings of captions, for the claims that test its recovery", row=True)
-    verb("inspect", "record what goes on inside a system while it captions: image denoised, graph and best path", row=True)
-    verb("time", "measure the latency of all systems")
-    latency = verbs.add_parser("report-latency", help="write the page of what pytest --benchmark-only measured")
-    latency.add_argument("benchmarks", type=Path, nargs="+", metavar="FILE", help="of pytest --benchmark-only --benchmark-json FILE")
-    latency.add_argument("--output", type=Path, default=Path("results/latency.md"), help="the page (default: %(default)s)")
-    audit.add_verbs(verbs)
-    scale = verb("measure-scale", "measure what a configuration takes at its own size, by random weights, and write the page of it")
-    scale.add_argument("--output", type=Path, default=Path("results/scale.md"), help="the page (default: %(default)s)")
-    scale.add_argument("--batch-size", type=int, help="images of a training step (default: the configuration's)")
-    scale.add_argument("--images", type=int, help="images to encode and to decode at once (default: the configuration's)")
-    scale.add_argument("--picture", type=int, help="pixels of the generator's pictures (default: the configuration's)")
-    scale.add_argument("--pictures", type=int, help="how many it paints at once (default: the configuration's)")
-    scale.add_argument("--vocabulary", type=int, default=10_000, help="words; COCO has about as many (default: %(default)s)")
-    scale.add_argument("--seconds", type=float, default=20, help="for each measurement (default: %(default)s)")
-    verb("report", "write the tables of the rows that are finished; those that are not are named in them")
-    verb("report-samples", "write the table of what score-samples computes")
-    verb("report-captions", "write the captions of some photos, and what is wrong with all: grammar, length, agreement")
-    verb("report-page", "write index.html: photos with every system's captions, the inside of DSACap, plots")
-    verb("report-ablation", "write the table of the ablation")
-    verb("report-claims", "test the ablation's claims and write the verdicts")
-    verb("publish", "copy the finished tables to results/<name>/")
-    verb("keep", "copy the captions of finished rows, and how they were made, to results/<name>/rows/, to be committed")
-    verb("restore", "bring kept rows back, so that they are scored and reported without being trained again")
-    return parser
-
-
-def _add_photo_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `caption`."""
-    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="file, folder or zip of photos, or - for standard input")
-    parser.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="a system that `dsacap export` wrote")
-    parser.add_argument("--system", help="a trained system of the configuration")
-    parser.add_argument("--seed", type=int, help="with --system: which of the configuration's; with --from: of what is drawn (default: 0)")
-    parser.add_argument("--decoding", metavar="NAME", help="how the system decodes (default: the first way that its configuration names)")
-    parser.add_argument("--samples", type=int, metavar="N", help="captions a photo, by a decoding that draws (default: 1)")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON a photo")
-    parser.add_argument("--image-id", type=int, metavar="ID", help="that a photo has in its data set, to draw what the stage drew for it")
-
-
-def _add_reference_arguments(parser: argparse.ArgumentParser, subset: bool = True) -> None:
-    """The options by which references are given; `subset`: they may be of more images."""
-    parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="COCO captions_*.json, or with --tokenized id -> tokens")
-    parser.add_argument("--tokenized", action="store_true", help="the references are PTB tokens already")
-    if subset:
-        parser.add_argument("--subset", action="store_true", help="score the predicted images alone where there are references of more")
-
-
-def _add_score_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that add scores to those of every file, and those that write them."""
-    parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help="train captions (COCO), for novelty and the leak check")
-    parser.add_argument(
-        "--spice",
-        action=argparse.BooleanOptionalAction,
-        help="fail where SPICE cannot be computed, or leave it out; the first time its parser is fetched (385 MB), 40 ms a new caption "
-        "(default: computed where it can be)",
-    )
-    parser.add_argument("--all-spice", action="store_true", help="of several captions an image: AllSPICE and the best of k by SPICE too")
-    parser.add_argument("--photos", type=Path, help="folder or zip of photos, for CLIPScore")
-    parser.add_argument("--encoder", default="ViT-B-32", help="open_clip name for CLIPScore (default: %(default)s)")
-    parser.add_argument("--pretrained", default="openai", help="its pretrained tag or file (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, per image too")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write metric, image_id, value, ci_low, ci_high; image_id empty for all")
-
-
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """The exit status; what goes wrong on the way is raised."""
     if "run" in options:
@@ -175,6 +54,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         from dsacap.evaluate import compare_files, score_file
 
         (compare_files if options.verb == "compare" else score_file)(options)
+    elif options.verb == "completion":
+        print(completion(options.shell))
     elif options.verb == "validate":
         from dsacap.validate import validate_all
 

@@ -28,7 +28,7 @@ def claim(folder: Path) -> None:
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Is the only one that writes `path`, after waiting for whoever does: a process that outlived its pipeline, or one started by hand."""
-    with _open(path.with_name(f".{path.name}.lock")) as file:
+    with _open(path.with_name(f".{path.stem}.lock")) as file:
         if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
             print(f"{path}: is being written ({_holder(file)}); waiting", file=sys.stderr, flush=True)
             _locked(file, fcntl.LOCK_EX)

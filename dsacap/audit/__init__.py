@@ -9,26 +9,23 @@ _TABLE = "table.csv, table.json, or the folder that holds them"
 
 def add_verbs(verbs) -> None:
     """Their command line."""
-    text = "say what made a number of a table, stage by stage, and whether that still holds here"
-    explain = verbs.add_parser("explain", help=text, description=text)
+    explain = verbs.add_parser("explain", help="what made a number of a table, stage by stage, and whether that still holds here")
     explain.add_argument("table", type=Path, help=_TABLE)
     explain.add_argument("--system", required=True, help="key or label of a row, human, or a model that others report")
     explain.add_argument("--decoding", help="of that row; only where it has several")
     explain.add_argument("--metric", required=True, help="as in table.csv")
     explain.add_argument("--config", type=Path, help="compare with this configuration (default: config/NAME.yaml of the table)")
     explain.set_defaults(run=_explain)
-    text = "say which cells of two tables differ, by how much, and why; exit status 0: none, 1: some, 2: trouble"
-    diff = verbs.add_parser("diff", help=text, description=text)
+    text = "which cells of two tables differ, by how much, and why"
+    diff = verbs.add_parser("diff", help=text, description=f"{text}; exit status 0: none, 1: some, 2: trouble")
     diff.add_argument("a", type=Path, help=_TABLE)
     diff.add_argument("b", type=Path, help="another; `git show COMMIT:results/scenes/table.json > old.json` has one of before")
     diff.add_argument("--cells", action="store_true", help="list every changed cell, not a line a row")
     diff.set_defaults(run=_diff)
-    text = "write the BibTeX entry and the LaTeX rendering of a table beside it, and print how to cite it"
-    cite = verbs.add_parser("cite", help=text, description=text)
+    cite = verbs.add_parser("cite", help="write the BibTeX entry and the LaTeX rendering of a table beside it, and print how to cite it")
     cite.add_argument("table", type=Path, help="table.csv with its table.json, or the folder that holds them")
     cite.set_defaults(run=_cite)
-    text = "pack the run behind a table as a Workflow Run RO-Crate, for an archive"
-    crate = verbs.add_parser("crate", help=text, description=text)
+    crate = verbs.add_parser("crate", help="pack the run behind a table as a Workflow Run RO-Crate, for an archive")
     crate.add_argument("table", type=Path, help="table.csv with its table.json, or the folder that holds them")
     crate.add_argument("--output", type=Path, required=True, help="a folder or .zip that is not there yet")
     crate.set_defaults(run=_crate)
