@@ -11,14 +11,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from dsacap.config.dataset import Coco, Downloads, RandomSplit, Remote, Scenes
 from dsacap.config.sections import (
     Ablation,
     Checkpoint,
     Claim,
-    Coco,
     Comparison,
     Decoding,
-    Downloads,
     Encoder,
     EncoderTraining,
     ExpectedNgrams,
@@ -28,11 +27,8 @@ from dsacap.config.sections import (
     Judge,
     Name,
     Predictions,
-    RandomSplit,
-    Remote,
     Rewards,
     Row,
-    Scenes,
     Scoring,
     Section,
     Sight,

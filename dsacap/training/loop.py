@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -150,7 +150,8 @@ class Step:
         longest, views = self.captioner.spec.max_words, self.store.views
         ids, captions_BRL, view_of = _batch(step, self.seed, self.settings, self.examples, self.vocabulary, longest, views)
         noise = int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0])
-        losses = self._gradients(ids, captions_BRL, lambda some: self.store.read(some, [view_of[i] for i in some]), noise)
+        read = partial(self.store.read, views=view_of, device=self._gradients.accelerator.device)
+        losses = self._gradients(ids, captions_BRL, read, noise)
         if not torch.isfinite(losses["loss"]):
             told = f"{self.description}: the loss is {losses['loss'].item()} at step {step}"
             raise UserError(f"{told}; lower training.learning_rate and start again")

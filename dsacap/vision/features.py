@@ -1,6 +1,6 @@
 """Encoded photos on disk, as `encoding` leaves them: read row by row in any order, without loading them whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,11 +43,17 @@ class FeatureStore:
     def __contains__(self, image_id: int) -> bool:
         return image_id in self._row_of
 
-    def read(self, image_ids: Sequence[int], views: Sequence[int] | None = None) -> Tensor:
-        """Standardised tokens [B, N, C] as float32: of the photos themselves, or of the view named for each."""
-        places = self._places(image_ids)
-        views = [0] * len(places) if views is None else views
-        return self.standardised(torch.stack([self._mapped[view][shard][row] for view, (shard, row) in zip(views, places, strict=True)]))
+    def read(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+        """Standardised tokens [B, N, C] as float32, on `device`: of the photos themselves, or of the view that `views` names by image id.
+
+        A GPU is sent the 16 bits of the disk: widening and standardising them on the CPU takes four times as long as finding the rows.
+        """
+        views = views or {}
+        rows = [self._mapped[views.get(i, 0)][shard][row] for i, (shard, row) in zip(image_ids, self._places(image_ids), strict=True)]
+        tokens_BNC = torch.stack(rows)
+        if torch.device(device).type == "cuda":
+            tokens_BNC = tokens_BNC.pin_memory().to(device, non_blocking=True)
+        return self.standardised(tokens_BNC.to(device))
 
     def read_pooled(self, image_ids: Sequence[int]) -> Tensor:
         """The encoder's unit vectors [B, E] as float32."""
@@ -61,5 +67,5 @@ class FeatureStore:
         return [self._row_of[image_id] for image_id in image_ids]
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
-        """Raw tokens on the scale of those that `read` gives."""
-        return (tokens_BNC.float() - self.mean) / self.std
+        """Raw tokens, on any device, on the scale of those that `read` gives."""
+        return (tokens_BNC.float() - self.mean.to(tokens_BNC.device)) / self.std.to(tokens_BNC.device)

@@ -121,7 +121,7 @@ def test_from_the_net_to_features(coco, capsys):
     assert not Path("data/coco/annotations/instances_train2014.json").exists()
     assert read_json(manifest_of(layout.encoder))["facts"]["weights"]["sha256"] == encoder["sha256"]
     store = FeatureStore(layout.features)
-    assert store.views == 2 and store.read(list(said), [1] * IMAGES).shape == (IMAGES, 17, 32)
+    assert store.views == 2 and store.read(list(said), dict.fromkeys(said, 1)).shape == (IMAGES, 17, 32)
     example = load_examples(layout.data, "test")[0].image
     with torch.inference_mode():
         photo = decode(PhotoSource(Path("data/coco/val2014.zip")).read(example.file_name), "")

@@ -1,0 +1,64 @@
+"""Training sees a view of each photo a step, drawn by the step; whatever is evaluated sees the photo itself."""
+
+from collections import Counter
+
+import pytest
+
+from dsacap import stages
+from dsacap.files import sha256
+from dsacap.layout import Layout
+from dsacap.vision.features import FeatureStore
+from helpers import tiny_config
+
+VIEWS = 3
+
+
+@pytest.fixture
+def layout(tiny_layout, tmp_path) -> Layout:
+    encoder = tiny_layout.config.encoder.model_dump(exclude_unset=True) | {"views": VIEWS}
+    mine = Layout(tiny_config(tmp_path, encoder=encoder))
+    mine.root.mkdir(parents=True)
+    for folder in ("data", "encoder"):
+        getattr(mine, folder).symlink_to(getattr(tiny_layout, folder))
+    stages.make_features(mine)
+    return mine
+
+
+def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
+    assert layout.encoder.name == tiny_layout.encoder.name and layout.features.name != tiny_layout.features.name
+    drawn, read = [], FeatureStore.read
+
+    def watched(self, image_ids, views=None, *args, **how):
+        drawn.append(views and {i: views[i] for i in image_ids})
+        return read(self, image_ids, views, *args, **how)
+
+    monkeypatch.setattr(FeatureStore, "read", watched)
+    stages.train_system(layout, "ar", 0)
+    of_steps = [views for views in drawn if views]
+    assert len(of_steps) == layout.config.training.steps and len(drawn) > len(of_steps)  # validation reads the photos themselves
+    counts = Counter(view for views in of_steps for view in views.values())
+    assert set(counts) == set(range(VIEWS)) and min(counts.values()) > sum(counts.values()) / VIEWS / 2
+    assert len({tuple(sorted(views.items())) for views in of_steps}) == len(of_steps)
+
+    first = sha256(layout.system("ar", 0) / "model.safetensors")
+    (layout.system("ar", 0)).rename(layout.root / "first")
+    before = list(of_steps)
+    drawn.clear()
+    stages.train_system(layout, "ar", 0)
+    assert [views for views in drawn if views] == before and sha256(layout.system("ar", 0) / "model.safetensors") == first
+
+    drawn.clear()
+    stages.caption_split(layout, "ar", 0)
+    assert drawn and not any(drawn)
+
+
+def test_one_view_draws_nothing(tiny_layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        FeatureStore, "read", lambda self, ids, views=None, *_, **__: pytest.fail("drawn") if any((views or {}).values()) else 1 / 0
+    )
+    mine = Layout(tiny_config(tmp_path))
+    mine.root.mkdir(parents=True)
+    for folder in ("data", "encoder", "features"):
+        getattr(mine, folder).symlink_to(getattr(tiny_layout, folder))
+    with pytest.raises(ZeroDivisionError):
+        stages.train_system(mine, "ar", 0)
