@@ -172,8 +172,8 @@ def _recorded(stage: str, manifest: dict) -> Iterator[tuple[Path, str]]:
     if stage == "data" and not files:
         for name, digest in facts.get("sha256", {}).items():
             yield layout.data / (name if name.endswith(".jsonl") else f"images/{name}"), digest
-    elif stage == "encoder" and not files and config["encoder"].get("train"):
-        yield layout.encoder / facts["weights"]["file"], facts["weights"]["sha256"]
+    elif stage == "encoder" and not files and config["encoder"].get("train") and (weights := facts.get("weights")):
+        yield layout.encoder / weights["file"], weights["sha256"]
     elif stage == "features":  # of which inputs and outputs hold the index alone
-        for shard in facts["shards"]:
+        for shard in facts.get("shards", ()):
             yield layout.features / shard["file"], shard["sha256"]

@@ -1,0 +1,51 @@
+import subprocess
+
+import pytest
+
+from dsacap import checkout
+from dsacap.checkout import files_changed, git, pins, stage_versions
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A checkout of two commits; `commit` makes another."""
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, "somebody")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+    def commit(**files: str) -> str:
+        for name, text in files.items():
+            path = tmp_path / name.replace("__", "/")
+            path.parent.mkdir(exist_ok=True)
+            path.with_suffix(".lock" if name == "requirements" else ".py").write_text(text)
+        git("add", "-A")
+        assert git("commit", "-q", "-m", "x") is not None
+        return git("rev-parse", "HEAD").strip()
+
+    return commit
+
+
+def test_files_that_changed_come_with_the_most_changed_first(repository, tmp_path):
+    old = repository(a="1\n", b="1\n", c="1\n")
+    new = repository(a="2\n", b="2\n3\n4\n")
+    assert files_changed(old, new, ["a.py", "b.py", "c.py"]) == ["b.py", "a.py"]
+    assert files_changed(old, new, ["a.py"]) == ["a.py"] and files_changed(old, new, ["c.py"]) == []
+    (tmp_path / "c.py").write_text("not committed\n")
+    assert files_changed(new, None, ["a.py", "c.py"]) == ["c.py"]
+    assert files_changed("d" * 40, None, ["a.py"]) is None
+
+
+def test_pins_and_stage_versions_of_a_commit_and_of_now(repository, tmp_path):
+    layout = 'VERSIONS = {\n    "data": 1,\n    "train": 2,\n}\n'
+    old = repository(requirements="torch==2.0 ; x \\\n    --hash=sha256:1\nnumpy==1.0\n", dsacap__layout=layout)
+    repository(requirements="torch==2.1\n", dsacap__layout=layout.replace("2", "3"))
+    assert pins(old) == {"torch": "2.0", "numpy": "1.0"} and pins(None) == {"torch": "2.1"}
+    assert stage_versions(old) == {"data": 1, "train": 2} and stage_versions(None) == {"data": 1, "train": 3}
+    assert pins("d" * 40) is None and stage_versions("d" * 40) is None
+
+
+def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git("rev-parse", "HEAD") is None and files_changed("a", "b", ["c"]) is None
