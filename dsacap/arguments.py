@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dsacap import audit
 from dsacap.launch import PREEMPTED
+from dsacap.timing import verbs as scale
 
 _SHELLS = ("bash", "zsh", "tcsh")
 
@@ -193,11 +194,4 @@ def _add_reports(contents: _Contents) -> None:
     latency = contents.add_parser("report-latency", "write the page of what pytest --benchmark-only measured")
     latency.add_argument("benchmarks", type=Path, nargs="+", metavar="FILE", help="of pytest --benchmark-only --benchmark-json FILE")
     latency.add_argument("--output", type=Path, default=Path("results/latency.md"), help="the page (default: %(default)s)")
-    scale = contents.verb("measure-scale", "measure what a configuration takes at its own size, by random weights")
-    scale.add_argument("--output", type=Path, default=Path("results/scale.md"), help="the page (default: %(default)s)")
-    scale.add_argument("--batch-size", type=int, help="images of a training step (default: the configuration's)")
-    scale.add_argument("--images", type=int, help="images to encode and to decode at once (default: the configuration's)")
-    scale.add_argument("--picture", type=int, help="pixels of the generator's pictures (default: the configuration's)")
-    scale.add_argument("--pictures", type=int, help="how many it paints at once (default: the configuration's)")
-    scale.add_argument("--vocabulary", type=int, default=10_000, help="words; COCO has about as many (default: %(default)s)")
-    scale.add_argument("--seconds", type=float, default=20, help="for each measurement (default: %(default)s)")
+    scale.add_verbs(contents)

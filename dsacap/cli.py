@@ -83,7 +83,6 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     import torch
 
     from dsacap import stages
-    from dsacap.captioning import device_of
     from dsacap.config import load_config
     from dsacap.layout import HUMAN, Layout, manifest_of
     from dsacap.ledger import check_inputs, files_of
@@ -175,13 +174,6 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             stage(lambda: stages.inspect_system(layout, *row), layout.inside(*row))
         case "time":
             stage(lambda: stages.time_systems(layout), layout.latency)
-        case "measure-scale":
-            from dsacap.reporting.scale import record_of, write_scale
-            from dsacap.timing.scale import measure_scale, size_of
-
-            record = record_of(options.output, device_of(config.device).type)
-            run_stage(options.verb, config, lambda: measure_scale(config, size_of(config, options)), record)
-            write_scale(config, options.output)
         case "report":
             from dsacap.reporting.table import write_tables
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from dsacap.config.dataset import Coco, Downloads, RandomSplit, Remote, Scenes
+from dsacap.config.section import Section
 from dsacap.config.sections import (
     Ablation,
     Checkpoint,
@@ -20,24 +21,20 @@ from dsacap.config.sections import (
     Decoding,
     Encoder,
     EncoderTraining,
-    ExpectedNgrams,
     Generator,
     GeneratorTraining,
     Inspection,
     Judge,
     Name,
     Predictions,
-    Rewards,
     Row,
     Scoring,
-    Section,
     Sight,
     System,
     Text,
     Timing,
-    Training,
-    Tuning,
 )
+from dsacap.config.training import ExpectedNgrams, Rewards, Training, Tuning
 from dsacap.errors import UserError
 from dsacap.files import read_text
 from dsacap.registry import captioner_class

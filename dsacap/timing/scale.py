@@ -114,7 +114,7 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
 
 def encoder_cost(settings: dict, size: Size) -> dict:
     config = _config(settings)
-    device, encoder = device_of(config.device), _encoder(config.encoder)
+    device, encoder = device_of(config.device), _encoder(config.encoder.name, config.encoder.grid)
     encoder.to(device)
     pixels = torch.randn(size.images, 3, *encoder.image_size, device=device)
     with FlopCounter() as counter:
@@ -180,10 +180,12 @@ class _NoJudge:
 class _Store:
     """Random features, in memory."""
 
+    views = 1
+
     def __init__(self, spec: ImageSpec):
         self._features = torch.randn(4096 if spec.tokens * spec.channels < 10**5 else 256, spec.tokens, spec.channels)
 
-    def read(self, image_ids: Sequence[int]) -> Tensor:
+    def read(self, image_ids: Sequence[int], views: Sequence[int] | None = None) -> Tensor:
         return self._features[torch.tensor(image_ids) % len(self._features)]
 
 
@@ -198,8 +200,8 @@ def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:
     return examples
 
 
-def _encoder(settings):
-    """As configured, with random weights."""
+def _encoder(name: str | None, grid: int | None = None):
+    """An encoder of a configuration, with random weights; without a name the tiny CLIP."""
     import open_clip
     import timm
 
@@ -207,14 +209,14 @@ def _encoder(settings):
     from dsacap.vision.timm_encoder import TimmEncoder
     from dsacap.vision.tiny_clip import MODEL
 
-    if settings.train:
-        return ClipEncoder(open_clip.CLIP(**MODEL), None, settings.grid)
+    if name is None:
+        return ClipEncoder(open_clip.CLIP(**MODEL), None, grid)
     try:
-        if settings.name.startswith("timm:"):
-            return TimmEncoder(timm.create_model(settings.name.removeprefix("timm:"), pretrained=False), settings.grid)
-        return ClipEncoder(open_clip.create_model(settings.name), None, settings.grid)
+        if name.startswith("timm:"):
+            return TimmEncoder(timm.create_model(name.removeprefix("timm:"), pretrained=False), grid)
+        return ClipEncoder(open_clip.create_model(name), None, grid)
     except (RuntimeError, OSError, ValueError) as error:
-        raise UserError(f"encoder {settings.name}: {error}") from None
+        raise UserError(f"encoder {name}: cannot be had with random weights ({error}); only open_clip's and timm's names can") from None
 
 
 def _reconstruction(config: Config, size: Size, device: torch.device) -> tuple[str, Callable[[], object]]:
@@ -222,15 +224,23 @@ def _reconstruction(config: Config, size: Size, device: torch.device) -> tuple[s
     from dsacap.timing.random_generator import StableDiffusion2
     from dsacap.vision.caption_prior import new_caption_prior
 
-    settings = config.generator
+    settings, sight = config.generator, config.generator.encoder or config.encoder
+    encoders = [_encoder(sight.name, sight.grid), *(_encoder(other.name) for other in getattr(sight, "beside", ()))]
     if settings.train:
+        tokens_BNC, pooled_BE = encoders[0](torch.randn(1, 3, *encoders[0].image_size))
+        seen = pooled_BE.shape[1] if settings.compare == "pooled" else tokens_BNC.shape[2] * settings.grid**2
         captions = [example.tokens[0] for example in _examples(size.pictures, Vocabulary([*SPECIALS, *map(str, range(100))]))]
-        channels = _encoder(settings.encoder or config.encoder)(torch.randn(1, 3, *_encoder(config.encoder).image_size))[0].shape[-1]
         shape = {"width": settings.train.width, "layers": settings.train.layers, "max_words": config.text.max_words}
-        prior = new_caption_prior(captions, channels * settings.grid**2, **shape).to(device)
-        noise = torch.randn(size.pictures, channels * settings.grid**2, device=device)
-        return "the caption prior of the configuration, random weights", partial(prior, captions, noise)
-    encoder = _encoder(settings.encoder or config.encoder).to(device)
+        prior = new_caption_prior(captions, seen, **shape).to(device)
+        return "the caption prior of the configuration, random weights", partial(
+            prior, captions, torch.randn(size.pictures, seen).to(device)
+        )
     painter = StableDiffusion2(size.picture, settings.steps, device)
+
+    def run() -> None:
+        pictures = painter(size.pictures)
+        for encoder in encoders:
+            encoder.to(device)(nn.functional.interpolate(pictures, encoder.image_size).float())
+
     told = f"the networks of Stable Diffusion 2.1, which are SD-Turbo's, random weights, {settings.steps} step(s), {size.picture} px"
-    return told, lambda: encoder(nn.functional.interpolate(painter(size.pictures), encoder.image_size).float())
+    return told, run
