@@ -14,8 +14,10 @@ from packaging.utils import canonicalize_name
 
 from dsacap.config import Config, Scenes
 from dsacap.errors import UserError
+from dsacap.layout import Layout
 from dsacap.scoring.corenlp import CODE, MODELS, CoreNlpMissing, cache_folder, corenlp_jars
 from dsacap.scoring.jvm import JvmWorker
+from dsacap.stages import predicted_sizes
 
 _ROOT = Path(__file__).resolve().parents[1]
 _MEMORY = 6 * 2**30  # bytes: Java's 4 GiB at most, and a training beside it
@@ -87,8 +89,7 @@ def _memory() -> Finding:
 
 def _folders(config: Config) -> Iterator[Finding]:
     """What is to be written, where, and whether it fits."""
-    absent = {} if isinstance(config.dataset, Scenes) else {p: r for p, r in config.dataset.downloads.items() if not p.exists()}
-    needs = [(config.work, _WORK), *((path.parent, remote.size) for path, remote in absent.items())]
+    needs = [(config.work, _WORK), *((need.folder, need.bytes) for need in predicted_sizes(Layout(config)))]
     if config.scoring.spice != "off" and _corenlp(config).state != "ok":
         needs.append((cache_folder(), CODE.size + MODELS.size))
     disks: dict[int, tuple[Path, int]] = {}

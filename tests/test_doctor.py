@@ -36,7 +36,7 @@ def test_data_that_is_not_here_is_missing_unless_it_can_be_fetched(capsys, tmp_p
     assert not examine(changed(SMOKE, dataset=data, encoder={"name": "timm:test_vit"}))
     out = capsys.readouterr().out
     assert "missing  data       split.json: not here" in out and "-> put it there" in out and "not ready" in out
-    remote = {"url": "http://localhost/a", "size": 10**9, "md5": "0" * 32, "unpack": ["split.json"]}
+    remote = {"url": "http://localhost/a", "size": 10**9, "md5": "0" * 32, "unpack": {"split.json": None}}
     photos = {"url": "http://localhost/b", "size": 10, "md5": "0" * 32}
     fetched = {**data, "downloads": {"split.zip": remote, "photos.zip": photos}}
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))

@@ -1,5 +1,6 @@
 """What a configuration will take of the disk, told before anything is fetched or computed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from dsacap.config import Scenes
@@ -9,22 +10,32 @@ from dsacap.layout import Layout
 from dsacap.stages.downloads import room_for_downloads
 
 
-def predicted_sizes(layout: Layout) -> list[str]:
-    """A line each for what is still to be downloaded and for features; none where all is generated and small."""
+@dataclass(frozen=True)
+class Need:
+    folder: Path
+    bytes: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {free_space(self.folder) / 1e9:.1f} GB free there"
+
+
+def predicted_sizes(layout: Layout) -> list[Need]:
+    """What is still to be downloaded, and features; nothing where all is generated and small."""
     config = layout.config
     if isinstance(config.dataset, Scenes):
         return []
-    lines = []
+    needs = []
     if config.dataset.downloads:
-        needed = room_for_downloads(layout, config.downloads)
-        lines += [f"to download and unpack in {folder}: {size / 1e9:.1f} GB; {_free(folder)}" for folder, size in needed.items()]
-    if config.encoder.name and (images := _images(layout)):
+        for folder, size in room_for_downloads(layout, config.downloads).items():
+            needs.append(Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB"))
+    if config.encoder.name and not layout.features.exists() and (images := _images(layout)):
         from dsacap.vision.encoder import shape_without_weights
         from dsacap.vision.encoding import FeatureSize
 
         size = FeatureSize(images, config.encoder.views, *shape_without_weights(config.encoder.name, config.encoder.grid))
-        lines.append(f"features in {layout.root}: {size}; {_free(layout.root)}")
-    return lines
+        needs.append(Need(layout.root, size.bytes, f"features in {layout.root}: {size}"))
+    return needs
 
 
 def _images(layout: Layout) -> int:
@@ -32,7 +43,3 @@ def _images(layout: Layout) -> int:
     if (layout.data / "captions.jsonl").exists():
         return len(load_examples(layout.data))
     return sum((layout.config.dataset.expected or {}).values())
-
-
-def _free(folder: Path) -> str:
-    return f"{free_space(folder) / 1e9:.1f} GB free there"
