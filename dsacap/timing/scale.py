@@ -4,7 +4,7 @@ are the configured ones. Each system is measured in a process of its own, so tha
 import argparse
 import dataclasses
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +103,7 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
         take = Step(captioner, training, 0, examples, store, vocabulary, system, accelerator, objective)
         cost = cost_of_step(take, accelerator.device, size.seconds)
         captioner.eval().endless = True
-        batch = Batch(tuple(range(size.images)), store.read(range(size.images)).to(accelerator.device))
+        batch = Batch(tuple(range(size.images)), store.read(range(size.images), device=accelerator.device))
         decoding_class = captioner_class(config.trained(system).captioner).Decoding
         rates = {}
         for name, options in config.systems[system].decodings.items():
@@ -183,10 +183,10 @@ class _Store:
     views = 1
 
     def __init__(self, spec: ImageSpec):
-        self._features = torch.randn(4096 if spec.tokens * spec.channels < 10**5 else 256, spec.tokens, spec.channels)
+        self._features = torch.randn(256, spec.tokens, spec.channels)
 
-    def read(self, image_ids: Sequence[int], views: Sequence[int] | None = None) -> Tensor:
-        return self._features[torch.tensor(image_ids) % len(self._features)]
+    def read(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+        return self._features[torch.tensor(image_ids) % len(self._features)].to(device)
 
 
 def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:
