@@ -38,12 +38,18 @@ def write_scale(config: Config, page: Path) -> None:
             raise UserError(f"{told}; measure again on a {KINDS[kind]} or delete it, or write another page by --output")
     parts = [f"# The size of {config.name}", _METHOD.format(words=config.text.max_words)]
     for kind, name in KINDS.items():
-        parts += [f"## {name}", *(_measured(config, records[kind]) if kind in records else [f"{name}: {_UNKNOWN}."])]
+        parts += [f"## {name}", *(_measured(config, kind, records[kind]) if kind in records else [f"{name}: {_UNKNOWN}."])]
     parts += ["## The whole benchmark", _whole(config, records)]
     write_text(page, "\n\n".join(parts) + "\n")
 
 
-def _measured(config: Config, record: dict) -> list[str]:
+def _neighbours(kind: str, record: dict) -> str:
+    """What to know of a CPU that was not idle."""
+    alone = kind != "cpu" or record["cpu_seconds"] > 0.8 * record["seconds"] * record["facts"]["machine"]["threads"]
+    return "" if alone else ": other work ran beside it, so rates here are low and hours high by about as much"
+
+
+def _measured(config: Config, kind: str, record: dict) -> list[str]:
     facts, code = record["facts"], record["code"]
     size, peak = facts["size"], facts["peak"]
     machine = ", ".join(f"{name} {value}" for name, value in facts["machine"].items() if value is not None)
@@ -52,7 +58,8 @@ def _measured(config: Config, record: dict) -> list[str]:
         f"{size['batch_size']} images a step, {size['images']} at once to encode and to decode, {size['pictures']} picture(s) of "
         f"{size['picture']} px, {size['vocabulary']:,} words, {facts['encoder_cost']['tokens']} tokens of "
         f"{facts['encoder_cost']['channels']} channels. Measured {record['started'][:19]} from commit {code['commit']}"
-        f"{' with local changes' if code['dirty'] else ''} by `{' '.join(record['command'])}`."
+        f"{' with local changes' if code['dirty'] else ''} by `{' '.join(record['command'])}`, "
+        f"{record['cpu_seconds']:,.0f} CPU-seconds in {record['seconds']:,.0f} seconds{_neighbours(kind, record)}."
     )
     rows = []
     for name, of in facts["systems"].items():
@@ -93,8 +100,9 @@ def _whole(config: Config, records: dict[str, dict]) -> str:
         [
             markdown(["Part", "how often", "PFLOP", *(f"{name} hours" for name in KINDS.values())], rows, 2),
             f"Hours are of one device and one seed of each row ({len(config.seeds)} configured), by the rates above; scoring and "
-            "downloads are not in them. Operations of decoding are not counted. At the goal of "
-            f"{100 * _GOAL:.0f} % MFU the operations counted take {work / _GOAL / 3600:,.0f} hours of a device whose peak is 1 PFLOP/s: "
+            "downloads are not in them. Steps and pictures of another size than the measured one are taken to cost in proportion to "
+            "images and pixels. Operations of decoding are not counted. At the goal of "
+            f"{100 * _GOAL:.0f} % MFU the operations counted take {work / _GOAL / 3600:,.1f} hours of a device whose peak is 1 PFLOP/s: "
             "that is arithmetic, no measurement.",
         ]
     )
@@ -130,9 +138,11 @@ def _parts(config: Config, facts: dict) -> list[_Part]:
         verb, often = "tuning" if system.tuned_from else "training", f"{training.steps:,} steps of {training.batch_size}"
         parts.append(_Part(f"{label}: {verb}", often, steps * step["seconds"], steps * step["flops"]))
         if system.tuning and system.tuning.reconstructs:
-            painted, reward = seen * system.tuning.samples, facts["reward_cost"]
-            seconds = painted / reward["images_per_s"]
-            parts.append(_Part(f"{label}: reward", f"{painted:,} pictures", seconds, painted * reward["flops_an_image"]))
+            painted, reward, often, pixels = seen * system.tuning.samples, facts["reward_cost"], "", 1.0
+            if config.generator.name:
+                often, pixels = f" of {config.generator.size} px", (config.generator.size / facts["size"]["picture"]) ** 2
+            seconds, flops = painted * pixels / reward["images_per_s"], painted * pixels * reward["flops_an_image"]
+            parts.append(_Part(f"{label}: reward", f"{painted:,} pictures{often}", seconds, flops))
         validated = training.evaluations * min(training.validation_images, counts["val"])
         decoding = captioner_class(config.trained(name).captioner).Decoding
         samples = {said: config.decoding.samples if decoding(**how).random else 1 for said, how in system.decodings.items()}

@@ -3,6 +3,7 @@ are the configured ones. Each system is measured in a process of its own, so tha
 
 import argparse
 import dataclasses
+import logging
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -67,7 +68,9 @@ def measure_scale(config: Config, size: Size) -> dict:
     found = {}
     steps = progress([*parts, *config.systems], "measure", "part")
     for part in steps:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+        with ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), logging.disable, (logging.WARNING,)
+        ) as alone:  # weights are missed
             if callable(part):
                 found[part.__name__] = alone.submit(part, settings, size).result()
             else:

@@ -1,5 +1,6 @@
 import pytest
 
+from dsacap.config import Generator
 from dsacap.errors import UserError
 from dsacap.files import write_json
 from dsacap.reporting.scale import record_of, write_scale
@@ -15,11 +16,13 @@ def record(config, faster: float = 1.0) -> dict:
     size = {"batch_size": 3, "images": 4, "picture": 64, "pictures": 2, "vocabulary": 100}
     return {
         "started": "2026-01-02T03:04:05+00:00",
+        "seconds": 100.0,
+        "cpu_seconds": 95.0,
         "command": ["dsacap", "measure-scale"],
         "code": {"commit": "abc", "dirty": False},
         "config": config.model_dump(mode="json"),
         "facts": {
-            "machine": {"device": "abacus", "governor": None},
+            "machine": {"device": "abacus", "threads": 1, "governor": None},
             "peak": {"fp32": 2e10, "bf16": 4e10},
             "size": size,
             "encoder_cost": of_image | {"tokens": 4, "channels": 16},
@@ -44,7 +47,10 @@ def test_hours_follow_from_what_was_measured(config, tmp_path):
     write_scale(config, page)
     told = page.read_text()
     assert (
-        "GPU: not measured." in told and "abacus" in told and "governor" not in told and "from commit abc by `dsacap measure-scale`" in told
+        "GPU: not measured." in told
+        and "abacus" in told
+        and "governor" not in told
+        and "from commit abc by `dsacap measure-scale`, 95 CPU-seconds in 100 seconds." in told
     )
     # 3600 steps of 6 images, two of 3 each: 7200 x 2 s, and as many times 8e9 operations
     assert cells(page, "ar: training") == ["ar: training", "3,600 steps of 6", "0.1", "not measured", "4.0"]
@@ -54,6 +60,15 @@ def test_hours_follow_from_what_was_measured(config, tmp_path):
     assert cells(page, "dsacap-rl: reward")[1] == "108 pictures"  # 6 steps of 6 images, 3 captions of each
     assert cells(page, "ar")[3:6] == ["0.5", "1.5", "20 %"]  # 4e9 of 2e10 operations a second
     assert cells(page, "**together**")[3] == "not measured"
+
+
+def test_pictures_of_another_size_are_taken_to_cost_by_their_pixels(config, tmp_path):
+    config = config.model_copy(update={"generator": Generator(name=str(tmp_path), size=128)})
+    page = tmp_path / "scale.md"
+    write_json(record_of(page, "cpu"), record(config) | {"cpu_seconds": 50.0})
+    write_scale(config, page)
+    assert cells(page, "dsacap-rl: reward") == ["dsacap-rl: reward", "108 pictures of 128 px", "0.0", "not measured", "0.1"]  # 432 of 64 px
+    assert "50 CPU-seconds in 100 seconds: other work ran beside it" in page.read_text()
 
 
 def test_a_gpu_has_a_column_of_its_own(config, tmp_path):
