@@ -97,7 +97,7 @@ def test_losses_are_what_they_were(layout, monkeypatch, system):
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
     stages.train_system(layout, system, 0)
     found = [row["loss"] for row in read_jsonl(layout.system(system, 0) / "train.jsonl")]
-    assert found == pytest.approx(LOSSES[system], abs=5e-4)  # the features come from an encoder that other processors train a little otherwise
+    assert found == pytest.approx(LOSSES[system], abs=5e-4)  # other processors train the encoder a little otherwise
 
 
 def test_weights_are_those_of_the_best_validation(layout):
