@@ -20,11 +20,9 @@ _PATIENCE = timedelta(days=1)  # while the first process evaluates, the others w
 def joined(device: str) -> Iterator[Accelerator]:
     """This process' accelerator; where several were launched, waits for all. `device` as in the configuration."""
     accelerator = Accelerator(cpu=device_of(device).type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
-    try:
-        yield accelerator
-    finally:
-        if accelerator.num_processes > 1:
-            torch.distributed.destroy_process_group()
+    yield accelerator
+    if accelerator.num_processes > 1:  # not where this one failed: it would wait for the others
+        torch.distributed.destroy_process_group()
 
 
 def from_main(work: Callable[[], float], accelerator: Accelerator) -> float:
