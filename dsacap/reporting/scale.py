@@ -29,6 +29,13 @@ def record_of(page: Path, kind: str) -> Path:
     return page.with_name(f"{page.stem}-{kind}.json")
 
 
+def check_page(config: Config, page: Path) -> None:
+    """UserError, before anything is measured, where `page` is of another configuration."""
+    for record in (record_of(page, kind) for kind in KINDS):
+        if record.exists() and (name := read_json(record)["config"]["name"]) != config.name:
+            raise UserError(f"{record}: is of the configuration {name}; name another page by --output")
+
+
 def write_scale(config: Config, page: Path) -> None:
     """Writes `page` from the records that lie beside it. UserError where one is of another configuration."""
     records = {kind: read_json(record_of(page, kind)) for kind in KINDS if record_of(page, kind).exists()}

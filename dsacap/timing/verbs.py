@@ -22,11 +22,12 @@ def _measure_scale(options: argparse.Namespace) -> bool:
     from dsacap.captioning import device_of
     from dsacap.config import load_config
     from dsacap.reporting.provenance import run_stage
-    from dsacap.reporting.scale import record_of, write_scale
+    from dsacap.reporting.scale import check_page, record_of, write_scale
     from dsacap.timing.scale import measure_scale, size_of
 
     config = load_config(options.config)
     size, record = size_of(config, options), record_of(options.output, device_of(config.device).type)
+    check_page(config, options.output)
     run_stage(options.verb, config, lambda: measure_scale(config, size), record)
     write_scale(config, options.output)
     return True

@@ -3,7 +3,7 @@ import pytest
 from dsacap.config import Generator
 from dsacap.errors import UserError
 from dsacap.files import write_json
-from dsacap.reporting.scale import record_of, write_scale
+from dsacap.reporting.scale import check_page, record_of, write_scale
 from helpers import tiny_config
 
 
@@ -85,3 +85,11 @@ def test_what_was_measured_with_another_configuration_is_refused(config, tmp_pat
     write_json(record_of(page, "cuda"), record(config.model_copy(update={"seeds": (0, 1)})))
     with pytest.raises(UserError, match=r"scale-cuda.json: was measured with another configuration; measure again on a GPU or delete it"):
         write_scale(config, page)
+
+
+def test_the_page_of_another_configuration_is_not_overwritten(config, tmp_path):
+    page = tmp_path / "scale.md"
+    check_page(config, page)
+    write_json(record_of(page, "cpu"), record(config.model_copy(update={"name": "coco"})))
+    with pytest.raises(UserError, match=r"scale-cpu.json: is of the configuration coco; name another page by --output"):
+        check_page(config, page)
