@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from dsacap.audit.chain import parts_of, settings_of
@@ -41,7 +42,7 @@ def outputs_of(manifest: dict[str, Any]) -> dict[str, str] | None:
     found |= facts.get("sha256") if isinstance(facts.get("sha256"), dict) else {}
     weights = facts.get("weights", {})
     found |= {weights.get("file", "weights"): weights.get("sha256") or weights["tensors_sha256"]} if weights else {}
-    found |= {shard["file"]: shard["sha256"] for shard in facts.get("shards", ())}
+    found |= {shard["file"]: shard["sha256"] for shard in chain(facts.get("shards", ()), *facts.get("views", ()))}
     return found or None
 
 

@@ -4,7 +4,7 @@ this checkout against those that ran. What is not on this machine is said to be 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,5 +175,5 @@ def _recorded(stage: str, manifest: dict) -> Iterator[tuple[Path, str]]:
     elif stage == "encoder" and not files and config["encoder"].get("train") and (weights := facts.get("weights")):
         yield layout.encoder / weights["file"], weights["sha256"]
     elif stage == "features":  # of which inputs and outputs hold the index alone
-        for shard in facts.get("shards", ()):
+        for shard in chain(facts.get("shards", ()), *facts.get("views", ())):
             yield layout.features / shard["file"], shard["sha256"]
