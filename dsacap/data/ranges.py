@@ -65,6 +65,7 @@ class Part:
             except BlockingIOError:
                 raise UserError(f"{self.path}: another process is fetching this file; wait for it") from None
             self._load()
+            self._save()  # before there are holes
             yield
         finally:
             os.close(self._fd)
@@ -165,18 +166,27 @@ def _download_segments(url: str, part: Part, connections: int, bar) -> None:
 
 def _download_segment(url: str, part: Part, segment: int, bar, stop: threading.Event) -> None:
     fruitless = 0
-    while part.next(segment) < part.end(segment) and not stop.is_set():
-        before = part.next(segment)
-        try:
-            with _get(url, {"Range": f"bytes={before}-{part.end(segment) - 1}"}) as response:
-                if response.status_code != 206:
-                    raise _NoRanges
-                _check_range(response, before, part.end(segment), part.size)
-                part.check_version(url, response.headers.get("ETag") or response.headers.get("Last-Modified"))
-                _receive(response, part, before, part.end(segment), bar, stop)
-        except _Fault as fault:
-            fruitless = fruitless + 1 if part.next(segment) - before < PROGRESS else 1
-            _try_again(fruitless, fault, stop)
+    try:
+        while part.next(segment) < part.end(segment) and not stop.is_set():
+            before = part.next(segment)
+            try:
+                _request_segment(url, part, segment, bar, stop)
+            except _Fault as fault:
+                fruitless = fruitless + 1 if part.next(segment) - before < PROGRESS else 1
+                _try_again(fruitless, fault, stop)
+    except BaseException:
+        stop.set()  # the segments beside it, and those that wait, end at once
+        raise
+
+
+def _request_segment(url: str, part: Part, segment: int, bar, stop: threading.Event) -> None:
+    start, end = part.next(segment), part.end(segment)
+    with _get(url, {"Range": f"bytes={start}-{end - 1}"}) as response:
+        if response.status_code != 206:
+            raise _NoRanges
+        _check_range(response, start, end, part.size)
+        part.check_version(url, response.headers.get("ETag") or response.headers.get("Last-Modified"))
+        _receive(response, part, start, end, bar, stop)
 
 
 def _download_whole(url: str, part: Part, bar) -> None:

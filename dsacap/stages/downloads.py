@@ -27,7 +27,7 @@ def download(layout: Layout, target: Path | None = None, settings: Downloads | N
     needed = room_for_downloads(layout, settings)
     check_room(needed)
     if any(needed.values()):
-        print(f"to come: {sum(needed.values()) / 1e9:.1f} GB, with what is unpacked from it", file=sys.stderr)
+        print(f"in all, {sum(needed.values()) / 1e9:.1f} GB are still to come, with what is unpacked from them", file=sys.stderr)
     for path, remote in chosen.items():
         fetch(
             remote.url,

@@ -1,5 +1,6 @@
 """The frozen encoder of photos, behind one door: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
 
+import difflib
 import hashlib
 import logging
 from abc import ABC, abstractmethod
@@ -104,6 +105,7 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
         return load_timm(name.removeprefix(_TIMM), pretrained, grid, expected_sha256)
     import open_clip  # takes seconds, which not every encoder should cost
 
+    _check_known(name)
     where = f"encoder {name} ({pretrained})"
     tag = open_clip.get_pretrained_cfg(name, pretrained or "")
     try:
@@ -118,22 +120,39 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
 
 
 def shape_without_weights(name: str, grid: int | None = None) -> tuple[int, int, int]:
-    """As `Encoder.shape`, in a second and without fetching anything."""
-    with torch.device("meta"):
-        if name.startswith(_TIMM):
-            import timm
+    """As `Encoder.shape`, in a second and without fetching anything. UserError where the name is unknown."""
+    try:
+        with torch.device("meta"):
+            return _without_weights(name, grid).shape()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(f"encoder {name}: {error}") from None
 
-            from dsacap.vision.timm_encoder import TimmEncoder
 
-            return TimmEncoder(timm.create_model(name.removeprefix(_TIMM), pretrained=False), grid).shape()
-        import open_clip
+def _without_weights(name: str, grid: int | None) -> Encoder:
+    if name.startswith(_TIMM):
+        import timm
 
-        logging.disable(logging.WARNING)  # it warns of random weights
-        try:
-            clip, _, preprocess = open_clip.create_model_and_transforms(name, device="meta", load_weights=False)
-        finally:
-            logging.disable(logging.NOTSET)
-        return ClipEncoder(clip, preprocess, grid).shape()
+        from dsacap.vision.timm_encoder import TimmEncoder
+
+        return TimmEncoder(timm.create_model(name.removeprefix(_TIMM), pretrained=False), grid)
+    import open_clip
+
+    _check_known(name)
+    logging.disable(logging.WARNING)  # it warns of random weights
+    try:
+        clip, _, preprocess = open_clip.create_model_and_transforms(name, device="meta", load_weights=False)
+    finally:
+        logging.disable(logging.NOTSET)
+    return ClipEncoder(clip, preprocess, grid)
+
+
+def _check_known(name: str) -> None:
+    """UserError with names that are near, where open_clip has no model of this one; its own message has all 140."""
+    import open_clip
+
+    if ":" not in name and open_clip.get_model_config(name) is None:
+        near = ", ".join(difflib.get_close_matches(name, open_clip.list_models(), n=5)) or "see open_clip.list_models()"
+        raise UserError(f"encoder {name}: open_clip has no such model; near it: {near}")
 
 
 def _weights_of_user(name: str, pretrained: str | None) -> Path | None:

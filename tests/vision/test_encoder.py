@@ -117,8 +117,14 @@ def test_training_scales_pixels_as_open_clip_preprocesses_photos(tiny_layout):
 
 
 def test_unknown_names_are_refused(tmp_path):
-    with pytest.raises(UserError, match="ViT-Q-16"):
-        load_encoder("ViT-Q-16", "openai")
+    for look in (lambda: load_encoder("ViT-B16", "openai"), lambda: shape_without_weights("ViT-B16")):
+        with pytest.raises(UserError, match=r"encoder ViT-B16: open_clip has no such model; near it: ViT-B-16, ") as raised:
+            look()
+        assert len(str(raised.value)) < 200
+    with pytest.raises(UserError, match="encoder timm:no_such_net"):
+        shape_without_weights("timm:no_such_net")
+    with pytest.raises(UserError, match="absent"):
+        shape_without_weights(local_name(tmp_path / "absent"))
     with pytest.raises(UserError, match="no-such-file"):
         load_encoder("ViT-B-16", "no-such-file.pt")
     with pytest.raises(UserError, match="local-dir"):
