@@ -12,11 +12,12 @@ from dsacap.checkout import ROOT
 from dsacap.registry import CAPTIONERS
 
 _PLUMBING = ("dsacap.config", "dsacap.layout", "dsacap.errors", "dsacap.files", "dsacap.progress", "dsacap.registry", "dsacap.checkout")
+_PLUMBING += ("dsacap.data.download", "dsacap.stages.downloads")  # what is fetched is checked by its hash, however it came
 _PACKAGES = ("dsacap.", "baselines.")
 _OF_STAGE = {
     "data": ("dsacap.stages.data",),
     "encoder": ("dsacap.stages.data", "dsacap.vision.tiny_clip", "dsacap.vision.encoder"),
-    "features": ("dsacap.stages.data", "dsacap.vision.features", "dsacap.vision.encoder"),
+    "features": ("dsacap.stages.data", "dsacap.vision.encoding", "dsacap.vision.encoder"),
     "generator": ("dsacap.stages.generator", "dsacap.training.caption_prior", "dsacap.vision.generator", "dsacap.vision.generator_check"),
     "teach": ("dsacap.stages.systems",),
     "train": ("dsacap.stages.systems", "dsacap.training.loop"),
