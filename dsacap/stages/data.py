@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dsacap.captioning import device_of
 from dsacap.config import Scenes, Sight
 from dsacap.data import scenes
 from dsacap.data.coco import CaptionedImage, RandomSplit, hash_of_ids, load_coco
@@ -99,6 +98,7 @@ def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]
 
 def make_features(layout: Layout) -> dict:
     """Encodes every photo once."""
+    from dsacap.captioning import device_of
     from dsacap.vision.encoding import encode_photos
 
     images = [example.image for example in load_examples(layout.data)]
