@@ -11,6 +11,7 @@ def layout(tmp_path) -> Layout:
     layout = Layout(tiny_config(tmp_path, seeds=[0, 1]))
     host = {"cpu": "abacus", "cores": 2, "system": "Linux", "python": "3.11", "packages": {"torch": "2"}}
     manifest = {
+        "started": "2026-11-24T10:00:00+00:00",
         "seconds": 3.0,
         "cpu_seconds": 4.0,
         "peak_memory_mib": 500,
