@@ -14,6 +14,7 @@ FORBIDDEN = {
     "baselines": ("dsacap.training", "dsacap.scoring", "dsacap.timing", "dsacap.reporting", "dsacap.stages", "dsacap.cli", "dsacap.method"),
     "dsacap/scoring": ("dsacap.method", "baselines", "dsacap.training", "dsacap.captioner", "dsacap.layers", "torch"),
     "dsacap/reporting": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision"),
+    "dsacap/audit": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision", "dsacap.stages", "dsacap.timing", "torch"),
     "dsacap/data": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision", "dsacap.reporting"),
 }
 

@@ -11,12 +11,14 @@ from typing import Any
 from dsacap.audit.tables import Table
 
 TRAINING = ("parameters", "images_seen", "train_cpu_seconds", "val_CIDEr", "val_still_rising")
+_TIMED = ("latency_", "memory_")
+_ENCODER = ("train", "name", "pretrained", "sha256", "beside")
 _STAGE = re.compile(r"(?P<verb>[a-z]+)(?: (?P<system>.+?))?(?: seed (?P<seed>\d+))?")
 
 
-def is_time(metric: str) -> bool:
-    """Whether a metric was measured on a machine: another run never gives the same."""
-    return metric.startswith("latency_") or metric.endswith("_seconds")
+def is_measured(metric: str) -> bool:
+    """Whether a metric was measured on a machine, as time and memory are: another run never gives the same."""
+    return metric.startswith(_TIMED) or metric.endswith("_seconds")
 
 
 def parts_of(stage: str) -> tuple[str, str | None, int | None]:
@@ -26,15 +28,17 @@ def parts_of(stage: str) -> tuple[str, str | None, int | None]:
 
 
 def chain(table: Table, system: str, decoding: str, metric: str) -> list[str]:
-    """The stages behind a cell, from the data on; of all seeds, where it is a mean over them."""
+    """The stages behind a cell, from the data on; of all seeds, where it is a mean over them. None, where no manifest lies beside."""
     config = table.config
+    if not table.manifests:
+        return []
     if system == "human":
         return ["data", "score human"]
     if system in config.get("predictions", {}):
         brought = config["predictions"][system]
         return ["data", *([f"checkpoint {system}"] if brought.get("checkpoint") else []), f"score {system}"]
     shared = ["data", "encoder", "features"]
-    if metric.startswith("latency_"):  # of the first seed's weights
+    if metric.startswith(_TIMED):  # of the first seed's weights
         trained = [] if system == "encoder" else _trained(config, system, config["seeds"][0])
         return [*shared, *trained, "time"]
     stages = list(shared)
@@ -68,9 +72,9 @@ def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
         case "data":
             chosen = _keys(config, "dataset") | _keys(config, "text", "min_count")
         case "encoder":
-            chosen = _keys(config, "encoder", "train", "name", "pretrained", "sha256")
+            chosen = _keys(config, "encoder", *_ENCODER)
         case "features":
-            chosen = _keys(config, "encoder", "grid", "shard_size", "on_bad_image")
+            chosen = _keys(config, "encoder", *(key for key in config.get("encoder", {}) if key not in (*_ENCODER, "batch_size")))
         case "generator":
             chosen = _keys(config, "generator") | _keys(config, "text", "max_words")
         case "train" if settings.get("tuned_from"):
@@ -95,7 +99,7 @@ def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
             chosen = _keys(config, "timing") | _keys(config, "threads") | _keys(config, "device")
     if verb == "train":
         chosen["seed of the run"] = seed
-    return dict(_flat(chosen.items()))
+    return {key: value for key, value in _flat(chosen.items()) if not key.endswith(".accumulate")}  # which changes no result
 
 
 def _keys(config: dict, section: str, *keys: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which files of this package decide what a stage writes: those that its code imports, found by reading the source.
 
 A stage's own module is followed by what it imports at its head alone, since it serves several stages; all others by all that they import.
-What carries no number (configuration, which is compared by its values, files, errors, progress) is left out.
+What carries no number is left out: configuration, which is compared by its values, downloads, which are checked by hash, files, errors.
 """
 
 import ast
@@ -11,13 +11,18 @@ from pathlib import Path
 from dsacap.checkout import ROOT
 from dsacap.registry import CAPTIONERS
 
-_PLUMBING = ("dsacap.config", "dsacap.layout", "dsacap.errors", "dsacap.files", "dsacap.progress", "dsacap.registry", "dsacap.checkout")
-_PLUMBING += ("dsacap.data.download", "dsacap.stages.downloads")  # what is fetched is checked by its hash, however it came
+_PLUMBING = tuple(
+    f"dsacap.{name}"
+    for name in (
+        *("checkout", "config", "errors", "files", "launch", "layout", "ledger", "locks", "progress", "registry", "reporting"),
+        *("data.archives", "data.download", "data.ranges", "stages.downloads"),
+    )
+)
 _PACKAGES = ("dsacap.", "baselines.")
 _OF_STAGE = {
     "data": ("dsacap.stages.data",),
     "encoder": ("dsacap.stages.data", "dsacap.vision.tiny_clip", "dsacap.vision.encoder"),
-    "features": ("dsacap.stages.data", "dsacap.vision.encoding", "dsacap.vision.encoder"),
+    "features": ("dsacap.stages.data", "dsacap.vision.features", "dsacap.vision.encoder"),
     "generator": ("dsacap.stages.generator", "dsacap.training.caption_prior", "dsacap.vision.generator", "dsacap.vision.generator_check"),
     "teach": ("dsacap.stages.systems",),
     "train": ("dsacap.stages.systems", "dsacap.training.loop"),

@@ -1,7 +1,7 @@
 """Two tables, cell by cell: which numbers changed, by how much against their intervals, and what that has to do with.
 
-A cell is what a table shows: the mean over the seeds of a row's metric. What was measured on a machine (latency, CPU seconds) is told
-apart: it never comes out the same.
+A cell is what a table shows: the mean over the seeds of a row's metric. What was measured on a machine (latency, memory, CPU seconds) is
+told apart: it never comes out the same.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsacap.audit.causes import ABSENT, Cause, causes_of, wrote_the_same
-from dsacap.audit.chain import chain, is_time
+from dsacap.audit.chain import chain, is_measured
 from dsacap.audit.tables import Table
 
 _ROUNDING = 1e-9  # of a CSV's decimals; the scores themselves are compared to the last digit
@@ -79,8 +79,8 @@ def compare(old: Table, new: Table) -> Comparison:
         old,
         new,
         len(shared) - len(changed),
-        [difference for difference in found if not is_time(difference.metric)],
-        [difference for difference in found if is_time(difference.metric)],
+        [difference for difference in found if not is_measured(difference.metric)],
+        [difference for difference in found if is_measured(difference.metric)],
         [key for key in a if key not in b],
         [key for key in b if key not in a],
         machine,
@@ -122,7 +122,7 @@ def _all_causes(old: Table, new: Table, key: tuple[str, str, str], a: Side, b: S
     signatures = [side.signature(metric) for side in (old, new)]
     if None not in signatures and signatures[0] != signatures[1]:
         yield from ((cause, "score") for cause in _of_signatures(*signatures))
-    shared = [stage for stage in (chain(new, *key) if new.manifests else ()) if all(stage in side.manifests for side in (old, new))]
+    shared = [stage for stage in chain(new, *key) if all(stage in side.manifests for side in (old, new))]
     for stage in _since_the_same(old, new, shared):
         manifests, timed = (old.manifests[stage], new.manifests[stage]), stage == "time"
         yield from ((cause, stage) for cause in causes_of(stage, *manifests, decoding, timed=timed))

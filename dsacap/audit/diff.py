@@ -64,7 +64,7 @@ def _sides(found: Comparison) -> str:
 def _verdict(found: Comparison) -> str:
     counts = [f"{found.same} cells are the same", f"{len(found.scores)} changed"]
     counts += [f"{len(keys)} only in {name}" for name, keys in (("A", found.only_old), ("B", found.only_new))]
-    apart = f" {len(found.times)} times (latency, CPU seconds) differ too; they are told apart." if found.times else ""
+    apart = f" {len(found.times)} that are measured (latency, memory, CPU seconds) differ too; they are told apart." if found.times else ""
     return ("No difference: " if not found.differs else "") + ", ".join(counts) + "." + apart
 
 
@@ -135,11 +135,12 @@ def _only(table: Table, name: str, keys: list[tuple[str, str, str]]) -> str:
 def _times(found: Comparison) -> str:
     if not found.times:
         return ""
-    lines = [f"Times, apart: {len(found.times)} differ, as they always do"]
+    lines = [f"Measured, apart: {len(found.times)} differ, as they always do"]
     if found.machine:
-        lines.append(wrapped("Latencies are not comparable, another machine: " + "; ".join(map(str, found.machine)), indent="  "))
+        lines.append(wrapped("Latency and memory are not comparable, another machine: " + "; ".join(map(str, found.machine)), indent="  "))
     else:
         lines += _ratios(found, "latency, median", lambda d: d.metric.startswith("latency_median"))
+        lines += _ratios(found, "memory", lambda d: d.metric.startswith("memory"))
     lines += _ratios(found, "CPU seconds of training", lambda d: d.metric.endswith("_seconds"))
     return "\n".join(lines)
 

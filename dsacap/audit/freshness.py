@@ -39,7 +39,12 @@ def checks_of(table: Table, stages: list[str], decoding: str, config: Path | Non
     manifests = {stage: table.manifests[stage] for stage in stages if stage in table.manifests}
     if not manifests:
         return [Check("files", UNCHECKED, "no manifest beside the table, so nothing says what made this number", ())]
-    found = [*_of_settings(table, manifests, decoding, config), *_of_code(manifests), *_of_versions(manifests), *_of_files(manifests)]
+    found = [
+        *_of_settings(table, manifests, decoding, config),
+        *_of_code(manifests),
+        *_of_versions(manifests),
+        *_of_files(manifests, _root(table.config)),
+    ]
     return _joined(found)
 
 
@@ -130,7 +135,13 @@ def _of_versions(manifests: dict[str, dict]) -> Iterator[Check]:
             yield Check("versions", SAME, f"{LOCK} pins all that it pinned, and more", (stage,))
 
 
-def _of_files(manifests: dict[str, dict]) -> Iterator[Check]:
+def _root(config: dict[str, Any]) -> Path:
+    """The folder of a run."""
+    return Path(config["work"]) / config["name"]
+
+
+def _of_files(manifests: dict[str, dict], run: Path) -> Iterator[Check]:
+    """`run` is the folder of the table's run; a stage may have been another's, whose data it shares."""
     written: dict[str, tuple[str, str]] = {}  # file -> (sha256, the stage that wrote it)
     for stage, manifest in manifests.items():
         for name, digest in (manifest.get("inputs") or {}).items():
@@ -139,7 +150,7 @@ def _of_files(manifests: dict[str, dict]) -> Iterator[Check]:
                     "files", STALE, f"read another {name} than {written[name][1]} wrote last, so that was run again since", (stage,)
                 )
         written |= {name: (digest, stage) for name, digest in (manifest.get("outputs") or {}).items()}
-        recorded = list(_recorded(stage, manifest))
+        recorded = list(_recorded(stage, manifest, run))
         here = [(file, digest) for file, digest in recorded if file.exists()]
         changed = [(file, digest) for file, digest in here if sha256(file) != digest]
         if not recorded:
@@ -153,13 +164,13 @@ def _of_files(manifests: dict[str, dict]) -> Iterator[Check]:
             yield Check("files", SAME, "those that are here have the recorded hashes", (stage,))
 
 
-def _recorded(stage: str, manifest: dict) -> Iterator[tuple[Path, str]]:
+def _recorded(stage: str, manifest: dict, run: Path) -> Iterator[tuple[Path, str]]:
     """File -> sha256, of what was read and written; of stages of before that was recorded, what their facts know."""
     config, facts = manifest["config"], manifest["facts"]
-    root = Path(config["work"]) / config["name"]
     files = {**(manifest.get("inputs") or {}), **(manifest.get("outputs") or {})}
     for name, digest in files.items():
-        yield next((path for path in (root / name, Path(name)) if path.exists()), root / name), digest
+        places = (run / name, _root(config) / name, Path(name))  # in a run's folder, or as the configuration names it
+        yield next((path for path in places if path.exists()), places[0]), digest
     brought = config.get("predictions", {}).get(parts_of(stage)[1]) or {}
     if isinstance(facts.get("sha256"), str) and brought.get("file"):
         yield Path(brought["file"]), facts["sha256"]

@@ -1,5 +1,6 @@
 """A table that somebody has: its numbers, and the manifest of every stage behind them, by the names that a reader calls them."""
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ def load_table(path: Path) -> Table:
 
     Raises UserError where there is no such table, it is not one of ours, or the .csv and the .json beside it do not say the same.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder{_nearest(path)}")
     file = _file_in(path) if path.is_dir() else path
     if file.suffix == ".md":
         file = file.with_suffix(".csv")
@@ -68,7 +71,15 @@ def load_table(path: Path) -> Table:
             f"{file}: not the numbers of {beside.name} beside it; one of them was changed. Name the .json to read that one alone"
         )
     manifests = data.get("manifests", {})
-    return Table(path, numbers, manifests, data.get("config") or _latest_config(manifests), data.get("signatures") or _signatures(file))
+    config = data.get("config") or _latest_config(manifests)
+    return Table(path, numbers, manifests, config, data.get("signatures") or _signatures(file))
+
+
+def _nearest(path: Path) -> str:
+    """What may have been meant, among what lies beside."""
+    there = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, there, 1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
 def _file_in(folder: Path) -> Path:

@@ -34,6 +34,7 @@ _TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 _FORMATS = {
     ".bib": "application/x-bibtex",
     ".csv": "text/csv",
+    ".html": "text/html",
     ".json": "application/json",
     ".md": "text/markdown",
     ".svg": "image/svg+xml",

@@ -4,7 +4,7 @@ import inspect
 from dsacap.audit.code import files_of_stage
 from dsacap.layout import VERSIONS
 
-OTHERS = {"reconstruct", "complete"}  # of the ablation, which has no cells in a table
+OTHERS = {"reconstruct", "complete", "inspect"}  # of the ablation and of the page, which have no cells in a table
 
 
 def test_every_stage_of_a_table_has_code():

@@ -250,6 +250,14 @@ def test_times_are_told_apart(made, tmp_path):
     assert "not comparable, another machine: CPU: abacus -> slide rule" in render(found) and "B / A 2.00" not in render(found)
 
 
+def test_memory_is_measured_too(made, tmp_path):
+    tables = [made(), made()]
+    for table, value in zip(tables, (500.0, 600.0), strict=True):
+        table.rows.append({**table.rows[-1], "system": "ar", "decoding": "", "seed": None, "metric": "memory_process_mib", "value": value})
+    found = compare(*(load_table(table.write(tmp_path / name)) for table, name in zip(tables, "ab", strict=True)))
+    assert not found.differs and "memory: B / A 1.20 in the median" in render(found)
+
+
 def test_exit_status_is_that_of_diff(made, tmp_path, capsys):
     made().write(tmp_path / "a")
     made().set_value("ar", "greedy", 102).write(tmp_path / "b")

@@ -119,5 +119,6 @@ def test_what_others_report_is_told_by_its_source(made, tmp_path, capsys):
 def test_numbers_without_manifests_are_not_called_fresh(made, tmp_path, capsys):
     made().write(tmp_path)
     (tmp_path / "table.json").unlink()
-    assert asked(tmp_path, "--system", "human", "--metric", "held_out_CIDEr") == 0
-    assert "no manifest beside the table" in capsys.readouterr().out
+    assert asked(tmp_path, "--system", "dsacap", "--metric", "CIDEr") == 0
+    said = capsys.readouterr().out
+    assert "= 90 (x100, 6 images)" in said and "not all can be checked here" in said and "no manifest beside the table" in said

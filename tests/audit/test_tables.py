@@ -33,12 +33,15 @@ def test_numbers_without_manifests_are_a_table_too(made, tmp_path):
 def test_what_is_no_table_is_said(made, tmp_path):
     with pytest.raises(UserError, match=r"holds no table.csv or table.json \(but nothing\)"):
         load_table(tmp_path)
+    with pytest.raises(UserError, match=r"no such file or folder; did you mean .*results/scenes\?"):
+        load_table(RESULTS / "scene")
     (tmp_path / "table.json").write_text('{"scores": 1}')
     with pytest.raises(UserError, match="has no rows and manifests"):
         load_table(tmp_path / "table.json")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="has no column 'dataset'"):
         load_table(tmp_path / "other.csv")
+    (tmp_path / "table.txt").touch()
     with pytest.raises(UserError, match="not a table"):
         load_table(tmp_path / "table.txt")
     with pytest.raises(UserError, match="no such file"):

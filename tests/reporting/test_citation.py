@@ -84,6 +84,8 @@ def finished(layout) -> Path:
 def test_report_writes_version_entry_and_latex(layout):
     csv = finished(layout)
     version = f"0.1.0+{hashlib.sha256(csv.read_bytes()).hexdigest()[:8]}"
+    data = read_json(csv.with_suffix(".json"))
+    assert data["config"]["name"] == "tiny" and data["signatures"]["held_out_CIDEr"] == "metric|of:0.8"
     assert f"- version {version}; to cite it: table.bib" in layout.table.read_text()
     (entry,) = parse_file(str(csv.with_suffix(".bib"))).entries.values()
     assert entry.fields["version"] == version and entry.fields["month"] == "November" and "made by commit c0ffee" in entry.fields["note"]
