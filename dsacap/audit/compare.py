@@ -50,21 +50,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`only_old` and `only_new` are cells (system, decoding, metric) that one side alone has; `times` are the differences of what was
-    measured, and `machine` the causes that make times of the two tables not comparable."""
+    """`only_old` and `only_new` are cells (system, decoding, metric) that one side alone has. `measured` are differences of what was
+    measured on a machine, which do not count; nor do such cells of one side. `machine` are the causes that make them not comparable."""
 
     old: Table
     new: Table
     same: int
     scores: list[Difference]
-    times: list[Difference]
+    measured: list[Difference]
     only_old: list[tuple[str, str, str]]
     only_new: list[tuple[str, str, str]]
     machine: list[Cause]
 
     @property
     def differs(self) -> bool:
-        return bool(self.scores or self.only_old or self.only_new)
+        return bool(self.scores) or not all(is_measured(metric) for *_, metric in (*self.only_old, *self.only_new))
 
 
 def compare(old: Table, new: Table) -> Comparison:

@@ -7,10 +7,12 @@ from typing import Any
 from tabulate import tabulate
 
 from dsacap.audit.causes import Cause, listed, short
+from dsacap.audit.chain import is_measured
 from dsacap.audit.compare import Comparison, Difference, Side
 from dsacap.audit.tables import Table
 from dsacap.audit.text import wrapped
 
+_FEW = 3
 _HEADLINE = ("CIDEr", "held_out_CIDEr", "Self-CIDEr", "val_CIDEr")  # the first of a row's changed metrics stands for it
 
 
@@ -20,7 +22,7 @@ def render(found: Comparison, *, cells: bool = False) -> str:
     if found.scores:
         number = {cause: at for at, cause in enumerate(_causes(found.scores), 1)}
         parts += [_changed(found, number, cells), _named(found, number)]
-    parts += [_only(found.old, "A", found.only_old), _only(found.new, "B", found.only_new), _times(found)]
+    parts += [_only(found.old, "A", found.only_old), _only(found.new, "B", found.only_new), _measured(found)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -32,7 +34,10 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "same": found.same,
         "differs": found.differs,
         "changed": [_cell(difference) for difference in found.scores],
-        "times": {"other_machine": [str(cause) for cause in found.machine], "changed": [_cell(difference) for difference in found.times]},
+        "measured": {
+            "other_machine": [str(cause) for cause in found.machine],
+            "changed": [_cell(difference) for difference in found.measured],
+        },
         "only_in_a": [list(key) for key in found.only_old],
         "only_in_b": [list(key) for key in found.only_new],
     }
@@ -63,9 +68,12 @@ def _sides(found: Comparison) -> str:
 
 def _verdict(found: Comparison) -> str:
     counts = [f"{found.same} cells are the same", f"{len(found.scores)} changed"]
-    counts += [f"{len(keys)} only in {name}" for name, keys in (("A", found.only_old), ("B", found.only_new))]
-    apart = f" {len(found.times)} that are measured (latency, memory, CPU seconds) differ too; they are told apart." if found.times else ""
-    return ("No difference: " if not found.differs else "") + ", ".join(counts) + "." + apart
+    sides = (("A", found.only_old), ("B", found.only_new))
+    counts += [f"{sum(not is_measured(metric) for *_, metric in keys)} only in {name}" for name, keys in sides]
+    apart = (
+        f" {len(found.measured)} measured cells (latency, memory, CPU seconds) differ too, and are told apart." if found.measured else ""
+    )
+    return wrapped(("No difference: " if not found.differs else "") + ", ".join(counts) + "." + apart)
 
 
 def _causes(differences: Iterable[Difference]) -> dict[Cause, tuple[str, ...]]:
@@ -119,23 +127,29 @@ def _only(table: Table, name: str, keys: list[tuple[str, str, str]]) -> str:
     for system, decoding, metric in keys:
         of_row.setdefault((system, decoding), []).append(metric)
     sizes = table.numbers.groupby(["system", "decoding"]).metric.nunique()
-    whole, with_metrics = [], {}
+    whole = [row for row, metrics in of_row.items() if len(metrics) == sizes[row]]
+    rows_with: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for row, metrics in of_row.items():
-        called = f"{table.label(row[0])} {row[1] or '(not of a decoding)'}"
-        if len(metrics) == sizes[row]:
-            whole.append(called)
-        else:
-            with_metrics.setdefault(tuple(metrics), []).append(called)
-    lines = [f"  rows: {'; '.join(whole)}"] if whole else []
-    for metrics, rows in with_metrics.items():
-        lines.append(f"  of {'; '.join(rows) if len(rows) <= 3 else f'{len(rows)} rows'}: {', '.join(metrics)}")
+        if row not in whole:
+            rows_with.setdefault(tuple(metrics), []).append(row)
+    lines = [f"  {named}" for named in _rows(table, whole)]
+    for metrics, rows in rows_with.items():
+        lines.append(f"  of {'; '.join(_rows(table, rows)) if len(rows) <= _FEW else f'{len(rows)} rows'}: {', '.join(metrics)}")
     return f"Only in {name}\n\n" + "\n".join(wrapped(line, indent="    ") for line in lines)
 
 
-def _times(found: Comparison) -> str:
-    if not found.times:
+def _rows(table: Table, rows: list[tuple[str, str]]) -> list[str]:
+    """A line a system, with its decodings."""
+    of_system: dict[str, list[str]] = {}
+    for system, decoding in rows:
+        of_system.setdefault(system, []).extend([decoding] if decoding else [])
+    return [f"{table.label(system)}: {' / '.join(of)}" if of else f"{table.label(system)} itself" for system, of in of_system.items()]
+
+
+def _measured(found: Comparison) -> str:
+    if not found.measured:
         return ""
-    lines = [f"Measured, apart: {len(found.times)} differ, as they always do"]
+    lines = [f"Measured, apart: {len(found.measured)} differ, as they always do"]
     if found.machine:
         lines.append(wrapped("Latency and memory are not comparable, another machine: " + "; ".join(map(str, found.machine)), indent="  "))
     else:
@@ -146,7 +160,7 @@ def _times(found: Comparison) -> str:
 
 
 def _ratios(found: Comparison, name: str, wanted: Callable[[Difference], bool]) -> Iterator[str]:
-    ratios = [d.new.value / d.old.value for d in found.times if wanted(d) and d.old.value]
+    ratios = [d.new.value / d.old.value for d in found.measured if wanted(d) and d.old.value]
     if ratios:
         yield f"  {name}: B / A {median(ratios):.2f} in the median, {min(ratios):.2f} to {max(ratios):.2f}, of {len(ratios)} cells"
 

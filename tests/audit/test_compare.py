@@ -45,7 +45,7 @@ def of_all(key, value):
 
 def test_the_same_table_twice_has_no_difference(made, tmp_path):
     found = compare(*(load_table(made().write(tmp_path / name)) for name in "ab"))
-    assert not found.differs and not found.times and found.same == 11
+    assert not found.differs and not found.measured and found.same == 11
     assert "No difference: 11 cells are the same, 0 changed" in render(found)
 
 
@@ -231,7 +231,7 @@ def test_rows_of_one_side_are_named(made, tmp_path):
     new.rows = [row for row in new.rows if row["decoding"] != "T=1"] + [{**new.rows[1], "metric": "SPICE"}]
     found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     said = render(found)
-    assert found.differs and "Only in A\n\n  rows: ar T=1" in said and "Only in B\n\n  of ar greedy: SPICE" in said
+    assert found.differs and "Only in A\n\n  ar: T=1" in said and "Only in B\n\n  of ar: greedy: SPICE" in said
 
 
 def test_other_seeds_are_a_cause(made, tmp_path):
@@ -244,10 +244,18 @@ def test_other_seeds_are_a_cause(made, tmp_path):
 def test_times_are_told_apart(made, tmp_path):
     old, new = made(), made().set_value("ar", "greedy", 4.0, "latency_median_ms_batch_1")
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
-    assert not found.differs and len(found.times) == 1 and "B / A 2.00 in the median" in render(found)
+    assert not found.differs and len(found.measured) == 1 and "B / A 2.00 in the median" in render(found)
     of_all("host.cpu", "slide rule")(new)
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     assert "not comparable, another machine: CPU: abacus -> slide rule" in render(found) and "B / A 2.00" not in render(found)
+
+
+def test_a_measurement_that_one_side_lacks_is_no_difference(made, tmp_path):
+    new = made()
+    new.rows = [row for row in new.rows if not row["metric"].startswith("latency")]
+    found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
+    said = render(found)
+    assert not found.differs and "No difference" in said and "Only in A\n\n  of 4 rows: latency_median_ms_batch_1" in said
 
 
 def test_memory_is_measured_too(made, tmp_path):
