@@ -32,6 +32,8 @@ _OF_STAGE = {
     "score": ("dsacap.stages.scores", "dsacap.scoring.score"),
     "time": ("dsacap.timing.latency", "dsacap.timing.worker"),
 }
+_WITHOUT_NETWORKS = ("data", "score")  # what these share a module with looks at photos; of a captioner they know ids of special words
+_NETWORKS = ("dsacap.vision", "dsacap.captioner", "dsacap.captioning")
 _BY_NGRAMS = "dsacap.training.ngram_objective"
 
 
@@ -41,10 +43,11 @@ def files_of_stage(verb: str, captioner: str | None = None) -> list[str]:
     modules = list(_OF_STAGE[verb]) + ([_BY_NGRAMS] if verb == "tune" else [])
     if captioner in CAPTIONERS:
         modules.append(CAPTIONERS[captioner].split(":")[0])
+    left_out = _PLUMBING + (_NETWORKS if verb in _WITHOUT_NETWORKS else ())
     found: dict[str, Path] = {}
     while modules:
         module = modules.pop()
-        if module in found or module.startswith(_PLUMBING) or (path := _file_of(module)) is None:
+        if module in found or module.startswith(left_out) or (path := _file_of(module)) is None:
             continue
         found[module] = path
         modules += _imports(path, not module.startswith("dsacap.stages"))

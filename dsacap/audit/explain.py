@@ -17,11 +17,7 @@ from dsacap.errors import UserError
 from dsacap.reporting.published import reported_on
 
 _LEFT = 12
-_SAID = {
-    SAME: "nothing that can be looked at here has changed",
-    STALE: "STALE: inputs have changed since",
-    UNCHECKED: "not all can be checked here",
-}
+_SAID = {SAME: "nothing that can be looked at here has changed", UNCHECKED: "not all can be checked here"}
 _NOT_RECORDED = "not recorded (made before hashes of files were)"
 
 
@@ -181,8 +177,9 @@ def _value(value: Any) -> str:
 
 
 def _fresh(fresh: dict[str, Any]) -> str:
-    lines = [f"Does it still hold? {_SAID[fresh['verdict']]}"]
-    return "\n".join([*lines, *_checks(fresh["checks"])])
+    changed = dict.fromkeys(check["what"] for check in fresh["checks"] if check["status"] == STALE)
+    said = f"STALE, changed since: {', '.join(changed)}" if changed else _SAID[fresh["verdict"]]
+    return "\n".join([f"Does it still hold? {said}", *_checks(fresh["checks"])])
 
 
 def _checks(checks: list[dict]) -> Iterator[str]:

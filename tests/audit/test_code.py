@@ -19,7 +19,9 @@ def test_a_stage_answers_for_what_it_runs_and_for_no_more():
         caption
     )
     assert {"dsacap/scoring/cider.py", "dsacap/scoring/spice.py", "dsacap/stages/scores.py"} <= set(score)
-    assert not any(file.startswith(("dsacap/method", "baselines", "dsacap/training")) for file in score)
+    networks = ("dsacap/method", "baselines", "dsacap/training", "dsacap/vision", "dsacap/captioner", "dsacap/layers")
+    assert not any(file.startswith(networks) for verb in ("data", "score") for file in files_of_stage(verb))
+    assert "dsacap/vision/features.py" in files_of_stage("features") and "dsacap/data/scenes.py" in files_of_stage("data")
     assert "baselines/autoregressive.py" in files_of_stage("train", "autoregressive")
     assert "dsacap/training/rewards.py" in files_of_stage("tune", "dsacap") and "dsacap/training/rewards.py" not in files_of_stage(
         "train", "dsacap"
