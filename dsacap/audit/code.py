@@ -29,7 +29,7 @@ _OF_STAGE = {
     "tune": ("dsacap.stages.systems", "dsacap.training.loop", "dsacap.training.reinforce", "dsacap.training.rewards"),
     "caption": ("dsacap.stages.systems",),
     "checkpoint": ("dsacap.stages.checkpoints", "baselines.pretrained"),
-    "score": ("dsacap.stages.scores", "dsacap.scoring.score"),
+    "score": ("dsacap.stages.scores", "dsacap.scoring.score", "dsacap.scoring.jvm_worker"),  # the worker is a program of its own
     "time": ("dsacap.timing.latency", "dsacap.timing.worker"),
 }
 _WITHOUT_NETWORKS = ("data", "score")  # what these share a module with looks at photos; of a captioner they know ids of special words
