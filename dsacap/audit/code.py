@@ -22,7 +22,7 @@ _PACKAGES = ("dsacap.", "baselines.")
 _OF_STAGE = {
     "data": ("dsacap.stages.data",),
     "encoder": ("dsacap.stages.data", "dsacap.vision.tiny_clip", "dsacap.vision.encoder"),
-    "features": ("dsacap.stages.data", "dsacap.vision.features", "dsacap.vision.encoder"),
+    "features": ("dsacap.stages.data", "dsacap.vision.encoding", "dsacap.vision.encoder"),
     "generator": ("dsacap.stages.generator", "dsacap.training.caption_prior", "dsacap.vision.generator", "dsacap.vision.generator_check"),
     "teach": ("dsacap.stages.systems",),
     "train": ("dsacap.stages.systems", "dsacap.training.loop"),
@@ -30,6 +30,7 @@ _OF_STAGE = {
     "caption": ("dsacap.stages.systems",),
     "checkpoint": ("dsacap.stages.checkpoints", "baselines.pretrained"),
     "score": ("dsacap.stages.scores", "dsacap.scoring.score", "dsacap.scoring.jvm_worker"),  # the worker is a program of its own
+    "inspect": ("dsacap.stages.inspect",),
     "time": ("dsacap.timing.latency", "dsacap.timing.worker"),
 }
 _WITHOUT_NETWORKS = ("data", "score")  # what these share a module with looks at photos; of a captioner they know ids of special words
