@@ -107,7 +107,7 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
 
 @pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])
 def test_what_a_system_says_is_text_and_never_runs(opened, view):
-    content = made_up(6, said={(0, i): [hostile, hostile] for i, hostile in enumerate(HOSTILE)})
+    content = made_up(6, said={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)})
     content |= {"name": HOSTILE[1], "note": HOSTILE[0]}
     content["images"][0]["references"] = HOSTILE
     content["rows"][0]["label"] = content["tradeoff"][0]["label"] = content["curves"][0]["label"] = HOSTILE[0]

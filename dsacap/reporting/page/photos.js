@@ -119,7 +119,12 @@ function card(i, shown, by, patterns) {
   const lines = shown.map((row, at) => {
     const [first, ...more] = content.captions[row.at][i].map((text) => texts[text]);
     const score = h("td", { class: scores[at] === best ? "number best" : "number" }, number(scores[at], 1));
-    return h("tr", h("th", { scope: "row" }, row.name), h("td", { class: "text" }, marked(first, patterns), others(more, patterns)), score);
+    return h(
+      "tr",
+      h("th", { scope: "row" }, row.name),
+      h("td", { class: "text" }, marked(first, patterns), others(first, more, patterns)),
+      score,
+    );
   });
   const titles = heads([["Row"], ["Caption"], [by.metric ?? "", true]]);
   const value = by.of ? h("div", `${by.sort}: ${number(by.of(i), by.digits)}`) : null;
@@ -140,11 +145,18 @@ function card(i, shown, by, patterns) {
 }
 
 /** What else was drawn of an image; open where the query is found there. */
-function others(more, patterns) {
+function others(first, more, patterns) {
+  const different = new Set([first, ...more]).size;
   if (!more.length) return null;
+  if (different === 1) return h("div", { class: "muted" }, `the same ${more.length + 1} times`);
   const open = patterns.length > 0 && more.some((text) => patterns.every((pattern) => pattern.test(text)));
   const list = more.map((text) => h("li", marked(text, patterns)));
-  return h("details", { open }, h("summary", { class: "muted" }, `${more.length} more drawn`), h("ul", list));
+  return h(
+    "details",
+    { open },
+    h("summary", { class: "muted" }, `${more.length} more drawn, ${different} different in all`),
+    h("ul", list),
+  );
 }
 
 /** The text, with what the query found marked. */
