@@ -30,6 +30,8 @@ def publish(layout: Layout) -> Path:
             f"{layout.table}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again"
         )
     target = Path("results") / layout.config.name
+    if target.resolve() == layout.table.parent.resolve():
+        raise UserError(f"{target}: the tables of this configuration lie there already (`results`); nothing to copy")
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".csv", ".json", ".svg", ".bib", ".tex"):
         if (file := layout.table.with_suffix(suffix)).exists():  # no latency, no plot

@@ -73,6 +73,14 @@ def test_a_page_of_captions_of_another_data_set_is_left(layout, tmp_path):
     assert not (tmp_path / "results/tiny/captions.md").exists()
 
 
+def test_a_run_that_writes_to_its_own_place_has_nothing_to_copy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layout = Layout(tiny_config(tmp_path, results="results/tiny"))
+    finish(layout, dirty=False)
+    with pytest.raises(UserError, match="lie there already"):
+        publish(layout)
+
+
 def test_the_page_of_this_table_goes_along(layout, tmp_path):
     finish(layout, dirty=False)
     page = f"<title>{title_of('tiny')}</title> sha256:{sha256(layout.table.with_suffix('.json'))}"
