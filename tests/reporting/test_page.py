@@ -115,6 +115,13 @@ def test_content_cannot_end_its_element():
     assert f"<title>{html.escape(title_of(hostile))}</title>" in page
 
 
+def test_rows_of_the_first_seed_are_needed(finished):
+    for system in finished.config.systems:
+        finished.scores(system, 0).unlink()
+    with pytest.raises(UserError, match="no row of seed 0 is finished"):
+        write_page(finished)
+
+
 def test_without_a_table_there_is_no_page(layout):
     with pytest.raises(UserError, match=r"no table yet.* `make page`"):
         write_page(layout)

@@ -35,6 +35,8 @@ def content_of(layout: Layout) -> dict[str, Any]:
         raise UserError(f"{numbers}: no table yet, which the page stands beside; write it first: `make page`, or `dsacap report`")
     table = read_json(numbers)
     said, scores = _captions(layout)
+    if not said:
+        raise UserError(f"{layout.root}: no row of seed {layout.config.seeds[0]} is finished, which the page shows; finish one first")
     shown = set.intersection(*(set(by_image) for _, by_image in said))
     examples = [example for example in load_examples(layout.data, "test") if example.image_id in shown]
     insides = {system: path for system, seed in layout.inspected if (path := layout.inside(system, seed)).exists()}
