@@ -65,7 +65,7 @@ const TOP = 16;
 const BOTTOM = 40;
 
 /** A picture of `series` [{system, points: [{x, y, name}]}], as lines or points, with its data as a table. `front`: points to be joined. */
-function plot({ title, x, y, series, lines = false, front = [] }) {
+function plot({ title, label = title, x, y, series, lines = false, front = [] }) {
   const points = series.flatMap((one) => one.points);
   const width = Math.max(300, Math.min(620, document.getElementById("main").clientWidth));
   const height = lines ? 260 : 340;
@@ -99,13 +99,13 @@ function plot({ title, x, y, series, lines = false, front = [] }) {
   };
   const told = (p) => `${p.name}: ${x.name} ${short(p.x)}, ${y.name} ${short(p.y)}`;
   const dots = ({ system, points: mine }) => mine.map((p) => mark(system, xs.place(p.x), ys.place(p.y), 5.5, told(p)));
-  const box = { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title };
+  const box = { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label };
   const picture = svg("svg", box, grid, below, names, svg("path", { class: "front", d: stairs }), series.map(lines ? line : dots));
   const columns = [
     ["Row", (p) => p.name],
     [x.name, (p) => short(p.x), true],
     [y.name || title, (p) => short(p.y), true],
   ];
-  const table = h("details", h("summary", "The same as a table"), dataTable(title, columns, points));
+  const table = h("details", h("summary", "The same as a table"), dataTable(label, columns, points));
   return h("figure", { class: "plot" }, h("h3", title), picture, table);
 }

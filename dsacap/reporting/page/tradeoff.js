@@ -93,7 +93,7 @@ function curves(heading, tuned) {
     const points = ({ logged, label }) => logged[quantity].map(([step, value]) => ({ x: step, y: value * scaled, name: label }));
     const series = mine.filter((curve) => curve.logged[quantity]).map((curve) => ({ system: curve.system, points: points(curve) }));
     const title = TITLES[quantity] ?? quantity.replace(/^reward_/, "Reward: ").replaceAll("_", " ");
-    return plot({ title, x: { name: "step" }, y: { name: "" }, series, lines: true });
+    return plot({ title, label: `${heading}: ${title}`, x: { name: "step" }, y: { name: "" }, series, lines: true });
   });
   return mine.length ? [h("h2", heading), legend(mine.map((curve) => curve.system)), h("div", { class: "columns" }, pictures)] : [];
 }
