@@ -15,6 +15,7 @@ FORBIDDEN = {
     "dsacap/scoring": ("dsacap.method", "baselines", "dsacap.training", "dsacap.captioner", "dsacap.layers", "torch"),
     "dsacap/reporting": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision"),
     "dsacap/audit": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision", "dsacap.stages", "dsacap.timing", "torch"),
+    "dsacap/export": ("dsacap.method", "baselines", "dsacap.training", "dsacap.timing"),
     "dsacap/data": ("dsacap.method", "baselines", "dsacap.training", "dsacap.vision", "dsacap.reporting"),
 }
 
