@@ -1,5 +1,6 @@
 """What Snakemake's workflow catalog asks of a repository, in its words: plain listing, and 'standardized usage'."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_quality_control(snakefile):
     files = ["workflow/Snakefile", *map(str, (ROOT / "workflow" / "rules").glob("*.smk"))]
     style = subprocess.run([SNAKEMAKE.with_name("snakefmt"), "--check", *files], cwd=ROOT, capture_output=True, text=True)
     assert style.returncode == 0, style.stderr
+
+
+def test_a_snakemake_without_the_package_is_told_what_to_do(tmp_path):
+    """That of the catalog, or of a conda environment."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    failed = subprocess.run([SNAKEMAKE, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0 and "No module named 'torch'. Use the Snakemake that `make setup` installs" in said
+    assert "Traceback" not in said
 
 
 def test_its_graph_is_drawn():

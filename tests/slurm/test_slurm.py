@@ -76,8 +76,8 @@ def disturb(folder: Path, submitter: subprocess.Popen) -> None:
         assert submitter.poll() is None, f"{', '.join(waiting)} never trained:\n{said(folder)}"
         for process in psutil.process_iter(["cmdline", "cwd"]):
             words = process.info["cmdline"] or []
-            if process.info["cwd"] == str(folder) and "train" in words and (system := words[words.index("--system") + 1]) in waiting:
-                waiting.pop(system)(process)
+            if process.info["cwd"] == str(folder) and {"train", "--system"} <= set(words):
+                waiting.pop(words[words.index("--system") + 1], lambda other: None)(process)
         time.sleep(0.1)
 
 

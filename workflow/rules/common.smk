@@ -6,12 +6,15 @@ from pathlib import Path
 
 import yaml
 
-from dsacap.captioning import device_of
-from dsacap.config import Scenes, parse_config
-from dsacap.errors import UserError
-from dsacap.files import write_text
-from dsacap.layout import HUMAN, Layout, manifest_of
-from dsacap.locks import claim
+try:
+    from dsacap.captioning import device_of
+    from dsacap.config import Scenes, parse_config
+    from dsacap.errors import UserError
+    from dsacap.files import write_text
+    from dsacap.layout import HUMAN, Layout, manifest_of
+    from dsacap.locks import claim
+except ModuleNotFoundError as error:
+    raise WorkflowError(f"{error}. Use the Snakemake that `make setup` installs beside it: . .venv/bin/activate") from None
 
 # `--configfile` merges over keys that are loaded already, so the default is loaded only where no data set was given.
 if "dataset" not in config:
