@@ -12,26 +12,37 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory) -> dict[str, list[dict[str, str]]]:
-    """Rule -> the resources of each of its jobs."""
-    folder = tmp_path_factory.mktemp("plan")
-    command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--directory", folder, "--config", "device=cuda", "seeds=[0, 1]"]
-    command += ["--workflow-profile", "profiles/slurm", "--configfile", "config/smoke.yaml"]
+def planned(folder: Path, config: str, *settings: str) -> dict[str, list[dict[str, str]]]:
+    """Rule -> threads and resources of each of its jobs, when `config` is run on a cluster with GPUs."""
+    (folder / "config").symlink_to(ROOT / "config")
+    command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--directory", folder, "--config", "device=cuda", *settings]
+    command += ["--workflow-profile", "profiles/slurm", "--configfile", config]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs: dict[str, list[dict[str, str]]] = {}
     for rule, job in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", done.stdout, re.MULTILINE):
-        resources = re.search(r"^ {4}resources: (.*)", job, re.MULTILINE)[1]
-        jobs.setdefault(rule, []).append(dict(pair.split("=", 1) for pair in resources.split(", ")))
+        said = dict(re.findall(r"^ {4}(threads|resources): (.*)", job, re.MULTILINE))
+        resources = dict(pair.split("=", 1) for pair in said["resources"].split(", "))
+        jobs.setdefault(rule, []).append({"threads": said.get("threads", "1"), **resources})
     return jobs
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory) -> dict[str, list[dict[str, str]]]:
+    return planned(tmp_path_factory.mktemp("plan"), "config/smoke.yaml", "seeds=[0, 1]")
 
 
 def test_each_seed_of_each_system_is_a_job_with_a_gpu(plan):
     assert len(plan["train"]) == 6 and len(plan["tune"]) == 2 and len(plan["caption"]) == 8
-    for rule in ("train", "tune", "caption", "time", "generator"):
+    for rule in ("features", "generator", "train", "tune", "caption", "time"):
         assert {job.get("gpu") for job in plan[rule]} == {"1"}, rule
     assert all("gpu" not in job for rule in ("data", "score", "report") for job in plan[rule])
+
+
+def test_what_works_in_several_processes_has_a_cpu_for_each(tmp_path):
+    coco = yaml.safe_load((ROOT / "config/coco.yaml").read_text())
+    assert coco["encoder"]["workers"] == 8
+    assert {job["threads"] for job in planned(tmp_path, "config/coco.yaml")["features"]} == {"9"}
 
 
 def test_every_job_has_memory_and_a_time_limit(plan):

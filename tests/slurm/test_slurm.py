@@ -18,7 +18,7 @@ from cluster import jobs, missing, slurm
 from pipeline import ROOT, differences, smoke
 
 PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_text())
-TOO_LITTLE = 600  # MiB, for a job that needs more than twice as much
+TOO_LITTLE = 900  # MiB, for a job of which two Snakemakes and one stage need about twice as much
 LONGEST = 1800  # seconds
 
 pytestmark = pytest.mark.slurm

@@ -86,6 +86,9 @@ for part, option, place in each("features"):
             f"logs/{settings.name}/{part}features.log",
         conda:
             "../../environment.yml"
+        threads: 1 + place.config.encoder.workers
+        resources:
+            gpu=GPUS,
         params:
             config=CONFIG,
             option=option,
