@@ -10,7 +10,7 @@ import pandas as pd
 from dsacap.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-_TIMES = ("manifest.json", ".manifest.json", "train.jsonl", "latency", ".log", "config.yaml", "checkpoint", "best.safetensors")
+_TIMES = (".lock", "manifest.json", ".manifest.json", "train.jsonl", "latency", ".log", "config.yaml", "checkpoint", "best.safetensors")
 _MEASURED = ("latency_", "train_cpu_seconds")
 
 
