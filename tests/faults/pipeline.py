@@ -11,7 +11,7 @@ from dsacap.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 _TIMES = (".lock", "manifest.json", ".manifest.json", "train.jsonl", "latency", ".log", "config.yaml", "checkpoint", "best.safetensors")
-_MEASURED = ("latency_", "train_cpu_seconds")
+_MEASURED = ("latency_", "train_cpu_seconds", "memory_process_mib")
 
 
 def smoke(folder: Path, cores: int = 2, environment: dict[str, str] | None = None) -> subprocess.Popen:
