@@ -56,8 +56,8 @@ def write_encoder(settings: EncoderSettings, trained: Path, folder: Path) -> Enc
             described = Timm(name=settings.name.removeprefix(_TIMM), grid=settings.grid)
             write_tensors(folder / WEIGHTS, loaded.net.state_dict())
             return described
-        if loaded.file is None:  # a tag
-            return OpenClip(name=settings.name, tag=settings.pretrained, grid=settings.grid, **loaded.identity())
+        if _is_tag(settings):
+            return OpenClip(name=settings.name, tag=settings.pretrained, grid=settings.grid, tensors_sha256=loaded.tensors_sha256())
         described = OpenClip(name=settings.name, grid=settings.grid)
         write_tensors(folder / WEIGHTS, loaded.clip.state_dict())
         return described
@@ -65,6 +65,13 @@ def write_encoder(settings: EncoderSettings, trained: Path, folder: Path) -> Enc
         raise UserError(
             f"encoder {settings.name} ({settings.pretrained}): only a plain name of open_clip or timm can be exported"
         ) from None
+
+
+def _is_tag(settings: EncoderSettings) -> bool:
+    """Whether open_clip fetches the weights."""
+    import open_clip
+
+    return bool(open_clip.get_pretrained_cfg(settings.name, settings.pretrained))
 
 
 def load_resnet(described: ResNet, tensors: dict) -> Encoder:
@@ -87,7 +94,7 @@ def read_encoder(described: Encoders, folder: Path) -> Encoder:
     if described.tag is None:
         return load_encoder(described.name, str(folder / WEIGHTS), described.grid)
     encoder = _by_tag(described)
-    if encoder.identity() != {"tensors_sha256": described.tensors_sha256}:
+    if encoder.tensors_sha256() != described.tensors_sha256:
         raise UserError(f"encoder {described.name} ({described.tag}): open_clip gives other weights today than those it was exported with")
     return encoder
 

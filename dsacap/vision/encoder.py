@@ -66,11 +66,14 @@ class Encoder(nn.Module, ABC):
         """What the weights are: the name and sha256 of their file, or the sha256 of the tensors where a library fetched them."""
         if self.file:
             return {"file": self.file.name, "sha256": sha256(self.file)}
+        return {"tensors_sha256": self.tensors_sha256()}
+
+    def tensors_sha256(self) -> str:
         digest = hashlib.sha256()
         for name, tensor in self.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
             digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
-        return {"tensors_sha256": digest.hexdigest()}
+        return digest.hexdigest()
 
 
 class ClipEncoder(Encoder):
