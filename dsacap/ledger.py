@@ -44,6 +44,8 @@ def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
             return [*seen, _model(layout, *row)], [layout.captions(*row)]
         case "complete":
             return [*seen, _model(layout, *row)], [layout.completions(*row)]
+        case "inspect":
+            return [*seen, _model(layout, *row)], [layout.inside(*row)]
         case "time":
             first = layout.config.seeds[0]
             return [*seen, *(_model(layout, system, first) for system in layout.config.systems)], [layout.latency]

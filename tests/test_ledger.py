@@ -7,7 +7,7 @@ import yaml
 
 from dsacap.cli import main
 from dsacap.config import load_config
-from dsacap.layout import Layout
+from dsacap.layout import VERSIONS, Layout
 from dsacap.ledger import check_inputs, files_of
 from helpers import tiny_config
 
@@ -54,3 +54,11 @@ def test_a_shard_is_checked_too(finished, capsys):
     finally:
         kept.replace(shard)
     assert "shard-00001.safetensors: changed since it was written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERSIONS.keys() - {"checkpoint", "reconstruct", "complete"})
+def test_every_stage_says_what_it_reads_and_writes(finished, verb):
+    """But for those that this configuration does not have."""
+    row = {"tune": ("dsacap-rl", 0)}.get(verb, ("dsacap", 0))
+    read, written = files_of(finished[1], verb, row)
+    assert {path.parent.name for path in (*read, *written)} >= {finished[1].data.name} and (written or verb == "generator")
