@@ -1,5 +1,7 @@
 import errno
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -99,3 +101,10 @@ def test_bad_captions_stop_the_data_stage(tmp_path, capsys, change, said):
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
     assert not list((tmp_path / "work").rglob("*.json*"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "dsacap.cli", "doctor", "--config", "config/smoke.yaml"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 0
