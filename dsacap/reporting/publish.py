@@ -34,8 +34,10 @@ def publish(layout: Layout) -> Path:
         raise UserError(f"{target}: the tables of this configuration lie there already (`results`); nothing to copy")
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".csv", ".json", ".svg", ".bib", ".tex"):
-        if (file := layout.table.with_suffix(suffix)).exists():  # no latency, no plot
+        if (file := layout.table.with_suffix(suffix)).exists():
             shutil.copy2(file, target / f"table{suffix}")
+        else:  # no latency, no plot; nor that of an earlier table
+            (target / f"table{suffix}").unlink(missing_ok=True)
     for page in _pages(layout):
         for file in (page, page.with_suffix(".csv")):
             if file.exists():

@@ -41,6 +41,8 @@ def write_tables(layout: Layout) -> None:
     if timed:
         of_first = of_seed(numbers, layout.config.seeds[0])
         write_plot(of_first, labels_of(layout.config), layout.config.timing.batch_sizes, layout.table.with_suffix(".svg"))
+    else:
+        layout.table.with_suffix(".svg").unlink(missing_ok=True)  # of another run
     version = write_citation(layout.table.with_suffix(".csv"))
     write_text(layout.table, render(Report(layout.config, numbers, manifests, _printed(signatures), no_spice, version)))
 

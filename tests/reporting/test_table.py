@@ -110,3 +110,11 @@ def test_no_finished_row_is_no_table(layout):
     with pytest.raises(UserError, match="no row is finished"):
         write_tables(layout)
     assert not layout.table.exists()
+
+
+def test_the_plot_of_another_run_does_not_stay(layout):
+    layout.table.with_suffix(".svg").parent.mkdir(parents=True, exist_ok=True)
+    layout.table.with_suffix(".svg").write_text("<svg/>")
+    layout.latency.unlink()
+    write_tables(layout)
+    assert not layout.table.with_suffix(".svg").exists()
