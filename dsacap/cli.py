@@ -15,13 +15,16 @@ from pathlib import Path
 from dsacap.arguments import completion, parser
 from dsacap.errors import Preempted, UserError
 from dsacap.launch import PREEMPTED, dsacap, is_main, launch, launched
+from dsacap.stdout import until_unread
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(arguments)
     try:
-        return _run(options, arguments)
+        with until_unread():
+            return _run(options, arguments)
+        return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if options.verb == "diff" else 1
@@ -32,9 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read what is printed, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

@@ -108,3 +108,14 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert process.stderr.read() == "" and process.wait() == 0
+
+
+def test_a_worker_that_died_is_an_error(config, monkeypatch):
+    """Its pipe is broken too, and that is not the reader's doing."""
+
+    def dead(*_):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(stages, "make_data", dead)
+    with pytest.raises(BrokenPipeError):
+        run("data", "--config", config)

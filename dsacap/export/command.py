@@ -1,9 +1,7 @@
 """`dsacap caption PHOTO...`: captions of photos of one's own, as lines of text or of JSON."""
 
 import argparse
-import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from dsacap.data.photos import BadImage, PhotoSource
 from dsacap.errors import UserError
 from dsacap.export.photo_captioner import BATCH, PhotoCaptioner, Seen, read_file
 from dsacap.progress import progress
+from dsacap.stdout import until_unread
 
 STDIN = "-"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm")  # taken from a folder or zip
@@ -49,7 +48,7 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
     named = len(photos) > 1 or options.photos != [photos[0][0] if photos else ""]
     batches = [photos[at : at + BATCH] for at in range(0, len(photos), BATCH)]
     shown = len(batches) > 1 and not sys.stdout.isatty()  # on a terminal the captions themselves show it
-    with _broken_pipe_is_no_error():
+    with until_unread():
         for batch in progress(batches, "caption photos", "batch") if shown else batches:
             seen = list(_usable(batch, model, options.image_id, bad))
             captions = model.caption_seen([photo for _, photo in seen], options.decoding, samples=samples, seed=seed)
@@ -115,12 +114,3 @@ def _print(name: str, captions: list[str], named: bool, as_json: bool) -> None:
 def _printable(text: str) -> str:
     """File names may hold bytes that are no text."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def _broken_pipe_is_no_error() -> Iterator[None]:
-    """`dsacap caption photos/ ... | head` ends when head does."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at exit goes nowhere
