@@ -140,8 +140,9 @@ class Captioner(nn.Module, ABC):
 
     def inspect(self, batch: Batch, seed: int, decoding, steps: int) -> list[Any]:
         """Of each image, a dataclass of plain data with what goes on inside as it is captioned, where the system `inspects`: see
-        method/inside.py. `steps` are of denoising; its `caption` is the first that `caption` draws with this seed."""
-        raise NotImplementedError
+        method/inside.py. `steps` are of denoising; its `caption` is the first that `caption` draws with this seed. Raises UserError where
+        the system shows nothing."""
+        raise UserError(f"{type(self).__name__} shows nothing of its inside")
 
     @abstractmethod
     def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:

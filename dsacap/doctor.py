@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +11,15 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dsacap.checkout import LOCK, ROOT
 from dsacap.config import Config, Scenes
+from dsacap.data.download import by_disk, existing, free_space
 from dsacap.errors import UserError
 from dsacap.layout import Layout
 from dsacap.scoring.corenlp import CODE, MODELS, CoreNlpMissing, cache_folder, corenlp_jars
 from dsacap.scoring.jvm import JvmWorker
 from dsacap.stages import predicted_sizes
 
-_ROOT = Path(__file__).resolve().parents[1]
 _MEMORY = 6 * 2**30  # bytes: Java's 4 GiB at most, and a training beside it
 _WORK = 2 * 10**9  # bytes: what a run of scenes leaves, and room
 
@@ -47,12 +47,13 @@ def examine(config: Config) -> bool:
 
 
 def _findings(config: Config) -> Iterator[Finding]:
-    yield _packages(_ROOT / "requirements.lock")
+    spice = _corenlp(config)
+    yield _packages(ROOT / LOCK)
     yield _memory()
-    yield from _folders(config)
+    yield from _folders(config, spice)
     yield _gpu(config)
     yield _java()
-    yield _corenlp(config)
+    yield spice
     yield from _data(config)
 
 
@@ -60,7 +61,7 @@ def _packages(lock: Path) -> Finding:
     """Installed versions against the pins: another version may print another number."""
     python = ".".join(map(str, sys.version_info[:3]))
     if not lock.exists():
-        return Finding("note", "packages", f"Python {python}; no requirements.lock beside the code, so versions are not compared")
+        return Finding("note", "packages", f"Python {python}; no {LOCK} beside the code, so versions are not compared")
     pins = [Requirement(line.split(" \\")[0]) for line in lock.read_text().splitlines() if line[:1].isalnum()]
     pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     installed = {canonicalize_name(of.name): of.version for of in importlib.metadata.distributions()}
@@ -72,7 +73,7 @@ def _packages(lock: Path) -> Finding:
     if strange:
         says = f"Python {python}; {len(strange)} of {len(pins)} are not as pinned: {', '.join(strange[:4])}"
         return Finding("note", "packages", f"{says}; numbers may differ from the published ones. `make setup` installs the pins")
-    return Finding("ok", "packages", f"Python {python}, {len(pins)} packages as requirements.lock pins them")
+    return Finding("ok", "packages", f"Python {python}, {len(pins)} packages as {LOCK} pins them")
 
 
 def _memory() -> Finding:
@@ -87,26 +88,18 @@ def _memory() -> Finding:
     return Finding("ok", "memory", says)
 
 
-def _folders(config: Config) -> Iterator[Finding]:
-    """What is to be written, where, and whether it fits."""
+def _folders(config: Config, spice: Finding) -> Iterator[Finding]:
+    """What is to be written, where, and whether it fits; CoreNLP too, where `spice` says that it is to be fetched."""
     needs = [(config.work, _WORK), *((need.folder, need.bytes) for need in predicted_sizes(Layout(config)))]
-    if config.scoring.spice != "off" and _corenlp(config).state != "ok":
+    if spice.state == "note":
         needs.append((cache_folder(), CODE.size + MODELS.size))
-    disks: dict[int, tuple[Path, int]] = {}
-    for folder, size in needs:
-        there = _existing(folder)
-        if not os.access(there, os.W_OK):
+    for folder, _ in needs:
+        if not os.access(there := existing(folder), os.W_OK):
             yield Finding("missing", "disk", f"{there} cannot be written", f"run where it can be, or choose another folder than {folder}")
-        first, total = disks.get(there.stat().st_dev, (there, 0))
-        disks[there.stat().st_dev] = first, total + size
-    for folder, size in disks.values():
-        free = shutil.disk_usage(folder).free
+    for folder, size in by_disk(needs):
+        free = free_space(folder)
         says = f"{free / 1e9:.0f} GB free at {folder.resolve()}, about {size / 1e9:.0f} needed"
         yield Finding("ok", "disk", says) if free > size else Finding("missing", "disk", says, "make room, or set `work` to another disk")
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def _gpu(config: Config) -> Finding:
@@ -121,7 +114,7 @@ def _gpu(config: Config) -> Finding:
 
 
 def _java() -> Finding:
-    """Whether METEOR can be computed: by computing one."""
+    """Whether METEOR can be computed: by having Java load it."""
     worker = JvmWorker()
     try:
         worker.call("meteor_load", threads=1)
@@ -148,7 +141,7 @@ def _data(config: Config) -> Iterator[Finding]:
         return
     dataset = config.dataset
     unpacked = {path: archive for archive, remote in dataset.downloads.items() for path in remote.unpack}
-    for path in (*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else []), *dataset.images.values()):
+    for path in (*dataset.caption_files, *dataset.images.values()):
         source = unpacked.get(path, path)
         if path.exists():
             yield Finding("ok", "data", str(path))

@@ -10,14 +10,14 @@ from dsacap.config import Scenes
 from dsacap.errors import UserError
 from dsacap.files import read_json, sha256
 from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.vision.features import INDEX
 
-_INDEX = "index.json"
 Files = tuple[list[Path], list[Path]]  # read, written
 
 
 def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
     """Of a stage that has run; `row` is (system, seed) where it is a row's."""
-    captions, words, index = layout.data / "captions.jsonl", layout.data / "vocabulary.json", layout.features / _INDEX
+    captions, words, index = layout.data / "captions.jsonl", layout.data / "vocabulary.json", layout.features / INDEX
     seen = [captions, words, index]
     match verb:
         case "data":
@@ -27,7 +27,7 @@ def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
         case "features":
             return [captions, *_drawn(layout), *_weights(layout.encoder)], [index, layout.features / "statistics.safetensors"]
         case "generator":
-            return [captions, words, layout.sight.features / _INDEX], _weights(layout.generator)
+            return [captions, words, layout.sight.features / INDEX], _weights(layout.generator)
         case "teach":
             teacher = layout.config.systems[row[0]].distilled_from.system
             return [*seen, _model(layout, teacher, row[1])], [layout.lessons(*row)]
@@ -63,7 +63,7 @@ def check_inputs(layout: Layout, verb: str, row: tuple[str, int] | None) -> None
         written = read_json(manifest).get("outputs", {}).get(path.relative_to(layout.root).as_posix())
         if written and sha256(path) != written:
             raise UserError(f"{path}: changed since it was written (another sha256 than in {manifest.name}); {_remedy(path)}")
-        if path.name == _INDEX:
+        if path.name == INDEX:
             _check_shards(path)
 
 
@@ -72,7 +72,7 @@ def _check_shards(index: Path) -> None:
     for shard in chain(written["shards"], *written.get("views", [])):
         path = index.parent / shard["file"]
         if sha256(path) != shard["sha256"]:
-            raise UserError(f"{path}: changed since it was written (another sha256 than in {_INDEX}); {_remedy(path, index)}")
+            raise UserError(f"{path}: changed since it was written (another sha256 than in {INDEX}); {_remedy(path, index)}")
 
 
 def _remedy(*files: Path) -> str:
@@ -87,10 +87,7 @@ def _manifest_beside(path: Path, root: Path) -> Path | None:
 
 def _sources(layout: Layout) -> list[Path]:
     """Captions that the user brings; of the photos, which may be gigabytes, the features' hashes tell."""
-    dataset = layout.config.dataset
-    if isinstance(dataset, Scenes):
-        return []
-    return [*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else [])]
+    return [] if isinstance(layout.config.dataset, Scenes) else layout.config.dataset.caption_files
 
 
 def _drawn(layout: Layout) -> list[Path]:

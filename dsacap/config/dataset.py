@@ -62,6 +62,11 @@ class Coco(Section):
     expected_ids: dict[str, Sha256] | None = Field(None, description="of the image ids of each split; see dsacap.data.coco.hash_of_ids")
     downloads: dict[Path, Remote] = Field({})
 
+    @property
+    def caption_files(self) -> list[Path]:
+        """What captions and splits are read from."""
+        return [*self.annotations, *([self.karpathy] if self.karpathy else [])]
+
     @model_validator(mode="after")
     def _one_split(self) -> "Coco":
         if (self.karpathy is None) == (self.random_split is None):

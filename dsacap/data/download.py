@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dsacap.data.ranges import Part, Refusal, download
@@ -69,23 +69,29 @@ def lacking(target: Path, size: int) -> int:
 
 def check_room(needed: Mapping[Path, int]) -> None:
     """UserError if the disks of the folders (which need not be there yet) lack so many bytes, taken together."""
-    by_disk: dict[int, list[tuple[Path, int]]] = {}
-    for folder, size in needed.items():
-        there = _existing(folder)
-        by_disk.setdefault(there.stat().st_dev, []).append((there, size))
-    for wanted in by_disk.values():
-        there, total = wanted[0][0], sum(size for _, size in wanted)
+    for there, total in by_disk(needed.items()):
         free = free_space(there)
         if total and free < total + SPARE:
             raise UserError(f"{there}: {free / 1e9:.1f} GB free on this disk, {(total + SPARE) / 1e9:.1f} GB needed; make room")
 
 
+def by_disk(needed: Iterable[tuple[Path, int]]) -> list[tuple[Path, int]]:
+    """A folder that is there and the bytes needed, once a disk, of folders and bytes."""
+    disks: dict[int, tuple[Path, int]] = {}
+    for folder, size in needed:
+        there = existing(folder)
+        first, total = disks.get(there.stat().st_dev, (there, 0))
+        disks[there.stat().st_dev] = first, total + size
+    return list(disks.values())
+
+
 def free_space(folder: Path) -> int:
     """Bytes free on the disk of a folder, which need not be there yet."""
-    return shutil.disk_usage(_existing(folder)).free
+    return shutil.disk_usage(existing(folder)).free
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 

@@ -6,10 +6,9 @@ from dsacap.config import Config, Scenes
 from dsacap.export.description import Description, OpenClip
 from dsacap.reporting.markdown import commits
 from dsacap.reporting.pipe import markdown
-from dsacap.scoring.score import PERCENT
+from dsacap.reporting.table import scale_of
 
 _METRICS = ("CIDEr", "BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "SPICE", "grammatical", "true")
-_PERCENT = PERCENT | {"grammatical", "true"}
 
 
 def model_card(described: Description, config: Config, manifests: Mapping[str, dict], scores: dict | None, carried: Sequence[str]) -> str:
@@ -97,7 +96,7 @@ def _scores(config: Config, scores: dict | None) -> str:
 def _cell(metric: str, score: dict | None) -> str:
     if score is None or score["value"] is None:
         return "n/a"
-    scale = 100 if metric in _PERCENT else 1
+    scale = scale_of(metric)
     interval = " [" + ", ".join(f"{scale * bound:.1f}" for bound in score["interval"]) + "]" if score["interval"] else ""
     return f"{scale * score['value']:.1f}{interval}"
 

@@ -83,7 +83,7 @@ def verify_sources(layout: Layout) -> None:
     dataset = layout.config.dataset
     if isinstance(dataset, Scenes):
         return
-    read = {*dataset.annotations, *dataset.images.values(), dataset.karpathy}
+    read = {*dataset.caption_files, *dataset.images.values()}
     for path, remote in dataset.downloads.items():
         if path in read and path.exists():
             verify(path, remote.size, remote.checksums, remote.url)

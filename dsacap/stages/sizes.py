@@ -8,6 +8,7 @@ from dsacap.data.dataset import load_examples
 from dsacap.data.download import free_space
 from dsacap.layout import Layout
 from dsacap.stages.downloads import room_for_downloads
+from dsacap.vision.features import INDEX
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def predicted_sizes(layout: Layout) -> list[Need]:
     if config.dataset.downloads:
         for folder, size in room_for_downloads(layout, config.downloads).items():
             needs.append(Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB"))
-    if config.encoder.name and not layout.features.exists() and (images := _images(layout)):
+    if config.encoder.name and not (layout.features / INDEX).exists() and (images := _images(layout)):
         from dsacap.vision.encoder import shape_without_weights
         from dsacap.vision.encoding import FeatureSize
 

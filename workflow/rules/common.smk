@@ -102,10 +102,7 @@ def captioned(wildcards):
 
 def source_files():
     """What the user brings or a download yields; scenes are made from nothing."""
-    dataset = settings.dataset
-    if isinstance(dataset, Scenes):
-        return []
-    return [*dataset.annotations, *([dataset.karpathy] if dataset.karpathy else []), *dataset.images.values()]
+    return [] if isinstance(settings.dataset, Scenes) else [*settings.dataset.caption_files, *settings.dataset.images.values()]
 
 
 def generators():
