@@ -23,9 +23,10 @@ from dsacap.errors import UserError
 from dsacap.progress import progress
 from dsacap.registry import captioner_class, load_captioner
 from dsacap.timing.clock import repeated
+from dsacap.timing.cost import FlopCounter
 from dsacap.timing.machine import machine
 from dsacap.timing.subject import RandomCaptions
-from dsacap.timing.training import FlopCounter, cost_of_step
+from dsacap.timing.training import cost_of_step
 
 _WORDS = (10.5, 2.4)  # mean and spread of a COCO caption's words
 _WARMUP, _CALLS = 1, 10
@@ -205,19 +206,15 @@ def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:
 
 def _encoder(name: str | None, grid: int | None = None):
     """An encoder of a configuration, with random weights; without a name the tiny CLIP."""
-    import open_clip
-    import timm
-
-    from dsacap.vision.encoder import ClipEncoder
-    from dsacap.vision.timm_encoder import TimmEncoder
+    from dsacap.vision.encoder import ClipEncoder, without_weights
     from dsacap.vision.tiny_clip import MODEL
 
     if name is None:
+        import open_clip
+
         return ClipEncoder(open_clip.CLIP(**MODEL), None, grid)
     try:
-        if name.startswith("timm:"):
-            return TimmEncoder(timm.create_model(name.removeprefix("timm:"), pretrained=False), grid)
-        return ClipEncoder(open_clip.create_model(name), None, grid)
+        return without_weights(name, grid)
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"encoder {name}: cannot be had with random weights ({error}); only open_clip's and timm's names can") from None
 

@@ -3,23 +3,14 @@
 import itertools
 import resource
 from functools import partial
-from types import SimpleNamespace
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from dsacap.timing.clock import repeated
+from dsacap.timing.cost import FlopCounter
 from dsacap.training.loop import Step
 
 _WARMUP, _STEPS = 2, 10
-
-
-class FlopCounter(FlopCounterMode):
-    """All operations together. Torch's own tells whose they are too, for which it follows modules, and fails where no gradient is asked."""
-
-    def __init__(self):
-        super().__init__(display=False)
-        self.mod_tracker = SimpleNamespace(parents={"Global"}, __enter__=lambda: None, __exit__=lambda: None)
 
 
 def cost_of_step(take: Step, device: torch.device, seconds: float) -> dict:

@@ -126,12 +126,13 @@ def shape_without_weights(name: str, grid: int | None = None) -> tuple[int, int,
     """As `Encoder.shape`, in a second and without fetching anything. UserError where the name is unknown."""
     try:
         with torch.device("meta"):
-            return _without_weights(name, grid).shape()
+            return without_weights(name, grid).shape()
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"encoder {name}: {error}") from None
 
 
-def _without_weights(name: str, grid: int | None) -> Encoder:
+def without_weights(name: str, grid: int | None = None) -> Encoder:
+    """An encoder by its name, with random weights on torch's default device, in a second. Raises what its library raises."""
     if name.startswith(_TIMM):
         import timm
 
@@ -143,7 +144,7 @@ def _without_weights(name: str, grid: int | None) -> Encoder:
     _check_known(name)
     logging.disable(logging.WARNING)  # it warns of random weights
     try:
-        clip, _, preprocess = open_clip.create_model_and_transforms(name, device="meta", load_weights=False)
+        clip, _, preprocess = open_clip.create_model_and_transforms(name, device=torch.get_default_device(), load_weights=False)
     finally:
         logging.disable(logging.NOTSET)
     return ClipEncoder(clip, preprocess, grid)
