@@ -49,6 +49,12 @@ def finished(layout) -> Layout:
     return layout
 
 
+def test_a_row_on_its_way_shows_no_curve(finished):
+    assert {curve["system"] for curve in content_of(finished)["curves"]} == {"ar", "dsacap", "dsacap-rl"}
+    finished.scores("dsacap-rl", 0).unlink()
+    assert {curve["system"] for curve in content_of(finished)["curves"]} == {"ar", "dsacap"}
+
+
 def test_content_is_that_of_the_result_files(finished):
     content = content_of(finished)
     assert [row["system"] for row in content["rows"]] == ["ar", "ar", "dsacap", "dsacap-rl"]

@@ -114,9 +114,9 @@ def _tradeoff(layout: Layout, table: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _curves(layout: Layout) -> Iterable[dict[str, Any]]:
-    """Of each system, what its training or tuning logged: quantity -> [step, value] pairs."""
+    """Of each finished row, what its training or tuning logged: quantity -> [step, value] pairs."""
     labels, seed = labels_of(layout.config), layout.config.seeds[0]
-    for system in layout.config.systems:
+    for system in (name for name, of in layout.finished if of == seed):
         path = layout.system(system, seed) / "train.jsonl"
         if path.exists():
             log = read_jsonl(path)
