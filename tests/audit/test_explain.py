@@ -15,8 +15,9 @@ def asked(table, *arguments) -> int:
     return cli.main(["explain", str(table), *arguments])
 
 
-def test_the_chain_of_a_published_cell(capsys):
-    """Labels, any case, a metric without its case: what the README's number was made by."""
+def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
+    """Labels, any case, a metric without its case: what the README's number was made by. Asked where no run has left its files."""
+    monkeypatch.chdir(tmp_path)
     assert asked(RESULTS / "scenes/table.csv", "--system", "dsacap + RL", "--decoding", "k=1,t_s=0", "--metric", "cider") == 0
     said = capsys.readouterr().out
     table = load_table(RESULTS / "scenes")
