@@ -56,7 +56,7 @@ def test_a_shard_is_checked_too(finished, capsys):
     assert "shard-00001.safetensors: changed since it was written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", VERSIONS.keys() - {"checkpoint", "reconstruct", "complete"})
+@pytest.mark.parametrize("verb", sorted(VERSIONS.keys() - {"checkpoint", "reconstruct", "complete"}))
 def test_every_stage_says_what_it_reads_and_writes(finished, verb):
     """But for those that this configuration does not have."""
     row = {"tune": ("dsacap-rl", 0)}.get(verb, ("dsacap", 0))
