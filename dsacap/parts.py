@@ -118,10 +118,11 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.p or _part is None:
             return super().forward(x)
-        return x * _kept(x, self.p)
+        # Compiled code draws numbers of its own. As a decorator, `disable` would load the whole compiler wherever this file is imported.
+        kept = torch.compiler.disable(_kept) if torch.compiler.is_compiling() else _kept
+        return x * kept(x, self.p)
 
 
-@torch.compiler.disable  # compiled code draws numbers of its own
 def _kept(x: Tensor, p: float) -> Tensor:
     """What x is multiplied with: 0 or 1 / (1 - p)."""
     rows = _rows_of_all(len(x)) if _bucket is None else _bucket[0]

@@ -1,6 +1,8 @@
 """The rules of the house: who may import whom, what may not be called, how long a file may be."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,9 @@ def test_what_is_fetched_is_fetched_where_hashes_are_checked(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_hold_one_idea(path):
     assert len(path.read_text().splitlines()) <= 350
+
+
+def test_the_compiler_is_loaded_by_who_compiles():
+    """A decorator of torch.compiler once cost every stage of the pipeline five seconds."""
+    code = "import sys, dsacap.stages.systems, dsacap.stages.scores, baselines.autoregressive; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -247,7 +247,8 @@ def test_times_are_told_apart(made, tmp_path):
     assert not found.differs and len(found.measured) == 1 and "B / A 2.00 in the median" in render(found)
     of_all("host.cpu", "slide rule")(new)
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
-    assert "not comparable, another machine: CPU: abacus -> slide rule" in render(found) and "B / A 2.00" not in render(found)
+    said = " ".join(render(found).split())  # lines break where the folder's name lets them
+    assert "not comparable, another machine: CPU: abacus -> slide rule" in said and "B / A 2.00" not in said
 
 
 def test_a_measurement_that_one_side_lacks_is_no_difference(made, tmp_path):
