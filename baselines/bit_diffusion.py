@@ -89,7 +89,7 @@ class BitDiffusion(Captioner):
         return self.head(self.norm(h_BLD))
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._denoised = compiled(self._denoised)
+        self._from_noise = compiled(self._from_noise)
 
     def _image_keys_values(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         memory_BND = self.image_encoder(batch.features)
@@ -103,6 +103,12 @@ class BitDiffusion(Captioner):
         images = [repeat_rows(image, samples) for image in self._image_keys_values(batch)]
         draws = decoding.steps if decoding.sampler == "ddpm" else 1
         noise = noise_of(batch, samples, seed, (draws, self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
+        guess = self._from_noise(noise, images, decoding)
+        captions = [until_eos(words) for words in self.bits.words(guess).tolist()]
+        return by_image(captions, samples)
+
+    def _from_noise(self, noise: Tensor, images: list[tuple[Tensor, Tensor]], decoding: Decoding) -> Tensor:
+        """The estimate of x_0 [B, L, b] after K steps, which are one graph where this is compiled; `noise` [B, draws, L, b]."""
         x = noise[:, 0].contiguous()
         guess = torch.zeros_like(x)
         for step in range(decoding.steps):
@@ -111,5 +117,4 @@ class BitDiffusion(Captioner):
             guess = self._denoised(x, guess, x.new_full((len(x),), now), images).clamp(-1, 1)
             fresh = noise[:, step + 1] if decoding.sampler == "ddpm" and step + 1 < decoding.steps else None
             x = stepped(x, guess, now, to, fresh)
-        captions = [until_eos(words) for words in self.bits.words(guess).tolist()]
-        return by_image(captions, samples)
+        return guess

@@ -166,7 +166,7 @@ class LaDiC(Captioner):
         return self.write(self.norm(h_XLD))
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._denoised, self._logits = compiled(self._denoised), compiled(self._logits)
+        self._from_noise, self._logits = compiled(self._from_noise), compiled(self._logits)
 
     def _keys_values(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
         return [repeat_rows(block.cross_attention.keys_values(memory_BND), times) for block in self.blocks]
@@ -187,7 +187,7 @@ class LaDiC(Captioner):
         return by_image(captions, samples)
 
     def _from_noise(self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """x_0 after all times; `kept` are places [X, L, 1] and what they are held at."""
+        """x_0 after all times, which are one graph where this is compiled; `kept` are places [X, L, 1] and what they are held at."""
         x = noises[:, 0].contiguous()
         guess = torch.zeros_like(x)
         for at, time in enumerate(times):

@@ -109,7 +109,7 @@ class MaskedDiffusion(Captioner):
         return _FullyMasked(self, batch)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._hidden, self.fixed_shapes = compiled(self._hidden), True
+        self._unmasked, self.fixed_shapes = compiled(self._unmasked), True
 
     def _length_logits(self, memory_BND: Tensor) -> Tensor:
         return self.length_head(memory_BND.mean(1))
@@ -149,6 +149,12 @@ class MaskedDiffusion(Captioner):
         places = self.spec.max_words if self.fixed_shapes else int(length_B.max())
         real_BL = torch.arange(places, device=length_B.device) < length_B[:, None]
         words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(~real_BL, PAD)
+        words_BL = self._unmasked(words_BL, real_BL, images, blank, gumbel_BLV, decoding)
+        captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
+        return by_image(captions, samples)
+
+    def _unmasked(self, words_BL, real_BL, images, blank, gumbel_BLV, decoding) -> Tensor:
+        """The words after K steps, which are one graph where this is compiled."""
         for step in range(decoding.steps):
             masked_BL = words_BL == self.mask
             logits_BLV = self.head(self._hidden(words_BL, real_BL, images))
@@ -163,10 +169,9 @@ class MaskedDiffusion(Captioner):
             fix_B = torch.ceil(left_B / (decoding.steps - step))  # all that is left, at the last step
             rank_BL = confidence_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
             words_BL = torch.where(masked_BL & (rank_BL < fix_B[:, None]), new_BL, words_BL)
-            if not (words_BL == self.mask).any():
+            if not torch.compiler.is_compiling() and not (words_BL == self.mask).any():
                 break
-        captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
-        return by_image(captions, samples)
+        return words_BL
 
 
 class _FullyMasked(Policy):

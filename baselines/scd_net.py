@@ -129,8 +129,7 @@ class SCDNet(Captioner):
         return SlotPolicy(slot_log_probs(logits))
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        for stage in self.stages:
-            stage.forward = compiled(stage.forward)
+        self._written = compiled(self._written)
 
     # ------------------------------------------------------------------------------------------------------- decoding
 
@@ -139,10 +138,16 @@ class SCDNet(Captioner):
         like_XL = self._like(batch, 1)[:, 0].repeat_interleave(samples, 0)
         memory_BND = self.image_encoder(batch.features)
         noise = noise_of(batch, samples, seed, (len(self.stages), self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
+        images = [stage.image(memory_BND, samples) for stage in self.stages]
+        words_XL = self._written(noise, images, like_XL, decoding)
+        captions = [until_eos(words) for words in words_XL.tolist()]
+        return by_image(captions, samples)
+
+    def _written(self, noise: Tensor, images: list[list[tuple[Tensor, Tensor]]], like_XL: Tensor, decoding: Decoding) -> Tensor:
+        """The words [X, L] after K steps of each stage, which are one graph where this is compiled; `noise` [X, stages, L, b]."""
         read = torch.zeros_like(noise[:, 0].contiguous())
-        for number, stage in enumerate(self.stages):
-            image, asymmetry = stage.image(memory_BND, samples), 0.0 if number else decoding.asymmetry
-            x, guess = noise[:, number].contiguous(), torch.zeros_like(read)
+        for number, (stage, image) in enumerate(zip(self.stages, images, strict=True)):
+            x, guess, asymmetry = noise[:, number].contiguous(), torch.zeros_like(read), 0.0 if number else decoding.asymmetry
             for step in range(decoding.steps):
                 now, to = 1 - step / decoding.steps, max(1 - (step + 1 + asymmetry) / decoding.steps, 0.0)
                 logits = stage(x, guess, read, x.new_full((len(x),), now), image, like_XL)
@@ -150,8 +155,7 @@ class SCDNet(Captioner):
                 x = stepped(x, guess, now, to, torch.zeros_like(x))  # the mean of DDPM's step
             words_XL = _writable(logits).argmax(-1)
             read = self.bits.of(words_XL)
-        captions = [until_eos(words) for words in words_XL.tolist()]
-        return by_image(captions, samples)
+        return words_XL
 
 
 def _writable(logits_XLV: Tensor) -> Tensor:

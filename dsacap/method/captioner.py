@@ -10,7 +10,6 @@ The paper (ACM MM 2025, doi 10.1145/3746027.3755156) is public as an abstract. W
   The clean image is at hand, so noise can only lose information by itself: `noise_level: 0` is the control that stands in every table.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -158,7 +157,7 @@ class DSACap(Captioner):
         return self.denoiser(z_BNC, t_B, caption_BGD)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self.denoiser.forward = compiled(self.denoiser.forward)
+        self._last_hidden = compiled(self._last_hidden)
         self.readout.speed_up(compiled)
 
     @property
@@ -177,21 +176,29 @@ class DSACap(Captioner):
         return by_image(captions, samples)
 
     def _seen(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> Tensor:
-        """The last step's hidden states, which the caption is read from."""
-        return deque(self._walk(batch, samples, seed, decoding.noise_level, decoding.steps), maxlen=1).pop()[-1]
+        """The hidden states that the caption is read from. Rows are the samples of each image."""
+        return self._last_hidden(self._noised(batch, samples, seed, decoding.noise_level), decoding.noise_level, decoding.steps)
 
-    def _walk(
-        self, batch: Batch, samples: int, seed: int, noise_level: float, steps: int
-    ) -> Iterator[tuple[float, Tensor, Tensor, Tensor]]:
-        """Of each step: the time, z_t as it comes in, the prediction of z_0, and the hidden states. Rows are the samples of each image."""
+    @staticmethod
+    def _noised(batch: Batch, samples: int, seed: int, noise_level: float) -> Tensor:
+        """z_t at the time `noise_level`, a row for each sample of each image."""
         z_BNC = batch.features.repeat_interleave(samples, 0)
-        t_B = z_BNC.new_full((len(z_BNC),), noise_level)
-        if noise_level:
-            z_BNC = add_noise(z_BNC, noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1), t_B)
+        if not noise_level:
+            return z_BNC
+        noise_BNC = noise_of(batch, samples, seed, z_BNC.shape[1:]).flatten(0, 1)
+        return add_noise(z_BNC, noise_BNC, z_BNC.new_full((len(z_BNC),), noise_level))
+
+    def _last_hidden(self, z_BNC: Tensor, noise_level: float, steps: int) -> Tensor:
+        """Those of the last of K steps, which are one graph where this is compiled."""
+        *_, (*_, hidden_BND) = self._walk(z_BNC, noise_level, steps)
+        return hidden_BND
+
+    def _walk(self, z_BNC: Tensor, noise_level: float, steps: int) -> Iterator[tuple[float, Tensor, Tensor, Tensor]]:
+        """Of each step: the time, z_t as it comes in, the prediction of z_0, and the hidden states."""
         caption_BGD = None
         for step in range(steps):
             t, t_next = (noise_level * (1 - at / steps) for at in (step, step + 1))
-            t_B, next_B = t_B.new_full(t_B.shape, t), t_B.new_full(t_B.shape, t_next)
+            t_B, next_B = (z_BNC.new_full((len(z_BNC),), time) for time in (t, t_next))
             z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B, caption_BGD)
             yield t, z_BNC, z0_hat_BNC, hidden_BND
             if step + 1 < steps:  # the readout wants the last pass' hidden states, not the state after it
@@ -211,7 +218,8 @@ class DSACap(Captioner):
         self.check(self.model, decoding)
         uniform = partial(self._uniform, batch, 1, seed)
         frames = [[] for _ in batch.image_ids]
-        for t, z_BNC, z0_hat_BNC, hidden_BND in self._walk(batch, 1, seed, self.model.t_max, steps if self.model.t_max else 1):
+        walk = self._walk(self._noised(batch, 1, seed, self.model.t_max), self.model.t_max, steps if self.model.t_max else 1)
+        for t, z_BNC, z0_hat_BNC, hidden_BND in walk:
             seen = (distance(z_BNC, batch.features), distance(z0_hat_BNC, batch.features))
             for of_image, *facts in zip(frames, *seen, self.readout.decode(hidden_BND, decoding, uniform), strict=True):
                 of_image.append(Frame(round(t, 4), *facts))
