@@ -1,7 +1,7 @@
 """The arguments of the command line, in chapters, so that --help reads like a table of contents."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dsacap import audit
@@ -33,6 +33,17 @@ def parser() -> argparse.ArgumentParser:
     contents.verb("keep", "copy the captions of finished rows, and how they were made, to results/NAME/rows/, to be committed")
     contents.verb("restore", "bring kept rows back, so that they are scored and reported without being trained again")
     return contents.finished()
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, or the end of the program with a word on what is wrong. Photos may stand on both sides of an option."""
+    whole = parser()
+    options, beside = whole.parse_known_args(arguments)
+    if options.verb == "caption" and not any(word.startswith("-") and word != "-" for word in beside):
+        options.photos += beside
+    elif beside:
+        whole.error(f"unrecognized arguments: {' '.join(beside)}")
+    return options
 
 
 class _WithoutList(argparse.RawDescriptionHelpFormatter):

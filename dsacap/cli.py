@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dsacap.arguments import completion, parser
+from dsacap.arguments import completion, parsed
 from dsacap.errors import Preempted, UserError
 from dsacap.launch import PREEMPTED, dsacap, is_main, launch, launched
 from dsacap.stdout import until_unread
@@ -20,7 +20,7 @@ from dsacap.stdout import until_unread
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = parser().parse_args(arguments)
+    options = parsed(arguments)
     try:
         with until_unread():
             return _run(options, arguments)

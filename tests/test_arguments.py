@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from dsacap.arguments import completion, parser
+from dsacap.arguments import completion, parsed, parser
 from dsacap.cli import main
 
 
@@ -35,6 +35,15 @@ def test_a_misspelt_verb_is_answered_with_the_right_ones(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["scroe"])
     assert ended.value.code == 2 and "score" in capsys.readouterr().err
+
+
+def test_photos_stand_on_both_sides_of_an_option(capsys):
+    options = parsed(["caption", "a.jpg", "--samples", "3", "b.jpg", "--json", "-"])
+    assert options.photos == ["a.jpg", "b.jpg", "-"] and options.samples == 3
+    for words in (["caption", "a.jpg", "--jason", "b.jpg"], ["caption", "a.jpg", "--json", "-b"], ["data", "b.jpg"]):
+        with pytest.raises(SystemExit):
+            parsed(words)
+        assert "unrecognized arguments" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("typed", ["dsacap exp", "dsacap score --refer"])
