@@ -24,7 +24,7 @@ page: setup
 
 # A file at a time on each of two processes; `pytest` alone is the same in one.
 test: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --benchmark-skip
 
 # Kills, odd places: ten minutes or more. KILLS=50 is the long version.
 KILLS ?= 5

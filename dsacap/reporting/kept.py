@@ -11,6 +11,7 @@ from pathlib import Path
 from dsacap.errors import UserError
 from dsacap.files import read_json, replacing
 from dsacap.layout import Layout, manifest_of
+from dsacap.reporting.provenance import require_committed
 
 
 def keep_rows(layout: Layout) -> list[str]:
@@ -22,9 +23,8 @@ def keep_rows(layout: Layout) -> list[str]:
     if not finished:
         raise UserError(f"{layout.root}: no row has captions yet; run `snakemake row_SYSTEM` first")
     for run in finished:
-        for manifest in (manifest_of(layout.system(*run)), manifest_of(layout.captions(*run))):
-            if read_json(manifest)["code"]["dirty"] is not False:
-                raise UserError(f"{manifest}: made from uncommitted code; commit, remove that stage's files and run again")
+        folder, captions = layout.system(*run), layout.captions(*run)
+        require_committed(folder, {"train": read_json(manifest_of(folder)), "caption": read_json(manifest_of(captions))})
         _copy(_files(layout, run), _kept(layout, run))
     return [_named(run) for run in finished]
 

@@ -15,6 +15,7 @@ import torch
 
 from dsacap.checkout import LOCK, ROOT, git
 from dsacap.config import Config
+from dsacap.errors import UserError
 from dsacap.files import sha256, write_json
 from dsacap.launch import is_main
 from dsacap.layout import VERSIONS
@@ -91,6 +92,13 @@ def commit() -> dict:
         "changes": changes and hashlib.sha256(changes.encode()).hexdigest(),
         "lock": sha256(ROOT / LOCK),
     }
+
+
+def require_committed(where: Path, manifests: dict[str, dict]) -> None:
+    """UserError if one of the manifests, by stage, is of code that no commit holds; `where` is what was made so."""
+    dirty = [stage for stage, manifest in manifests.items() if manifest["code"]["dirty"] is not False]
+    if dirty:
+        raise UserError(f"{where}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again")
 
 
 def host() -> dict:

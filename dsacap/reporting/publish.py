@@ -10,6 +10,7 @@ from dsacap.files import read_json, read_text, sha256, write_text
 from dsacap.layout import Layout
 from dsacap.reporting.markdown import LOCAL_CHANGES
 from dsacap.reporting.page import title_of
+from dsacap.reporting.provenance import require_committed
 
 _README = Path("README.md")
 _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
@@ -24,11 +25,7 @@ def publish(layout: Layout) -> Path:
     """
     if not layout.table.exists():
         raise UserError(f"{layout.table}: no finished table to publish; run `make table` first")
-    dirty = [name for name, m in read_json(layout.table.with_suffix(".json"))["manifests"].items() if m["code"]["dirty"] is not False]
-    if dirty:
-        raise UserError(
-            f"{layout.table}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again"
-        )
+    require_committed(layout.table, read_json(layout.table.with_suffix(".json"))["manifests"])
     target = Path("results") / layout.config.name
     if target.resolve() == layout.table.parent.resolve():
         raise UserError(f"{target}: the tables of this configuration lie there already (`results`); nothing to copy")
