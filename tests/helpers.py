@@ -7,6 +7,7 @@ import torch
 
 from dsacap.captioner import EOS, PAD, UNK, Batch, ImageSpec, Memory
 from dsacap.config import Config, parse_config
+from dsacap.layout import Layout
 
 SCENES_SHAPE = {"tokens": 4, "channels": 256, "vocabulary": 64}  # what the scenes' encoder and captions have
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
@@ -44,6 +45,15 @@ class ListMemory(Memory):
 
 def part_of(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.image_ids[rows], batch.features[rows], batch.captions[rows])
+
+
+def borrow(layout: Layout, shared: Layout) -> Layout:
+    """`layout`, with data, encoder, features and generator that `shared` has made: links to them."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    for name in ("data", "encoder", "features", "generator"):
+        if not getattr(layout, name).exists():
+            getattr(layout, name).symlink_to(getattr(shared, name))
+    return layout
 
 
 def tiny_config(work: Path, **changes) -> Config:

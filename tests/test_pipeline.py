@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from dsacap.files import read_json, sha256
-from helpers import tiny_config
+from dsacap.layout import Layout
+from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -134,10 +135,7 @@ def test_kill_9_in_training_and_the_same_command_again(tiny_layout, tmp_path):
     config = tiny_config(tmp_path / "a", training={"steps": 200, "batch_size": 6, "warmup": 2, "evaluations": 20, "validation_images": 6})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     train = [BIN / "dsacap", "train", "--config", tmp_path / "config.yaml", "--system", "ar"]
-    work = tmp_path / "a" / "tiny"
-    work.mkdir(parents=True)
-    for folder in (tiny_layout.data, tiny_layout.encoder, tiny_layout.features):
-        (work / folder.name).symlink_to(folder)
+    work = borrow(Layout(config), tiny_layout).root
     subprocess.run(train, check=True, capture_output=True)
     run = next(work.glob("ar-*"))
     expected = sha256(run / "model.safetensors")

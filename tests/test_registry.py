@@ -11,7 +11,8 @@ import yaml
 
 from dsacap.config import parse_config
 from dsacap.errors import UserError
-from helpers import tiny_config
+from dsacap.layout import Layout
+from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -43,20 +44,11 @@ def configuration(tmp_path: Path, **system) -> Path:
     return path
 
 
-def test_an_outside_system_becomes_a_row(installed, tmp_path):
+def test_an_outside_system_becomes_a_row(installed, tiny_layout, tmp_path):
     config = str(configuration(tmp_path))
-    row = ("--system", "show-and-tell")
-    for verb in (
-        ("data",),
-        ("encoder",),
-        ("features",),
-        ("generator",),
-        ("train", *row),
-        ("caption", *row),
-        ("score", *row),
-        ("tune", "--system", "tuned"),
-    ):
-        done = dsacap(installed, verb[0], "--config", config, *verb[1:])
+    borrow(Layout(tiny_config(tmp_path)), tiny_layout)
+    for verb, system in (("train", "show-and-tell"), ("caption", "show-and-tell"), ("score", "show-and-tell"), ("tune", "tuned")):
+        done = dsacap(installed, verb, "--config", config, "--system", system)
         assert done.returncode == 0, done.stderr
     manifest = next(tmp_path.glob("tiny/show-and-tell-seed0-*/manifest.json")).read_text()
     assert '"captioner":"show-and-tell 1.0.0"' in manifest

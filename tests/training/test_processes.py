@@ -16,7 +16,7 @@ from dsacap.files import read_json, read_jsonl, write_text
 from dsacap.launch import PREEMPTED, launch
 from dsacap.layout import Layout, manifest_of
 from dsacap.training import loop
-from helpers import tiny_config
+from helpers import borrow, tiny_config
 
 STEPS = 50
 SMALL = {"width": 16, "heads": 2, "dropout": 0.1}
@@ -51,11 +51,7 @@ def config(work: Path, shared: Layout, **changes) -> Config:
     """50 steps of batches of 5, which two processes cannot halve; data and features are `shared`."""
     training = {"steps": STEPS, "batch_size": 5, "warmup": 5, "evaluations": 2, "validation_images": 4}
     found = tiny_config(work, systems=SYSTEMS, training=training, **changes)
-    layout = Layout(found)
-    layout.root.mkdir(parents=True, exist_ok=True)
-    for name in ("data", "encoder", "features", "generator"):
-        if not getattr(layout, name).exists():
-            getattr(layout, name).symlink_to(getattr(shared, name))
+    borrow(Layout(found), shared)
     return found
 
 
