@@ -179,6 +179,7 @@ def _add_data_stages(contents: _Contents) -> None:
         of.add_argument("--judge", action="store_true", help="that of the ablation's judge, instead of the captioners'")
         if name != "generator":
             of.add_argument("--sight", action="store_true", help="that in which the generator compares pictures (generator.encoder)")
+    contents.verb("pixels", "keep every photo as the encoder looks at it, for systems that train it too (training.fine_tune)")
 
 
 def _add_system_stages(contents: _Contents) -> None:

@@ -8,11 +8,12 @@ from dsacap.captioner import Batch, Captioner
 from dsacap.data.dataset import Vocabulary
 from dsacap.progress import progress
 from dsacap.vision.features import FeatureStore
+from dsacap.vision.pixels import PixelFeatures
 
 
 def caption_images(
     captioner: Captioner,
-    store: FeatureStore,
+    store: FeatureStore | PixelFeatures,
     vocabulary: Vocabulary,
     image_ids: Sequence[int],
     decoding,

@@ -138,6 +138,8 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             stage(lambda: stages.make_encoder(layout), layout.encoder)
         case "features":
             stage(lambda: stages.make_features(layout), layout.features)
+        case "pixels":
+            stage(lambda: stages.make_pixels(layout), layout.pixels)
         case "generator":
             stage(lambda: stages.make_generator(layout), layout.generator)
         case "teach":

@@ -18,6 +18,7 @@ VERSIONS = {
     "data": 1,
     "encoder": 1,
     "features": 1,
+    "pixels": 1,
     "generator": 2,
     "train": 1,
     "tune": 1,
@@ -61,6 +62,10 @@ class Layout:
     @property
     def features(self) -> Path:
         return self.root / f"features-{self._features_key}"
+
+    @property
+    def pixels(self) -> Path:
+        return self.root / f"pixels-{self._pixels_key}"
 
     @property
     def generator(self) -> Path:
@@ -209,6 +214,11 @@ class Layout:
         )
 
     @property
+    def _pixels_key(self) -> str:
+        encoder = self.config.encoder
+        return _key("pixels", self._data_key, self._encoder_key, encoder.shard_size, encoder.on_bad_image)
+
+    @property
     def _generator_key(self) -> str:
         return _key("generator", self.sight._features_key, self.config.generator, self.config.text.max_words)
 
@@ -216,9 +226,10 @@ class Layout:
         settings = self.config.systems[system]
         validated_by = next(iter(settings.decodings.values()))
         training = self.config.training_of(system).model_copy(update={"accumulate": 1})  # as `processes`, it changes no result
+        pixels = [self._pixels_key] if training.fine_tune else []
         if settings.tuned_from:
             judged_by = self._generator_key if settings.tuning.reconstructs else None
-            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by)
+            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by, *pixels)
         release = release_of(settings.captioner)
         taught = [self._lessons_key(system, seed)] if settings.distilled_from else []
         return _key(
@@ -231,6 +242,7 @@ class Layout:
             self.config.text.max_words,
             seed,
             *taught,
+            *pixels,
             *([release] if release else []),
         )
 

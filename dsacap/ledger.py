@@ -26,29 +26,33 @@ def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
             return [captions] if layout.config.encoder.train else [], _weights(layout.encoder)
         case "features":
             return [captions, *_drawn(layout), *_weights(layout.encoder)], [index, layout.features / "statistics.safetensors"]
+        case "pixels":
+            return [captions, *_drawn(layout)], [layout.pixels / INDEX]
         case "generator":
             return [captions, words, layout.sight.features / INDEX], _weights(layout.generator)
         case "teach":
             teacher = layout.config.systems[row[0]].distilled_from.system
-            return [*seen, _model(layout, teacher, row[1])], [layout.lessons(*row)]
+            return [*seen, *_pixels(layout, teacher), _model(layout, teacher, row[1])], [layout.lessons(*row)]
         case "train":
             taught = [layout.lessons(*row)] if layout.config.systems[row[0]].distilled_from else []
-            return [*seen, *taught], [_model(layout, *row)]
+            return [*seen, *_pixels(layout, row[0]), *taught], [_model(layout, *row)]
         case "tune":
             settings = layout.config.systems[row[0]]
             rewards = _weights(layout.generator) if settings.tuning.reconstructs else []
-            return [*seen, _model(layout, settings.tuned_from, row[1]), *rewards], [_model(layout, *row)]
+            before = _model(layout, settings.tuned_from, row[1])
+            return [*seen, *_pixels(layout, row[0]), before, *rewards], [_model(layout, *row)]
         case "checkpoint":
             return [captions], [layout.predictions(row[0])]
         case "caption":
-            return [*seen, _model(layout, *row)], [layout.captions(*row)]
+            return [*seen, *_pixels(layout, row[0]), _model(layout, *row)], [layout.captions(*row)]
         case "complete":
-            return [*seen, _model(layout, *row)], [layout.completions(*row)]
+            return [*seen, *_pixels(layout, row[0]), _model(layout, *row)], [layout.completions(*row)]
         case "inspect":
-            return [*seen, _model(layout, *row)], [layout.inside(*row)]
+            return [*seen, *_pixels(layout, row[0]), _model(layout, *row)], [layout.inside(*row)]
         case "time":
             first = layout.config.seeds[0]
-            return [*seen, *(_model(layout, system, first) for system in layout.config.systems)], [layout.latency]
+            looking = list(dict.fromkeys(path for system in layout.config.systems for path in _pixels(layout, system)))
+            return [*seen, *looking, *(_model(layout, system, first) for system in layout.config.systems)], [layout.latency]
     said = [] if row[0] == HUMAN else [layout.predictions(row[0]) if row[0] in layout.config.predictions else layout.captions(*row)]
     written = {"score": layout.scores, "score-samples": layout.sample_scores, "reconstruct": layout.reconstructions}
     return [captions, *_drawn(layout), *said], [written[verb](*row)]
@@ -97,6 +101,11 @@ def _drawn(layout: Layout) -> list[Path]:
 
 def _model(layout: Layout, system: str, seed: int) -> Path:
     return layout.system(system, seed) / "model.safetensors"
+
+
+def _pixels(layout: Layout, system: str) -> list[Path]:
+    """What a system with an encoder of its own looks at."""
+    return [layout.pixels / INDEX] if layout.config.sees_pixels(system) else []
 
 
 def _weights(folder: Path) -> list[Path]:

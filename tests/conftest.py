@@ -47,3 +47,14 @@ def tiny_layout(tmp_path_factory) -> Layout:
     stages.make_features(layout)
     write_json(manifest_of(layout.generator), {"facts": stages.make_generator(layout)})
     return layout
+
+
+@pytest.fixture(scope="session")
+def pixel_layout(tiny_layout, tmp_path_factory) -> Layout:
+    """The same with the photos' pixels beside the features."""
+    layout = Layout(tiny_config(tmp_path_factory.mktemp("pixels")))
+    layout.root.mkdir(parents=True)
+    for name in ("data", "encoder", "features", "generator"):
+        getattr(layout, name).symlink_to(getattr(tiny_layout, name))
+    stages.make_pixels(layout)
+    return layout

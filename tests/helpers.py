@@ -48,9 +48,9 @@ def part_of(batch: Batch, rows: slice) -> Batch:
 
 
 def borrow(layout: Layout, shared: Layout) -> Layout:
-    """`layout`, with data, encoder, features and generator that `shared` has made: links to them."""
+    """`layout`, with links to the data, encoder, features, pixels and generator that `shared` has made."""
     layout.root.mkdir(parents=True, exist_ok=True)
-    for name in ("data", "encoder", "features", "generator"):
+    for name in ("data", "encoder", "features", "pixels", "generator"):
         if not getattr(layout, name).exists():
             getattr(layout, name).symlink_to(getattr(shared, name))
     return layout

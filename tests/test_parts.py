@@ -6,12 +6,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dsacap.captioner import SPECIALS, Captioner
+from dsacap.captioner import SPECIALS, Batch, Captioner
 from dsacap.config import ExpectedNgrams, Rewards, Training, Tuning
 from dsacap.data.dataset import Vocabulary
 from dsacap.errors import UserError
 from dsacap.registry import load_captioner
-from dsacap.training.gradients import Gradients
+from dsacap.training.gradients import Gradients, Read
 from dsacap.training.ngram_objective import NgramObjective
 from dsacap.training.reinforce import Reinforce
 from helpers import SPEC, ListMemory, random_batch
@@ -50,12 +50,14 @@ def new(name: str) -> Captioner:
 
 def gradients(captioner: Captioner, objective, accumulate: int, seed: int, images: int = 7) -> tuple[dict, dict]:
     """Losses and gradients of a batch of 7 images, in 3 parts of 2, 2 and 3."""
-    batch = random_batch(images, seed=seed)
-    feature_of = dict(zip(batch.image_ids, batch.features, strict=True))
-    made = Gradients(captioner, objective, Training(steps=1, accumulate=accumulate), images, Accelerator(cpu=True))
-    losses = made(batch.image_ids, batch.captions, lambda ids: torch.stack([feature_of[i] for i in ids]), seed)
+    losses = worked(captioner, objective, Training(steps=1, accumulate=accumulate), random_batch(images, seed=seed), seed)
     grads = {name: p.grad.clone() for name, p in captioner.named_parameters() if p.grad is not None}
     return {name: value.item() for name, value in losses.items()}, grads
+
+
+def worked(captioner: Captioner, objective, settings: Training, batch: Batch, seed: int = 0) -> dict[str, torch.Tensor]:
+    made = Gradients(captioner, captioner, lambda rows, device: rows, objective, settings, len(batch.image_ids), Accelerator(cpu=True))
+    return made(Read(batch.image_ids, batch.captions, [batch.features[mine] for mine in made.slices]), seed)
 
 
 def assert_same(captioner: Captioner, objective) -> None:
@@ -120,8 +122,7 @@ def test_bf16_gives_about_the_loss_of_fp32(name):
     captioner.eval()
     batch, found = random_batch(7), []
     for precision in ("fp32", "bf16"):
-        made = Gradients(captioner, captioner.loss, Training(steps=1, precision=precision), 7, Accelerator(cpu=True))
-        found.append(made(batch.image_ids, batch.captions, lambda ids: batch.features, 0)["loss"].item())
+        found.append(worked(captioner, captioner.loss, Training(steps=1, precision=precision), batch)["loss"].item())
         assert all(torch.isfinite(p.grad).all() for p in captioner.parameters() if p.grad is not None)
     assert found[0] != found[1]
     assert found[1] == pytest.approx(found[0], rel=0.02)
@@ -137,8 +138,7 @@ def test_compiled_blocks_give_the_same_gradient(name, monkeypatch):
     plain, compiled = new(name).eval(), new(name).eval()
     batch, losses = random_batch(7), []
     for captioner, settings in ((plain, Training(steps=1)), (compiled, Training(steps=1, compile=True))):
-        made = Gradients(captioner, captioner.loss, settings, 7, Accelerator(cpu=True))
-        losses.append(made(batch.image_ids, batch.captions, lambda ids: batch.features, 0)["loss"].item())
+        losses.append(worked(captioner, captioner.loss, settings, batch)["loss"].item())
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     assert all(block._compiled_call_impl for block in compiled.blocks_trained) and compiled.blocks_trained
@@ -147,4 +147,4 @@ def test_compiled_blocks_give_the_same_gradient(name, monkeypatch):
 def test_a_system_without_blocks_is_not_compiled():
     captioner = load_captioner("prefix-lm", {**SMALL, "layers": 1, "prefix": 2}, SPEC)
     with pytest.raises(UserError, match="PrefixLM has no blocks of its own to compile"):
-        Gradients(captioner, captioner.loss, Training(steps=1, compile=True), 7, Accelerator(cpu=True))
+        worked(captioner, captioner.loss, Training(steps=1, compile=True), random_batch(7))

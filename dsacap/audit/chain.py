@@ -55,10 +55,18 @@ def _trained(config: dict, system: str, seed: int) -> Iterator[str]:
         yield from _trained(config, source, seed)
         if ((settings["tuning"] or {}).get("rewards") or {}).get("reconstruction"):
             yield "generator"
+    if _fine_tunes(config, settings):
+        yield "pixels"
     if teacher := settings.get("distilled_from"):
         yield from _trained(config, teacher["system"], seed)
         yield f"teach {system} seed {seed}"
     yield f"train {system} seed {seed}"
+
+
+def _fine_tunes(config: dict, settings: dict) -> bool:
+    """Whether a row trains the encoder too."""
+    training = settings.get("tuning") or {**config.get("training", {}), **(settings.get("training") or {})}
+    return bool(training.get("fine_tune"))
 
 
 def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
@@ -75,6 +83,8 @@ def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
             chosen = _keys(config, "encoder", *_ENCODER)
         case "features":
             chosen = _keys(config, "encoder", *(key for key in config.get("encoder", {}) if key not in (*_ENCODER, "batch_size")))
+        case "pixels":
+            chosen = _keys(config, "encoder", "shard_size", "on_bad_image")
         case "generator":
             chosen = _keys(config, "generator") | _keys(config, "text", "max_words")
         case "train" if settings.get("tuned_from"):

@@ -23,6 +23,7 @@ _OF_STAGE = {
     "data": ("dsacap.stages.data",),
     "encoder": ("dsacap.stages.data", "dsacap.vision.tiny_clip", "dsacap.vision.encoder"),
     "features": ("dsacap.stages.data", "dsacap.vision.encoding", "dsacap.vision.encoder"),
+    "pixels": ("dsacap.stages.data", "dsacap.vision.pixels", "dsacap.vision.encoder"),
     "generator": ("dsacap.stages.generator", "dsacap.training.caption_prior", "dsacap.vision.generator", "dsacap.vision.generator_check"),
     "teach": ("dsacap.stages.systems",),
     "train": ("dsacap.stages.systems", "dsacap.training.loop"),

@@ -174,7 +174,7 @@ def _recorded(stage: str, manifest: dict, run: Path) -> Iterator[tuple[Path, str
     brought = config.get("predictions", {}).get(parts_of(stage)[1]) or {}
     if isinstance(facts.get("sha256"), str) and brought.get("file"):
         yield Path(brought["file"]), facts["sha256"]
-    if stage not in ("data", "encoder", "features"):
+    if stage not in ("data", "encoder", "features", "pixels"):
         return
     try:
         layout = Layout(parse_config(config, ""))
@@ -185,6 +185,6 @@ def _recorded(stage: str, manifest: dict, run: Path) -> Iterator[tuple[Path, str
             yield layout.data / (name if name.endswith(".jsonl") else f"images/{name}"), digest
     elif stage == "encoder" and not files and config["encoder"].get("train") and (weights := facts.get("weights")):
         yield layout.encoder / weights["file"], weights["sha256"]
-    elif stage == "features":  # of which inputs and outputs hold the index alone
+    elif stage in ("features", "pixels"):  # of which inputs and outputs hold the index alone
         for shard in chain(facts.get("shards", ()), *facts.get("views", ())):
-            yield layout.features / shard["file"], shard["sha256"]
+            yield getattr(layout, stage) / shard["file"], shard["sha256"]

@@ -34,7 +34,7 @@ from dsacap.config.sections import (
     Text,
     Timing,
 )
-from dsacap.config.training import ExpectedNgrams, Rewards, Training, Tuning
+from dsacap.config.training import ExpectedNgrams, FineTuning, Rewards, Training, Tuning
 from dsacap.errors import UserError
 from dsacap.files import read_text
 from dsacap.registry import captioner_class
@@ -51,6 +51,7 @@ __all__ = [
     "Encoder",
     "EncoderTraining",
     "ExpectedNgrams",
+    "FineTuning",
     "Generator",
     "GeneratorTraining",
     "Inspection",
@@ -182,6 +183,11 @@ class Config(Section):
     def training_of(self, system: str) -> Training:
         """The common training settings with this system's own on top; of a tuned system, its tuning."""
         return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
+
+    def sees_pixels(self, system: str) -> bool:
+        """Whether a system has an encoder of its own, trained with it or with the one that it is tuned from."""
+        base = self.systems[system].tuned_from
+        return self.training_of(system).fine_tune is not None or (base is not None and self.sees_pixels(base))
 
 
 def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:

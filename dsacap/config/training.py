@@ -7,6 +7,13 @@ from pydantic import Field, model_validator
 from dsacap.config.section import Section
 
 
+class FineTuning(Section):
+    """The image encoder, trained along with a captioner from the pixels; see dsacap/vision/pixels.py."""
+
+    learning_rate: float = Field(gt=0, description="of the encoder, by the captioner's schedule")
+    drawn: bool = Field(False, description="a step sees of each photo a part cut out anew, mirrored half of the time where captions allow")
+
+
 class Training(Section):
     """One supervised run. The budget is in steps, so that the same command gives the same bytes."""
 
@@ -23,6 +30,7 @@ class Training(Section):
     accumulate: int = Field(1, ge=1, description="parts of a batch that a process works through in turn, for memory; results are the same")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: by autocast; weights, sums over paths and decoding stay fp32")
     compile: bool = Field(False, description="transformer blocks through torch.compile")
+    fine_tune: FineTuning | None = Field(None, description="the encoder is trained too; default: it is frozen, and its features are read")
 
 
 class Rewards(Section):
@@ -72,6 +80,8 @@ class Tuning(Training):
             raise ValueError("give either rewards or ngrams")
         if self.ngrams and self.kl:
             raise ValueError("kl is a term of the reward; beside ngrams, supervised keeps a system near what it learnt")
+        if self.fine_tune and self.kl:
+            raise ValueError("kl measures against the system before tuning, which fine_tune's encoder would blur; leave one of them out")
         return self
 
     @property

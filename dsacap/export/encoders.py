@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from dsacap.config import Encoder as EncoderSettings
 from dsacap.errors import UserError
 from dsacap.export.description import Encoders, OpenClip, OpenClipFolder, ResNet, Timm
 from dsacap.files import read_json, read_tensors, write_json, write_tensors
-from dsacap.vision.encoder import Encoder, load_encoder, local_name
+from dsacap.vision.encoder import Encoder, load_encoder, local_name, needs_quick_gelu
 
 WEIGHTS = "encoder.safetensors"
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")  # open_clip's own names
@@ -39,14 +41,16 @@ def trained_resnet(folder: Path, grid: int | None) -> tuple[ResNet, dict]:
     return described, {name.removeprefix(_VISUAL): tensor for name, tensor in tensors.items() if name.startswith(_VISUAL)}
 
 
-def write_encoder(settings: EncoderSettings, trained: Path, folder: Path) -> Encoders:
-    """Writes the configured encoder's files to `folder`; `trained` is where one lies that was trained here. UserError where it cannot be
-    carried."""
+def write_encoder(settings: EncoderSettings, trained: Path, folder: Path, own: dict[str, Tensor] | None = None) -> Encoders:
+    """Writes the configured encoder's files to `folder`; `trained` is where one lies that was trained here, `own` are the weights of one
+    that a system trained further. UserError where it cannot be carried."""
     if settings.train:
         described, tensors = trained_resnet(trained, settings.grid)
-        write_tensors(folder / WEIGHTS, tensors)
+        write_tensors(folder / WEIGHTS, tensors if own is None else {name.removeprefix(f"clip.{_VISUAL}"): own[name] for name in own})
         return described
     loaded = load_encoder(settings.name, settings.pretrained, settings.grid, settings.sha256)
+    if own is not None:
+        loaded.load_state_dict(own, strict=False)  # all but what reads text
     if settings.name.startswith(_LOCAL):
         write_json(folder / FOLDER_FILES[0], read_json(Path(settings.name.removeprefix(_LOCAL), FOLDER_FILES[0])))
         write_tensors(folder / FOLDER_FILES[1], loaded.clip.state_dict())
@@ -56,6 +60,8 @@ def write_encoder(settings: EncoderSettings, trained: Path, folder: Path) -> Enc
             described = Timm(name=settings.name.removeprefix(_TIMM), grid=settings.grid)
             write_tensors(folder / WEIGHTS, loaded.net.state_dict())
             return described
+        if _is_tag(settings) and own is not None:
+            return _written_as_folder(settings, loaded, folder)
         if _is_tag(settings):
             return OpenClip(name=settings.name, tag=settings.pretrained, grid=settings.grid, tensors_sha256=loaded.tensors_sha256())
         described = OpenClip(name=settings.name, grid=settings.grid)
@@ -65,6 +71,17 @@ def write_encoder(settings: EncoderSettings, trained: Path, folder: Path) -> Enc
         raise UserError(
             f"encoder {settings.name} ({settings.pretrained}): only a plain name of open_clip or timm can be exported"
         ) from None
+
+
+def _written_as_folder(settings: EncoderSettings, loaded: Encoder, folder: Path) -> OpenClipFolder:
+    """What was fetched by a tag and is not what the tag stands for any more."""
+    import open_clip
+
+    quick = {"quick_gelu": True} if needs_quick_gelu(settings.name, settings.pretrained) else {}
+    model = open_clip.get_model_config(settings.name) | quick
+    write_json(folder / FOLDER_FILES[0], {"model_cfg": model, "preprocess_cfg": loaded.clip.visual.preprocess_cfg})
+    write_tensors(folder / FOLDER_FILES[1], loaded.clip.state_dict())
+    return OpenClipFolder(grid=settings.grid)
 
 
 def _is_tag(settings: EncoderSettings) -> bool:

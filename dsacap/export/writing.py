@@ -23,18 +23,20 @@ from dsacap.registry import release_of
 from dsacap.reporting.provenance import commit
 from dsacap.stages.data import load_configured_encoder
 from dsacap.stages.systems import Inputs
+from dsacap.vision.encoder import Encoder
+from dsacap.vision.features import FeatureStore
+from dsacap.vision.pixels import PixelFeatures
 
 CARD, MANIFEST = "README.md", "manifest.json"
 
 
 def from_run(layout: Layout, system: str, seed: int) -> PhotoCaptioner:
     """A trained system of the configuration. UserError where it is not trained."""
-    inputs, captioner = _trained(layout, system, seed)
-    encoder = layout.config.encoder
+    inputs, captioner, store = _trained(layout, system, seed)
     memory, decodings = inputs.memory, inputs.decodings(system)
     return PhotoCaptioner(
         captioner,
-        load_resnet(*trained_resnet(layout.encoder, encoder.grid)) if encoder.train else load_configured_encoder(layout),
+        _encoder_of(layout, store),
         inputs.store.mean,
         inputs.store.std,
         inputs.vocabulary.words,
@@ -45,12 +47,21 @@ def from_run(layout: Layout, system: str, seed: int) -> PhotoCaptioner:
     )
 
 
+def _encoder_of(layout: Layout, store: FeatureStore | PixelFeatures) -> Encoder:
+    """Its own, where the system has one."""
+    if isinstance(store, PixelFeatures):
+        return store.encoder
+    settings = layout.config.encoder
+    return load_resnet(*trained_resnet(layout.encoder, settings.grid)) if settings.train else load_configured_encoder(layout)
+
+
 def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
     """Writes a trained system to `folder`, whole or not at all. UserError where it is not trained, something cannot be carried, or there is
     such a folder already."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder}: is there already; name another folder, or remove it first")
-    inputs, captioner = _trained(layout, system, seed)
+    inputs, captioner, store = _trained(layout, system, seed)
+    own = store.encoder.state_dict() if isinstance(store, PixelFeatures) else None
     config, settings = layout.config, layout.config.trained(system)
     language_model = settings.model.get("language_model")
     if language_model and Path(language_model).is_dir():
@@ -69,7 +80,7 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
             tokens=inputs.spec.tokens,
             channels=inputs.spec.channels,
             max_words=inputs.spec.max_words,
-            encoder=write_encoder(config.encoder, layout.encoder, temporary),
+            encoder=write_encoder(config.encoder, layout.encoder, temporary, own),
             decodings=config.systems[system].decodings,
             default_decoding=next(iter(config.systems[system].decodings)),
             seed=config.decoding.seed,
@@ -78,7 +89,7 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
         write_json(temporary / reading.VOCABULARY, inputs.vocabulary.words)
         write_tensors(temporary / reading.WEIGHTS, captioner.state_dict())
         write_tensors(temporary / reading.STATISTICS, {"mean": inputs.store.mean, "std": inputs.store.std})
-        carried = _looked_up(inputs, captioner, system)
+        carried = _looked_up(inputs, store, captioner, system)
         if carried:
             write_tensors(temporary / reading.MEMORY, carried)
         manifests = _manifests(layout, system, seed)
@@ -94,7 +105,7 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
         write_json(temporary / reading.INDEX, {"format": FORMAT, "files": files})
 
 
-def _trained(layout: Layout, system: str, seed: int) -> tuple[Inputs, Captioner]:
+def _trained(layout: Layout, system: str, seed: int) -> tuple[Inputs, Captioner, FeatureStore | PixelFeatures]:
     weights = layout.system(system, seed) / "model.safetensors"
     if not weights.exists():
         raise UserError(
@@ -102,7 +113,7 @@ def _trained(layout: Layout, system: str, seed: int) -> tuple[Inputs, Captioner]
             f"run `snakemake --cores all row_{system} --configfile CONFIG`, or `dsacap {_verb(layout, system)} --system {system}`"
         )
     inputs = Inputs(layout)
-    return inputs, inputs.captioner(system, seed)
+    return inputs, inputs.captioner(system, seed), inputs.seen_by(system, seed)
 
 
 def _verb(layout: Layout, system: str) -> str:
@@ -124,12 +135,12 @@ class _Recorded(Memory):
         return self._memory.nearest(image_ids, count)
 
 
-def _looked_up(inputs: Inputs, captioner: Captioner, system: str) -> dict[str, Tensor]:
+def _looked_up(inputs: Inputs, store: FeatureStore | PixelFeatures, captioner: Captioner, system: str) -> dict[str, Tensor]:
     """What the system's decodings look up in the train split, found by letting each caption a photo: whose system it is does not matter."""
     recorded = _Recorded(inputs.memory)
     captioner.learn_from(recorded)
     image_id = inputs.memory.examples[0].image_id
-    features = inputs.store.read([image_id]).to(next(captioner.parameters()).device)
+    features = store.read([image_id], device=next(captioner.parameters()).device)
     for options in inputs.decodings(system).values():
         captioner.caption(Batch((image_id,), features), 1, 0, options)
     carried = {}
@@ -145,6 +156,7 @@ def _manifests(layout: Layout, system: str, seed: int) -> dict:
     """Stage -> what was recorded when it ran, for every stage behind the system that left a record."""
     base = layout.config.systems[system].tuned_from
     outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features}
+    outputs |= {"pixels": layout.pixels} if layout.config.sees_pixels(system) else {}
     outputs |= {"train": layout.system(base or system, seed)} | ({"tune": layout.system(system, seed)} if base else {})
     outputs |= {"caption": layout.captions(system, seed), "score": layout.scores(system, seed)}
     manifests = {stage: read_json(manifest_of(output)) for stage, output in outputs.items() if manifest_of(output).exists()}

@@ -76,6 +76,8 @@ def _stage_outputs(layout: Layout) -> dict[str, Path]:
     tunings = [layout.config.systems[system].tuning for system, _ in layout.finished]
     if any(tuning and tuning.reconstructs for tuning in tunings):
         outputs["generator"] = layout.generator
+    if manifest_of(layout.pixels).exists():  # of restored rows they are not here
+        outputs["pixels"] = layout.pixels
     for name, brought in layout.config.predictions.items():
         if brought.checkpoint:
             outputs[f"checkpoint {name}"] = layout.predictions(name)

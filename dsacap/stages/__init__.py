@@ -1,7 +1,7 @@
 """The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
 
 from dsacap.stages.checkpoints import caption_by_checkpoint
-from dsacap.stages.data import load_configured_encoder, load_scenes, make_data, make_encoder, make_features, photo_sources
+from dsacap.stages.data import load_configured_encoder, load_scenes, make_data, make_encoder, make_features, make_pixels, photo_sources
 from dsacap.stages.downloads import download, unpack
 from dsacap.stages.generator import load_configured_generator, make_generator, reconstruct_captions
 from dsacap.stages.inspect import inspect_system
@@ -24,6 +24,7 @@ __all__ = [
     "make_encoder",
     "make_features",
     "make_generator",
+    "make_pixels",
     "photo_sources",
     "predicted_sizes",
     "reconstruct_captions",

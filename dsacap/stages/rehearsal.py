@@ -6,6 +6,8 @@ from dsacap.captioning import caption_images
 from dsacap.errors import UserError
 from dsacap.layout import Layout
 from dsacap.stages.systems import Inputs, prepared
+from dsacap.vision.features import FeatureStore
+from dsacap.vision.pixels import PixelFeatures
 
 _PROBE_SECONDS = 20
 _CAPTIONED = 100  # validation images
@@ -25,13 +27,13 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
         inputs = Inputs(layout)
         work = prepared(inputs, system, seed)
         take = Step(
-            work.captioner, settings, seed, work.examples, inputs.store, inputs.vocabulary, system, accelerator, objective=work.objective
+            work.captioner, settings, seed, work.examples, work.store, inputs.vocabulary, system, accelerator, objective=work.objective
         )
         cost = cost_of_step(take, accelerator.device, _PROBE_SECONDS)
         validated = [example.image_id for example in inputs.examples("val")][: settings.validation_images]
         decoding = next(iter(inputs.decodings(system).values()))
         started, some = time.perf_counter(), validated[:_CAPTIONED]
-        caption_images(work.captioner, inputs.store, inputs.vocabulary, some, decoding, samples=1, seed=0, batch_size=_CAPTIONED)
+        caption_images(work.captioner, work.store, inputs.vocabulary, some, decoding, samples=1, seed=0, batch_size=_CAPTIONED)
         rate = len(some) / (time.perf_counter() - started)
         processes, device = accelerator.num_processes, device_name(accelerator.device)
     evaluated = f"{settings.evaluations} x {len(validated):,} images"
@@ -39,7 +41,7 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
     parts = f"{processes} process{'es' if processes > 1 else ''}, accumulate {settings.accumulate}, {settings.precision}"
     lines = {
         "device": f"{device}; {parts}{', compiled' if settings.compile else ''}",
-        "parameters": f"{cost['parameters']:,}",
+        "parameters": f"{cost['parameters']:,}{_of_encoder(work.store)}",
         "memory": f"{cost['held_mib']:,} MiB of weights, gradients and optimizer; peak of a process {cost['peak_mib']:,} MiB",
         "steps": f"{settings.steps:,} of {cost['images']} images, {cost['seconds']:.3g} s each (median of {cost['steps_timed']})",
         "training": _duration(training),
@@ -47,6 +49,13 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
         "together": _duration(training + validation),
     }
     return "\n".join([f"{system}, a rehearsal; nothing is kept", *(f"  {name:<12}{value}" for name, value in lines.items())])
+
+
+def _of_encoder(store: FeatureStore | PixelFeatures) -> str:
+    if isinstance(store, FeatureStore):
+        return ""
+    trained = "trained" if any(p.requires_grad for p in store.encoder.parameters()) else "not trained"
+    return f", {sum(p.numel() for p in store.encoder.parameters()):,} of them of the encoder, which is {trained} from pixels"
 
 
 def _duration(seconds: float) -> str:

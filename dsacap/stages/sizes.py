@@ -36,6 +36,13 @@ def predicted_sizes(layout: Layout) -> list[Need]:
 
         size = FeatureSize(images, config.encoder.views, *shape_without_weights(config.encoder.name, config.encoder.grid))
         needs.append(Need(layout.root, size.bytes, f"features in {layout.root}: {size}"))
+    looking = any(config.sees_pixels(system) for system in config.systems)
+    if looking and config.encoder.name and not (layout.pixels / INDEX).exists() and (images := _images(layout)):
+        from dsacap.vision.encoder import input_size
+        from dsacap.vision.pixels import PixelSize
+
+        pixels = PixelSize(images, *input_size(config.encoder.name))
+        needs.append(Need(layout.root, pixels.bytes, f"pixels in {layout.root}: {pixels}"))
     return needs
 
 

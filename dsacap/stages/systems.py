@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from dsacap.captioner import Captioner, ImageSpec
 from dsacap.captioning import caption_images, device_of
@@ -15,7 +16,9 @@ from dsacap.files import read_json, read_tensors, write_json
 from dsacap.layout import Layout, manifest_of
 from dsacap.memory import TrainMemory
 from dsacap.registry import captioner_class, load_captioner, release_of
-from dsacap.stages.data import load_text_encoder
+from dsacap.stages.data import load_configured_encoder, load_text_encoder
+from dsacap.vision.features import FeatureStore
+from dsacap.vision.pixels import PixelFeatures
 
 _ONE_BY_ONE = 32  # test images that are captioned alone too, to see that a caption does not depend on its batch
 
@@ -24,10 +27,8 @@ class Inputs:
     """What training, decoding and timing read: features, vocabulary and the images of a split that have features."""
 
     def __init__(self, layout: Layout):
-        from dsacap.vision.features import FeatureStore
-
         self.layout = layout
-        self.store = FeatureStore(layout.features)
+        self.store = FeatureStore(layout.features)  # of the frozen encoder
         self.vocabulary = load_vocabulary(layout.data)
         words = tuple(self.vocabulary.words)
         self.spec = ImageSpec(self.store.tokens, self.store.channels, len(words), layout.config.text.max_words, words)
@@ -40,9 +41,35 @@ class Inputs:
         settings = self.layout.config.trained(system)
         captioner = load_captioner(settings.captioner, settings.model, self.spec)
         if seed is not None:
-            captioner.load_state_dict(read_tensors(self.layout.system(system, seed) / "model.safetensors")[0])
+            captioner.load_state_dict(self._weights(system, seed)["captioner"])
         captioner.learn_from(self.memory)
         return captioner.to(device_of(self.layout.config.device)).eval()
+
+    def seen_by(self, system: str, seed: int | None = None) -> FeatureStore | PixelFeatures:
+        """What the system is given of photos: the features on disk; or, where it has an encoder of its own, what that makes of the pixels,
+        with its trained weights where a seed names the run."""
+        config = self.layout.config
+        if not config.sees_pixels(system):
+            return self.store
+        fine_tune = config.training_of(system).fine_tune
+        seen = PixelFeatures(
+            self.layout.pixels, self.store, load_configured_encoder(self.layout), fine_tune is not None and fine_tune.drawn
+        )
+        if seed is not None:
+            seen.encoder.load_state_dict(self._weights(system, seed)["encoder"])
+        seen.encoder.to(device_of(config.device))
+        return seen
+
+    def _weights(self, system: str, seed: int) -> dict[str, dict[str, Tensor]]:
+        """Of a trained system: those of its captioner, and of its encoder where it has one."""
+        tensors, _ = read_tensors(self.layout.system(system, seed) / "model.safetensors")
+        if not self.layout.config.sees_pixels(system):
+            return {"captioner": tensors}
+        parts: dict[str, dict[str, Tensor]] = {"captioner": {}, "encoder": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        return parts
 
     @cached_property
     def memory(self) -> TrainMemory:
@@ -56,10 +83,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a row's training begins with: weights, the images and captions that it learns from, and, of a tuning, what it maximises."""
+    """What a row's training begins with: weights, images and their captions, what it is given of photos, and, of a tuning, what it
+    maximises."""
 
     captioner: Captioner
     examples: Sequence[Example]
+    store: FeatureStore | PixelFeatures
     objective: Callable | None = None
 
 
@@ -67,13 +96,14 @@ def prepared(inputs: Inputs, system: str, seed: int) -> Prepared:
     config = inputs.layout.config
     if base := config.systems[system].tuned_from:
         captioner = inputs.captioner(base, seed)
-        return Prepared(captioner, inputs.examples("train"), _tuning_objective(inputs, captioner, system, seed))
+        store = inputs.seen_by(base, seed) if config.sees_pixels(base) else inputs.seen_by(system)
+        return Prepared(captioner, inputs.examples("train"), store, _tuning_objective(inputs, captioner, system, seed))
     torch.manual_seed(seed)
     captioner, examples = inputs.captioner(system), inputs.examples("train")
     if config.systems[system].distilled_from:
         lessons = read_json(inputs.layout.lessons(system, seed))
         examples = [replace(e, tokens=tuple(lessons[str(e.image_id)])) for e in examples if any(lessons[str(e.image_id)])]
-    return Prepared(captioner, examples)
+    return Prepared(captioner, examples, inputs.seen_by(system))
 
 
 def train_system(layout: Layout, system: str, seed: int) -> dict:
@@ -94,7 +124,9 @@ def teach(layout: Layout, system: str, seed: int) -> dict:
         raise UserError(f"{system} has no distilled_from, so nobody teaches it")
     inputs = Inputs(layout)
     captioner, decoding = inputs.captioner(teacher.system, seed), inputs.decodings(teacher.system)[teacher.decoding]
-    lessons = _captions(inputs, captioner, "train", decoding, f"teach {system} by {teacher.system} {teacher.decoding}")
+    lessons = _captions(
+        inputs, inputs.seen_by(teacher.system, seed), captioner, "train", decoding, f"teach {system} by {teacher.system} {teacher.decoding}"
+    )
     write_json(layout.lessons(system, seed), lessons)
     return {"teacher": teacher.system, "decoding": teacher.decoding, "images": len(lessons)}
 
@@ -156,7 +188,7 @@ def _fit(layout: Layout, system: str, seed: int, verb: str, keep: str) -> dict:
             seed,
             work.examples,
             inputs.examples("val"),
-            inputs.store,
+            work.store,
             inputs.vocabulary,
             next(iter(inputs.decodings(system).values())),
             layout.system(system, seed),
@@ -175,11 +207,11 @@ def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -
     The first images are captioned one by one too: `flips` counts those whose captions come out otherwise, which rounding alone can cause.
     """
     inputs = Inputs(layout)
-    captioner = inputs.captioner(system, seed)
+    captioner, store = inputs.captioner(system, seed), inputs.seen_by(system, seed)
     captions, flips = {}, {}
     for name, decoding in inputs.decodings(system).items():
-        captions[name] = _captions(inputs, captioner, split, decoding, f"caption by {system} {name}")
-        alone = _captions(inputs, captioner, split, decoding, f"one by one: {system} {name}", count=_ONE_BY_ONE, batch_size=1)
+        captions[name] = _captions(inputs, store, captioner, split, decoding, f"caption by {system} {name}")
+        alone = _captions(inputs, store, captioner, split, decoding, f"one by one: {system} {name}", count=_ONE_BY_ONE, batch_size=1)
         flips[name] = sum(captions[name][image_id] != said for image_id, said in alone.items())
     write_json(layout.captions(system, seed), captions)
     images = len(next(iter(captions.values())))
@@ -191,7 +223,7 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
     from dsacap.data.prefixes import WORDS, beginnings
 
     inputs = Inputs(layout)
-    captioner = inputs.captioner(system, seed)
+    captioner, store = inputs.captioner(system, seed), inputs.seen_by(system, seed)
     if not captioner.completes:
         raise UserError(f"{system}: cannot go on from given words, so no claim can test its recovery")
     begun = beginnings(inputs.examples("test"), inputs.examples("train"), inputs.vocabulary)
@@ -201,7 +233,7 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
         for at, which in enumerate(("after_right", "after_wrong")):
             captions = caption_images(
                 captioner,
-                inputs.store,
+                store,
                 inputs.vocabulary,
                 list(begun),
                 decoding,
@@ -217,13 +249,20 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
 
 
 def _captions(
-    inputs: Inputs, captioner: Captioner, split: str, decoding, description: str, count: int | None = None, batch_size: int | None = None
+    inputs: Inputs,
+    store: FeatureStore | PixelFeatures,
+    captioner: Captioner,
+    split: str,
+    decoding,
+    description: str,
+    count: int | None = None,
+    batch_size: int | None = None,
 ) -> dict[int, list[str]]:
     """Of all images of a split, or of the first `count`."""
     settings = inputs.layout.config.decoding
     return caption_images(
         captioner,
-        inputs.store,
+        store,
         inputs.vocabulary,
         [example.image_id for example in inputs.examples(split)][:count],
         decoding,

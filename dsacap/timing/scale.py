@@ -107,7 +107,7 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
         take = Step(captioner, training, 0, examples, store, vocabulary, system, accelerator, objective)
         cost = cost_of_step(take, accelerator.device, size.seconds)
         captioner.eval().endless = True
-        batch = Batch(tuple(range(size.images)), store.read(range(size.images), device=accelerator.device))
+        batch = Batch(tuple(range(size.images)), store.features(store.rows(range(size.images)), accelerator.device))
         decoding_class = captioner_class(config.trained(system).captioner).Decoding
         rates = {}
         for name, options in config.systems[system].decodings.items():
@@ -189,8 +189,11 @@ class _Store:
     def __init__(self, spec: ImageSpec):
         self._features = torch.randn(256, spec.tokens, spec.channels)
 
-    def read(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
-        return self._features[torch.tensor(image_ids) % len(self._features)].to(device)
+    def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+        return self._features[torch.tensor(image_ids) % len(self._features)]
+
+    def features(self, rows_BNC: Tensor, device: torch.device | str) -> Tensor:
+        return rows_BNC.to(device)
 
 
 def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:

@@ -20,23 +20,25 @@ from dsacap.layout import ENCODER, Layout
 from dsacap.registry import captioner_class, load_captioner
 from dsacap.stages.data import load_configured_encoder, photo_sources
 from dsacap.stages.systems import Inputs
+from dsacap.vision.pixels import PixelFeatures
 
 _READ_AHEAD = 64  # photos kept as pixels
 _LARGEST = 4096
 
 
 class Photos:
-    """The test split: every call takes the next images, so that captions have their natural lengths."""
+    """The test split, as `system` sees it: every call takes the next images, so that captions have their natural lengths."""
 
-    def __init__(self, layout: Layout):
+    def __init__(self, layout: Layout, system: str):
         self.inputs, self.device = Inputs(layout), device_of(layout.config.device)
+        self.store = self.inputs.store if system == ENCODER else self.inputs.seen_by(system, layout.config.seeds[0])
         self.images = [example.image for example in self.inputs.examples("test")]
         self._layout, self._at, self._pixels = layout, 0, {}
 
     @cached_property
     def encoder(self) -> torch.nn.Module:
         """Loaded when it is asked for: decoding alone needs none."""
-        return load_configured_encoder(self._layout).to(self.device)
+        return self.store.encoder if isinstance(self.store, PixelFeatures) else load_configured_encoder(self._layout).to(self.device)
 
     @cached_property
     def sources(self) -> dict[str, PhotoSource]:
@@ -44,7 +46,7 @@ class Photos:
 
     def batch(self, count: int) -> Batch:
         ids = tuple(self.images[at].image_id for at in self.next(count))
-        return Batch(ids, self.inputs.store.read(ids).to(self.device))
+        return Batch(ids, self.store.read(ids, device=self.device))
 
     def pixels(self, count: int) -> tuple[tuple[int, ...], Tensor]:
         """Ids and preprocessed pixels of the next images among the first few, which are read once."""
@@ -59,7 +61,7 @@ class Photos:
         return self.encoder.preprocess(decode_photo(self.sources[image.source].read(image.file_name), image.file_name))
 
     def encoded(self, image_ids: tuple[int, ...], pixels_B3HW: Tensor) -> Batch:
-        return Batch(image_ids, self.inputs.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device))
+        return Batch(image_ids, self.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device))
 
     def next(self, count: int) -> list[int]:
         """Places in the split."""
@@ -122,7 +124,7 @@ class Subject:
 
 def trained(config: Config, system: str) -> Subject:
     """A system with its weights of the first seed; or, by the name of ENCODER, what all share."""
-    photos = Photos(Layout(config))
+    photos = Photos(Layout(config), system)
     if system == ENCODER:
         return Subject(None, {}, photos.batch, photos.device, photos)
     captioner = photos.inputs.captioner(system, config.seeds[0])

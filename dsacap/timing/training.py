@@ -23,7 +23,7 @@ def cost_of_step(take: Step, device: torch.device, seconds: float) -> dict:
     with FlopCounter() as counter, torch.compiler.set_stance("force_eager"):
         take(next(numbers))
     times = sorted(repeated(lambda: partial(take, next(numbers)), device, _WARMUP, _STEPS, seconds))
-    parameters = list(take.captioner.parameters())
+    parameters = list(take.model.parameters())
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
     held = sum(p.numel() * p.element_size() for p in parameters) * (2 if take.average else 1) + 3 * trained
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,11 +1,13 @@
 """The gradient of a batch: in one piece, or in parts that several processes share and each accumulates, to the same result."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsacap.captioner import Batch, Captioner
 from dsacap.config import Training
@@ -15,13 +17,33 @@ from dsacap.parts import Part, at_work_on, share
 Objective = Callable[[Batch], dict[str, Tensor]]
 
 
-class Gradients:
-    """Leaves the gradient in the captioner's parameters when called."""
+@dataclass(frozen=True)
+class Read:
+    """Of a step's images: their ids and captions [B, R, L + 1], the same in all processes; and, of each part that this process works
+    through, what was read of its images."""
 
-    def __init__(self, captioner: Captioner, objective: Objective, settings: Training, images: int, accelerator: Accelerator):
-        """`images` a batch. UserError where they cannot be divided, or a system does not say how."""
-        self.captioner, self.objective, self.settings, self.accelerator = captioner, objective, settings, accelerator
-        self.parts = accelerator.num_processes * settings.accumulate
+    ids: tuple[int, ...]
+    captions: Tensor
+    rows: Sequence[Any]
+
+
+class Gradients:
+    """Leaves the gradient in the parameters of `model` when called: those of the captioner, and of the encoder where it is trained."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        captioner: Captioner,
+        features: Callable[[Any, torch.device], Tensor],
+        objective: Objective,
+        settings: Training,
+        images: int,
+        accelerator: Accelerator,
+    ):
+        """`features` makes them of rows that were read; `images` a batch. UserError where they cannot be divided, or a system does not say
+        how."""
+        self.model, self.features, self.objective, self.settings, self.accelerator = model, features, objective, settings, accelerator
+        self.images, self.parts = images, accelerator.num_processes * settings.accumulate
         told = f"in {self.parts} parts (processes {accelerator.num_processes} x accumulate {settings.accumulate})"
         if self.parts > images:
             raise UserError(f"a batch of {images} images cannot be worked through {told}; take fewer, or a larger batch_size")
@@ -30,37 +52,38 @@ class Gradients:
         if settings.compile:
             _compile(captioner)
 
-    def __call__(self, ids: Sequence[int], captions_BRL: Tensor, read: Callable[[Sequence[int]], Tensor], seed: int) -> dict[str, Tensor]:
-        """Losses and what else the objective logs, of the batch of images `ids` with `captions_BRL`, the same in all processes. `read`
-        gives features of images; only this process' are read."""
+    @property
+    def slices(self) -> list[slice]:
+        """Which images of a batch are those of each part that this process works through."""
+        each = self.settings.accumulate
+        numbers = range(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
+        return [slice(self.images * number // self.parts, self.images * (number + 1) // self.parts) for number in numbers]
+
+    def __call__(self, read: Read, seed: int) -> dict[str, Tensor]:
+        """Losses and what else the objective logs, of the whole batch."""
         device, total = self.accelerator.device, {}
-        captions_BRL = captions_BRL.to(device)
-        self.captioner.zero_grad(set_to_none=True)
-        for part in self._mine(captions_BRL):
-            rows = slice(part.first, part.last) if part else slice(None)
-            batch = Batch(tuple(ids[rows]), read(ids[rows]).to(device), captions_BRL[rows])
+        captions_BRL = read.captions.to(device)
+        self.model.zero_grad(set_to_none=True)
+        for mine, rows in zip(self.slices, read.rows, strict=True):
             torch.manual_seed(seed)  # of the whole batch's random numbers, of which each part takes its own
-            with at_work_on(part):
+            with at_work_on(self._part(mine, captions_BRL)):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-                    losses = self.objective(batch)
+                    losses = self.objective(Batch(read.ids[mine], self.features(rows, device), captions_BRL[mine]))
                 weighted = {name: value * share() for name, value in losses.items()}
             weighted["loss"].backward()
             total = {name: total.get(name, 0) + value.detach() for name, value in weighted.items()}
         return self._summed(total) if self.accelerator.num_processes > 1 else total
 
-    def _mine(self, captions_BRL: Tensor) -> Iterator[Part | None]:
-        """The parts that this process works through; None for the whole."""
+    def _part(self, mine: slice, captions_BRL: Tensor) -> Part | None:
+        """None for the whole."""
         if self.parts == 1:
-            yield None
-            return
-        images, each = len(captions_BRL), self.settings.accumulate
-        at_once = partial(self.accelerator.reduce, reduction="sum") if each == 1 else None
-        for number in range(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each):
-            yield Part(images * number // self.parts, images * (number + 1) // self.parts, images, captions_BRL, at_once)
+            return None
+        at_once = partial(self.accelerator.reduce, reduction="sum") if self.settings.accumulate == 1 else None
+        return Part(mine.start, mine.stop, self.images, captions_BRL, at_once)
 
     def _summed(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Over all processes, and so the gradients."""
-        gradients = [parameter.grad for parameter in self.captioner.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         flat = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "sum")
         pieces = flat.split([gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [piece.view_as(gradient) for piece, gradient in zip(pieces, gradients, strict=True)])

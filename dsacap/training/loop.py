@@ -8,14 +8,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsacap.captioner import Captioner
 from dsacap.captioning import caption_images
@@ -25,11 +25,13 @@ from dsacap.errors import Preempted, UserError
 from dsacap.files import read_jsonl, read_tensors, write_jsonl, write_tensors
 from dsacap.progress import progress
 from dsacap.scoring.coco_metrics import score_cider
+from dsacap.training.ahead import ReadAhead
 from dsacap.training.average import MovingAverage
 from dsacap.training.checkpoint import restore, save
-from dsacap.training.gradients import Gradients, Objective
+from dsacap.training.gradients import Gradients, Objective, Read
 from dsacap.training.processes import Watch, from_main
 from dsacap.vision.features import FeatureStore
+from dsacap.vision.pixels import PixelFeatures
 
 _CHECKPOINT_SECONDS = 30
 _LOG_EVERY = 20
@@ -42,7 +44,7 @@ def train(
     seed: int,
     train_examples: Sequence[Example],
     val_examples: Sequence[Example],
-    store: FeatureStore,
+    store: FeatureStore | PixelFeatures,
     vocabulary: Vocabulary,
     decoding,
     folder: Path,
@@ -55,13 +57,14 @@ def train(
     the curves: the weights with the best validation CIDEr, or the last. Returns facts to record.
 
     `objective` gives scalars to log, of which `loss` is minimised; without one, it is the captioner's own loss, with dropout.
+    With PixelFeatures, model.safetensors holds the encoder too, which is trained where `settings.fine_tune` says so.
     Kill it at any moment and call it again: it goes on from the last checkpoint. Asked to end by SIGTERM, it saves one and raises
     Preempted. Of several processes all call it, the first one evaluates and writes, and all get the facts.
     """
     main = accelerator.is_main_process
     take = Step(captioner, settings, seed, train_examples, store, vocabulary, description, accelerator, objective)
-    average = take.average
-    at = restore(folder / "checkpoint", captioner, take.optimizer, average)
+    model, average = take.model, take.average
+    at = restore(folder / "checkpoint", model, take.optimizer, average)
     if from_main(lambda: at.step, accelerator) != at.step:
         raise UserError(f"{folder}: the processes find different checkpoints; the work folder must be one that all machines share")
     log = [row for row in _read_log(folder) if row["step"] <= at.step]
@@ -71,7 +74,7 @@ def train(
 
     def checkpoint() -> None:
         write_jsonl(folder / "train.jsonl", log)
-        save(folder / "checkpoint", captioner, take.optimizer, at, average)
+        save(folder / "checkpoint", model, take.optimizer, at, average)
 
     steps = progress(range(at.step, settings.steps), description, "step", total=settings.steps, initial=at.step)
     with watch.over_sigterm():
@@ -88,7 +91,7 @@ def train(
                         if row["val_CIDEr"] > at.best_cider:
                             at.best_cider, at.best_step = row["val_CIDEr"], at.step
                             if main:
-                                write_tensors(folder / "best.safetensors", captioner.state_dict())
+                                write_tensors(folder / "best.safetensors", model.state_dict())
                     steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}", refresh=False)
                 log.append(row)
             if evaluated or asked_to_end or time.monotonic() - saved > _CHECKPOINT_SECONDS:
@@ -102,16 +105,17 @@ def train(
 
     accelerator.wait_for_everyone()  # for the best weights to be written
     if keep == "best":
-        captioner.load_state_dict(read_tensors(folder / "best.safetensors")[0])
+        model.load_state_dict(read_tensors(folder / "best.safetensors")[0])
     elif average:
         average.copy(average.weights)
     if main:
-        write_tensors(folder / "model.safetensors", captioner.state_dict())
+        write_tensors(folder / "model.safetensors", model.state_dict())
     curve = [row["val_CIDEr"] for row in log if "val_CIDEr" in row]
     return {
         "steps": settings.steps,
         "images_seen": settings.steps * take.images,
         "parameters": sum(p.numel() for p in captioner.parameters()),
+        **({"encoder_parameters_trained": sum(p.numel() for p in store.encoder.parameters())} if settings.fine_tune else {}),
         "best_step": at.best_step if keep == "best" else at.step,
         "val_CIDEr": at.best_cider if keep == "best" else curve[-1],
         "val_still_rising": is_still_rising(curve),
@@ -129,7 +133,7 @@ class Step:
         settings: Training,
         seed: int,
         examples: Sequence[Example],
-        store: FeatureStore,
+        store: FeatureStore | PixelFeatures,
         vocabulary: Vocabulary,
         description: str,
         accelerator: Accelerator,
@@ -139,27 +143,32 @@ class Step:
         self.captioner, self.settings, self.seed, self.description = captioner, settings, seed, description
         self.examples, self.store, self.vocabulary = examples, store, vocabulary
         self.images = min(settings.batch_size, len(examples))
-        self.optimizer = torch.optim.AdamW(_parameter_groups(captioner, settings), betas=(0.9, 0.98), eps=1e-9)
-        self.average = MovingAverage(captioner, settings.ema) if settings.ema else None
-        self._gradients = Gradients(captioner, objective or captioner.loss, settings, self.images, accelerator)
+        self.model = _trained_together(captioner, store, settings)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, captioner, settings), betas=(0.9, 0.98), eps=1e-9)
+        self.average = MovingAverage(self.model, settings.ema) if settings.ema else None
+        self._device = accelerator.device
+        self._gradients = Gradients(self.model, captioner, store.features, objective or captioner.loss, settings, self.images, accelerator)
+        self._read_ahead = ReadAhead(self._read, settings.steps)
         captioner.train(objective is None)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, self.settings)
-        longest, views = self.captioner.spec.max_words, self.store.views
-        ids, captions_BRL, view_of = _batch(step, self.seed, self.settings, self.examples, self.vocabulary, longest, views)
+            group["lr"] = group["factor"] * learning_rate(step, self.settings)
         noise = int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0])
-        read = partial(self.store.read, views=view_of, device=self._gradients.accelerator.device)
-        losses = self._gradients(ids, captions_BRL, read, noise)
+        losses = self._gradients(self._read_ahead(step), noise)
         if not torch.isfinite(losses["loss"]):
             told = f"{self.description}: the loss is {losses['loss'].item()} at step {step}"
             raise UserError(f"{told}; lower training.learning_rate and start again")
-        torch.nn.utils.clip_grad_norm_(self.captioner.parameters(), self.settings.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update(step)
         return losses
+
+    def _read(self, step: int) -> Read:
+        longest, views = self.captioner.spec.max_words, self.store.views
+        ids, captions_BRL, view_of = _batch(step, self.seed, self.settings, self.examples, self.vocabulary, longest, views)
+        return Read(ids, captions_BRL, [self.store.rows(ids[mine], view_of, self._device) for mine in self._gradients.slices])
 
 
 def is_still_rising(curve: Sequence[float]) -> bool:
@@ -226,11 +235,25 @@ def _evaluator(captioner, examples: Sequence[Example], store, vocabulary, decodi
     return evaluate
 
 
-def _parameter_groups(captioner: Captioner, settings: Training) -> list[dict]:
-    """Weight decay for matrices only, as is usual."""
-    matrices = [p for p in captioner.parameters() if p.ndim >= 2]
-    others = [p for p in captioner.parameters() if p.ndim < 2]
-    return [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _trained_together(captioner: Captioner, store: FeatureStore | PixelFeatures, settings: Training) -> nn.Module:
+    """What is saved, averaged and clipped as one: the captioner, and the encoder where it looks at pixels. The encoder stays in the mode of
+    evaluation: statistics of its batch norms are those that it came with, whatever the batch and however it is divided."""
+    if not isinstance(store, PixelFeatures):
+        return captioner
+    store.encoder.requires_grad_(settings.fine_tune is not None)
+    return nn.ModuleDict({"captioner": captioner, "encoder": store.encoder})
+
+
+def _parameter_groups(model: nn.Module, captioner: Captioner, settings: Training) -> list[dict]:
+    """Weight decay for matrices only, as is usual. `factor` is of the captioner's learning rate."""
+    groups, own = [], set(captioner.parameters())
+    encoders = [p for p in model.parameters() if p not in own]
+    factor = settings.fine_tune.learning_rate / settings.learning_rate if settings.fine_tune else 0.0
+    for parameters, of_rate in ((list(captioner.parameters()), 1.0), (encoders, factor)):
+        matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+        decays = ((matrices, settings.weight_decay), (others, 0.0))
+        groups += [{"params": some, "weight_decay": decay, "factor": of_rate} for some, decay in decays if some]
+    return groups
 
 
 def _read_log(folder: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The frozen encoder of photos, behind one door: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
+"""The encoder of photos, behind one door: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
 
 import difflib
 import hashlib
@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from dsacap.errors import UserError
 from dsacap.files import sha256
+
+T = TypeVar("T")
 
 _LOCAL, _TIMM = "local-dir:", "timm:"
 
@@ -46,7 +49,11 @@ class Encoder(nn.Module, ABC):
 
     @torch.inference_mode()
     def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, N, C] and unit vectors [B, E].
+        """As `see`, frozen."""
+        return self.see(pixels_B3HW)
+
+    def see(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, N, C] and unit vectors [B, E], with their gradient where weights or pixels have one.
 
         Tokens are those of the last block or map; a class token comes first where the encoder has one.
         """
@@ -61,6 +68,31 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """The last map [B, C, H, W], the class token and its like [B, P, C] if any, and the pooled vector [B, E]."""
+
+    def for_photos_alone(self) -> "Encoder":
+        """Itself, without what reads text: all that is left looks at photos, and can be trained with a captioner."""
+        return self
+
+    def to_bytes(self, photo: Image.Image) -> Tensor:
+        """A photo as `preprocess` makes it, but for the last step, in whole numbers [3, H, W] of 8 bits: as little as it can be kept in.
+        UserError where `preprocess` does not end by scaling channels, as those of open_clip and timm do."""
+        self._scaling()
+        for step in self.preprocess.transforms[:-1]:
+            photo = step(photo)
+        return photo.mul(255).round().byte()
+
+    def from_bytes(self, bytes_B3HW: Tensor) -> Tensor:
+        """What `preprocess` gives, of what `to_bytes` gave, on its device."""
+        mean, std = self._scaling()
+        return (bytes_B3HW / 255 - mean.to(bytes_B3HW.device)) / std.to(bytes_B3HW.device)
+
+    def _scaling(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [3, 1, 1] by which pixels from 0 to 1 are scaled."""
+        last = getattr(self.preprocess, "transforms", [None])[-1]  # torchvision's Normalize; to import it takes a second
+        if not (hasattr(last, "mean") and hasattr(last, "std")):
+            raise UserError(f"{type(self).__name__}: photos cannot be kept as pixels, since how it scales them is not known")
+        mean, std = (torch.as_tensor(values, dtype=torch.float) for values in (last.mean, last.std))
+        return mean[:, None, None], std[:, None, None]
 
     def identity(self) -> dict[str, str]:
         """What the weights are: the name and sha256 of their file, or the sha256 of the tensors where a library fetched them."""
@@ -83,6 +115,10 @@ class ClipEncoder(Encoder):
         super().__init__(preprocess, clip.visual.image_size, grid, file)
         self.clip = clip.eval().requires_grad_(False)
         self._residual = isinstance(clip.visual, ModifiedResNet)
+
+    def for_photos_alone(self) -> "ClipEncoder":
+        self.clip = nn.ModuleDict({"visual": self.clip.visual})  # under the same names of weights
+        return self
 
     def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         visual = self.clip.visual
@@ -115,7 +151,7 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
         file = Path(open_clip.download_pretrained(tag)) if tag else _weights_of_user(name, pretrained)
         check_weights(file, expected_sha256, where)
         clip, _, preprocess = open_clip.create_model_and_transforms(
-            name, pretrained=pretrained, weights_only=True, force_quick_gelu=_needs_quick_gelu(name, tag, where)
+            name, pretrained=pretrained, weights_only=True, force_quick_gelu=needs_quick_gelu(name, pretrained)
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"{where}: {error}") from None
@@ -124,9 +160,18 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
 
 def shape_without_weights(name: str, grid: int | None = None) -> tuple[int, int, int]:
     """As `Encoder.shape`, in a second and without fetching anything. UserError where the name is unknown."""
+    return _of_bare(name, grid, Encoder.shape)
+
+
+def input_size(name: str) -> tuple[int, int]:
+    """Height and width of the pixels that an encoder looks at, likewise."""
+    return _of_bare(name, None, lambda encoder: encoder.image_size)
+
+
+def _of_bare(name: str, grid: int | None, told: Callable[[Encoder], T]) -> T:
     try:
         with torch.device("meta"):
-            return without_weights(name, grid).shape()
+            return told(without_weights(name, grid))
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"encoder {name}: {error}") from None
 
@@ -164,14 +209,16 @@ def _weights_of_user(name: str, pretrained: str | None) -> Path | None:
     return file if file.is_file() else None
 
 
-def _needs_quick_gelu(name: str, tag: dict, where: str) -> bool:
+def needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     """Whether the weights of a tag were trained with QuickGELU, as OpenAI's were. open_clip merely warns where its plain name is given, and
-    the features are then those of another network."""
+    the features are then those of another network. UserError where the name says so and the tag's were not."""
     import open_clip
 
+    tag = open_clip.get_pretrained_cfg(name, pretrained or "")
     quick = bool(tag.get("quick_gelu"))
     if tag and not quick and (open_clip.get_model_config(name) or {}).get("quick_gelu"):
-        raise UserError(f"{where}: these weights were not trained with QuickGELU; leave '-quickgelu' out of the name")
+        told = f"encoder {name} ({pretrained}): these weights were not trained with QuickGELU"
+        raise UserError(f"{told}; leave '-quickgelu' out of the name")
     return quick
 
 

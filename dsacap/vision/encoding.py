@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,17 +12,15 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from dsacap.data.coco import CaptionedImage
-from dsacap.data.download import check_room
-from dsacap.data.photos import BadImage, PhotoSource, decode
+from dsacap.data.photos import PhotoSource, decode
 from dsacap.errors import UserError
-from dsacap.files import read_json, read_tensors, sha256, write_json, write_tensors
+from dsacap.files import read_tensors, write_json, write_tensors
 from dsacap.progress import progress
 from dsacap.vision.features import INDEX
-from dsacap.vision.views import AUGMENTATION, augmented
+from dsacap.vision.shards import Batches, Reading, hashed, skipped_in, write_shards
+from dsacap.vision.views import AUGMENTATION
 
 if TYPE_CHECKING:  # open_clip takes seconds to load, and the size of features can be told without it
     from dsacap.vision.encoder import Encoder
@@ -71,107 +68,51 @@ def encode_photos(
     that is whole is kept. Returns the index (shards with their hashes, token shape, skipped images with reasons), and beside it
     "photos_per_second", of decoding and encoding together, or null if nothing was left to do.
     """
-    chunks = [images[start : start + shard_size] for start in range(0, len(images), shard_size)]
-    paths = [folder / f"shard-{number:05d}.safetensors" for number in range(len(chunks))]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
-    left = sum(len(chunks[number]) for number in missing)
-    if missing:
-        size = FeatureSize(left, views, *encoder.shape())
-        print(f"features: {size} to write in {folder}", file=sys.stderr)
-        check_room({folder: size.bytes})
-    done, seconds = 0, 0.0
-    with progress(None, "encode photos", "photo", total=len(images), initial=len(images) - left) as bar:
-        for number in missing:
-            started = time.perf_counter()
-            photos = _Photos(chunks[number], sources, encoder, views)
-            loader = DataLoader(photos, batch_size, collate_fn=_collated, num_workers=workers)
-            skipped = _encode_shard(loader, encoder, paths[number], dtype, on_bad_image, bar)
-            write_json(paths[number].with_suffix(".skipped.json"), skipped)
-            done, seconds = done + len(photos), seconds + time.perf_counter() - started
-            if number == missing[0] and left > done:
-                minutes = (left - done) * seconds / done / 60
-                print(f"features: {done / seconds:.1f} photos/s in the first shard, so {minutes:.0f} minutes more", file=sys.stderr)
+    reading = Reading(sources, encoder.preprocess, encoder.image_size, batch_size, on_bad_image, views, workers)
+    paths, photos_per_second = write_shards(
+        "features",
+        images,
+        reading,
+        folder,
+        shard_size,
+        lambda photos: FeatureSize(photos, views, *encoder.shape()),
+        partial(_encode_shard, encoder=encoder, dtype=dtype, views=views),
+    )
     train = {image.image_id for image in images if image.split == "train"}
     write_tensors(folder / "statistics.safetensors", _train_statistics(paths, train))
     index = _index(paths, views)
     write_json(folder / INDEX, index)
-    return index | {"photos_per_second": round(done / seconds, 1) if done else None}
+    return index | {"photos_per_second": photos_per_second}
 
 
 def _index(paths: Sequence[Path], views: int) -> dict:
     with safe_open(paths[0], "pt") as file:
         shape = file.get_slice("tokens").get_shape()
-    skipped: dict[str, str] = {}
-    for path in paths:
-        skipped |= read_json(path.with_suffix(".skipped.json"))
-    index = {"shards": _hashed(paths), "tokens": shape[1], "channels": shape[2], "skipped": skipped}
+    index = {"shards": hashed(paths), "tokens": shape[1], "channels": shape[2], "skipped": skipped_in(paths)}
     if views > 1:
-        index["views"] = [_hashed([_view_file(path, view) for path in paths]) for view in range(1, views)]
+        index["views"] = [hashed([_view_file(path, view) for path in paths]) for view in range(1, views)]
         index["augmentation"] = AUGMENTATION
     return index
-
-
-def _hashed(paths: Iterable[Path]) -> list[dict[str, str]]:
-    return [{"file": path.name, "sha256": sha256(path)} for path in paths]
 
 
 def _view_file(shard: Path, view: int) -> Path:
     return shard.with_name(f"{shard.stem}-view-{view}.safetensors")
 
 
-class _Photos(Dataset):
-    """Image id and the preprocessed views of a photo [views, 3, H, W], or what is wrong with it."""
-
-    def __init__(self, images: Sequence[CaptionedImage], sources: dict[str, PhotoSource], encoder: Encoder, views: int):
-        self.images, self.sources, self.views = images, sources, views
-        self.preprocess, self.size = encoder.preprocess, encoder.image_size
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, at: int) -> tuple[int, Tensor | UserError]:
-        image = self.images[at]
-        name = f"{image.source}/{image.file_name} (image id {image.image_id})"
-        try:
-            photo = decode(self.sources[image.source].read(image.file_name), name)
-        except UserError as error:  # raised in the main process, so that its message is not wrapped in the worker's
-            return image.image_id, error
-        views = [photo, *(augmented(photo, image, view, self.size) for view in range(1, self.views))]
-        return image.image_id, torch.stack([self.preprocess(view) for view in views])
-
-
-def _collated(items: Sequence[tuple[int, Tensor | UserError]]) -> tuple[list[int], Tensor | None, dict[int, UserError]]:
-    """Ids and pixels [B, views, 3, H, W] of the photos that could be decoded, and what is wrong with the others."""
-    good = [(image_id, pixels) for image_id, pixels in items if isinstance(pixels, Tensor)]
-    bad = {image_id: error for image_id, error in items if isinstance(error, UserError)}
-    return [image_id for image_id, _ in good], torch.stack([pixels for _, pixels in good]) if good else None, bad
-
-
-def _encode_shard(loader: DataLoader, encoder: Encoder, path: Path, dtype: torch.dtype, on_bad_image: str, bar: tqdm) -> dict[str, str]:
-    """Writes the shard, that of the photos themselves last: where it is, all of it is. Returns the skipped photos with reasons."""
-    views = loader.dataset.views
-    ids, skipped = [], {}
+def _encode_shard(batches: Batches, path: Path, encoder: Encoder, dtype: torch.dtype, views: int) -> None:
+    """Writes the shard, that of the photos themselves last: where it is, all of it is."""
+    ids: list[int] = []
     tokens: list[list[Tensor]] = [[] for _ in range(views)]
     pooled: list[list[Tensor]] = [[] for _ in range(views)]
-    for ids_here, pixels, bad in loader:
-        for image_id, error in bad.items():
-            if not isinstance(error, BadImage):
-                raise error
-            if on_bad_image == "error":
-                raise BadImage(f"{error}. Repair or remove the photo, or set encoder.on_bad_image: skip")
-            skipped[str(image_id)] = str(error)
+    for ids_here, pixels in batches:
         ids += ids_here
-        for view in range(views) if ids_here else ():
+        for view in range(views):
             tokens_BNC, pooled_BE = encoder(pixels[:, view].to(encoder.device))
             tokens[view].append(_narrowed(tokens_BNC, dtype))
             pooled[view].append(_narrowed(pooled_BE, dtype))
-        bar.update(len(ids_here) + len(bad))
-    if not ids:
-        raise UserError(f"{path}: no photo of {len(skipped)} could be decoded; first: {next(iter(skipped.values()))}")
     for view in reversed(range(views)):
         tensors = {"ids": torch.tensor(ids), "tokens": torch.cat(tokens[view]), "pooled": torch.cat(pooled[view])}
         write_tensors(_view_file(path, view) if view else path, tensors)
-    return skipped
 
 
 def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:

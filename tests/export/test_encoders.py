@@ -76,3 +76,25 @@ def test_a_timm_model_is_carried(tmp_path):
     write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
     settings = Encoder(name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2)
     assert same(carried(settings, tmp_path / "out")[1], load_encoder(settings.name, settings.pretrained, 2))
+
+
+@pytest.mark.parametrize("kind", ["file", "tag", "folder", "timm"])
+def test_weights_that_a_system_trained_further_are_carried(kind, tiny_open_clip, tmp_path):
+    """With what goes with them: of a tag its scaling of pixels, which is not the name's own."""
+    save_clip(open_clip.CLIP(**MODEL), tmp_path / "clip")
+    write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
+    settings = {
+        "file": Encoder(name="tiny", pretrained=str(tmp_path / "tiny.safetensors"), grid=1),
+        "tag": Encoder(name="tiny", pretrained="noise", grid=1),
+        "folder": Encoder(name=local_name(tmp_path / "clip")),
+        "timm": Encoder(name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2),
+    }[kind]
+    own = load_encoder(settings.name, settings.pretrained, settings.grid).for_photos_alone()
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.mul_(1.01)
+    (tmp_path / "out").mkdir()
+    described = write_encoder(settings, None, tmp_path / "out", own.state_dict())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(files_of(described)) != []
+    read = read_encoder(described, tmp_path / "out")
+    assert same(read, own) and not same(read, load_encoder(settings.name, settings.pretrained, settings.grid))

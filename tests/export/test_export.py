@@ -10,6 +10,7 @@ import torch
 
 import dsacap
 from dsacap import stages
+from dsacap.config import System
 from dsacap.errors import UserError
 from dsacap.export.writing import export_system, from_run
 from dsacap.files import read_json, read_tensors
@@ -79,6 +80,23 @@ def test_a_tuned_system(tiny_layout, photos, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- train: 12 steps, 72 images seen" in card and "- tune: 6 steps" in card
     assert {"train", "tune", "export"} <= set(read_json(tmp_path / "out" / "manifest.json"))
+
+
+def test_a_system_with_an_encoder_of_its_own(pixel_layout, photos, tmp_path):
+    """Exported with that, or made ready from the run: features are those that the stage decoded, to rounding."""
+    fine_tune = {"steps": 4, "evaluations": 1, "fine_tune": {"learning_rate": 0.01}}
+    systems = {"ours": System(**DSACAP, training=fine_tune, decodings={"a": {"noise_level": 0}})}
+    layout = Layout(pixel_layout.config.model_copy(update={"systems": systems}))
+    stages.train_system(layout, "ours", 0)
+    stages.caption_split(layout, "ours", 0)
+    export_system(layout, "ours", 0, tmp_path / "out")
+    inputs, captions = stages.Inputs(layout), read_json(layout.captions("ours", 0))["a"]
+    expected, before = (store.read(list(photos.values())) for store in (inputs.seen_by("ours", 0), inputs.store))
+    for model in (dsacap.load(tmp_path / "out"), from_run(layout, "ours", 0)):
+        features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
+        assert (features - expected).abs().mean() < 0.01 < 0.1 < (features - before).abs().mean()
+        said = model.caption(list(photos), image_ids=list(photos.values()))
+        assert said == [captions[str(image_id)] for image_id in photos.values()]
 
 
 def test_what_is_drawn_depends_on_seed_and_photo_alone(exported, photos):

@@ -26,13 +26,13 @@ def layout(tiny_layout, tmp_path) -> Layout:
 
 def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
     assert layout.encoder.name == tiny_layout.encoder.name and layout.features.name != tiny_layout.features.name
-    drawn, read = [], FeatureStore.read
+    drawn, read = [], FeatureStore.rows
 
     def watched(self, image_ids, views=None, *args, **how):
         drawn.append(views and {i: views[i] for i in image_ids})
         return read(self, image_ids, views, *args, **how)
 
-    monkeypatch.setattr(FeatureStore, "read", watched)
+    monkeypatch.setattr(FeatureStore, "rows", watched)
     stages.train_system(layout, "ar", 0)
     of_steps = [views for views in drawn if views]
     assert len(of_steps) == layout.config.training.steps and len(drawn) > len(of_steps)  # validation reads the photos themselves
@@ -57,7 +57,7 @@ def test_one_view_draws_nothing(tiny_layout, tmp_path, monkeypatch):
         assert not any((views or {}).values())
         raise ZeroDivisionError
 
-    monkeypatch.setattr(FeatureStore, "read", read)
+    monkeypatch.setattr(FeatureStore, "rows", read)
     mine = Layout(tiny_config(tmp_path))
     mine.root.mkdir(parents=True)
     for folder in ("data", "encoder", "features"):

@@ -29,6 +29,12 @@ SYSTEMS = {
         "model": {**SMALL, "denoiser_layers": 1, "readout_layers": 1},
         "decodings": {"K=1": {"noise_level": 0.3}},
     },
+    "fine-tuned": {
+        "captioner": "dsacap",
+        "model": {**SMALL, "denoiser_layers": 1, "readout_layers": 1},
+        "training": {"fine_tune": {"learning_rate": 0.0002, "drawn": True}},
+        "decodings": {"K=1": {"noise_level": 0.3}},
+    },
     "ladic": {"captioner": "ladic", "model": {**SMALL, "latent": 8, "text_steps": 20}, "decodings": {"stride=400": {"stride": 400}}},
     "dsacap-rl": {
         "tuned_from": "dsacap",
@@ -64,11 +70,11 @@ def curve(found: Config, system: str) -> dict[int, dict]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_layout) -> dict[str, Config]:
+def runs(tmp_path_factory, pixel_layout) -> dict[str, Config]:
     """`one` process; `two`; `more`, begun by one and gone on with by two; `fewer`, the other way round; `pieces`: one, accumulating."""
     folder = tmp_path_factory.mktemp("processes")
     names = ("one", "two", "more", "fewer", "pieces")
-    found = {name: config(folder / name, tiny_layout) for name in names}
+    found = {name: config(folder / name, pixel_layout) for name in names}
     accumulating = found["pieces"].training.model_copy(update={"accumulate": 3})
     found["pieces"] = found["pieces"].model_copy(update={"training": accumulating})
     systems = list(SYSTEMS)
@@ -79,7 +85,7 @@ def runs(tmp_path_factory, tiny_layout) -> dict[str, Config]:
     script = Path(__file__).with_name("one_of_several.py")
     assert launch(2, [sys.executable, str(script), str(folder / "plans.json")]) == 0
     run(plan_of(found["fewer"], ["dsacap"]))
-    run(plan_of(found["pieces"], ["ar", "masked", "dsacap"]))
+    run(plan_of(found["pieces"], ["ar", "masked", "dsacap", "fine-tuned"]))
     return found
 
 
@@ -94,7 +100,7 @@ def test_two_processes_equal_one(runs, system):
         assert two[step] == pytest.approx(one[step], abs=exact), f"step {step}"
 
 
-@pytest.mark.parametrize("system", ["ar", "masked", "dsacap"])
+@pytest.mark.parametrize("system", ["ar", "masked", "dsacap", "fine-tuned"])
 def test_accumulating_equals_the_whole_batch(runs, system):
     one, pieces = curve(runs["one"], system), curve(runs["pieces"], system)
     assert all(pieces[step] == pytest.approx(one[step], abs=1e-5) for step in one)

@@ -85,6 +85,11 @@ def lessons(wildcards):
     return [layout.lessons(*run)] if run in distilled() else []
 
 
+def looked_at(wildcards):
+    """The pixels, where a row has an encoder of its own."""
+    return [layout.pixels / "index.json"] if settings.sees_pixels(wildcards.system) else []
+
+
 def trained_before(wildcards):
     """The weights and facts of the system that a row is tuned from."""
     folder = layout.system(settings.systems[wildcards.system].tuned_from, int(wildcards.seed))

@@ -96,6 +96,24 @@ for part, option, place in each("features"):
             "dsacap features --config {params.config} {params.option} 2>&1 | tee {log}"
 
 
+rule pixels:
+    input:
+        layout.data / "captions.jsonl",
+        manifest_of(layout.encoder),
+    output:
+        layout.pixels / "index.json",
+        manifest_of(layout.pixels),
+    log:
+        f"logs/{settings.name}/pixels.log",
+    conda:
+        "../../environment.yml"
+    threads: 1 + settings.encoder.workers
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap pixels --config {params.config} 2>&1 | tee {log}"
+
+
 # Their files lie beside what is declared, for the reason given at `train`.
 for part, option, place in generators():
 

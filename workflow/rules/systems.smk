@@ -8,6 +8,7 @@ rule train:
         layout.features / "index.json",
         layout.data / "vocabulary.json",
         lessons,
+        looked_at,
     output:
         f"{RUN}/model.safetensors",
         f"{RUN}/manifest.json",
@@ -57,6 +58,7 @@ rule tune:
     input:
         trained_before,
         judged_by,
+        looked_at,
     output:
         f"{RUN}/model.safetensors",
         f"{RUN}/manifest.json",

@@ -1,0 +1,242 @@
+"""The encoder trained along with its captioner: gradients reach it, it is resumed, tuned, decoded, timed and exported with it."""
+
+import shutil
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from dsacap import stages
+from dsacap.captioner import Batch
+from dsacap.config import Config
+from dsacap.data.photos import decode
+from dsacap.errors import UserError
+from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json
+from dsacap.layout import Layout, manifest_of
+from dsacap.stages.systems import prepared
+from dsacap.timing.subject import trained
+from dsacap.training import loop
+from dsacap.training.loop import Step, learning_rate
+from helpers import tiny_config
+
+RATE = 0.0005
+TUNING = {"steps": 3, "batch_size": 6, "warmup": 1, "evaluations": 1, "validation_images": 6, "samples": 3, "rewards": {"cider": 1.0}}
+
+
+def config(work, training: dict | None = None, tuning: dict | None = None, **fine_tune) -> Config:
+    """`ar` fine-tuned; `frozen` as before; `tuned` from ar, `tuned-too` from frozen with the encoder."""
+    plain = tiny_config(work)
+    ar = plain.systems["ar"].model_dump(exclude_unset=True)
+    own = {"learning_rate": RATE, **fine_tune}
+    rewarded = TUNING | (tuning or {})
+    systems = {
+        "ar": {**ar, "training": {"fine_tune": own, **(training or {})}},
+        "frozen": ar,
+        "tuned": {"tuned_from": "ar", "tuning": rewarded, "decodings": ar["decodings"]},
+        "tuned-too": {"tuned_from": "frozen", "tuning": {**rewarded, "fine_tune": own}, "decodings": ar["decodings"]},
+    }
+    return tiny_config(work, systems=systems)
+
+
+@pytest.fixture
+def made(pixel_layout, tmp_path):
+    """A layout of its own for a configuration, with the shared data."""
+
+    def linked(**changes) -> Layout:
+        layout = Layout(config(tmp_path, **changes))
+        layout.root.mkdir(parents=True, exist_ok=True)
+        for name in ("data", "encoder", "features", "pixels"):
+            if not getattr(layout, name).exists():
+                getattr(layout, name).symlink_to(getattr(pixel_layout, name))
+        return layout
+
+    return linked
+
+
+def train(layout: Layout, system: str = "ar") -> dict:
+    facts = (stages.tune_system if layout.config.systems[system].tuned_from else stages.train_system)(layout, system, 0)
+    write_json(manifest_of(layout.system(system, 0)), {"facts": facts})
+    return facts
+
+
+def weights(layout: Layout, system: str = "ar") -> dict[str, torch.Tensor]:
+    return read_tensors(layout.system(system, 0) / "model.safetensors")[0]
+
+
+def encoder_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+
+
+def step_of(layout: Layout, system: str = "ar", dropout: bool = True) -> Step:
+    inputs = stages.Inputs(layout)
+    work = prepared(inputs, system, 0)
+    take = Step(
+        work.captioner,
+        layout.config.training_of(system),
+        0,
+        work.examples,
+        work.store,
+        inputs.vocabulary,
+        system,
+        Accelerator(cpu=True),
+        None,
+    )
+    work.captioner.train(dropout)
+    return take
+
+
+def test_the_gradient_of_the_encoder_is_right(made):
+    """The loss falls along it as it says, and it is that of the encoder run by hand on the photos themselves."""
+    layout = made()
+    take = step_of(layout, dropout=False)
+    read, ours = take._read(0), dict(take.store.encoder.named_parameters())
+
+    def loss(features: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return take.captioner.loss(Batch(read.ids, features, read.captions))["loss"]
+
+    take._gradients(read, 0)
+    gradient = {name: p.grad.clone() for name, p in ours.items() if p.grad is not None}
+    length, by = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt(), 1e-4
+    with torch.no_grad():
+        found = []
+        for sign in (1, -2):  # to one side, and from there to the other
+            for name, g in gradient.items():
+                ours[name].add_(sign * by * g / length)
+            found.append(loss(take.store.features(read.rows[0], torch.device("cpu"))).item())
+        for name, g in gradient.items():
+            ours[name].add_(by * g / length)
+    assert (found[0] - found[1]) / (2 * by) == pytest.approx(length.item(), rel=0.02)
+
+    encoder, store = stages.load_configured_encoder(layout).requires_grad_(True), stages.Inputs(layout).store
+    image_of = {example.image_id: example.image for example in stages.Inputs(layout).examples("train")}
+    source = stages.photo_sources(layout, list(image_of.values()))["train"]
+    photos = [encoder.preprocess(decode(source.read(image_of[i].file_name), "")) for i in read.ids]
+    take.model.zero_grad()
+    loss((encoder.see(torch.stack(photos))[0] - store.mean) / store.std).backward()
+    assert all((p.grad is not None) == (name in gradient) for name, p in encoder.named_parameters())
+    for name, g in gradient.items():
+        torch.testing.assert_close(encoder.get_parameter(name).grad, g, rtol=1e-2, atol=1e-3 * length.item())
+
+
+def test_both_learn_each_at_its_own_rate(made):
+    """The first step of Adam moves every weight that has a gradient by the learning rate (less its decay)."""
+    take = step_of(made())
+    before = {name: p.detach().clone() for name, p in take.model.named_parameters()}
+    statistics = {name: b.clone() for name, b in take.model.named_buffers()}
+    take(0)
+    rate = learning_rate(0, take.settings)
+    moved = {name: (p.detach() - before[name]).abs().max().item() for name, p in take.model.named_parameters()}
+    encoder = {name: by for name, by in moved.items() if name.startswith("encoder.") and "attnpool" not in name}
+    captioner = {name: by for name, by in moved.items() if name.startswith("captioner.")}
+    assert max(encoder.values()) == pytest.approx(rate * RATE / take.settings.learning_rate, rel=0.05)
+    assert max(captioner.values()) == pytest.approx(rate, rel=0.05)
+    assert len([by for by in encoder.values() if by]) > 0.9 * len(encoder)
+    assert all(torch.equal(b, statistics[name]) for name, b in take.model.named_buffers())  # those of batch norms stay
+    assert not any(by for name, by in moved.items() if "attnpool" in name)  # makes the pooled vector, which no captioner sees
+
+
+def test_off_it_trains_what_it_trained(made, tmp_path):
+    layout = made()
+    plain = Layout(tiny_config(tmp_path))
+    assert layout.system("frozen", 0).name.removeprefix("frozen") == plain.system("ar", 0).name.removeprefix("ar")
+    assert layout.system("ar", 0).name != plain.system("ar", 0).name
+    train(layout, "frozen")
+    assert not any(name.startswith("encoder.") for name in weights(layout, "frozen"))
+
+
+@pytest.mark.parametrize("how", [{}, {"drawn": True}, {"training": {"ema": 0.9}}], ids=str)
+def test_a_killed_run_resumes_to_the_same_bytes(made, monkeypatch, how):
+    class Killed(BaseException):
+        pass
+
+    layout = made(**how)
+    folder = layout.system("ar", 0)
+    facts = train(layout)
+    expected = {name: sha256(folder / name) for name in ("model.safetensors", "train.jsonl")}
+    shutil.rmtree(folder)
+
+    def schedule(at, settings):
+        if at == 7:
+            raise Killed
+        return learning_rate(at, settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate", schedule)
+        patch.setattr(loop, "_CHECKPOINT_SECONDS", -1)
+        with pytest.raises(Killed):
+            train(layout)
+    assert not (folder / "model.safetensors").exists()
+    resumed = train(layout)
+    assert {name: sha256(folder / name) for name in expected} == expected
+    assert resumed["val_CIDEr"] == facts["val_CIDEr"]
+    own = sum(p.numel() for p in stages.Inputs(layout).seen_by("ar").encoder.parameters())
+    assert facts["encoder_parameters_trained"] == own > 0
+
+
+def test_parts_of_a_batch_add_up(made, monkeypatch):
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    layout = made()
+    train(layout)
+    whole = read_jsonl(layout.system("ar", 0) / "train.jsonl")
+    shutil.rmtree(layout.system("ar", 0))
+    divided = made(training={"accumulate": 3})
+    assert divided.system("ar", 0) == layout.system("ar", 0)
+    train(divided)
+    for one, three in zip(whole, read_jsonl(layout.system("ar", 0) / "train.jsonl"), strict=True):
+        assert three == pytest.approx(one, abs=1e-4)
+
+
+def test_captions_are_those_of_the_encoder_that_was_trained(made):
+    """Decoding and timing look through it, and validation did."""
+    layout = made(training={"learning_rate": 1e-9}, learning_rate=0.02)  # all that learns is the encoder
+    train(layout)
+    inputs = stages.Inputs(layout)
+    ids = [example.image_id for example in inputs.examples("test")]
+    seen, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
+    own = seen.read(ids)
+    assert not own.requires_grad and (own - before).abs().mean() > 0.1
+    assert all(torch.equal(t, encoder_of(weights(layout))[name]) for name, t in seen.encoder.state_dict().items())
+
+    stages.caption_split(layout, "ar", 0)
+    said = read_json(layout.captions("ar", 0))["greedy"]
+    captioner, greedy = inputs.captioner("ar", 0), inputs.decodings("ar")["greedy"]
+    expected = captioner.caption(Batch(tuple(ids), own), 1, 0, greedy)
+    assert [of[0] for of in said.values()] == [inputs.vocabulary.decode(of[0]) for of in expected]
+
+    subject = trained(layout.config, "ar")
+    torch.testing.assert_close(subject.batch(len(ids)).features, own, rtol=0, atol=1e-4)
+    pixels = subject.photos.pixels(len(ids))
+    torch.testing.assert_close(subject.photos.encoded(*pixels).features, own, rtol=0, atol=1e-4)
+
+
+def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
+    layout = made()
+    train(layout)
+    facts = train(layout, "tuned")
+    before, after = weights(layout), weights(layout, "tuned")
+    assert all(torch.equal(t, encoder_of(before)[name]) for name, t in encoder_of(after).items()) and encoder_of(after)
+    assert any(not torch.equal(t, before[name]) for name, t in after.items())
+    assert "encoder_parameters_trained" not in facts
+
+    train(layout, "frozen")
+    assert train(layout, "tuned-too")["encoder_parameters_trained"] > 0
+    started = stages.Inputs(layout).seen_by("frozen")
+    assert started is not None and encoder_of(weights(layout, "tuned-too"))
+    configured = stages.load_configured_encoder(layout).state_dict()
+    assert any(not torch.equal(t, configured[name]) for name, t in encoder_of(weights(layout, "tuned-too")).items())
+    stages.caption_split(layout, "tuned-too", 0)
+
+
+def test_kl_and_a_moving_encoder_exclude_each_other(tmp_path):
+    with pytest.raises(UserError, match=r"kl measures against the system before tuning.*leave one of them out"):
+        config(tmp_path, tuning={"kl": 0.1})
+
+
+def test_a_rehearsal_counts_the_encoder(made):
+    layout = made()
+    told = stages.rehearse(layout, "ar", 0)
+    inputs = stages.Inputs(layout)
+    encoder = sum(p.numel() for p in inputs.seen_by("ar").encoder.parameters())
+    captioner = sum(p.numel() for p in inputs.captioner("ar").parameters())
+    assert f"parameters  {encoder + captioner:,}, {encoder:,} of them of the encoder, which is trained from pixels\n" in told
