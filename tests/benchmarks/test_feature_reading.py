@@ -1,21 +1,35 @@
-"""Reading features in random order, a training batch at a time: it must not be what a GPU waits for. `pytest --benchmark-only`."""
+"""Reading in random order, a training batch at a time, which must not be what a GPU waits for. `pytest --benchmark-only`."""
+
+import itertools
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
+from dsacap.captioner import SPECIALS, ImageSpec
+from dsacap.config import Training
+from dsacap.data.coco import CaptionedImage
+from dsacap.data.dataset import Example, Vocabulary
 from dsacap.files import write_json, write_tensors
+from dsacap.registry import load_captioner
+from dsacap.training.ahead import ReadAhead
+from dsacap.training.gradients import Read
+from dsacap.training.loop import Step
+from dsacap.vision.encoder import without_weights
 from dsacap.vision.features import INDEX, FeatureStore
+from dsacap.vision.pixels import PixelFeatures
 
 IMAGES, SHARD, TOKENS, BATCH = 2048, 512, 50, 96  # a batch as in config/coco.yaml, tokens as of grid: 7
+STEP = 0.02  # seconds
 
 
-@pytest.fixture(scope="module", params=[("float16", 768), ("bfloat16", 768), ("bfloat16", 1024)], ids=lambda p: f"{p[1]} channels, {p[0]}")
-def store(request, tmp_path_factory) -> FeatureStore:
+def feature_store(folder: Path, dtype: str, channels: int) -> FeatureStore:
     """Shards of random numbers as ViT-B/16 or ViT-L/14 leave them: 157 or 210 MB."""
-    dtype, channels = request.param
-    folder, generator = tmp_path_factory.mktemp("features"), torch.Generator().manual_seed(0)
-    shards = []
+    generator, shards = torch.Generator().manual_seed(0), []
     for start in range(0, IMAGES, SHARD):
         tokens = torch.randn(SHARD, TOKENS, channels, generator=generator).to(getattr(torch, dtype))
         shards.append({"file": f"shard-{start}.safetensors"})
@@ -26,8 +40,55 @@ def store(request, tmp_path_factory) -> FeatureStore:
     return FeatureStore(folder)
 
 
+def pixel_store(folder: Path) -> PixelFeatures:
+    """Of 224 x 224, as ViT-B/16 looks at: 308 MB. A step sees parts of them, cut out anew."""
+    generator, shards = torch.Generator().manual_seed(0), []
+    for start in range(0, IMAGES, SHARD):
+        shown = torch.randint(256, (SHARD, 3, 224, 224), generator=generator, dtype=torch.uint8)
+        shards.append({"file": f"shard-{start}.safetensors"})
+        ids = torch.arange(start, start + SHARD)
+        write_tensors(folder / shards[-1]["file"], {"ids": ids, "sided": ids % 2 == 0, "pixels": shown})
+    write_json(folder / INDEX, {"shards": shards})
+    return PixelFeatures(folder, SimpleNamespace(tokens=TOKENS, channels=768), without_weights("timm:test_vit"), drawn=True)
+
+
+@pytest.fixture(scope="module", params=[("float16", 768), ("bfloat16", 768), ("bfloat16", 1024)], ids=lambda p: f"{p[1]} channels, {p[0]}")
+def store(request, tmp_path_factory) -> FeatureStore:
+    return feature_store(tmp_path_factory.mktemp("features"), *request.param)
+
+
 def test_shuffled_reading(benchmark, store):
     benchmark.group = f"features of {BATCH} images in random order, {TOKENS} tokens each"
     order = np.random.default_rng(0)
     read = benchmark.pedantic(lambda: store.read(order.choice(IMAGES, BATCH, replace=False).tolist()), rounds=50, warmup_rounds=5)
     assert read.shape == (BATCH, TOKENS, store.channels) and read.dtype == torch.float32
+
+
+@pytest.fixture(scope="module", params=["features", "pixels"])
+def take(request, tmp_path_factory) -> Step:
+    """A training that reads as that of config/coco.yaml does: five captions an image, in 10,000 words."""
+    folder = tmp_path_factory.mktemp(request.param)
+    source = pixel_store(folder) if request.param == "pixels" else feature_store(folder, "bfloat16", 768)
+    vocabulary, rng = Vocabulary([*SPECIALS, *(f"w{i}" for i in range(10_000))]), np.random.default_rng(0)
+    words = np.array(vocabulary.words[len(SPECIALS) :])
+    captions = [tuple(" ".join(rng.choice(words, 10)) for _ in range(5)) for _ in range(IMAGES)]
+    examples = [Example(CaptionedImage(i, f"{i}.jpg", "random", "train", said), said) for i, said in enumerate(captions)]
+    captioner = load_captioner("autoregressive", {"width": 16, "heads": 2}, ImageSpec(TOKENS, 768, len(vocabulary.words), 20))
+    return Step(captioner, Training(steps=10**6, batch_size=BATCH), 0, examples, source, vocabulary, "", Accelerator(cpu=True), None)
+
+
+@pytest.mark.parametrize("how", ["nothing is read", "a step ahead", "in turn"])
+def test_what_a_step_waits_for(benchmark, take, how):
+    """Beside a device that works on each step for 20 ms while this process has nothing to do: sleeping stands for a GPU. What is above
+    the time of nothing read is what the GPU waits for."""
+    benchmark.group = f"steps of {1000 * STEP:.0f} ms on {BATCH} images, by a {type(take.store).__name__}"
+    known, steps = take._read(0), itertools.count()
+    read = {"nothing is read": lambda step: known, "a step ahead": ReadAhead(take._read, 10**6), "in turn": take._read}[how]
+
+    def step() -> Read:
+        found = read(next(steps))
+        time.sleep(STEP)
+        return found
+
+    last = benchmark.pedantic(step, rounds=60, warmup_rounds=10)
+    assert len(last.ids) == BATCH and (last.ids == known.ids) == (how == "nothing is read")
