@@ -7,7 +7,7 @@ import torch
 from dsacap import stages
 from dsacap.files import write_json
 from dsacap.layout import Layout, manifest_of
-from helpers import tiny_config
+from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,9 +52,6 @@ def tiny_layout(tmp_path_factory) -> Layout:
 @pytest.fixture(scope="session")
 def pixel_layout(tiny_layout, tmp_path_factory) -> Layout:
     """The same with the photos' pixels beside the features."""
-    layout = Layout(tiny_config(tmp_path_factory.mktemp("pixels")))
-    layout.root.mkdir(parents=True)
-    for name in ("data", "encoder", "features", "generator"):
-        getattr(layout, name).symlink_to(getattr(tiny_layout, name))
+    layout = borrow(Layout(tiny_config(tmp_path_factory.mktemp("pixels"))), tiny_layout)
     stages.make_pixels(layout)
     return layout

@@ -51,7 +51,7 @@ def borrow(layout: Layout, shared: Layout) -> Layout:
     """`layout`, with links to the data, encoder, features, pixels and generator that `shared` has made."""
     layout.root.mkdir(parents=True, exist_ok=True)
     for name in ("data", "encoder", "features", "pixels", "generator"):
-        if not getattr(layout, name).exists():
+        if getattr(shared, name).exists() and not getattr(layout, name).exists():
             getattr(layout, name).symlink_to(getattr(shared, name))
     return layout
 

@@ -13,7 +13,7 @@ from dsacap.layout import Layout, manifest_of
 from dsacap.training import loop
 from dsacap.training.average import MovingAverage
 from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
-from helpers import tiny_config
+from helpers import borrow, tiny_config
 
 
 class Killed(BaseException):
@@ -23,12 +23,7 @@ class Killed(BaseException):
 @pytest.fixture
 def layout(tiny_layout, tmp_path) -> Layout:
     """A work folder of its own, with the shared data, encoder and features linked in."""
-    mine = Layout(tiny_config(tmp_path))
-    for name in ("data", "encoder", "features", "generator"):
-        target = getattr(mine, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(getattr(tiny_layout, name))
-    return mine
+    return borrow(Layout(tiny_config(tmp_path)), tiny_layout)
 
 
 def kill_at(monkeypatch, system: str, layout: Layout, step: int) -> None:
