@@ -31,7 +31,7 @@ from dsacap.reporting.markdown import (
 )
 
 CITATION = ROOT / "CITATION.cff"
-_MATHS = {"±": r"$\pm$", "†": r"$\dagger$"}  # as text they need a font encoding
+_MATHS = {"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"}  # as text they need a font encoding
 _FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}"
 _DIGITS = 12  # of hashes, which a reference list has to break
 _RELEASE = re.compile(r"\|v:([^|]+)")
@@ -103,6 +103,7 @@ def latex(table: Table, named: str) -> str:
     seeds = "one seed" if len(config.seeds) == 1 else f"mean over {len(config.seeds)} seeds"
     rising = (table.numbers[table.numbers.metric == "val_still_rising"].value > 0).any()
     marked = "; † validation CIDEr was still rising" if rising else ""
+    marked += "; ‡ with an encoder of its own, trained too" if any(map(config.sees_pixels, config.systems)) else ""
     quality = f"Quality on {table.name} ({images}, {seeds}; ± half the 95 % bootstrap interval{marked})"
     sections: dict[str, tuple[str, Cells]] = {
         "quality": (quality, metric_cells(report, QUALITY)),

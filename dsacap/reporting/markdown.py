@@ -113,6 +113,7 @@ def _systems(report: Report) -> list[tuple[str, str, str]]:
     rows = [(HUMAN, "references", "Human")]
     for name, system in report.config.systems.items():
         mark = " †" if _value(report, name, "", "val_still_rising") else ""
+        mark += " ‡" if report.config.sees_pixels(name) else ""
         rows += [(name, decoding, (system.label or name) + mark) for decoding in system.decodings]
     return rows + [(name, PREDICTIONS, brought.label or name) for name, brought in report.config.predictions.items()]
 
@@ -172,6 +173,11 @@ def _quality_notes(report: Report) -> str:
     notes.append(_flips(report))
     if (report.numbers[report.numbers.metric == "val_still_rising"].value > 0).any():
         notes.append("†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training would help this row.")
+    if any(report.config.sees_pixels(name) for name in report.config.systems):
+        notes.append(
+            "‡: with an encoder of its own, which was trained too (fine_tune): other features than those of the other rows, and "
+            "parameters and latency that leave the encoder out."
+        )
     return "\n".join(f"- {note}" for note in notes)
 
 

@@ -108,6 +108,13 @@ def test_a_distilled_row_answers_for_its_teacher(made, tmp_path):
     assert "5. teach dsacap seed 0\n   manifest  not in this table" in render(found)
 
 
+def test_a_row_that_trains_the_encoder_answers_for_the_pixels(made, tmp_path):
+    training = {"fine_tune": {"learning_rate": 0.001}}
+    table = made().set_config(lambda c: c["systems"]["dsacap"].update(training=training)).write(tmp_path)
+    assert chain_of(table, "dsacap", "", "parameters") == ["data", "encoder", "features", "pixels", "train dsacap seed 0"]
+    assert "pixels" not in chain_of(table, "ar", "", "parameters")
+
+
 def test_what_others_report_is_told_by_its_source(made, tmp_path, capsys):
     header = "dataset,group,model,encoder,passes,rl,BLEU-4,METEOR,ROUGE-L,CIDEr,SPICE,verified,source,note\n"
     published = tmp_path / "published.csv"

@@ -1,9 +1,12 @@
+import dataclasses
+
 import pandas as pd
 import pytest
 
 from dsacap.errors import UserError
 from dsacap.files import read_json, write_json
 from dsacap.layout import manifest_of
+from dsacap.reporting.markdown import Report, render
 from dsacap.reporting.table import COLUMNS, write_sample_table, write_tables
 from helpers import score
 
@@ -30,6 +33,23 @@ def test_markdown_shows_the_numbers(layout):
     assert "Of 32 images captioned one by one" in text and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
     assert "commit c0ffee with local changes" in text and "skipped photos: 1" in text
     assert "SPICE: switched off" in text and "still rising" in text
+
+
+def test_a_row_with_an_encoder_of_its_own_is_marked(layout):
+    write_tables(layout)
+    assert "‡" not in layout.table.read_text()
+    report = Report(
+        layout.config,
+        pd.read_csv(layout.table.with_suffix(".csv")).fillna({"decoding": ""}),
+        read_json(layout.table.with_suffix(".json"))["manifests"],
+        [],
+        None,
+    )
+    tuned = layout.config.systems["dsacap"].model_copy(update={"training": {"fine_tune": {"learning_rate": 0.001}}})
+    config = layout.config.model_copy(update={"systems": layout.config.systems | {"dsacap": tuned}})
+    text = render(dataclasses.replace(report, config=config))
+    assert line_of(text, "dsacap ‡", "Quality") and line_of(text, "dsacap-rl ‡", "Quality") and line_of(text, "ar †", "Quality")
+    assert "‡: with an encoder of its own" in text
 
 
 def with_quality(layout, **scores):

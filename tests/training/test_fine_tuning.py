@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import timm
 import torch
 from accelerate import Accelerator
 
@@ -11,13 +12,14 @@ from dsacap.captioner import Batch
 from dsacap.config import Config
 from dsacap.data.photos import decode
 from dsacap.errors import UserError
-from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json
+from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json, write_tensors
 from dsacap.layout import Layout, manifest_of
 from dsacap.stages.systems import prepared
 from dsacap.timing.subject import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
-from helpers import tiny_config
+from dsacap.vision.encoder import local_name
+from helpers import save_vit, tiny_config
 
 RATE = 0.0005
 TUNING = {"steps": 3, "batch_size": 6, "warmup": 1, "evaluations": 1, "validation_images": 6, "samples": 3, "rewards": {"cider": 1.0}}
@@ -240,3 +242,26 @@ def test_a_rehearsal_counts_the_encoder(made):
     encoder = sum(p.numel() for p in inputs.seen_by("ar").encoder.parameters())
     captioner = sum(p.numel() for p in inputs.captioner("ar").parameters())
     assert f"parameters  {encoder + captioner:,}, {encoder:,} of them of the encoder, which is trained from pixels\n" in told
+
+
+@pytest.mark.parametrize("kind", ["vit", "timm"])
+def test_encoders_of_every_library_are_trained(pixel_layout, tmp_path, kind):
+    """In bf16, a transformer with its class token or a convolutional network of timm, from their own kind of pixels."""
+    if kind == "vit":
+        save_vit(tmp_path / "vit")
+        encoder = {"name": local_name(tmp_path / "vit"), "grid": 2}
+    else:
+        write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
+        encoder = {"name": "timm:test_efficientnet", "pretrained": str(tmp_path / "net.safetensors"), "grid": 2}
+    training = {"steps": 2, "batch_size": 6, "evaluations": 1, "validation_images": 4, "precision": "bf16"}
+    training |= {"fine_tune": {"learning_rate": 0.001, "drawn": True}}
+    layout = Layout(tiny_config(tmp_path, encoder=encoder, training=training))
+    layout.root.mkdir(parents=True)
+    layout.data.symlink_to(pixel_layout.data)
+    stages.make_features(layout)
+    stages.make_pixels(layout)
+    train(layout, "dsacap")
+    before, after = stages.load_configured_encoder(layout).state_dict(), encoder_of(weights(layout, "dsacap"))
+    trained = [name for name, _ in stages.Inputs(layout).seen_by("dsacap").encoder.named_parameters()]
+    assert len([name for name in trained if not torch.equal(after[name], before[name])]) > 0.8 * len(trained)
+    assert all(tensor.isfinite().all() for tensor in after.values())
