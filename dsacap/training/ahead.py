@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
+
+import torch
 
 T = TypeVar("T")
 
@@ -17,7 +20,8 @@ class ReadAhead(Generic[T]):
     def __init__(self, read: Callable[[int], T], steps: int):
         """`steps`: there is none from that number on."""
         self._read, self._steps, self._ahead = read, steps, {}
-        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        here = partial(torch.cuda.set_device, torch.cuda.current_device()) if torch.cuda.is_initialized() else None
+        self._thread = ThreadPoolExecutor(1, "read-ahead", here)  # a thread's memory would be pinned for the first GPU, whosever it is
 
     def __call__(self, step: int) -> T:
         ahead: Future[T] | None = self._ahead.pop(step, None)
