@@ -45,18 +45,17 @@ class Inputs:
         captioner.learn_from(self.memory)
         return captioner.to(device_of(self.layout.config.device)).eval()
 
-    def seen_by(self, system: str, seed: int | None = None) -> FeatureStore | PixelFeatures:
+    def seen_by(self, system: str, seed: int | None = None, tuned_from: str | None = None) -> FeatureStore | PixelFeatures:
         """What the system is given of photos: the features on disk; or, where it has an encoder of its own, what that makes of the pixels,
-        with its trained weights where a seed names the run."""
+        with its trained weights where a seed names the run, or with those of the run that it is `tuned_from`."""
         config = self.layout.config
         if not config.sees_pixels(system):
             return self.store
         fine_tune = config.training_of(system).fine_tune
-        seen = PixelFeatures(
-            self.layout.pixels, self.store, load_configured_encoder(self.layout), fine_tune is not None and fine_tune.drawn
-        )
+        drawn = fine_tune is not None and fine_tune.drawn
+        seen = PixelFeatures(self.layout.pixels, self.store, load_configured_encoder(self.layout), drawn)
         if seed is not None:
-            seen.encoder.load_state_dict(self._weights(system, seed)["encoder"])
+            seen.encoder.load_state_dict(self._weights(tuned_from or system, seed)["encoder"])
         seen.encoder.to(device_of(config.device))
         return seen
 
@@ -96,7 +95,7 @@ def prepared(inputs: Inputs, system: str, seed: int) -> Prepared:
     config = inputs.layout.config
     if base := config.systems[system].tuned_from:
         captioner = inputs.captioner(base, seed)
-        store = inputs.seen_by(base, seed) if config.sees_pixels(base) else inputs.seen_by(system)
+        store = inputs.seen_by(system, seed, tuned_from=base) if config.sees_pixels(base) else inputs.seen_by(system)
         return Prepared(captioner, inputs.examples("train"), store, _tuning_objective(inputs, captioner, system, seed))
     torch.manual_seed(seed)
     captioner, examples = inputs.captioner(system), inputs.examples("train")

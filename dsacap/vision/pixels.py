@@ -26,7 +26,8 @@ from dsacap.vision.views import drawn_frame, is_sided
 if TYPE_CHECKING:
     from dsacap.vision.encoder import Encoder
 
-_VIEWS = 2**31  # as many as a generator of random numbers tells apart
+_VIEWS = 2**31  # as many as there may be
+_WHOLE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # a frame
 
 
 class PixelSize(NamedTuple):
@@ -82,10 +83,8 @@ class Rows(NamedTuple):
 
 
 class PixelFeatures:
-    """What a FeatureStore gives, by an encoder that looks at the pixels each time: its weights may have moved since, and may be trained.
-
-    Standardised as the features of the encoder as it was, which also answer for what compares photos: `read_pooled`.
-    """
+    """Reads features as a FeatureStore does, by an encoder that looks at the pixels each time: its weights may have moved since, and may be
+    trained. They are standardised as those of the encoder before that, `before`."""
 
     def __init__(self, folder: Path, before: FeatureStore, encoder: Encoder, drawn: bool = False):
         """drawn: a training step sees of each photo a part cut out anew, see `drawn_frame`. UserError where `folder` has no pixels."""
@@ -102,40 +101,25 @@ class PixelFeatures:
             self._sided |= set(ids[sided].tolist())
 
     @property
-    def tokens(self) -> int:
-        return self.before.tokens
-
-    @property
-    def channels(self) -> int:
-        return self.before.channels
-
-    @property
     def views(self) -> int:
         """View 0 is the photo as it is."""
         return _VIEWS if self.drawn else 1
-
-    def __contains__(self, image_id: int) -> bool:
-        return image_id in self._row_of
 
     @torch.no_grad()
     def read(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
         """Standardised tokens [B, N, C] as float32, on `device`, which is the encoder's; without a gradient."""
         return self.features(self.rows(image_ids, views, device), device)
 
-    def read_pooled(self, image_ids: Sequence[int]) -> Tensor:
-        """Unit vectors [B, E] as float32, of the encoder as it was."""
-        return self.before.read_pooled(image_ids)
-
     def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Rows:
         """What is done on the CPU, and another thread can do ahead."""
         for image_id in image_ids:
-            if image_id not in self:
+            if image_id not in self._row_of:
                 raise UserError(f"{self.folder}: no pixels of image id {image_id}")
         pixels = torch.stack([self._mapped[shard][row] for shard, row in map(self._row_of.__getitem__, image_ids)])
-        frames = (
-            [drawn_frame(i, views[i], i in self._sided) if views[i] else _WHOLE for i in image_ids] if any((views or {}).values()) else None
-        )
-        rows = Rows(pixels, None if frames is None else torch.tensor(frames))
+        frames = None
+        if views and any(views[i] for i in image_ids):
+            frames = torch.tensor([drawn_frame(i, views[i], i in self._sided) if views[i] else _WHOLE for i in image_ids])
+        rows = Rows(pixels, frames)
         return Rows(*(x if x is None else x.pin_memory() for x in rows)) if torch.device(device).type == "cuda" else rows
 
     def features(self, rows: Rows, device: torch.device | str) -> Tensor:
@@ -149,6 +133,3 @@ class PixelFeatures:
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
         return self.before.standardised(tokens_BNC)
-
-
-_WHOLE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]

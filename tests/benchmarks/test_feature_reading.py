@@ -3,7 +3,6 @@
 import itertools
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,7 +48,7 @@ def pixel_store(folder: Path) -> PixelFeatures:
         ids = torch.arange(start, start + SHARD)
         write_tensors(folder / shards[-1]["file"], {"ids": ids, "sided": ids % 2 == 0, "pixels": shown})
     write_json(folder / INDEX, {"shards": shards})
-    return PixelFeatures(folder, SimpleNamespace(tokens=TOKENS, channels=768), without_weights("timm:test_vit"), drawn=True)
+    return PixelFeatures(folder, None, without_weights("timm:test_vit"), drawn=True)
 
 
 @pytest.fixture(scope="module", params=[("float16", 768), ("bfloat16", 768), ("bfloat16", 1024)], ids=lambda p: f"{p[1]} channels, {p[0]}")
