@@ -19,7 +19,7 @@ from dsacap.timing.subject import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
 from dsacap.vision.encoder import local_name
-from helpers import save_vit, tiny_config
+from helpers import borrow, save_vit, tiny_config
 
 RATE = 0.0005
 TUNING = {"steps": 3, "batch_size": 6, "warmup": 1, "evaluations": 1, "validation_images": 6, "samples": 3, "rewards": {"cider": 1.0}}
@@ -45,12 +45,7 @@ def made(pixel_layout, tmp_path):
     """A layout of its own for a configuration, with the shared data."""
 
     def linked(**changes) -> Layout:
-        layout = Layout(config(tmp_path, **changes))
-        layout.root.mkdir(parents=True, exist_ok=True)
-        for name in ("data", "encoder", "features", "pixels"):
-            if not getattr(layout, name).exists():
-                getattr(layout, name).symlink_to(getattr(pixel_layout, name))
-        return layout
+        return borrow(Layout(config(tmp_path, **changes)), pixel_layout)
 
     return linked
 
