@@ -24,6 +24,8 @@ def git(*arguments: str) -> str | None:
 def files_changed(old: str, new: str | None, paths: Sequence[str]) -> list[str] | None:
     """Those of `paths` that differ between two commits, or between one and the files as they lie here; most changed lines first. None where
     git does not know a commit."""
+    if not all(is_commit(commit) for commit in (old, new or old)):
+        return None
     told = git("diff", "--numstat", "--no-renames", old, *([new] if new else []), "--", *paths)
     if told is None:
         return None
@@ -33,12 +35,24 @@ def files_changed(old: str, new: str | None, paths: Sequence[str]) -> list[str] 
 
 def stage_versions(commit: str | None) -> dict[str, int] | None:
     """layout.VERSIONS of a commit, or of the files that lie here: what was declared to change results. None where git cannot tell."""
-    text = git("show", f"{commit}:{_LAYOUT}") if commit else (ROOT / _LAYOUT).read_text(encoding="utf-8")
+    text = _file_at(commit, _LAYOUT)
     found = _VERSIONS.search(text or "")
     return ast.literal_eval(found[1]) if found else None
 
 
 def pins(commit: str | None) -> dict[str, str] | None:
     """Package -> version in the lock file of a commit, or in that which lies here. None where git does not know the commit."""
-    text = git("show", f"{commit}:{LOCK}") if commit else (ROOT / LOCK).read_text(encoding="utf-8")
+    text = _file_at(commit, LOCK)
     return None if text is None else dict(_PIN.findall(text))
+
+
+def _file_at(commit: str | None, name: str) -> str | None:
+    """A file of this checkout, as it was at a commit or as it lies here."""
+    if commit is None:
+        return (ROOT / name).read_text(encoding="utf-8")
+    return git("show", f"{commit}:{name}") if is_commit(commit) else None
+
+
+def is_commit(name: str) -> bool:
+    """What a table calls a commit may be anything: `--output=FILE` would have git write there."""
+    return bool(re.fullmatch(r"[0-9a-f]{7,64}", name))

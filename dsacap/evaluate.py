@@ -42,7 +42,9 @@ def score_file(options: argparse.Namespace) -> None:
 def compare_files(options: argparse.Namespace) -> None:
     """Scores two predictions files on the same images and prints how they differ, and where most."""
     said_a, said_b = (read_predictions(path) for path in (options.a, options.b))
-    tokens, _, _ = _references(options, said_a)
+    if unlike := sorted(said_a.keys() ^ said_b.keys()):
+        raise UserError(f"{options.b}: not of the same images as {options.a}; first that only one of them has: image {unlike[0]}")
+    tokens, _, _ = _references(options, options.a, said_a)
     pairs = [(tokens, {i: captions[0] for i, captions in tokenise(said).items()}) for said in (said_a, said_b)]
     scores_a, scores_b = score_many(pairs)
     print(_aligned(list(_differences(scores_a, scores_b)), ["Metric", "A", "B", "A - B", "95 % interval", "p"]))
@@ -69,10 +71,10 @@ def _changed_most(of_a: Mapping, of_b: Mapping, said_a: Mapping, said_b: Mapping
         yield from (f"    {name}  {said[image_id][0]}" for name, said in (("A", said_a), ("B", said_b)))
 
 
-def _references(options: argparse.Namespace, predictions: Mapping[int, list[str]]) -> tuple[Captions, Captions, dict[int, str]]:
+def _references(options: argparse.Namespace, path: Path, predictions: Mapping[int, list[str]]) -> tuple[Captions, Captions, dict[int, str]]:
     """The references of the predicted images: tokenised, raw, and the file names."""
     references, file_names = read_references(_given_references(options), options.tokenized)
-    references = matched(predictions, references, options.subset)
+    references = matched(path, predictions, references, options.subset)
     return references if options.tokenized else tokenise(references), references, file_names
 
 
@@ -98,7 +100,7 @@ def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
         raise UserError("--all-spice and --no-spice exclude each other; give one of them")
     if options.all_spice:
         samples_per_image(predictions)  # refuses one caption an image, before minutes of parsing
-    tokens, _, _ = _references(options, predictions)
+    tokens, _, _ = _references(options, options.predictions, predictions)
     train: set[str] = set()
     if options.train:
         train = {caption for said in tokenise(read_references(options.train, False)[0]).values() for caption in said}
@@ -130,7 +132,7 @@ def _clip_scores(options: argparse.Namespace) -> dict[str, dict]:
     from dsacap.vision.encoder import load_encoder
 
     predictions = read_predictions(options.predictions)
-    tokens, references, file_names = _references(options, predictions)
+    tokens, references, file_names = _references(options, options.predictions, predictions)
     if not file_names:
         raise UserError("--photos: the references name no photos; give COCO's captions_*.json")
     encoder = load_encoder(options.encoder, None if options.encoder.startswith("local-dir:") else options.pretrained)

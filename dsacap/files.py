@@ -66,21 +66,32 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 def read_text(path: Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise _unread(path, error) from None
+
+
+def _unread(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read: {error.strerror}'}")
 
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets in brackets
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets in brackets, a key twice
         raise UserError(f"{path}: no JSON that can be read: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of whose keys none stands twice: the latter would silently win."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in an object")
+    return made
 
 
 def read_jsonl(path: Path) -> list[Any]:
@@ -91,6 +102,8 @@ def read_jsonl(path: Path) -> list[Any]:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{number}: not JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: no JSON that can be read: {error}") from None
     return rows
 
 
@@ -133,8 +146,8 @@ def sha256(path: Path) -> str:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise _unread(path, error) from None
 
 
 def check_pinned(name: str, revision: str | None) -> None:

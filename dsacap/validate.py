@@ -65,7 +65,7 @@ def _predictions(path: Path, references: Sequence[Path], tokenized: bool) -> str
     said = read_predictions(path)
     lines = [f"predictions: {_counts(said)}", *_oddities(said)]
     if references:
-        matched(said, read_references(references, tokenized)[0], subset=False)
+        matched(path, said, read_references(references, tokenized)[0], subset=False)
         lines.append("every image of the references has its captions, and no other")
     else:
         lines.append("image ids are not checked: give --references")

@@ -36,10 +36,12 @@ def add_verbs(verbs) -> None:
 def _explain(options: argparse.Namespace) -> bool:
     """Prints the chain from a cell to what made it; all is well."""
     from dsacap.audit.explain import explain, render
-    from dsacap.audit.tables import load_table
+    from dsacap.audit.tables import load_table, of_ours
 
-    found = explain(load_table(options.table), options.system, options.decoding, options.metric, options.config)
-    print(json.dumps(found, ensure_ascii=False, indent=1) if options.json else render(found))
+    with of_ours(options.table):
+        found = explain(load_table(options.table), options.system, options.decoding, options.metric, options.config)
+        said = json.dumps(found, ensure_ascii=False, indent=1) if options.json else render(found)
+    print(said)
     return True
 
 
@@ -47,10 +49,12 @@ def _diff(options: argparse.Namespace) -> bool:
     """Prints how two tables differ; whether they do not."""
     from dsacap.audit.compare import compare
     from dsacap.audit.diff import as_json, render
-    from dsacap.audit.tables import load_table
+    from dsacap.audit.tables import load_table, of_ours
 
-    found = compare(load_table(options.a), load_table(options.b))
-    print(json.dumps(as_json(found), ensure_ascii=False, indent=1) if options.json else render(found, cells=options.cells))
+    with of_ours(options.a, options.b):
+        found = compare(load_table(options.a), load_table(options.b))
+        said = json.dumps(as_json(found), ensure_ascii=False, indent=1) if options.json else render(found, cells=options.cells)
+    print(said)
     return not found.differs
 
 

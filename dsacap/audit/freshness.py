@@ -8,16 +8,15 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dsacap.audit.causes import Cause, captioner_of, changed_settings, declared_version, listed, said_keys, short
 from dsacap.audit.chain import parts_of, settings_of
 from dsacap.audit.code import files_of_stage
 from dsacap.audit.tables import Table
 from dsacap.checkout import LOCK, ROOT, files_changed, pins, stage_versions
 from dsacap.config import load_config, parse_config
+from dsacap.config.yaml_file import read_yaml
 from dsacap.errors import UserError
-from dsacap.files import read_text, sha256
+from dsacap.files import sha256
 from dsacap.layout import Layout
 
 SAME, STALE, UNCHECKED = "same", "stale", "unchecked"
@@ -91,7 +90,7 @@ def config_file(name: str, manifests: dict[str, dict]) -> Path | None:
     command = next(reversed(manifests.values()))["command"] if manifests else []
     given = [Path(after) for option, after in pairwise(command) if option == "--config"]
     for file in (Path("config") / f"{name}.yaml", ROOT / "config" / f"{name}.yaml", *given):
-        if file.exists() and yaml.safe_load(read_text(file)).get("name") == name:
+        if file.exists() and isinstance(said := read_yaml(file), dict) and said.get("name") == name:
             return file
     return None
 

@@ -1,13 +1,19 @@
 """A table that somebody has: its numbers, and the manifest of every stage behind them, by the names that a reader calls them."""
 
+import contextlib
+import csv
 import difflib
+import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from dsacap.checkout import is_commit
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_text
 
@@ -65,13 +71,18 @@ def load_table(path: Path) -> Table:
         data = read_json(beside)
         if not isinstance(data, dict) or not {"rows", "manifests"} <= set(data):
             raise UserError(f"{beside}: has no rows and manifests, so it is not a table that `dsacap report` wrote")
-    numbers = _checked(_numbers(file) if file.suffix == ".csv" else pd.DataFrame(data["rows"]), file)
-    if file.suffix == ".csv" and data and not _same(numbers, _checked(pd.DataFrame(data["rows"]), beside)):
+    numbers = _checked(_numbers(file), file) if file.suffix == ".csv" else _rows(data, beside)
+    if file.suffix == ".csv" and data and not _same(numbers, _rows(data, beside)):
         raise UserError(
             f"{file}: not the numbers of {beside.name} beside it; one of them was changed. Name the .json to read that one alone"
         )
     manifests = data.get("manifests", {})
-    config = data.get("config") or _latest_config(manifests)
+    with of_ours(beside):
+        for manifest in manifests.values():
+            commit = manifest["code"]["commit"]
+            if not (commit is None or is_commit(commit)):
+                raise ValueError(f"{commit!r} is no commit")
+        config = data.get("config") or _latest_config(manifests)
     return Table(path, numbers, manifests, config, data.get("signatures") or _signatures(file))
 
 
@@ -91,11 +102,16 @@ def _file_in(folder: Path) -> Path:
 
 
 def _numbers(file: Path) -> pd.DataFrame:
-    read_text(file)  # its errors are for people
+    text = read_text(file)
     try:
-        return pd.read_csv(file)
-    except ValueError as error:
-        raise UserError(f"{file}: not CSV: {error}") from None
+        lines = list(csv.reader(io.StringIO(text), strict=True))
+        if odd := [at for at, fields in enumerate(lines, 1) if len(fields) != len(lines[0])]:
+            raise ValueError(f"row {odd[0]} has another number of fields than the first")
+        if not text.endswith("\n"):
+            raise ValueError("its last line has no end, so more may be missing")
+        return pd.read_csv(io.StringIO(text))
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{file}: not CSV, or torn: {error}") from None
 
 
 def _checked(numbers: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -105,11 +121,36 @@ def _checked(numbers: pd.DataFrame, file: Path) -> pd.DataFrame:
             f"{file}: {f'has no column {absent[0]!r}' if absent else 'has no rows'}, so it is not a table that `dsacap report` wrote"
         )
     numbers = numbers.copy()
-    numbers["decoding"] = numbers.decoding.fillna("").astype(str)
-    numbers["seed"] = pd.array(numbers.seed, dtype="Float64").astype("Int64")
-    for column in ("value", "ci_low", "ci_high", "n"):
-        numbers[column] = pd.to_numeric(numbers[column])
+    with of_ours(file):
+        numbers["decoding"] = numbers.decoding.fillna("").astype(str)
+        numbers["seed"] = pd.array(numbers.seed, dtype="Float64").astype("Int64")
+        for column in ("value", "ci_low", "ci_high", "n"):
+            numbers[column] = pd.to_numeric(numbers[column])
+        for column in ("dataset", "system", "metric", "unit"):
+            if not numbers[column].map(lambda text: isinstance(text, str)).all():
+                raise ValueError(f"a row without {column}")
+        if not np.isfinite(numbers.value.astype(float)).all():
+            raise ValueError("a row without a value")
+        if numbers.duplicated(["system", "decoding", "metric", "seed"]).any():
+            raise ValueError("a number that stands twice")
     return numbers
+
+
+def _rows(data: dict[str, Any], file: Path) -> pd.DataFrame:
+    """Of a table.json."""
+    with of_ours(file):
+        numbers = pd.DataFrame(data["rows"])
+    return _checked(numbers, file)
+
+
+@contextlib.contextmanager
+def of_ours(*tables: Path) -> Iterator[None]:
+    """Within it, what is not there, or of another type than `dsacap report` writes, is said of these tables."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{' or '.join(map(str, tables))}: not as `dsacap report` writes a table ({said}); make it anew") from error
 
 
 def _same(a: pd.DataFrame, b: pd.DataFrame) -> bool:

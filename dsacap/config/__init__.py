@@ -5,10 +5,10 @@ What belongs to one captioner (its size, its decoding options) is declared by th
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from dsacap.config.dataset import Coco, Downloads, RandomSplit, Remote, Scenes
@@ -35,8 +35,8 @@ from dsacap.config.sections import (
     Timing,
 )
 from dsacap.config.training import ExpectedNgrams, FineTuning, Rewards, Training, Tuning
+from dsacap.config.yaml_file import read_yaml
 from dsacap.errors import UserError
-from dsacap.files import read_text
 from dsacap.registry import captioner_class
 
 __all__ = [
@@ -197,10 +197,15 @@ def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
     try:
-        return TypeAdapter(settings).validate_python(options)
+        return TypeAdapter(settings).validate_json(_json(options), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}") from None
+
+
+def _json(data: Any) -> str:
+    """For a strict reading, to which lists are tuples and texts are paths, but no text is a number and no `yes` a 1."""
+    return json.dumps(data, default=str)
 
 
 def parse_config(data: Any, where: str) -> Config:
@@ -211,15 +216,11 @@ def parse_config(data: Any, where: str) -> Config:
 def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
     """Plain `data` as a section; a UserError says `what_is_wrong` and names each key."""
     try:
-        return section.model_validate(data)
+        return section.model_validate_json(_json(data), strict=True)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_SAID.get(e['type'], e['msg'])}" for e in error.errors()]
         raise UserError(f"{what_is_wrong}\n" + "\n".join(lines)) from None
 
 
 def load_config(path: Path) -> Config:
-    try:
-        data = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {error}") from None
-    return parse_config(data, str(path))
+    return parse_config(read_yaml(path), str(path))

@@ -5,8 +5,9 @@ import stat
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dsacap.data.download import check_room
 from dsacap.data.photos import ZIP_ERRORS, open_zip
@@ -46,8 +47,9 @@ def _check_members(members: Collection[zipfile.ZipInfo], archive: Path) -> None:
     for member in members:
         if stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(f"{archive}: refusing the link {member.filename!r}; a data archive needs none")
-    if len({member.filename for member in members}) < len(members):
-        raise UserError(f"{archive}: refusing an archive that holds a name twice")
+    names = Counter(PurePosixPath(member.filename) for member in members)  # a//b is a/b
+    if twice := [name for name, count in names.items() if count > 1 or not names.keys().isdisjoint(name.parents)]:
+        raise UserError(f"{archive}: refusing an archive that holds a name twice, or as a file and as a folder: {str(twice[0])!r}")
     size = sum(member.file_size for member in members)
     if size > MOST_PACKED * archive.stat().st_size:
         raise UserError(f"{archive}: {size / 1e9:.1f} GB unpacked, over {MOST_PACKED} times its size: refusing what may be a bomb")
@@ -56,6 +58,10 @@ def _check_members(members: Collection[zipfile.ZipInfo], archive: Path) -> None:
 def _is_extracted(member: zipfile.ZipInfo, folder: Path, archive: Path) -> bool:
     """Whether `folder` holds this member already; UserError if something else stands there."""
     there = folder / member.filename
+    if blocked := [
+        parent for parent in (*there.parents, folder) if parent.is_relative_to(folder) and parent.exists() and not parent.is_dir()
+    ]:
+        raise UserError(f"{blocked[0]}: stands where {archive} has a folder; remove it, or move it away, and run again")
     if not there.exists():
         return False
     if not there.is_file() or there.stat().st_size != member.file_size or zlib.crc32(there.read_bytes()) != member.CRC:

@@ -78,7 +78,7 @@ def load_coco(
     counts = {name: sum(image.split == name for image in loaded) for name in SPLITS}
     _check_sizes(counts, expected or {}, split)
     _check_ids(loaded, expected_ids or {}, split)
-    _check_photos(loaded, images)
+    _check_photos(loaded, images, split)
     counts |= {"captions": sum(len(image.captions) for image in loaded), "dropped": len(annotated) - len(loaded)}
     return sorted(loaded, key=lambda image: (image.split, image.image_id)), counts
 
@@ -223,14 +223,14 @@ def _check_ids(loaded: Collection[CaptionedImage], expected: Mapping[str, str], 
             raise UserError(f"{split}: the image ids of split {name!r} have sha256 {found}, expected {digest}; is it the right split?")
 
 
-def _check_photos(loaded: Collection[CaptionedImage], images: Mapping[str, Path]) -> None:
+def _check_photos(loaded: Collection[CaptionedImage], images: Mapping[str, Path], split: Path | RandomSplit) -> None:
     """Every image must have a photo of its own in its source."""
     sources = sorted({image.source for image in loaded})
     if unknown := [source for source in sources if source not in images]:
-        raise UserError(f"no photos given for {_few(unknown)}; give a folder or zip for each source that the split file names")
+        raise UserError(f"{split}: no photos given for {_few(unknown)}; give a folder or zip for each source that it names")
     places = Counter((image.source, image.file_name) for image in loaded)
     if repeated := sorted(f"{source}/{name}" for (source, name), count in places.items() if count > 1):
-        raise UserError(f"several image ids share a photo: {_few(repeated)}; each image needs its own")
+        raise UserError(f"{split}: several image ids share a photo: {_few(repeated)}; each image needs its own")
     for source in sources:
         names = PhotoSource(images[source]).names()
         if absent := sorted(image.file_name for image in loaded if image.source == source and image.file_name not in names):

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from dsacap.errors import UserError
 
 MIN_SIDE = 8  # pixels
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes that file systems know, and room for the folder that it goes to
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)  # RuntimeError: encrypted or unknown compression
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # not all of Pillow's: its EPS reader runs Ghostscript
 
@@ -24,9 +25,12 @@ class BadImage(UserError):
 
 
 def check_name(name: str, where: Path) -> None:
-    """UserError if `name` is absolute or climbs with `..`, in the notation of Unix or of Windows."""
-    if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+    """UserError if `name` is absolute, climbs with `..`, in the notation of Unix or of Windows, or is none that a file can have."""
+    parts = re.split(r"[/\\]", name)
+    if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in parts:
         raise UserError(f"{where}: refusing the unsafe file name {name!r}; names must be relative and without '..'")
+    if not name.strip("./") or "\0" in name or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME or len(name) > _LONGEST_PATH:
+        raise UserError(f"{where}: refusing {name[:80]!r}, which is no name of a file")
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:

@@ -72,17 +72,22 @@ def read_references(paths: Sequence[Path], tokenized: bool) -> tuple[dict[int, l
     return references, {}
 
 
-def matched(predictions: dict[int, list[str]], references: dict[int, list[str]], subset: bool) -> dict[int, list[str]]:
-    """The references of the predicted images. A part of the images is refused unless asked for: it changes CIDEr's document frequencies."""
+def matched(path: Path, predictions: dict[int, list[str]], references: dict[int, list[str]], subset: bool) -> dict[int, list[str]]:
+    """The references of the images that `path` has predictions of.
+
+    A part of the images is refused unless asked for: it changes CIDEr's document frequencies.
+    """
     unknown = [i for i in predictions if i not in references]
     if unknown:
         raise UserError(
-            f"{len(unknown)} predictions are of images without references; first: image {unknown[0]}. Are these the right references?"
+            f"{path}: {len(unknown)} predictions are of images without references; first: image {unknown[0]}. "
+            "Are these the right references?"
         )
     missing = [i for i in references if i not in predictions]
     if missing and not subset:
         raise UserError(
-            f"{len(missing)} of {len(references)} images have no prediction; first: image {missing[0]}. Predict them, or say --subset to "
-            "score the predicted images alone: CIDEr then takes its document frequencies from these, and compares with no other number"
+            f"{path}: {len(missing)} of {len(references)} images have no prediction; first: image {missing[0]}. Predict them, or say "
+            "--subset to score the predicted images alone: CIDEr then takes its document frequencies from these, and compares with no "
+            "other number"
         )
     return {i: references[i] for i in predictions}

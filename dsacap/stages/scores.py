@@ -45,9 +45,10 @@ def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
 
 def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The same of a predictions file, which must hold every image of the test split and no other."""
-    captions = read_predictions(layout.predictions(system))
+    path = layout.predictions(system)
+    captions = read_predictions(path)
     references = load_references(layout.data)
-    return matched(captions, references, subset=False), {PREDICTIONS: captions}
+    return matched(path, captions, references, subset=False), {PREDICTIONS: captions}
 
 
 def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:

@@ -179,7 +179,7 @@ TRAIN, SPLIT = r"captions_train2014\.json: ", r"dataset_coco\.json: "
         (change_record(split=["train"]), SPLIT + r"train2014_1\.jpg: 'split' must be str"),
         (change_record(filepath=["train2014"]), SPLIT + r"train2014_1\.jpg: 'filepath' must be str"),
         (change_record(filepath=None), SPLIT + "does not say which of the sources"),
-        (change_record(filepath="train2017"), "no photos given for train2017"),
+        (change_record(filepath="train2017"), "dataset_coco.json: no photos given for train2017"),
         (change_record(cocoid="1"), SPLIT + r"train2014_1\.jpg: 'cocoid' must be int"),
         (change_record(cocoid=99), SPLIT + r"names images that are not in the annotations: train2014_1\.jpg;"),
         (change_record(cocoid=None, filename="x.jpg"), SPLIT + r"names images that are not in the annotations: x\.jpg;"),

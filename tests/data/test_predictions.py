@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -68,8 +69,8 @@ def test_references_as_coco_has_them_or_tokenised(tmp_path):
 
 def test_images_must_match():
     references = {1: ["a"], 2: ["b"], 3: ["c"]}
-    with pytest.raises(UserError, match="first: image 9"):
-        matched({9: ["x"], 1: ["y"]}, references, subset=True)
+    with pytest.raises(UserError, match=r"said\.json: 1 predictions.*first: image 9"):
+        matched(Path("said.json"), {9: ["x"], 1: ["y"]}, references, subset=True)
     with pytest.raises(UserError, match=r"1 of 3 images have no prediction; first: image 3.*--subset"):
-        matched({2: ["x"], 1: ["y"]}, references, subset=False)
-    assert matched({2: ["x"], 1: ["y"]}, references, subset=True) == {2: ["b"], 1: ["a"]}
+        matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=False)
+    assert matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=True) == {2: ["b"], 1: ["a"]}

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from pipeline import smoke
 
+from dsacap.export.writing import export_system
 from dsacap.files import write_json
+from exports import DSACAP, trained
 
 _counts = pytest.StashKey[dict]()
 
@@ -18,7 +20,8 @@ _counts = pytest.StashKey[dict]()
 def pytest_addoption(parser):
     group = parser.getgroup("faults", "faults on purpose (tests/faults)")
     group.addoption("--kills", type=int, default=5, help="how often the pipeline is killed (default: %(default)s)")
-    group.addoption("--faults-seed", type=int, default=0, help="of what is killed when (default: %(default)s)")
+    group.addoption("--inputs", type=int, default=10_000, help="malformed inputs of all kinds together (default: %(default)s)")
+    group.addoption("--faults-seed", type=int, default=0, help="of what is killed when, and of malformed inputs (default: %(default)s)")
     group.addoption("--faults-report", type=Path, help="a JSON file, to which what was tried how often is added")
 
 
@@ -28,6 +31,14 @@ def undisturbed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     run = smoke(folder)
     assert run.wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_layout, tmp_path_factory) -> Path:
+    """A system that was exported; read it, do not write to it."""
+    folder = tmp_path_factory.mktemp("exported") / "system"
+    export_system(trained(tiny_layout, **DSACAP, decodings={"noise": {"noise_level": 0.3}}), "ours", 0, folder)
     return folder
 
 

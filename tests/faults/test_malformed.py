@@ -1,0 +1,340 @@
+"""Ten thousand malformed inputs: each works, or is refused by a message that names the file. No traceback, no other reading than a plain
+one of the same bytes, no file lost or written, no hang.
+
+pytest tests/faults -m faults -k malformed --inputs 10000
+"""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+import signal
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from malformed import bent, pictures, png_is_sound, torn, zips
+from PIL import Image
+
+from dsacap import checkout
+from dsacap.cli import main
+from dsacap.config import load_config
+from dsacap.data.archives import extract
+from dsacap.data.coco import load_coco, read_captions, read_split
+from dsacap.data.photos import PhotoSource, decode
+from dsacap.data.predictions import read_predictions, read_references
+from dsacap.errors import UserError
+from dsacap.export.reading import read_folder
+from exports import listed_again
+from handmade import HandMade
+
+ROOT = Path(__file__).resolve().parents[2]
+_LONGEST = 20  # seconds of one input
+
+
+class Hang(BaseException):
+    """No Exception, which what decodes photos takes for damage."""
+
+
+class Trial:
+    """Tries inputs of a kind in a folder of their own, and counts how they ended."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.ended = folder, Counter()
+
+    def write(self, name: str, data: bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def command(self, *arguments: object, named: Path, writes: tuple[str, ...] = ()) -> bool:
+        """Whether `dsacap` took the input; where not, it has said so by the file's name, and left all files as they are."""
+        before = _contents(self.folder)
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
+        with _in_time(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main([str(argument) for argument in arguments])
+        out.flush()
+        err.flush()
+        said, left = err.buffer.getvalue().decode(), _contents(self.folder)
+        refused = "error: " in said
+        assert status == 0 or refused or arguments[0] == "diff", (status, said)
+        assert not refused or (status and named.name in said), (status, said)
+        assert {name: data for name, data in left.items() if name not in writes} == before
+        self.ended["refused" if refused else "taken"] += 1
+        return not refused
+
+    def call(self, function: Callable, *arguments, named: Path):
+        """What a function returns, or None where it refuses by the file's name."""
+        try:
+            with _in_time():
+                found = function(*arguments)
+        except UserError as error:
+            assert named.name in str(error), error
+            self.ended["refused"] += 1
+            return None
+        self.ended["taken"] += 1
+        return found
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    def hang(*_):
+        raise Hang(f"more than {_LONGEST} s")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(_LONGEST)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def tried(request, tmp_path, count):
+    """Runs a test's body on its share of the inputs."""
+
+    def on(strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]) -> None:
+        trial = Trial(tmp_path)
+        inputs = max(1, round(share * request.config.getoption("--inputs")))
+        limits = settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
+        seed(request.config.getoption("--faults-seed"))(limits(given(strategy)(lambda one: body(trial, one))))()
+        count(inputs=inputs, **trial.ended)
+
+    return on
+
+
+COCO = {
+    "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, 5)],
+    "annotations": [{"id": 10 * i + k, "image_id": i, "caption": f"A dog, {k} of {i}."} for i in range(1, 5) for k in range(2)],
+}
+SPLIT = {
+    "images": [
+        {"filename": f"{i}.jpg", "filepath": "photos", "cocoid": i, "split": split, "sentences": [{"raw": "a dog"}]}
+        for i, split in enumerate(("train", "restval", "val", "test"), 1)
+    ]
+}
+SAID = [{"image_id": i, "caption": f"a dog {i}"} for i in range(1, 5)]
+TOKENS = {str(i): ["a dog", "the dog"] for i in range(1, 5)}
+
+
+def as_json(tree) -> st.SearchStrategy[bytes]:
+    """The tree bent, or its text torn."""
+    return bent(tree).map(lambda data: json.dumps(data).encode()) | torn(json.dumps(tree).encode())
+
+
+@pytest.mark.faults
+def test_malformed_annotations(tried):
+    def body(trial, data):
+        path = trial.write("captions.json", data)
+        if trial.command("validate", path, named=path):
+            plain = json.loads(data)
+            said = {image["id"]: (image["file_name"], []) for image in plain["images"]}
+            for annotation in sorted(plain["annotations"], key=lambda one: one["id"]):
+                said[annotation["image_id"]][1].append(annotation["caption"])
+            assert {i: (one.file_name, list(one.captions)) for i, one in read_captions([path]).items()} == said
+
+    tried(as_json(COCO), 0.12, body)
+
+
+@pytest.mark.faults
+def test_malformed_splits(tried):
+    def body(trial, data):
+        annotations, path = trial.write("captions.json", json.dumps(COCO).encode()), trial.write("dataset.json", data)
+        photos = trial.folder / "photos"
+        for i in range(1, 5):
+            trial.write(f"photos/{i}.jpg", b"")
+        if trial.command("validate", path, named=path):
+            assert read_split(path) == {_id(one): one["split"] for one in json.loads(data)["images"]}
+        loaded = trial.call(load_coco, [annotations], {"photos": photos}, path, named=path)
+        if loaded:
+            plain = {_id(one): one["split"].replace("restval", "train") for one in json.loads(data)["images"]}
+            assert {image.image_id: image.split for image in loaded[0]} == plain
+
+    tried(as_json(SPLIT), 0.12, body)
+
+
+def _id(record: dict) -> int:
+    return record["cocoid"] if record.get("cocoid") is not None else record.get("imgid") or int(record["filename"].removesuffix(".jpg"))
+
+
+@pytest.mark.faults
+def test_malformed_predictions(tried):
+    def body(trial, data):
+        path, references = trial.write("said.json", data), trial.write("captions.json", json.dumps(COCO).encode())
+        if trial.command("validate", path, named=path) and isinstance(plain := json.loads(data), list):
+            said = {}
+            for one in plain:
+                said.setdefault(one["image_id"], []).append(one["caption"])
+            assert read_predictions(path) == said
+            trial.command("validate", path, "--references", references, named=path)
+
+    tried(as_json(SAID), 0.12, body)
+
+
+@pytest.mark.faults
+def test_malformed_tokenised_references(tried):
+    def body(trial, data):
+        path = trial.write("tokens.json", data)
+        found = trial.call(read_references, [path], True, named=path)
+        if found:
+            assert found[0] == {int(i): said for i, said in json.loads(data).items()}
+        trial.command("validate", path, named=path)
+
+    tried(as_json(TOKENS), 0.06, body)
+
+
+@pytest.mark.faults
+def test_malformed_photos(tried):
+    def body(trial, data):
+        path = trial.write("photos/photo.img", data)
+        if trial.command("validate", path.parent, named=path):
+            plain = Image.open(io.BytesIO(data))
+            assert plain.format != "PNG" or png_is_sound(data), "a flipped bit would go unnoticed"
+            if plain.mode in ("L", "RGB") and not plain.has_transparency_data and not plain.getexif():
+                assert np.array_equal(np.asarray(decode(data, "")), np.asarray(plain.convert("RGB")))
+
+    tried(pictures(), 0.15, body)
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_malformed_archives(tried):
+    def body(trial, data):
+        shutil.rmtree(trial.folder / "in", ignore_errors=True)
+        trial.write("in/deep/data/a.json", b"{}")
+        trial.write("in/deep/beside.json", b"{}")
+        path, folder = trial.write("in/deep/data.zip", data), trial.folder / "in" / "deep" / "data"
+        before = _contents(trial.folder)
+        with contextlib.suppress(UserError):
+            PhotoSource(path).paths()
+        trial.call(lambda: extract(path, folder) or True, named=folder)
+        left = _contents(trial.folder)
+        assert {name: left.get(name) for name in before} == before, "a file was lost or overwritten"
+        new = {name.removeprefix("in/deep/data/"): content for name, content in left.items() if name not in before}
+        if new:
+            with zipfile.ZipFile(path) as plain:
+                whole = {str(Path(one.filename)): plain.read(one) for one in plain.infolist() if not one.is_dir()}
+            assert new == {name: content for name, content in whole.items() if name != "a.json"}
+
+    tried(zips(), 0.15, body)
+
+
+SMOKE = (ROOT / "config" / "smoke.yaml").read_bytes()
+YAML = (
+    b"!!python/object/apply:os.system [id]",
+    b"2001-99-99",
+    b"!!int 'x'",
+    b"? [a]",
+    b"<<: *x",
+    b"0x_",
+    b"!!binary '='",
+    b"1_0",
+    b"yes",
+    b"steps: 1",
+)
+BOMB = b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 9)) for i in range(9))
+
+
+@st.composite
+def configurations(draw) -> bytes:
+    match draw(st.sampled_from(("bent", "torn", "put", "bomb"))):
+        case "bent":
+            return json.dumps(draw(bent(yaml.safe_load(SMOKE)))).encode()
+        case "torn":
+            return draw(torn(SMOKE))
+        case "put":
+            lines = SMOKE.split(b"\n")
+            at = draw(st.integers(0, len(lines) - 1))
+            key = lines[at].partition(b":")[0]
+            return b"\n".join([*lines[:at], key + b": " + draw(st.sampled_from(YAML)), *lines[at + draw(st.integers(0, 1)) :]])
+        case _:
+            return BOMB + b"systems: *%c\n" % draw(st.integers(97, 106)) + SMOKE
+
+
+@pytest.mark.faults
+def test_malformed_configurations(tried):
+    def body(trial, data):
+        path = trial.write("config.yaml", data)
+        if trial.command("validate", path, named=path) and trial.command("check", "--config", path, named=path):
+            unlike = list(_unlike(json.loads(json.dumps(yaml.safe_load(data), default=str)), load_config(path).model_dump(mode="json"), ""))
+            assert not unlike, f"not what the file says: {unlike}"
+
+    tried(configurations(), 0.18, body)
+
+
+def _unlike(said, read, where: str) -> Iterator[str]:
+    """Where a configuration is read in another way than it is said."""
+    if isinstance(said, dict) and isinstance(read, dict):
+        for key, value in said.items():
+            yield from _unlike(value, read.get(key, "nothing"), f"{where}.{key}")
+    elif isinstance(said, list) and isinstance(read, list) and len(said) == len(read):
+        for at, (one, other) in enumerate(zip(said, read, strict=True)):
+            yield from _unlike(one, other, f"{where}[{at}]")
+    elif said != read or isinstance(said, bool) != isinstance(read, bool):
+        yield f"{where}: {said!r} read as {read!r}"
+
+
+@pytest.mark.faults
+def test_malformed_tables(tried, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkout, "git", cache(checkout.git))  # a process a question, and the same ones for every input
+    table = HandMade().write(tmp_path / "sound")
+    rows = (table / "table.csv").read_bytes()
+    manifests = json.loads((table / "table.json").read_text())
+
+    def body(trial, spoilt):
+        (trial.folder / "spoilt" / "table.csv").unlink(missing_ok=True)
+        (trial.folder / "spoilt" / "table.json").unlink(missing_ok=True)
+        path = trial.write(*spoilt)
+        trial.command("diff", table, path, named=path)
+        trial.command("explain", path, "--system", "ar", "--decoding", "greedy", "--metric", "CIDEr", named=path)
+
+    of_csv = torn(rows) | st.builds(_csv_of, bent(list(csv.reader(io.StringIO(rows.decode())))))
+    tried(st.tuples(st.just("spoilt/table.json"), as_json(manifests)) | st.tuples(st.just("spoilt/table.csv"), of_csv), 0.06, body)
+
+
+def _csv_of(rows) -> bytes:
+    cells = [row if isinstance(row, list) else [row] for row in (rows if isinstance(rows, list) else [rows])]
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(cells)
+    return buffer.getvalue().encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.faults
+def test_malformed_exported_folders(tried, exported):
+    files = {path.name: path.read_bytes() for path in exported.iterdir() if path.is_file()}
+    photo = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(photo, "PNG")
+
+    def spoilt(name: str) -> st.SearchStrategy[tuple[str, bytes]]:
+        data = files[name]
+        return st.tuples(st.just(name), as_json(json.loads(data)) if name.endswith(".json") else torn(data))
+
+    def body(trial, one):
+        name, data = one
+        folder = trial.folder / "system"
+        for each, content in (files | {name: data}).items():
+            trial.write(f"system/{each}", content)
+        if name != "index.json":
+            listed_again(folder, name)
+        before = _contents(folder)
+        model = trial.call(read_folder, folder, "cpu", named=folder)
+        if model:
+            said = trial.call(lambda: model.caption([photo.getvalue()]), named=folder)
+            assert said is None or all(isinstance(caption, str) for [caption] in said)
+        assert _contents(folder) == before
+
+    tried(st.sampled_from(sorted(files)).flatmap(spoilt), 0.04, body)
