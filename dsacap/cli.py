@@ -7,13 +7,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import contextlib
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dsacap.arguments import completion, parsed
 from dsacap.errors import Preempted, UserError
+from dsacap.exhausted import exhausted
 from dsacap.launch import PREEMPTED, dsacap, is_main, launch, launched
 from dsacap.stdout import until_unread
 
@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except Exception as error:
+        said = exhausted(error)
+        if said is None:
             raise
-        place = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror}{place}; make room or choose another `work` folder. Nothing half-written was kept.", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         return 1
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -113,7 +114,11 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {**(metadata or {}), _DIGEST: _digest(tensors)})
+        try:
+            save_file(tensors, temporary, {**(metadata or {}), _DIGEST: _digest(tensors)})
+        except SafetensorError as error:  # of a full disk it tells the number in words
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error) from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

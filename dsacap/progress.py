@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal; elsewhere (a log, several Snakemake jobs at once) a line now and then."""
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ def progress(
 ) -> tqdm:
     """Iterates over `items`, showing count, rate and time left; without items it is moved by hand. `unit_scale`: 3.2G, not 3200000000."""
     terminal = sys.stderr.isatty()
-    return (tqdm if terminal else _Lines)(
+    bar = (tqdm if terminal else _Lines)(
         items,
         desc=description,
         unit=f" {unit}",
@@ -45,3 +46,7 @@ def progress(
         file=sys.stderr,
         disable=not is_main(),
     )
+    if not bar.disable:  # by a clock that nobody sets: tqdm's own falls silent for as long as the machine's jumps back
+        bar._time = time.monotonic
+        bar.start_t = bar.last_print_t = time.monotonic()
+    return bar

@@ -49,3 +49,12 @@ def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(checkout, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git("rev-parse", "HEAD") is None and files_changed("a", "b", ["c"]) is None
+
+
+def test_what_a_table_calls_a_commit_is_no_option_of_git(repository, tmp_path):
+    repository(a="1\n")
+    (tmp_path / "a.py").write_text("2\n")
+    hostile = f"--output={tmp_path / 'written'}"
+    assert files_changed(hostile, None, ["a.py"]) is None
+    assert stage_versions(hostile) is None and pins(hostile) is None
+    assert not list(tmp_path.glob("written*"))

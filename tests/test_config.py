@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def changed(path: str, value) -> dict:
         ("systems.ar.model.widht", 3, "unknown key 'widht'"),
         ("systems.ar.model.width", "wide", "model.width: Input should be a valid integer"),
         ("systems.ar.training", {"epochs": 3}, "epochs"),
+        ("systems.ar.training", {"steps": True}, "valid integer"),
         ("systems.dsacap.decodings", {"K=1": {"noise": 0.3}}, "decodings.K=1: unknown key 'noise'"),
         ("systems.dsacap.decodings", {"K=1": {"noise_level": 2}}, "noise_level"),
         ("systems.dsacap.decodings", {}, "decodings"),
@@ -137,3 +139,40 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
     assert moved(generator={"train": {"steps": 4}}) == {"generator", "rl"}
     assert moved(timing={"iterations": 4}) == set()
     assert moved(results=str(tmp_path / "elsewhere")) == set()
+
+
+def test_what_yaml_reads_in_another_way_than_it_is_meant(tmp_path):
+    """Found by tests/faults/test_malformed.py."""
+    sound = Path(CONFIGS[0]).read_text()
+    bomb = "a: &a [x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi"))
+    spoilt = {
+        "name: twice\n" + sound: "the key 'name' stands here twice",
+        bomb + sound: "written by aliases of aliases",
+        "a: &a [*a]\n" + sound: "written by aliases of aliases",
+        sound + "\nnote: 2001-99-99\n": "no YAML that can be read",
+        sound + "\nnote: !!bool x\n": "no YAML that can be read",
+        "[" * 5000: "no YAML that can be read",
+    }
+    for text, said in spoilt.items():
+        (tmp_path / "spoilt.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"spoilt\.yaml") as error:
+            load_config(tmp_path / "spoilt.yaml")
+        assert said in str(error.value)
+
+
+@pytest.mark.parametrize("value", [True, "40", 40.0, 0.5, float("nan"), float("inf")])
+def test_no_number_is_made_of_what_is_none(value):
+    with pytest.raises(UserError, match=r"training\.steps"):
+        parse_config(changed("training.steps", value), "here.yaml")
+
+
+@pytest.mark.parametrize("value", [True, "32"])
+def test_nor_of_a_captioners_own_options(value):
+    with pytest.raises(UserError, match=r"systems\.ar\.model\.width"):
+        parse_config(changed("systems.ar.model.width", value), "here.yaml")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_no_learning_rate(value):
+    with pytest.raises(UserError, match=r"training\.learning_rate"):
+        parse_config(changed("training.learning_rate", value), "here.yaml")

@@ -253,3 +253,10 @@ def test_a_cache_that_cannot_be_written_costs_no_score(files, capsys, monkeypatc
     assert run_score(predictions, "--references", references) == 0
     said = capsys.readouterr()
     assert "CIDEr" in said.out and "not kept" in said.err
+
+
+def test_compared_files_are_of_the_same_images(files, capsys):
+    _, predictions, references, write = files
+    part = write("part.json", [{"image_id": i, "caption": "a dog"} for i in (1, 2)])
+    assert run("compare", predictions, part, "--references", references) == 1
+    assert "part.json: not of the same images as" in capsys.readouterr().err

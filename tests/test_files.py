@@ -1,9 +1,12 @@
+import errno
+
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dsacap.errors import UserError
-from dsacap.files import read_json, read_jsonl, read_tensors, replacing, write_json, write_jsonl, write_tensors
+from dsacap.files import read_json, read_jsonl, read_tensors, replacing, sha256, write_json, write_jsonl, write_tensors
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -67,3 +70,28 @@ def test_readers_say_what_and_where(tmp_path):
         read_json(tmp_path / "latin.json")
     with pytest.raises(UserError, match="cannot be read"):
         read_json(tmp_path)
+
+
+def test_what_json_cannot_mean_is_refused(tmp_path):
+    path = tmp_path / "said.json"
+    path.write_text('[{"image_id": 1, "caption": "a dog", "caption": "a cat"}]')
+    with pytest.raises(UserError, match=r"said\.json: .*the key 'caption' stands twice"):
+        read_json(path)
+    path.write_text('{"a": ' + "9" * 5000 + "}")
+    with pytest.raises(UserError, match=r"said\.json:1: no JSON that can be read"):
+        read_jsonl(path)
+
+
+def test_a_folder_has_no_hash(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        sha256(tmp_path)
+
+
+def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(2)})
+    assert raised.value.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []

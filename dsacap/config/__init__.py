@@ -182,7 +182,8 @@ class Config(Section):
 
     def training_of(self, system: str) -> Training:
         """The common training settings with this system's own on top; of a tuned system, its tuning."""
-        return self.systems[system].tuning or Training(**{**self.training.model_dump(), **self.systems[system].training})
+        own = {**self.training.model_dump(), **self.systems[system].training}
+        return self.systems[system].tuning or Training.model_validate_json(_json(own), strict=True)
 
     def sees_pixels(self, system: str) -> bool:
         """Whether a system has an encoder of its own, trained with it or with the one that it is tuned from."""

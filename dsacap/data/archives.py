@@ -37,6 +37,8 @@ def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) 
             try:
                 opened.extractall(temporary, members)
             except ZIP_ERRORS as error:
+                if isinstance(error, OSError) and error.errno:  # the disk's fault, not the archive's
+                    raise
                 raise UserError(f"{archive}: cannot extract it ({error}); fetch it again") from None
             for member in members:
                 (folder / member.filename).parent.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def decode(data: bytes, where: str) -> Image.Image:
                 raise BadImage(f"{where}: {image.width}x{image.height} pixels; each side needs at least {MIN_SIDE}")
             image.load()  # here, since _upright would swallow what is wrong with the pixels
             return _to_rgb(_upright(image), where)
-    except BadImage:
+    except (BadImage, MemoryError):  # of want of memory the photo is not guilty
         raise
     except Image.UnidentifiedImageError:
         raise BadImage(f"{where}: not an image in any of the formats {', '.join(_FORMATS)}") from None

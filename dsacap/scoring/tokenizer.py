@@ -1,5 +1,7 @@
 """The tokeniser of the COCO caption evaluation: Stanford's PTBTokenizer, lower-cased, punctuation removed."""
 
+import contextlib
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,8 @@ from dsacap.errors import UserError
 from dsacap.scoring.java import java_environment
 
 _JAR = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
+
+TIMEOUT = 600.0  # seconds; 60,000 captions take one
 
 
 def ptb_tokenize(captions: Sequence[str]) -> list[str]:
@@ -25,17 +29,27 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     # The lexer also ends lines at \r, \v, \f, U+2028 and U+2029: in the stock code every later caption moves to the wrong image.
     lines = [" ".join(caption.splitlines()) for caption in captions]
     with java_environment():
-        java = subprocess.run(
-            ["java", "-cp", str(_JAR), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"],
-            input="\n".join(lines).encode(errors="replace"),  # JSON can hold half a surrogate pair, which is no character
-            capture_output=True,
-        )
+        java = _run("\n".join(lines).encode(errors="replace"))  # JSON can hold half a surrogate pair, which is no character
     if java.returncode:
         raise UserError(f"the PTB tokeniser failed (Java exit status {java.returncode}): {java.stderr.decode(errors='replace').strip()}")
     tokenised = java.stdout.decode().split("\n")
     if len(tokenised) != len(captions):
         raise RuntimeError(f"the PTB tokeniser returned {len(tokenised)} lines for {len(captions)} captions")
     return [_without_punctuation(line) for line in tokenised]
+
+
+def _run(text: bytes) -> subprocess.CompletedProcess:
+    """Java's answer; where it hangs, or is killed, it is asked a second time."""
+    command = ["java", "-cp", str(_JAR), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    for _ in range(2):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            java = subprocess.run(command, input=text, capture_output=True, timeout=TIMEOUT)
+            if java.returncode >= 0:
+                return java
+            ended = f"was ended by {signal.Signals(-java.returncode).name}"
+            continue
+        ended = f"gave no answer within {TIMEOUT:g} s"
+    raise UserError(f"the PTB tokeniser failed twice: Java {ended}; is the machine out of memory? The same command goes on from here")
 
 
 def _without_punctuation(line: str) -> str:

@@ -39,7 +39,8 @@ class Reading:
     def batches(self, images: Sequence[CaptionedImage], path: Path, skipped: dict[str, str], bar: tqdm) -> Batches:
         """Of the images of the shard `path`. What could not be decoded is added to `skipped`, with the reason, or raised."""
         some = False
-        for ids, pixels, bad in DataLoader(_Photos(images, self), self.batch_size, collate_fn=_collated, num_workers=self.workers):
+        loader = DataLoader(_Photos(images, self), self.batch_size, collate_fn=_collated, num_workers=self.workers)
+        for ids, pixels, bad in _while_workers_live(loader, path):
             for image_id, error in bad.items():
                 if not isinstance(error, BadImage):
                     raise error
@@ -70,7 +71,7 @@ def write_shards(
     """
     chunks = [images[start : start + shard_size] for start in range(0, len(images), shard_size)]
     paths = [folder / f"shard-{number:05d}.safetensors" for number in range(len(chunks))]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    missing = [number for number, path in enumerate(paths) if not (path.exists() and _skipped_of(path).exists())]
     left = sum(len(chunks[number]) for number in missing)
     if missing:
         needed = size(left)
@@ -97,6 +98,18 @@ def skipped_in(paths: Iterable[Path]) -> dict[str, str]:
 def hashed(paths: Iterable[Path]) -> list[dict[str, str]]:
     """As an index names shards."""
     return [{"file": path.name, "sha256": sha256(path)} for path in paths]
+
+
+def _while_workers_live(loader: DataLoader, path: Path) -> Iterator:
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            f"{path}: a process that decodes photos was ended, as for want of memory ({str(error).splitlines()[0][:120]}); "
+            "set encoder.workers lower, and run the same command again: it goes on from this shard"
+        ) from None
 
 
 def _skipped_of(path: Path) -> Path:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from dsacap.audit.tables import load_table
+from dsacap.cli import main
 from dsacap.errors import UserError
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -55,3 +56,38 @@ def test_a_csv_that_was_edited_is_noticed(made, tmp_path):
     with pytest.raises(UserError, match=r"not the numbers of table.json beside it"):
         load_table(csv)
     assert load_table(tmp_path / "table.json").rows("dsacap", "K=1", "CIDEr").value.item() == 90
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("ar,greedy", "ar,greedy,0", "another number of fields"),
+        ("100.0,", "a lot,", "not as `dsacap report` writes"),
+        ("100.0,", ",", "a row without a value"),
+        ("ar,T=1", "ar,greedy", "a number that stands twice"),
+        (",CIDEr,", ",,", "a row without metric"),
+    ],
+)
+def test_a_spoilt_csv_is_refused(made, tmp_path, old, new, said):
+    made().write(tmp_path)
+    (tmp_path / "table.json").unlink()
+    file = tmp_path / "table.csv"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(UserError, match=said):
+        load_table(file)
+    file.write_text(made().write(tmp_path).joinpath("table.csv").read_text()[:-3])
+    (tmp_path / "table.json").unlink()
+    with pytest.raises(UserError, match="its last line has no end"):
+        load_table(file)
+
+
+def test_manifests_of_another_shape_are_refused(made, tmp_path, capsys):
+    table = made()
+    table.manifests["train ar seed 0"]["code"]["commit"] = "--output=/tmp/x"
+    with pytest.raises(UserError, match=r"table\.json: .*is no commit"):
+        load_table(table.write(tmp_path))
+    table = made()
+    del table.manifests["train ar seed 0"]["host"]
+    table.write(tmp_path)
+    assert main(["explain", str(tmp_path), "--system", "ar", "--decoding", "greedy", "--metric", "CIDEr"]) == 1
+    assert "not as `dsacap report` writes a table (KeyError: 'host')" in capsys.readouterr().err

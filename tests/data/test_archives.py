@@ -1,3 +1,4 @@
+import errno
 import shutil
 import stat
 import zipfile
@@ -123,3 +124,33 @@ def test_what_is_no_zip_is_refused(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"<html>moved</html>")
     with pytest.raises(UserError, match=r"x\.zip: not a zip"):
         extract(tmp_path / "x.zip", tmp_path / "data")
+
+
+@pytest.mark.parametrize("names", [[""], ["."], ["a" * 256], ["a/" * 1100 + "a"], ["a", "a/b"], ["a/b", "a//b"]])
+def test_names_that_no_file_can_have_are_refused(archive, tmp_path, names):
+    with zipfile.ZipFile(archive, "a") as opened:
+        for name in names:
+            member = zipfile.ZipInfo("x")
+            member.filename = name
+            opened.writestr(member, b"x")
+    with pytest.raises(UserError, match=r"annotations\.zip: refusing"):
+        extract(archive, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_file_where_a_folder_belongs_is_kept(archive, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "annotations").write_text("mine")
+    with pytest.raises(UserError, match=r"data/annotations: stands where .*annotations\.zip has a folder"):
+        extract(archive, tmp_path / "data")
+    assert tree(tmp_path / "data") == {"annotations": b"mine"}
+
+
+def test_a_full_disk_is_not_the_archives_fault(archive, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    with pytest.raises(OSError, match="No space left"):
+        extract(archive, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == [archive]

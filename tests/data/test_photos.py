@@ -224,3 +224,12 @@ def test_all_real_photos_decode(real_data):
     sizes = [decode(source.read(name), name).size for name in sorted(source.names())]
     assert len(sizes) == 838
     assert {min(size) for size in sizes} == {96}
+
+
+def test_for_want_of_memory_no_photo_is_called_damaged(monkeypatch):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", exhausted)
+    with pytest.raises(MemoryError):
+        decode(b"x", "photo")

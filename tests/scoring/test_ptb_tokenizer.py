@@ -1,9 +1,12 @@
 import json
+import signal
+import subprocess
 
 import pytest
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from dsacap.errors import UserError
+from dsacap.scoring import tokenizer
 from dsacap.scoring.java import java_environment
 from dsacap.scoring.tokenizer import ptb_tokenize
 
@@ -75,3 +78,23 @@ def test_lost_lines_are_noticed(fake_java):
     fake_java("cat >/dev/null; echo a cat")
     with pytest.raises(RuntimeError, match="2 lines for 3 captions"):
         ptb_tokenize(["a cat", "a dog", "a bird"])
+
+
+def test_a_java_that_is_killed_once_is_asked_again(monkeypatch):
+    really, asked = subprocess.run, []
+
+    def run(*arguments, **how):
+        asked.append(arguments)
+        return subprocess.CompletedProcess((), -signal.SIGKILL) if len(asked) == 1 else really(*arguments, **how)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert ptb_tokenize(["A dog."]) == ["a dog"] and len(asked) == 2
+
+
+def test_a_java_that_hangs_or_dies_twice_is_told(monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=r"failed twice: Java gave no answer within 0\.01 s"):
+        patched.setattr(tokenizer, "TIMEOUT", 0.01)
+        ptb_tokenize(["A dog."])
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), -signal.SIGKILL))
+    with pytest.raises(UserError, match="failed twice: Java was ended by SIGKILL"):
+        ptb_tokenize(["A dog."])

@@ -1,5 +1,7 @@
 import io
+import os
 import shutil
+import signal
 import zipfile
 from types import SimpleNamespace
 
@@ -106,6 +108,19 @@ def test_an_absent_photo_is_named_without_a_traceback(photos, tmp_path, workers)
     with pytest.raises(UserError) as raised:
         encode_photos(images, photos, Brightness(), tmp_path / "f", batch_size=2, shard_size=3, on_bad_image="skip", workers=workers)
     assert str(raised.value) == f"{tmp_path}/photos.zip: no photo 'away.png' in it"
+
+
+def test_a_decoding_process_that_dies_is_told_and_what_is_done_stays(photos, tmp_path, monkeypatch):
+    encode(photos, tmp_path / "whole", workers=1)
+    (tmp_path / "f").mkdir()
+    for name in ("shard-00000.safetensors", "shard-00000.skipped.json"):
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "f")
+    with monkeypatch.context() as patched:
+        patched.setattr("dsacap.vision.shards.decode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(UserError, match=r"shard-00001\.safetensors: a process .* was ended.*set encoder\.workers lower"):
+            encode(photos, tmp_path / "f", workers=1)
+    encode(photos, tmp_path / "f", workers=1)
+    assert files_of(tmp_path / "f") == files_of(tmp_path / "whole")
 
 
 def test_what_it_takes_is_told_before_and_after_the_first_shard(photos, tmp_path, capsys):

@@ -1,0 +1,123 @@
+"""Full and read-only disks, few file handles, little memory, in every stage: said plainly, nothing that was there before is lost, nothing
+torn stands under its final name, and the same command then goes on.
+
+The disk is a real one: a tmpfs of this test's own, which needs root.
+"""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dsacap.cli import main
+from dsacap.files import read_json, read_jsonl, read_tensors, sha256
+from helpers import tiny_config
+
+_LONGEST = 300  # seconds of a stage
+_PAGE = os.sysconf("SC_PAGESIZE")
+STAGES = (
+    *(("data",), ("encoder",), ("features",), ("generator",), ("train", "--system", "ar"), ("train", "--system", "dsacap")),
+    *(("tune", "--system", "dsacap-rl"), ("caption", "--system", "ar"), ("caption", "--system", "dsacap")),
+    *(("caption", "--system", "dsacap-rl"), ("score", "--system", "human"), ("score", "--system", "ar")),
+    *(("score", "--system", "dsacap"), ("score", "--system", "dsacap-rl"), ("time",), ("report",), ("report-captions",)),
+)
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A disk of its own, whose room can be changed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "dsacap-faults", folder], capture_output=True).returncode:
+        pytest.skip("mounting a disk needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def remount(folder: Path, *options: str) -> None:
+    subprocess.run(["mount", "-o", ",".join(("remount", *options)), folder], check=True)
+
+
+def run(arguments: list[str], log: Path, limits: dict[int, int] | None = None) -> int:
+    """Runs `dsacap` in a forked process under limits, which has loaded all that it needs; 99 is a traceback."""
+    pid = os.fork()
+    if not pid:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+        try:
+            for limit, most in (limits or {}).items():
+                resource.setrlimit(limit, (most, resource.getrlimit(limit)[1]))
+            status = main(arguments)
+        except BaseException:
+            traceback.print_exc()
+            status = 99
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    ends = time.monotonic() + _LONGEST
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > ends:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    return os.waitstatus_to_exitcode(ended[1])
+
+
+def whole(folder: Path) -> dict[Path, str]:
+    """The hash of every file that stands under its final name; each can be read."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        reader = {".json": read_json, ".jsonl": read_jsonl, ".safetensors": read_tensors}.get(path.suffix)
+        if reader and path.name != "train.jsonl":  # grows line by line
+            reader(path)
+        found[path] = sha256(path)
+    return found
+
+
+@pytest.mark.faults
+def test_every_stage_on_disks_and_limits_that_fail(disk, tmp_path, count):
+    config, log, tried = tmp_path / "tiny.yaml", tmp_path / "log", Counter()
+    settings = tiny_config(disk / "work", results=str(disk / "results")).model_dump(mode="json", exclude_unset=True)
+    config.write_text(json.dumps(settings))
+    for stage in STAGES:
+        command, before = [*stage, "--config", str(config)], whole(disk)
+
+        def fails(what: str, command=command, before=before, **limits) -> None:
+            status, said = run(command, log, **limits), log.read_text()
+            assert status in (0, 1) and "Traceback" not in said, (what, command, status, said)
+            assert status == 0 or "error: " in said, (what, command, said)
+            tried[f"{what}: {'refused' if status else 'done all the same'}"] += 1
+            after = whole(disk)
+            grown = [path for path in before if path.name == "train.jsonl"]
+            assert {path: after.get(path) for path in before if path not in grown} == {p: d for p, d in before.items() if p not in grown}
+            assert not [path for path in disk.rglob("*.tmp")], (what, command)
+
+        fails("few file handles", limits={resource.RLIMIT_NOFILE: 3 + len(os.listdir("/proc/self/fd"))})
+        fails("little memory", limits={resource.RLIMIT_AS: _address_space() + 2**24})
+        remount(disk, "ro")
+        fails("a read-only disk")
+        remount(disk, "rw")
+        for room in (0, 10 * _PAGE):
+            used = shutil.disk_usage(disk).used
+            remount(disk, f"size={used + room}")
+            fails("a full disk")
+            remount(disk, "size=1g")
+        status = run(command, log)
+        assert status == 0, (command, log.read_text())
+        tried["stages run afterwards"] += 1
+    count(stages=len(STAGES), **tried)
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
