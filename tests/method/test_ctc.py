@@ -1,12 +1,12 @@
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 import torch
 
 from dsacap.captioner import EOS, PAD, UNK, ImageSpec
 from dsacap.method.captioner import DSACap
-from dsacap.method.ctc import CTC, CTCPolicy, collapsed
+from dsacap.method.ctc import CTC, CTCPolicy, _never_silent, collapsed
 
 SPEC = ImageSpec(tokens=3, channels=16, vocabulary=6, max_words=4)
 MODEL = DSACap.Model(width=16, heads=2, readout_layers=1, readout="ctc", vertices=4)
@@ -70,6 +70,33 @@ def test_the_best_path_is_collapsed_and_never_empty(ctc):
         silent += not best
         assert caption == (best or [row[:, UNK + 1 :].amax(0).argmax().item() + UNK + 1])
     assert 0 < silent < len(captions)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_captions_are_drawn_as_often_as_they_are_likely(ctc, temperature):
+    """Of what is written, so without unknown words; where nothing would be said, the likeliest word is."""
+    draws, image = 20_000, torch.randn(1, 3, 16).double()
+    with torch.no_grad():
+        words = ctc(image) / temperature
+        words[..., UNK] = -1e4
+        words = words.log_softmax(-1)
+        generator = torch.Generator().manual_seed(0)
+        said = ctc.decode(
+            image.expand(draws, -1, -1),
+            DSACap.Decoding(search="draw", temperature=temperature),
+            lambda shape: torch.rand(draws, *shape, generator=generator, dtype=words.dtype),
+        )
+    expected = {caption: p.item() for caption, p in by_caption(words[0]).items() if UNK not in caption}
+    likeliest = (words[0, :, UNK + 1 :].amax(0).argmax().item() + UNK + 1,)
+    expected[likeliest] += expected.pop(())
+    counts = Counter(map(tuple, said))
+    assert counts.keys() <= expected.keys()
+    assert all(abs(counts[caption] / draws - p) < 4 * (p / draws) ** 0.5 + 1e-3 for caption, p in expected.items())
+
+
+def test_a_likely_word_is_not_said_where_a_blank_is_likelier_and_others_speak():
+    words = torch.tensor([[0.6, 0, 0, 0, 0.4, 0], [0.3, 0, 0, 0, 0.3, 0.35]])
+    assert _never_silent(torch.tensor([[[0, 5], [0, 0]]]), words.log()[None]).tolist() == [[[0, 5], [4, 0]]]
 
 
 def test_runs_count_once_and_blanks_part_them():

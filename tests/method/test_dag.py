@@ -3,9 +3,10 @@ import itertools
 import pytest
 import torch
 
-from dsacap.captioner import PAD, UNK
+from dsacap.captioner import EOS, PAD, UNK
+from dsacap.method.captioner import DSACap
 from dsacap.method.likelihood import after, log_likelihood, passage
-from helpers import LONGEST, VERTICES, VOCABULARY
+from helpers import LONGEST, VERTICES, VOCABULARY, ListMemory
 
 
 def brute_force(words_GV, transitions_GG, caption) -> float:
@@ -89,3 +90,58 @@ def test_a_caption_longer_than_the_graph_is_impossible_with_finite_gradient(grap
     assert (value < -100).all()
     value.sum().backward()
     assert torch.isfinite(words.grad).all() and torch.isfinite(transitions.grad).all()
+
+
+def test_completed_captions_are_drawn_as_often_as_they_are_likely(readout, graph):
+    """All that may follow three words, of five at most, is counted in 20,000 draws; unknown words and silence are not drawn."""
+    words, transitions = (x[:1] for x in graph)
+    words[..., UNK] = -1e4
+    words = words.log_softmax(-1)
+    begin, draws = [5, 7, 5], 20_000
+    rests = [rest for n in (1, 2) for rest in itertools.product(range(UNK + 1, VOCABULARY), repeat=n)]
+    whole = torch.tensor([[*begin, *rest, *[PAD] * (2 - len(rest))] for rest in rests])
+    expected = log_likelihood(words, transitions, whole[None])[0].softmax(-1)
+    readout.forward = lambda image: (words.expand(draws, -1, -1), transitions.expand(draws, -1, -1))
+    generator = torch.Generator().manual_seed(1)
+    said = readout.complete(
+        torch.zeros(draws, 3, 16),
+        DSACap.Decoding(search="draw", temperature=1.0),
+        lambda shape: torch.rand(draws, *shape, generator=generator, dtype=words.dtype),
+        torch.tensor([begin]).expand(draws, -1),
+    )
+    counts = torch.tensor([said.count([*begin, *rest]) for rest in rests])
+    assert counts.sum() == draws
+    assert ((counts / draws - expected).abs() < 4 * (expected / draws).sqrt() + 1e-3).all()
+
+
+def test_a_completion_goes_on_from_the_last_word_given(readout):
+    """4 is always followed by 6, and 8 by 7: under a bigram model that counts for nearly all, so they are here."""
+    readout.learn_from(ListMemory([[4, 6, 5, 8, 7, EOS], [5, 4, 6, EOS, PAD, PAD], [7, 5, 8, 7, EOS, PAD]]))
+    decoding = DSACap.Decoding(search="viterbi", candidates=50, bigram_weight=50.0)
+    with torch.no_grad():
+        said = readout.complete(torch.randn(2, 3, 16), decoding, None, torch.tensor([[5, 8, 4], [4, 5, 8]]))
+    assert [caption[:4] for caption in said] == [[5, 8, 4, 6], [4, 5, 8, 7]]
+    assert max(map(len, said)) <= LONGEST
+
+
+def test_a_bigram_weight_needs_the_train_captions(readout):
+    with pytest.raises(ValueError, match="a bigram_weight needs the train captions: call learn_from first"):
+        readout.decode(torch.randn(1, 3, 16), DSACap.Decoding(search="viterbi", bigram_weight=0.5), None)
+
+
+def test_expected_words_are_those_of_all_paths(readout, graph):
+    """Added up over vertices: how often a caption is expected to say each word."""
+    words, transitions = (x[:1] for x in graph)
+    readout.forward = lambda image: (words, transitions)
+    expected = torch.zeros(VOCABULARY, dtype=words.dtype)
+    for n in range(1, VERTICES - 1):
+        for path in itertools.combinations(range(1, VERTICES - 1), n):
+            taken = sum(transitions[0, u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))).exp()
+            expected += taken * words[0, list(path)].exp().sum(0)
+    torch.testing.assert_close(readout.expected_words(torch.zeros(1, 3, 16)).sum(1)[0], expected)
+
+
+def test_what_is_compiled_is_the_graph(readout):
+    forward, asked = readout.forward, []
+    readout.speed_up(lambda function: asked.append(function) or "compiled")
+    assert asked == [forward] and readout.forward == "compiled"

@@ -5,7 +5,7 @@ import torch
 
 from dsacap.captioner import UNK, noise_of
 from dsacap.method.captioner import DSACap
-from dsacap.method.inside import best_path, graph_of
+from dsacap.method.inside import Graph, Vertex, best_path, graph_of
 from dsacap.method.noise import add_noise
 from helpers import SPEC, VERTICES, ListMemory, random_batch
 
@@ -35,6 +35,33 @@ def test_what_is_seen_of_a_graph_is_likely_or_on_the_path(graph):
         (word, p), *rest = vertex.words
         assert word > UNK and p == pytest.approx(words_GV[vertex.index, UNK + 1 :].max().exp().item(), abs=1e-4)
         assert all(p >= other for _, other in rest)
+
+
+@pytest.mark.parametrize(("caption", "path"), [([5, 4], [0, 1, 2, 5]), ([7], [0, 4, 5])])
+def test_what_is_seen_of_a_graph_by_hand(caption, path):
+    """Vertex 4 and the steps to it are too rare to be seen, unless the caption's path leads there."""
+    step = torch.zeros(6, 6)
+    step[0, 1:5] = torch.tensor([0.6, 0.29, 0.1, 0.01])
+    step[1, 2:4] = torch.tensor([1 / 3, 2 / 3])
+    step[2:5, 5] = 1
+    word = torch.full((6, 9), 1e-6)
+    word[:, UNK] = 0.4
+    word[1, 4:] = torch.tensor([0.1, 1 / 3, 0.1 / 3, 1e-6, 0.2 / 3])
+    word[2, 4:] = torch.tensor([0.5, 0.05, 0.03, 1e-6, 0.02])
+    word[3, 4:] = torch.tensor([0.01, 0.02, 0.5, 1e-6, 0.07])
+    word[4, 4:] = torch.tensor([0.02, 0.01, 0.1, 0.45, 0.03])
+    seen = graph_of(word.log(), step.log().clamp_min(-1e4), caption)
+    vertices = [
+        Vertex(0, 1, []),
+        Vertex(1, 0.6, [(5, 0.3333), (4, 0.1), (8, 0.0667)]),
+        Vertex(2, 0.49, [(4, 0.5), (5, 0.05), (6, 0.03)]),
+        Vertex(3, 0.5, [(6, 0.5), (8, 0.07), (5, 0.02)]),
+        Vertex(4, 0.01, [(7, 0.45), (6, 0.1), (8, 0.03)]),
+        Vertex(5, 1, []),
+    ]
+    steps = [(0, 1, 0.6), (0, 2, 0.29), (0, 3, 0.1), (0, 4, 0.01), (1, 2, 0.3333), (1, 3, 0.6667), (2, 5, 1), (3, 5, 1), (4, 5, 1)]
+    shown = set(range(6)) if 4 in path else {0, 1, 2, 3, 5}
+    assert seen == Graph([v for v in vertices if v.index in shown], [s for s in steps if {*s[:2]} <= shown], path)
 
 
 @pytest.mark.parametrize(

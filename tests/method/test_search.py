@@ -8,9 +8,19 @@ from dsacap.method.search import bigram_model, lookahead, viterbi
 from helpers import LONGEST, VERTICES, VOCABULARY
 
 
-def test_lookahead_takes_the_jointly_best_step(graph):
-    words, transitions = graph
-    for b, caption in enumerate(lookahead(words, transitions, max_words=LONGEST)):
+def clear_graphs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random ones whose words and steps are clear enough for captions of several words."""
+    generator = torch.Generator().manual_seed(2)
+    words = (torch.randn(count, VERTICES, VOCABULARY, generator=generator) * 3).log_softmax(-1)
+    forward = torch.ones(VERTICES, VERTICES, dtype=torch.bool).triu(1)
+    steps = torch.randn(count, VERTICES, VERTICES, generator=generator) * 2 - forward.cumsum(-1)
+    return words, steps.masked_fill(~forward, -1e4).log_softmax(-1).masked_fill(~forward, -1e4)
+
+
+def test_lookahead_takes_the_jointly_best_step():
+    words, transitions = clear_graphs(40)
+    captions = lookahead(words, transitions, max_words=LONGEST)
+    for b, caption in enumerate(captions):
         vertex, expected = 0, []
         while True:
             best = {
@@ -23,10 +33,8 @@ def test_lookahead_takes_the_jointly_best_step(graph):
             expected.append(words[b, vertex, UNK + 1 :].argmax().item() + UNK + 1)
         assert caption == expected
         assert all(word not in (PAD, EOS, UNK) for word in caption)
-
-
-def test_lookahead_stops_at_the_longest_allowed(graph):
-    assert all(len(caption) <= 1 for caption in lookahead(*graph, max_words=1))
+    assert {len(caption) for caption in captions} >= {1, 2, 3, 4}
+    assert lookahead(words, transitions, max_words=2) == [caption[:2] for caption in captions]
 
 
 def best_caption(words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dsacap.errors import UserError
-from dsacap.scoring.statistics import bootstrap_mean_interval
+from dsacap.scoring.statistics import bootstrap_mean_interval, bootstrap_seeds_interval
 
 VALUES = np.random.default_rng(5).exponential(size=400).tolist()
 
@@ -51,3 +51,27 @@ def test_memory_is_that_of_one_resample():
 def test_no_values():
     with pytest.raises(UserError, match="no values"):
         bootstrap_mean_interval([])
+
+
+def test_seeds_and_images_are_drawn_apart():
+    """Of what is a seed's part plus an image's part, the mean varies as much as the mean of either, added up."""
+    rng = np.random.default_rng(1)
+    of_seed, of_image = rng.normal(size=12), rng.normal(3, 2, size=150)
+    low, high = bootstrap_seeds_interval(of_seed[:, None] + of_image, resamples=4000)
+    error = np.sqrt(of_seed.var() / 12 + of_image.var() / 150)
+    assert (low + high) / 2 == pytest.approx(of_seed.mean() + of_image.mean(), abs=error / 5)
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.06)
+    lower, higher = bootstrap_seeds_interval(of_seed[:, None] + of_image, level=0.5)
+    assert (higher - lower) / 2 == pytest.approx(0.674 * error, rel=0.1)
+
+
+def test_of_one_seed_the_images_alone_are_drawn():
+    assert bootstrap_seeds_interval(np.array([VALUES]), resamples=4000) == pytest.approx(
+        bootstrap_mean_interval(VALUES, resamples=4000), rel=0.02
+    )
+
+
+def test_published_intervals_can_be_made_again():
+    """What the defaults have given since the first tables: seed 0, 1,000 and 2,000 resamples, 95 %."""
+    assert bootstrap_mean_interval(VALUES[:20]) == pytest.approx((0.5584383438662026, 1.1032985730270268), rel=1e-12)
+    assert bootstrap_seeds_interval(np.reshape(VALUES[:60], (3, 20))) == pytest.approx((0.6120402279091219, 1.072483071205395), rel=1e-12)

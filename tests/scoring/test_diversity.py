@@ -54,6 +54,18 @@ def test_self_cider_of_extremes():
     assert self_cider({1: ["", ""], 2: ["", same]}, frequencies).per_image == {1: 0, 2: 0}
 
 
+def test_self_cider_of_groups_that_say_the_same():
+    """Captions that share nothing with those of another group: the eigenvalues are the groups' sizes, and 0 as often as one is repeated."""
+    words = ["a red dog runs here", "two cats sleep on beds", "men ride big waves fast", "one plane lands", "x", "y"]
+    frequencies = document_frequencies([[word] for word in words])
+    for sizes in ((2, 1), (3, 3), (2, 2, 2), (4, 1, 1), (1, 2, 3), (5, 2), (3, 2, 2)):
+        said = [words[group] for group, size in enumerate(sizes) for _ in range(size)]
+        roots = np.sqrt(sizes)
+        expected = -math.log(roots.max() / roots.sum()) / math.log(len(said))
+        assert self_cider({1: said}, frequencies).corpus == pytest.approx(expected, abs=1e-6)
+    assert self_cider({1: ["x", "y"]}, frequencies).corpus == pytest.approx(1)  # captions of one word have a kernel of a quarter
+
+
 def test_self_cider_by_its_definition():
     """The kernel counted with dictionaries; some words are unknown to the corpus."""
     rng = random.Random(4)
@@ -96,16 +108,17 @@ def test_oracle_takes_the_best_of_each_metric():
         {"CIDEr": mean_over_images({2: 1.0, 1: 1.5}), "BLEU-4": MetricResult(0.9, {1: 0.3, 2: 0.0}), "vocabulary": MetricResult(3, {})},
     ]
     assert oracle(slots) == {"CIDEr": MetricResult(1.75, {1: 1.5, 2: 2.0}), "BLEU-4": MetricResult(0.25, {1: 0.3, 2: 0.2})}
-    with pytest.raises(UserError, match="best of no captions"):
+    assert oracle(slots[1:]) == {"CIDEr": MetricResult(1.25, {2: 1.0, 1: 1.5}), "BLEU-4": MetricResult(0.15, {1: 0.3, 2: 0.0})}
+    with pytest.raises(UserError, match=r"^the best of no captions: give"):
         oracle([])
     with pytest.raises(UserError, match="CIDEr of caption 2 is not of the same images"):
         oracle([slots[0], {"CIDEr": mean_over_images({1: 1.0})}])
 
 
 def test_empty_captions_have_no_diversity():
-    results = diversity({1: ["", ""], 2: ["a cat", ""]}, set())
-    assert results["Div-1"].per_image == {1: 0, 2: 1}
-    assert results["Div-2"].per_image == {1: 0, 2: 0.5}
+    results = diversity({1: ["", ""], 2: ["a cat", ""], 3: ["cat", ""]}, set())
+    assert results["Div-1"].per_image == {1: 0, 2: 1, 3: 1}
+    assert results["Div-2"].per_image == {1: 0, 2: 0.5, 3: 0}
     assert results["mBLEU-4"].corpus == pytest.approx(0, abs=1e-9)
 
 

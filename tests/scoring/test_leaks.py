@@ -16,3 +16,8 @@ def test_examples_are_few():
 def test_nothing_to_leak():
     assert count_leaks({}, TRAIN).share == 0
     assert count_leaks({1: ["a bird"]}, TRAIN) == Leaks(0, 1, ())
+
+
+def test_one_caption_that_leaks_is_all_of_them():
+    assert count_leaks({1: ["two cats"]}, TRAIN).share == 1
+    assert len(count_leaks({1: ["two cats"] * 9}, TRAIN).examples) == 3

@@ -11,7 +11,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.errors import UserError
-from dsacap.scoring.bleu import bleu_of_sums, bleu_statistics, bleu_statistics_within
+from dsacap.scoring.bleu import BleuCounter, bleu_of_sums, bleu_statistics, bleu_statistics_within
 from dsacap.scoring.cider import CiderScorer, own_idf
 from dsacap.scoring.coco_metrics import score_cider
 from dsacap.scoring.ngrams import count_ngrams, read_captions
@@ -64,6 +64,31 @@ def test_statistics_by_hand():
     assert bleu_statistics([["a", "a b c"]], ["a b"]).closest_C.tolist() == [1]  # two as near: the shorter
 
 
+def test_images_may_have_several_captions_or_none_in_any_order():
+    references, image_of = [["a dog", "a red dog runs off"], ["a"], ["b b", "b"]], [2, 0, 2, 0]
+    said = ["b", "a dog runs", "b b b b", "a red"]
+    captions = read_captions(references, said, image_of)
+    bleu, cider = BleuCounter(captions), CiderScorer(captions, own_idf(captions))
+    for ngrams in count_ngrams(captions):
+        bleu.add(ngrams)
+        cider.add(ngrams)
+    expected = bleu_statistics([references[i] for i in image_of], said)
+    assert bleu.statistics().by_caption() == expected.by_caption()
+    assert bleu.statistics().pooled() == expected.pooled()
+    for at, (caption, image) in enumerate(zip(said, image_of, strict=True)):
+        gts = dict(enumerate(references))
+        assert cider.scores()[at] == Cider().compute_score(gts, {i: [caption if i == image else "a"] for i in gts})[1][image]
+
+
+def test_the_cosine_of_a_caption_with_itself_is_one():
+    captions = read_captions([["a red dog runs", "two cats sleep soundly"], ["x"]], ["a red dog runs", "a red"], [0, 0])
+    scorer = CiderScorer(captions, own_idf(captions), clipped=False)
+    for ngrams in count_ngrams(captions):
+        scorer.add(ngrams)
+    one, other, half, nothing = scorer.mean_cosines()
+    assert one == pytest.approx(1) and other == nothing == 0 and 0 < half < 0.5
+
+
 def test_resampled_bleu_is_bleu():
     references, candidates = awkward(random.Random(1), 10)
     statistics = bleu_statistics(references, candidates)
@@ -80,6 +105,13 @@ def test_guards():
         bleu_statistics([["a"], []], ["a", "b"])
     with pytest.raises(UserError, match=r"image number 0 \(from 0\) has 1 caption; mBLEU"):
         bleu_statistics_within([["a"]])
+
+
+def test_captions_of_an_image_against_each_other_by_hand():
+    statistics = bleu_statistics_within([["a dog", "a dog a", "b"], ["c", "c c"]])
+    assert statistics.matches_CN.tolist() == [[2, 1, 0, 0], [2, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert statistics.totals_CN[:, 0].tolist() == statistics.length_C.tolist() == [2, 3, 1, 1, 2]
+    assert statistics.closest_C.tolist() == [1, 2, 2, 2, 1]  # of two as near, the shorter
 
 
 def test_a_caption_of_ten_thousand_characters():

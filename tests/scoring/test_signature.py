@@ -1,11 +1,15 @@
 """Signatures change with whatever moves the score, and with nothing else."""
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from dsacap.errors import UserError
 from dsacap.scoring import signature as module
 from dsacap.scoring.coco_metrics import METRICS
 from dsacap.scoring.signature import GIVEN, file_hash, scored_against, signature
+from dsacap.scoring.spice import ANNOTATORS, parser_id
 
 REFERENCES = {7: ["a dog runs", "the dog"], 3: ["two cats"]}
 BASE = scored_against(REFERENCES, split="test")
@@ -18,6 +22,27 @@ def test_of_cider():
     assert fields[4].startswith("tok:PTB-3.4.1@sha256:")
     assert fields[5].startswith("refs:sha256:") and fields[5].endswith("x3")
     assert fields[6:8] == ["images:2", "split:test"]
+
+
+def test_as_they_stand_in_results(monkeypatch):
+    """Two numbers are compared by these words, so a change of one is a change of what is published."""
+    monkeypatch.setattr(module, "version", {"dsacap-bench": "1.2"}.__getitem__)
+    scored = scored_against({1: ["a dog", "the dog"], 2: ["a cat"]}, GIVEN, "val")
+    references = hashlib.sha256(b'[1, ["a dog", "the dog"]]\n[2, ["a cat"]]\n').hexdigest()[:12]
+    meteor = "lang:en|norm:yes|jar:1.5@sha256:1e57b4c72c08|paraphrases:sha256:c147ac7d2c91"
+    for metric, fixed in {
+        "BLEU-4": "BLEU-4|len:closest|smooth:none|case:lower",
+        "METEOR": f"METEOR|{meteor}",
+        "ROUGE-L": "ROUGE-L|beta:1.2",
+        "CIDEr": "CIDEr-D|df:test-refs|n:4|sigma:6",
+        "Self-CIDEr": "Self-CIDEr|df:test-refs|n:4|kernel:CIDEr",
+        "mBLEU-1": "mBLEU-1|refs-of:the other captions|mean:slots|len:closest|smooth:none",
+        "Div-2": "Div-2|per:word|mean:images",
+        "SPICE-color": f"SPICE-color|corenlp:3.6.0|annotators:{ANNOTATORS}|jars:sha256:{parser_id()[:12]}",
+        "true": "true",
+    }.items():
+        assert signature(metric, scored) == f"{fixed}|tok:given|refs:sha256:{references}x3|images:2|split:val|v:1.2"
+    assert signature("true", replace(scored, split=None), k=5) == f"true|k:5|tok:given|refs:sha256:{references}x3|images:2|v:1.2"
 
 
 @pytest.mark.parametrize("metric", METRICS)

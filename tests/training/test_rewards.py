@@ -67,6 +67,7 @@ class Lengths:
         self.made = []
 
     def embed(self, captions, image_ids):
+        assert len(image_ids) == len(captions) and set(image_ids) <= {7, 8}
         self.made += captions
         return embedding(torch.tensor([[[float(len(c.split())), 1.0]] for c in captions]))
 
@@ -89,6 +90,19 @@ def test_reconstruction_is_the_cosine_with_the_original(examples):
     np.testing.assert_allclose(parts["reconstruction"], by_hand, atol=1e-6)
     np.testing.assert_allclose(total, 2 * np.array(by_hand), atol=1e-6)
     assert len(generator.made) == 5  # what is said twice of an image is made once
+
+
+def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
+    photo_of = {7: torch.tensor([1.0, 0.0]), 8: torch.tensor([0.6, 0.8])}
+    text_of = {"a": torch.tensor([0.8, 0.6]), "b": torch.tensor([-1.0, 0.0]), "c": torch.tensor([0.0, 1.0])}
+
+    class Store:
+        def read_pooled(self, image_ids):
+            return torch.stack([photo_of[i] for i in image_ids])
+
+    judge = ClipAlignment(lambda captions: torch.stack([text_of[c] for c in captions]), Store())
+    _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})([8, 7], [["a", "b", "c"], ["c", "a", "b"]])
+    np.testing.assert_allclose(parts["clipscore"], [[0.96, 0, 0.8], [0, 0.8, 0]], atol=1e-6)
 
 
 def test_clipscore_is_the_cosine_of_caption_and_photo(tiny_layout, examples):
@@ -116,7 +130,15 @@ def test_an_encoder_that_reads_no_text_gives_no_clipscore(tiny_layout, tmp_path)
 
 @pytest.mark.parametrize(
     ("caption", "count"),
-    [("", 0), ("a", 0), ("a red red red ring", 2), ("a ring on a ring on a ring", 3), ("a ring and a bar", 0), ("a a a a", 4)],
+    [
+        ("", 0),
+        ("a", 0),
+        ("a red red red ring", 2),
+        ("a ring on a ring on a ring", 3),
+        ("a ring and a bar", 0),
+        ("a red ring a blue ring", 0),
+        ("a a a a", 4),
+    ],
 )
 def test_repeats(caption, count):
     assert repeats(caption) == count
