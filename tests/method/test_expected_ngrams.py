@@ -48,6 +48,20 @@ def test_a_graph_that_says_just_the_caption_overlaps_wholly():
         transitions[0, vertex, vertex + 1] = 0
     overlap = expected_overlap(words, transitions, torch.tensor([[[*caption, EOS], [7, 7, 7, 7, EOS]]]), 4)
     assert overlap[0].tolist() == pytest.approx([1, 0], abs=1e-5)
+    # A word that is said twice counts once where the reference has it once: of 4 and 3 words 2 meet.
+    overlap = expected_overlap(words, transitions, torch.tensor([[[5, 6, 8, EOS, PAD], [5, 5, 5, 4, EOS], [5, EOS, PAD, PAD, PAD]]]), 1)
+    assert overlap[0].tolist() == pytest.approx([2 * 2 / 7, 2 * 3 / 8, 2 * 1 / 5], abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_temperature_is_one_of_words_and_of_transitions(graph, temperature):
+    words, transitions = graph
+    captions = torch.tensor([[[4, 5, EOS, PAD], [8, 6, 8, EOS]]] * 2)
+    softened = ((words / temperature).log_softmax(-1), (transitions / temperature).log_softmax(-1))
+    torch.testing.assert_close(expected_overlap(words, transitions, captions, 2, temperature), expected_overlap(*softened, captions, 2))
+    assert not torch.allclose(
+        expected_overlap(words, transitions, captions, 2, temperature), expected_overlap(words, transitions, captions, 2)
+    )
 
 
 def test_sharpened_it_nears_what_the_likeliest_path_says(graph):

@@ -61,6 +61,15 @@ def test_viterbi_finds_the_best_of_all_paths_and_words(graph, candidates, weight
     assert found == [best_caption(words[b], transitions[b], candidates, bigram, weight) for b in range(2)]
 
 
+def test_viterbi_of_one_word_a_vertex_in_many_graphs():
+    words, transitions = clear_graphs(30)
+    none = torch.zeros(VOCABULARY, VOCABULARY)
+    found = viterbi(words, transitions, LONGEST, 1)
+    assert found == [best_caption(*graph, 1, none, 0.0) for graph in zip(words, transitions, strict=True)]
+    assert len({len(caption) for caption in found}) > 2
+    assert viterbi(words, transitions, LONGEST, 1, torch.randn_like(none)) == found  # a bigram model without a weight
+
+
 def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
     words, transitions = graph
     torch.manual_seed(1)

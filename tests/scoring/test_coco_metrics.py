@@ -9,7 +9,8 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.errors import UserError
-from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many
+from dsacap.scoring import coco_metrics as module
+from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many, score_without_java
 from dsacap.scoring.jvm import JvmWorker
 from stock import show_edit_tell
 
@@ -78,6 +79,45 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     assert [score_cider(references, candidates) for candidates in candidate_sets] == [scores["CIDEr"] for scores in expected]
 
 
+class NoJava:
+    """A METEOR that likes captions by their number of words: pycocoevalcap's interface, and ours."""
+
+    def __init__(self):
+        self.workers = []
+
+    def compute_score(self, references, candidates):
+        per_image = [len(candidates[i][0].split()) / 100 for i in references]
+        return sum(per_image), per_image
+
+    def score_meteors(self, pairs, worker):
+        self.workers.append(worker)
+        scores = [self.compute_score(references, {i: [c] for i, c in candidates.items()}) for references, candidates in pairs]
+        return [
+            MetricResult(corpus, dict(zip(r, of_images, strict=True))) for (corpus, of_images), (r, _) in zip(scores, pairs, strict=True)
+        ]
+
+
+def test_each_set_of_captions_has_every_metric_of_its_own(monkeypatch):
+    """All that is not Java, which other tests run."""
+    meteor = NoJava()
+    monkeypatch.setattr(module, "score_meteors", meteor.score_meteors)
+    references, candidate_sets = made_up_captions(seed=2, images=30)
+    scores = score_many([(references, candidates) for candidates in candidate_sets], "a worker")
+    assert scores == [stock_scores(references, candidates, meteor) for candidates in candidate_sets]
+    assert [tuple(of_set) for of_set in scores] == [METRICS, METRICS]
+    assert score_captions(references, candidate_sets[1], "another") == scores[1]
+    assert meteor.workers == ["a worker", "another"]
+    for candidates, of_set in zip(candidate_sets, scores, strict=True):
+        assert score_without_java(references, candidates) == {m: result for m, result in of_set.items() if m != "METEOR"}
+        assert score_cider(references, candidates) == of_set["CIDEr"]
+        for metric in METRICS[:4]:
+            pooled = of_set[metric].pooled
+            assert pooled.score(pooled.counts_IK.sum(0)[None])[0] == pytest.approx(of_set[metric].corpus, abs=1e-12)
+            assert pooled.score(pooled.counts_IK) == pytest.approx(list(of_set[metric].per_image.values()), abs=1e-12)
+    with pytest.raises(UserError, match="no caption"):
+        score_without_java(references, {})
+
+
 def test_pooled_counts_give_the_corpus_score():
     """Also where captions are a reference word for word, which METEOR pools apart, share nothing with any, or are empty."""
     references, (candidates, _) = made_up_captions(seed=1, images=60)
@@ -104,6 +144,7 @@ def test_cider_of_a_perfect_caption_is_ten():
     [
         (REFERENCES, {3: "a", 7: "b"}, r"1 of 3 images have no caption \(first: 5\), 0 of 2 captions have no references$"),
         (REFERENCES, CANDIDATES | {9: "a", 8: "b"}, r"0 of 3 images have no caption, 2 of 5 captions .* \(first: 8, 9\)"),
+        ({image: ["x"] for image in "abcd"}, {}, r"4 of 4 images have no caption \(first: a, b, c\), 0 of 0 captions have no references$"),
         ({}, {}, "0 image: CIDEr needs two or more"),
         ({3: ["a cat"]}, {3: "a cat"}, "1 image: CIDEr needs two or more"),
         (REFERENCES | {5: []}, CANDIDATES, r"image 5: needs a list of one or more references, has \[\]"),

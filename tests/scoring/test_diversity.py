@@ -125,7 +125,7 @@ def test_empty_captions_have_no_diversity():
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        ({}, "there is no image"),
+        ({}, "^diversity needs captions: there is no image"),
         ({1: ["a cat"], 2: ["a dog"]}, "needs two or more, image 1 has 1"),
         ({1: ["a cat", "a dog"], 2: ["a dog"]}, "image 2 has 1 captions, image 1 has 2"),
     ],

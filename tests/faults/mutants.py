@@ -1,0 +1,147 @@
+"""Mutants of the code that numbers come from: `make mutants`. mutmut changes one operator, number, argument, ... at a time and runs the
+tests that reach the function; a change that no test notices survives. `[tool.mutmut]` in pyproject.toml says which modules and tests.
+
+mutmut leaves decorated functions alone, which here are the sums over paths themselves. So it works on a copy of the tree where
+
+    @exact                                                  def passage(...): ...
+    def passage(...): ...                stands as          passage = exact(passage)
+
+The outcome is docs/mutants.md. A mutant that survives needs a reason in survivors.toml; the run fails without one, and where fewer than
+90 % of a module's mutants are killed. mutmut keeps what it has found in work/mutants, and tries again what has changed in the code, or is
+named, as when tests have changed: `make mutants ONLY='dsacap.scoring.bleu*'`. Remove the folder to begin anew.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import libcst as cst
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+from tabulate import tabulate
+
+from dsacap.files import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "work" / "mutants"
+REASONS = Path(__file__).with_name("survivors.toml")
+LEAST = 0.9  # of the mutants of each module
+MODULES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
+
+
+class _DecoratorsBelow(cst.CSTTransformer):
+    def leave_FunctionDef(self, original_node, updated_node):
+        if not updated_node.decorators:
+            return updated_node
+        value = updated_node.name
+        for decorator in reversed(updated_node.decorators):
+            value = cst.Call(decorator.decorator, [cst.Arg(value)])
+        assignment = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(updated_node.name)], value)])
+        return cst.FlattenSentinel([updated_node.with_changes(decorators=[]), assignment])
+
+
+def copy_tree(folder: Path) -> None:
+    """What mutmut needs. Files that are as they were keep their time, by which mutmut knows what it has done already."""
+    for name in ("dsacap", "baselines", "tests"):
+        for source in (ROOT / name).rglob("*"):
+            if source.is_file() and "__pycache__" not in source.parts:
+                text = source.read_bytes()
+                if source.relative_to(ROOT).as_posix() in MODULES:
+                    text = cst.parse_module(text).visit(_DecoratorsBelow()).bytes
+                _write_if_new(folder / source.relative_to(ROOT), text)
+    _write_if_new(folder / "pyproject.toml", (ROOT / "pyproject.toml").read_bytes())
+
+
+def _write_if_new(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+HEAD = """# Mutants
+
+What if the code that numbers come from were wrong by one sign, one index, one argument? [mutmut](https://mutmut.readthedocs.io) makes each
+such change in turn and runs the quick tests that reach the function. A change is *killed* where a test fails or hangs. This page is
+written by `make mutants`, which fails below 90 % in any module, and where a survivor has no reason in `tests/faults/survivors.toml`.
+"""
+
+
+@dataclass(frozen=True)
+class Survivor:
+    function: str  # with its module
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        """The change within its line, and a little of what stands around it."""
+        before, after = (re.findall(r"\w+|\W", text) for text in (self.before, self.after))
+        same = _alike(before, after)
+        end = _alike(before[same:][::-1], after[same:][::-1])
+        old, new = ("".join(words[same : len(words) - end]) for words in (before, after))
+        left, right = "".join(before[:same])[-30:], "".join(before[len(before) - end :])[:20]
+        return f"`{self.function}`: `{left}⟦{old} → {new}⟧{right}`"
+
+
+def _alike(before: list[str], after: list[str]) -> int:
+    """How many words both begin with."""
+    differ = (n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
+    return next(differ, min(len(before), len(after)))
+
+
+def outcome(folder: Path) -> tuple[dict[str, list[str]], list[Survivor]]:
+    """What became of the mutants of each module, and those that no test noticed."""
+    status, survivors = {}, []
+    for module in MODULES:
+        codes = json.loads((folder / "mutants" / f"{module}.meta").read_text())["exit_code_by_key"]
+        status[module] = [status_by_exit_code[code] for code in codes.values()]
+        for name in (name for name, code in codes.items() if status_by_exit_code[code] in ("survived", "no tests")):
+            lines = get_diff_for_mutant(name, path=module).splitlines()[3:]
+            before, after = (" ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
+            function = re.sub(r"\.xǁ(\w+)ǁ|\.x_", r".\1.", name.removeprefix("dsacap.").rpartition("__mutmut_")[0]).replace("..", ".")
+            survivors.append(Survivor(function, before, after))
+    return status, survivors
+
+
+def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str, list[str]]:
+    """The page, and what is wrong."""
+    rows, wrong = [], []
+    for module, found in [*status.items(), ("all", list(chain(*status.values())))]:
+        killed = sum(one in ("killed", "timeout") for one in found)
+        rows.append((module, len(found), killed, f"{100 * killed / len(found):.1f} %"))
+        if killed < LEAST * len(found):
+            wrong.append(f"{module}: {rows[-1][-1]} of its mutants are killed, fewer than {LEAST:.0%}")
+    rules = tomllib.loads(REASONS.read_text())["reason"]
+    of_reason = defaultdict(list)
+    for survivor in survivors:
+        reason = next((rule["because"] for rule in rules if any(re.search(mutant, str(survivor)) for mutant in rule["mutants"])), None)
+        of_reason[reason].append(survivor)
+        if reason is None:
+            wrong.append(f"no test notices, and survivors.toml does not explain: {survivor}")
+    lines = [HEAD, tabulate(rows, ("module", "mutants", "killed", "share"), "github"), "\n## Survivors\n", f"{len(survivors)} in all.\n"]
+    for because, group in ((rule["because"], of_reason[rule["because"]]) for rule in rules):
+        if group:
+            lines += [f"**{because}** ({len(group)})\n", *(f"- {survivor}" for survivor in group), ""]
+    return "\n".join(lines), wrong
+
+
+def main() -> None:
+    copy_tree(FOLDER)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    mutmut = shutil.which("mutmut", path=Path(sys.executable).parent)
+    subprocess.run([mutmut, "run", "--max-children", "1", *sys.argv[1:]], cwd=FOLDER, env=environment, check=True)
+    os.chdir(FOLDER)  # mutmut looks for its files from here
+    page, wrong = report(*outcome(FOLDER))
+    write_text(ROOT / "docs" / "mutants.md", page)
+    sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
