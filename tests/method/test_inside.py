@@ -5,7 +5,7 @@ import torch
 
 from dsacap.captioner import UNK, noise_of
 from dsacap.method.captioner import DSACap
-from dsacap.method.inside import Graph, Vertex, best_path, graph_of
+from dsacap.method.inside import Graph, Vertex, best_path, distance, graph_of
 from dsacap.method.noise import add_noise
 from helpers import SPEC, VERTICES, ListMemory, random_batch
 
@@ -41,7 +41,7 @@ def test_what_is_seen_of_a_graph_is_likely_or_on_the_path(graph):
 def test_what_is_seen_of_a_graph_by_hand(caption, path):
     """Vertex 4 and the steps to it are too rare to be seen, unless the caption's path leads there."""
     step = torch.zeros(6, 6)
-    step[0, 1:5] = torch.tensor([0.6, 0.29, 0.1, 0.01])
+    step[0, 1:5] = torch.tensor([0.61, 0.35, 0.021, 0.019])
     step[1, 2:4] = torch.tensor([1 / 3, 2 / 3])
     step[2:5, 5] = 1
     word = torch.full((6, 9), 1e-6)
@@ -53,15 +53,19 @@ def test_what_is_seen_of_a_graph_by_hand(caption, path):
     seen = graph_of(word.log(), step.log().clamp_min(-1e4), caption)
     vertices = [
         Vertex(0, 1, []),
-        Vertex(1, 0.6, [(5, 0.3333), (4, 0.1), (8, 0.0667)]),
-        Vertex(2, 0.49, [(4, 0.5), (5, 0.05), (6, 0.03)]),
-        Vertex(3, 0.5, [(6, 0.5), (8, 0.07), (5, 0.02)]),
-        Vertex(4, 0.01, [(7, 0.45), (6, 0.1), (8, 0.03)]),
+        Vertex(1, 0.61, [(5, 0.3333), (4, 0.1), (8, 0.0667)]),
+        Vertex(2, 0.5533, [(4, 0.5), (5, 0.05), (6, 0.03)]),
+        Vertex(3, 0.4277, [(6, 0.5), (8, 0.07), (5, 0.02)]),
+        Vertex(4, 0.019, [(7, 0.45), (6, 0.1), (8, 0.03)]),
         Vertex(5, 1, []),
     ]
-    steps = [(0, 1, 0.6), (0, 2, 0.29), (0, 3, 0.1), (0, 4, 0.01), (1, 2, 0.3333), (1, 3, 0.6667), (2, 5, 1), (3, 5, 1), (4, 5, 1)]
+    steps = [(0, 1, 0.61), (0, 2, 0.35), (0, 3, 0.021), (0, 4, 0.019), (1, 2, 0.3333), (1, 3, 0.6667), (2, 5, 1), (3, 5, 1), (4, 5, 1)]
     shown = set(range(6)) if 4 in path else {0, 1, 2, 3, 5}
     assert seen == Graph([v for v in vertices if v.index in shown], [s for s in steps if {*s[:2]} <= shown], path)
+
+
+def test_the_distance_is_a_mean_square_of_each_image_by_four_digits():
+    assert distance(torch.tensor([[[3.0, 1], [1, 1], [1, 1]], [[0.0, 1], [1, 2], [1, 1]]]), torch.ones(2, 3, 2)) == [0.6667, 0.3333]
 
 
 @pytest.mark.parametrize(

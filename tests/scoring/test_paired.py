@@ -84,6 +84,17 @@ def test_p_of_few_images_is_that_of_all_their_signs():
     )
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-7])
+def test_p_does_not_depend_on_rounding(scale):
+    """Of 40 images a is better on four and equal on the others: a toss in eight gives as much, but for the last bit."""
+    rng = np.random.default_rng(4)
+    for _ in range(12):
+        b = rng.uniform(size=40)
+        a = b + np.where(rng.permutation(40) < 4, rng.uniform(1, 2, size=40), 0)
+        paired = paired_bootstrap(*(dict(enumerate(scale * x)) for x in (a, b)))
+        assert paired.p == pytest.approx(1 / 8, abs=0.025)
+
+
 def test_p_is_as_often_small_as_it_says_where_nothing_differs():
     rng = np.random.default_rng(3)
     pairs = [(dict(enumerate(rng.normal(size=30))), dict(enumerate(rng.normal(size=30)))) for _ in range(200)]
