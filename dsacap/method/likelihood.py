@@ -64,10 +64,8 @@ def passage(transitions_BGG: Tensor) -> Tensor:
 
     a_v = sum_u a_u p(v | u) with a_0 = 1: a triangular system, as transitions go forward only.
     """
-    batch, vertices = transitions_BGG.shape[:2]
-    one = torch.eye(vertices, dtype=transitions_BGG.dtype, device=transitions_BGG.device)
-    start_BG1 = one[:, :1].expand(batch, -1, -1)
-    passed_BG = torch.linalg.solve_triangular(one - transitions_BGG.exp().mT, start_BG1, upper=False, unitriangular=True)[..., 0]
+    one = torch.eye(transitions_BGG.shape[-1], dtype=transitions_BGG.dtype, device=transitions_BGG.device)
+    passed_BG = torch.linalg.solve_triangular(one - transitions_BGG.exp().mT, one[:, :1], upper=False, unitriangular=True)[..., 0]
     speaks_G = torch.ones_like(one[0])
     speaks_G[[0, -1]] = 0
     return passed_BG * speaks_G

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ class Judge(ABC):
 
     def score(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         """[B, S], from -1 to 1. What is said twice of an image is looked at once."""
-        said = sorted({(i, caption) for i, of_image in zip(image_ids, captions_BS, strict=True) for caption in of_image})
+        pairs_BS = [[(i, caption) for caption in of_image] for i, of_image in zip(image_ids, captions_BS, strict=True)]
+        said = sorted(set(chain.from_iterable(pairs_BS)))
         cosine_of = dict(zip(said, self._cosines([i for i, _ in said], [caption for _, caption in said]).tolist(), strict=True))
-        return np.array([[cosine_of[i, caption] for caption in of_image] for i, of_image in zip(image_ids, captions_BS, strict=True)])
+        return np.array([[cosine_of[pair] for pair in of_image] for of_image in pairs_BS])
 
     @abstractmethod
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:

@@ -69,8 +69,9 @@ def _write_if_new(path: Path, data: bytes) -> None:
 HEAD = """# Mutants
 
 What if the code that numbers come from were wrong by one sign, one index, one argument? [mutmut](https://mutmut.readthedocs.io) makes each
-such change in turn and runs the quick tests that reach the function. A change is *killed* where a test fails or hangs. This page is
-written by `make mutants`, which fails below 90 % in any module, and where a survivor has no reason in `tests/faults/survivors.toml`.
+such change in turn and runs the quick tests that reach the function. A change is *killed* where a test fails or hangs; the share is of
+those tried. This page is written by `make mutants`, which fails below 90 % in any module, and where a survivor has no reason in
+`tests/faults/survivors.toml`.
 
 mutmut changes what stands in functions. Constants of modules (sigma of CIDEr, beta of ROUGE, ...) were changed by hand, 23 of them: all is
 noticed but the two that set how much is worked on at a time (`_FITS_CACHE`, `_PAIRS`) and one that says where a weight starts
@@ -118,9 +119,11 @@ def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str
     """The page, and what is wrong."""
     rows, wrong = [], []
     for module, found in [*status.items(), ("all", list(chain(*status.values())))]:
-        killed = sum(one in ("killed", "timeout") for one in found)
-        rows.append((module, len(found), killed, f"{100 * killed / len(found):.1f} %"))
-        if killed < LEAST * len(found):
+        tried, killed = sum(one != "not checked" for one in found), sum(one in ("killed", "timeout") for one in found)
+        rows.append((module, len(found), tried, killed, f"{100 * killed / max(1, tried):.1f} %"))
+        if tried < len(found):
+            wrong.append(f"{module}: {len(found) - tried} of its mutants are still to be tried; run this again")
+        if killed < LEAST * tried:
             wrong.append(f"{module}: {rows[-1][-1]} of its mutants are killed, fewer than {LEAST:.0%}")
     rules = tomllib.loads(REASONS.read_text())["reason"]
     of_reason = defaultdict(list)
@@ -129,10 +132,15 @@ def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str
         of_reason[reason].append(survivor)
         if reason is None:
             wrong.append(f"no test notices, and survivors.toml does not explain: {survivor}")
-    lines = [HEAD, tabulate(rows, ("module", "mutants", "killed", "share"), "github"), "\n## Survivors\n", f"{len(survivors)} in all.\n"]
-    for because, group in ((rule["because"], of_reason[rule["because"]]) for rule in rules):
-        if group:
-            lines += [f"**{because}** ({len(group)})\n", *(f"- {survivor}" for survivor in group), ""]
+    table = tabulate(rows, ("module", "mutants", "tried", "killed", "share"), "github", colalign=("left", *["right"] * 4))
+    lines = [
+        HEAD,
+        table,
+        f"\n## Survivors\n\n{len(survivors)} in all: of each the function, and in its line ⟦what stands there → what the mutant has⟧.\n",
+    ]
+    for because in (*(rule["because"] for rule in rules), None):
+        if group := of_reason[because]:
+            lines += [f"**{because or 'Not explained yet.'}** ({len(group)})\n", *(f"- {survivor}" for survivor in group), ""]
     return "\n".join(lines), wrong
 
 
@@ -144,7 +152,7 @@ def main() -> None:
     os.chdir(FOLDER)  # mutmut looks for its files from here
     page, wrong = report(*outcome(FOLDER))
     write_text(ROOT / "docs" / "mutants.md", page)
-    sys.exit("\n".join(wrong))
+    sys.exit("\n".join(wrong) or None)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,8 @@ def test_completed_captions_are_drawn_as_often_as_they_are_likely(readout, graph
     counts = torch.tensor([said.count([*begin, *rest]) for rest in rests])
     assert counts.sum() == draws
     assert ((counts / draws - expected).abs() < 4 * (expected / draws).sqrt() + 1e-3).all()
+    longer = readout.complete(torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([[5]]).expand(draws, -1))
+    assert asked[1:] == [(4, 2)] and {len(caption) for caption in longer} >= {2, 3, 4}
 
 
 def test_a_completion_goes_on_from_the_last_word_given(readout):
@@ -143,13 +145,14 @@ def test_a_bigram_weight_needs_the_train_captions(readout):
 def test_expected_words_are_those_of_all_paths(readout, graph):
     """Added up over vertices: how often a caption is expected to say each word."""
     words, transitions = (x[:1] for x in graph)
-    readout.forward = lambda image: (words, transitions)
+    picture = torch.zeros(1, 3, 16)
+    readout.forward = {picture: (words, transitions)}.__getitem__
     expected = torch.zeros(VOCABULARY, dtype=words.dtype)
     for n in range(1, VERTICES - 1):
         for path in itertools.combinations(range(1, VERTICES - 1), n):
             taken = sum(transitions[0, u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))).exp()
             expected += taken * words[0, list(path)].exp().sum(0)
-    torch.testing.assert_close(readout.expected_words(torch.zeros(1, 3, 16)).sum(1)[0], expected)
+    torch.testing.assert_close(readout.expected_words(picture).sum(1)[0], expected)
 
 
 def test_what_is_compiled_is_the_graph(readout):

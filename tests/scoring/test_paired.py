@@ -11,6 +11,7 @@ from dsacap.scoring.results import MetricResult, Pooled, mean_over_images
 from dsacap.scoring.statistics import (
     bootstrap_bleu_interval,
     bootstrap_mean_interval,
+    bootstrap_pooled_interval,
     compare,
     interval_of,
     paired_bootstrap,
@@ -142,6 +143,7 @@ def test_published_comparisons_can_be_made_again():
     """What the defaults have given since the first tables: seed 0, 1,000 and 2,000 resamples, 95 %."""
     good, poor = GOOD.every(8, 0), POOR.every(8, 0)
     assert bootstrap_bleu_interval(good, 2) == pytest.approx((0.625273211869226, 0.8543359952139716), rel=1e-12)
+    assert bootstrap_pooled_interval(Pooled(good.table(), lambda sums: bleu_of_sums(sums, 2))) == bootstrap_bleu_interval(good, 2)
     a, b = (dict(enumerate(s.matches_CN[:, 0] / 9)) for s in (good, poor))
     plain, pooled = paired_bootstrap(a, b), paired_pooled_bootstrap(rows(good), rows(poor), bleu4)
     assert (plain.difference, plain.low, plain.high, plain.p) == pytest.approx(

@@ -103,6 +103,8 @@ def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
     judge = ClipAlignment(lambda captions: torch.stack([text_of[c] for c in captions]), Store())
     _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})([8, 7], [["a", "b", "c"], ["c", "a", "b"]])
     np.testing.assert_allclose(parts["clipscore"], [[0.96, 0, 0.8], [0, 0.8, 0]], atol=1e-6)
+    with pytest.raises(ValueError):  # captions of no image are not passed over
+        judge.score([8], [["a"], ["b"]])
 
 
 def test_clipscore_is_the_cosine_of_caption_and_photo(tiny_layout, examples):
