@@ -3,8 +3,9 @@ import itertools
 import pytest
 import torch
 
-from dsacap.captioner import EOS, PAD, UNK
+from dsacap.captioner import EOS, PAD, UNK, ImageSpec
 from dsacap.method.captioner import DSACap
+from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.likelihood import after, log_likelihood, passage
 from helpers import LONGEST, VERTICES, VOCABULARY, ListMemory
 
@@ -159,3 +160,24 @@ def test_what_is_compiled_is_the_graph(readout):
     forward, asked = readout.forward, []
     readout.speed_up(lambda function: asked.append(function) or "compiled")
     assert asked == [forward] and readout.forward == "compiled"
+
+
+def test_vertices_are_told_apart_by_little_at_first():
+    torch.manual_seed(0)
+    model = DSACap.Model(width=16, heads=2, vertices=40)
+    place = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST)).place
+    assert place.shape == (40, 16) and len(place.unique(dim=0)) == 40
+    assert place.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_transitions_of_one_head_are_attention_to_later_vertices_that_falls_with_distance():
+    torch.manual_seed(0)
+    model = DSACap.Model(width=16, heads=2, vertices=VERTICES, transition_heads=1)
+    readout = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST))
+    with torch.no_grad():
+        states = readout.states(torch.randn(2, 3, 16))
+        query, key = readout.from_to(torch.cat([states, readout.place.expand_as(states)], dim=-1)).chunk(2, dim=-1)
+        gap = torch.arange(VERTICES)[None] - torch.arange(VERTICES)[:, None]
+        bias = torch.where(gap > 0, readout.distance * gap, -torch.inf)[:-1]
+        expected = torch.nn.functional.scaled_dot_product_attention(query[:, :-1], key, torch.eye(VERTICES).expand(2, -1, -1), bias)
+        torch.testing.assert_close(readout._transitions(states)[:, :-1].exp(), expected)

@@ -89,6 +89,15 @@ def test_the_cosine_of_a_caption_with_itself_is_one():
     assert one == pytest.approx(1) and other == nothing == 0 and 0 < half < 0.5
 
 
+def test_no_captions_have_no_scores():
+    captions = read_captions([["a dog"], ["a cat"]], [], [])
+    bleu, cider = BleuCounter(captions), CiderScorer(captions, own_idf(captions))
+    for ngrams in count_ngrams(captions):
+        bleu.add(ngrams)
+        cider.add(ngrams)
+    assert cider.scores().tolist() == bleu.statistics().closest_C.tolist() == []
+
+
 def test_resampled_bleu_is_bleu():
     references, candidates = awkward(random.Random(1), 10)
     statistics = bleu_statistics(references, candidates)
