@@ -27,6 +27,7 @@ from dsacap.timing.cost import FlopCounter
 from dsacap.timing.machine import machine
 from dsacap.timing.subject import RandomCaptions
 from dsacap.timing.training import cost_of_step
+from dsacap.vision.pixels import PixelFeatures
 
 _WORDS = (10.5, 2.4)  # mean and spread of a COCO caption's words
 _WARMUP, _CALLS = 1, 10
@@ -96,10 +97,11 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
     from dsacap.training.loop import Step
     from dsacap.training.processes import joined
 
-    config, store = _config(settings), _Store(spec)
+    config = _config(settings)
     vocabulary = Vocabulary([*SPECIALS, *(f"w{i}" for i in range(size.vocabulary - len(SPECIALS)))])
     training = config.training_of(system)
     with joined(config.device) as accelerator:
+        store = _Pixels(config).on(accelerator.device) if config.sees_pixels(system) else _Store(spec)
         training = training.model_copy(update={"batch_size": size.batch_size, "accumulate": 1})
         captioner = _captioner(config, system, spec, accelerator.device)
         examples = _examples(max(2 * size.batch_size, 64), vocabulary)
@@ -107,7 +109,8 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
         take = Step(captioner, training, 0, examples, store, vocabulary, system, accelerator, objective)
         cost = cost_of_step(take, accelerator.device, size.seconds)
         captioner.eval().endless = True
-        batch = Batch(tuple(range(size.images)), store.features(store.rows(range(size.images)), accelerator.device))
+        with torch.no_grad():
+            batch = Batch(tuple(range(size.images)), store.features(store.rows(range(size.images)), accelerator.device))
         decoding_class = captioner_class(config.trained(system).captioner).Decoding
         rates = {}
         for name, options in config.systems[system].decodings.items():
@@ -194,6 +197,24 @@ class _Store:
 
     def features(self, rows_BNC: Tensor, device: torch.device | str) -> Tensor:
         return rows_BNC.to(device)
+
+
+class _Pixels(PixelFeatures):
+    """Random pixels, in memory, for an encoder with random weights."""
+
+    def __init__(self, config: Config):
+        self.drawn, self.encoder = False, _encoder(config.encoder.name, config.encoder.grid).for_photos_alone()
+        self._pixels = torch.randint(256, (256, 3, *self.encoder.image_size), dtype=torch.uint8)
+
+    def on(self, device: torch.device) -> "_Pixels":
+        self.encoder.to(device)
+        return self
+
+    def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+        return self._pixels[torch.tensor(image_ids) % len(self._pixels)]
+
+    def features(self, rows_B3HW: Tensor, device: torch.device | str) -> Tensor:
+        return self.encoder.see(rows_B3HW.to(device) / 255)[0]
 
 
 def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:

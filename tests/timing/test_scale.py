@@ -1,6 +1,7 @@
 """What a configuration takes at its own size. (`measure_scale` runs these in processes of their own, in minutes.)"""
 
 import argparse
+import dataclasses
 from functools import partial
 
 import pytest
@@ -40,6 +41,17 @@ def test_of_a_system(settings, system):
     assert found["step"]["images"] == 3 and found["step"]["seconds"] > 0 and found["step"]["flops"] > 1e6
     assert found["step"]["precision"] == "fp32" and found["step"]["parameters"] > 1000
     assert all(rate > 0 for rate in found["decode"].values()) and found["decode"]
+
+
+def test_a_step_that_trains_the_encoder_costs_its_passes_too(settings):
+    spec = dataclasses.replace(SPEC, channels=256)  # as the scenes' encoder has them
+    frozen, encoder = system_cost(settings, "ar", spec, SIZE), encoder_cost(settings, SIZE)
+    settings["systems"]["ar"]["training"] = {"fine_tune": {"learning_rate": 0.001}}
+    trained = system_cost(settings, "ar", spec, SIZE)
+    assert trained["step"]["parameters"] - frozen["step"]["parameters"] > 300_000
+    more = trained["step"]["flops"] - frozen["step"]["flops"]
+    assert 2.3 < more / SIZE.batch_size / encoder["flops_an_image"] < 3  # three times its pass, less what makes the pooled vector
+    assert trained["step"]["held_mib"] > frozen["step"]["held_mib"] and trained["decode"].keys() == frozen["decode"].keys()
 
 
 def test_of_the_encoder_and_the_generator(settings):
