@@ -40,7 +40,7 @@ def chain(table: Table, system: str, decoding: str, metric: str) -> list[str]:
     shared = ["data", "encoder", "features"]
     if metric.startswith(_TIMED):  # of the first seed's weights
         trained = [] if system == "encoder" else _trained(config, system, config["seeds"][0])
-        return [*shared, *trained, "time"]
+        return list(dict.fromkeys([*shared, *trained, "time"]))
     stages = list(shared)
     for seed in sorted(table.rows(system, decoding, metric).seed.dropna()):
         stages += _trained(config, system, seed)
