@@ -126,7 +126,10 @@ class Config(Section):
                     cls.check(model, asked)
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from None
-            self.training_of(name)
+            try:
+                self.training_of(name)
+            except ValidationError as error:
+                raise ValueError(_line(error.errors()[0], f"systems.{name}.training")) from None
         return self
 
     def _check_teacher(self, name: str) -> None:
@@ -200,8 +203,14 @@ def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
     try:
         return TypeAdapter(settings).validate_json(_json(options), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}") from None
+        raise ValueError(_line(error.errors()[0], where)) from None
+
+
+def _line(error: dict[str, Any], *where: str) -> str:
+    """Where and what; our own errors say where themselves."""
+    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, "))
+    place = ".".join([*where, *map(str, error["loc"])])
+    return f"{place}: {said}" if place else said
 
 
 def _json(data: Any) -> str:
@@ -219,8 +228,7 @@ def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
     try:
         return section.model_validate_json(_json(data), strict=True)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_SAID.get(e['type'], e['msg'])}" for e in error.errors()]
-        raise UserError(f"{what_is_wrong}\n" + "\n".join(lines)) from None
+        raise UserError("\n  ".join([what_is_wrong, *map(_line, error.errors())])) from None
 
 
 def load_config(path: Path) -> Config:
