@@ -30,7 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with _numbered(path):
+            yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -42,12 +43,23 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with _numbered(path):
+            yield temporary
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _numbered(path: Path) -> Iterator[None]:
+    """Of a full disk safetensors tells in words; here it is an OSError, as from everything else that writes."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        raise (OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,11 +126,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, {**(metadata or {}), _DIGEST: _digest(tensors)})
-        except SafetensorError as error:  # of a full disk it tells the number in words
-            number = re.search(r"\(os error (\d+)\)", str(error))
-            raise (OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error) from None
+        save_file(tensors, temporary, {**(metadata or {}), _DIGEST: _digest(tensors)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

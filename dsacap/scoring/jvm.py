@@ -26,7 +26,9 @@ METEOR_FOLDER = Path(meteor.__file__).parent
 THREADS = min(os.cpu_count() or 1, 8)
 _PARSERS = min(os.cpu_count() or 1, 4)  # of some 0.7 GB each
 TIMEOUT = 600.0  # seconds a job may take; callers send minutes of work in jobs of seconds
-_OPTIONS = ("-Xmx4G", "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8", "--enable-native-access=ALL-UNNAMED")
+_ENDS_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"  # what goes on after a failed allocation is not to be trusted with scores
+_LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
+_OPTIONS = ("-Xmx4G", _ENDS_WITHOUT_MEMORY, *_LOCALE, "--enable-native-access=ALL-UNNAMED")
 _ONE_HOT_LOOP = ("-XX:-TieredCompilation", "-XX:+UseParallelGC", "-Xmn400m")  # soon at full speed, in little memory
 _ONE_AT_A_TIME = ("-XX:+UseSerialGC",)  # in a third of the memory; not -XX:ActiveProcessorCount=1, which halves the speed
 _EQUAL_HASHES = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")

@@ -1,0 +1,54 @@
+"""docs/trust.md tells what docs/trust.json counted. After `pytest tests/faults -m faults --faults-report docs/trust.json`:
+
+python tests/faults/report.py
+"""
+
+import re
+from pathlib import Path
+
+from tabulate import tabulate
+
+from dsacap.files import read_json, read_text, write_text
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+_PLACE = re.compile(r"(<!-- counts: written by tests/faults/report\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+_TRIED = {
+    "test_killed_anywhere": "SIGKILL at a random moment to a random process of the smoke pipeline, which is then run again: the same bytes",
+    "test_the_same_bytes_elsewhere": "the smoke pipeline in another folder, locale, time zone, hash seed, number of cores: the same bytes",
+    "test_every_stage_on_disks_and_limits_that_fail": "every stage on disks and limits that fail, and then once more without",
+}
+
+
+def counted() -> str:
+    """The table of all that was counted."""
+    rows = [(_named(test), "; ".join(f"{what.replace('_', ' ')} {_plain(n)}" for what, n in of.items())) for test, of in _report().items()]
+    return "\n" + tabulate(rows, ("Tried", "How often, and how it ended"), tablefmt="pipe") + f"\n\n{_inputs()}\n\n"
+
+
+def page(text: str) -> str:
+    """A page with the table in its place."""
+    return _PLACE.sub(lambda found: found[1] + counted() + found[2], text)
+
+
+def _report() -> dict[str, dict]:
+    return dict(sorted(read_json(DOCS / "trust.json").items()))
+
+
+def _inputs() -> str:
+    malformed = [of["inputs"] for test, of in _report().items() if "malformed" in test]
+    return f"{sum(malformed):,} malformed inputs of {len(malformed)} kinds in all."
+
+
+def _named(test: str) -> str:
+    name, _, place = test.partition("::")[2].partition("[")
+    if name.startswith("test_malformed_"):
+        return f"malformed {name.removeprefix('test_malformed_').replace('_', ' ')}"
+    return _TRIED[name] + (f" ({place[:-1]})" if place else "")
+
+
+def _plain(count: object) -> str:
+    return ", ".join(f"{n} {what}" for what, n in count.items()) if isinstance(count, dict) else str(count)
+
+
+if __name__ == "__main__":
+    write_text(DOCS / "trust.md", page(read_text(DOCS / "trust.md")))
