@@ -26,10 +26,12 @@ page: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --benchmark-skip
 
-# Kills, odd places: ten minutes or more. KILLS=50 is the long version.
+# Kills, odd places, malformed input, full disks: an hour, as root. KILLS=50 is the long version. Counts go to docs/trust.*
 KILLS ?= 5
+INPUTS ?= 10000
 faults: setup
-	$(BIN)/pytest tests/faults -m faults --kills $(KILLS)
+	$(BIN)/pytest tests/faults -m faults --kills $(KILLS) --inputs $(INPUTS) --faults-report docs/trust.json
+	PYTHONPATH=. $(BIN)/python tests/faults/report.py
 
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml

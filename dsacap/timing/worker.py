@@ -12,6 +12,7 @@ from typing import Any
 
 from dsacap.config import Config
 from dsacap.errors import UserError
+from dsacap.exhausted import exhausted
 
 _COMMAND = (sys.executable, "-P", "-m", "dsacap.timing.worker")
 
@@ -70,9 +71,13 @@ class TimedSystem:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise UserError(
-                f"timing {self.name}: its process ended with status {self._process.wait()}; what it said stands above"
-            ) from None
+            raise self._ended() from None
+
+    def _ended(self) -> UserError:
+        status = self._process.wait()
+        return UserError(
+            f"timing {self.name}: its process ended with status {status}; what it said stands above. Run the same command again"
+        )
 
 
 def main() -> None:
@@ -82,8 +87,11 @@ def main() -> None:
         subject = _subject(**json.loads(sys.stdin.readline()))
         for line in sys.stdin:
             print(json.dumps({"answer": _answer(subject, **json.loads(line))}), file=answers, flush=True)
-    except UserError as error:
-        print(json.dumps({"error": str(error)}), file=answers, flush=True)
+    except Exception as error:
+        said = str(error) if isinstance(error, UserError) else exhausted(error)
+        if said is None:
+            raise
+        print(json.dumps({"error": said}), file=answers, flush=True)
 
 
 def _subject(config: dict, system: str, spec: dict | None, compiled: bool, precision: str):

@@ -238,3 +238,13 @@ def test_a_path_that_meteor_cannot_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(jvm, "METEOR_FOLDER", tmp_path / "Prüfung")
     with pytest.raises(UserError, match="Prüfung: METEOR fails in a path with other than ASCII"):
         JvmWorker().call("meteor_load")
+
+
+def test_a_java_without_memory_ends_and_is_told():
+    """It must not go on: after a failed allocation nothing vouches for the next score."""
+    worker = JvmWorker(options=("-Xmx12m", *jvm._OPTIONS[1:], "-XX:+UseParallelGC"))
+    with pytest.raises(
+        UserError, match=r"meteor_load: the Java process failed twice: exit status 3: .*OutOfMemoryError.*\n  It needs 4 GB"
+    ):
+        worker.call("meteor_load", threads=1)
+    assert worker.pid is None

@@ -1,6 +1,7 @@
 """Real processes, with a tiny system each."""
 
 import shutil
+import threading
 import time
 
 import pytest
@@ -43,4 +44,11 @@ def test_what_goes_wrong_is_said(tmp_path):
         timed._process.kill()
         time.sleep(0.1)
         with pytest.raises(UserError, match="ended with status -9"):
+            timed.machine()
+
+
+def test_a_process_that_dies_before_it_answers_is_told(tmp_path):
+    with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
+        threading.Timer(0.2, timed._process.kill).start()  # while it loads what it needs
+        with pytest.raises(UserError, match="timing ar: its process ended with status -9"):
             timed.machine()
