@@ -111,8 +111,16 @@ def tried(request, tmp_path, count):
         trial = Trial(tmp_path)
         inputs = max(1, round(share * request.config.getoption("--inputs")))
         limits = settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
-        seed(request.config.getoption("--faults-seed"))(limits(given(strategy)(lambda one: body(trial, one))))()
-        count(inputs=inputs, **trial.ended)
+
+        @seed(request.config.getoption("--faults-seed"))
+        @limits
+        @given(strategy)
+        def all_of_them(one):
+            trial.ended["inputs"] += 1
+            body(trial, one)
+
+        all_of_them()
+        count(**trial.ended)
 
     return on
 
