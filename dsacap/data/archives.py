@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from dsacap.data.download import check_room
 from dsacap.data.photos import ZIP_ERRORS, open_zip
 from dsacap.errors import UserError
+from dsacap.exhausted import exhausted
 
 MOST_PACKED = 200  # times that data may be larger than its archive; captions in JSON are 5, zeros 1000
 
@@ -37,7 +38,7 @@ def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) 
             try:
                 opened.extractall(temporary, members)
             except ZIP_ERRORS as error:
-                if isinstance(error, OSError) and error.errno:  # the disk's fault, not the archive's
+                if exhausted(error):  # the disk's fault, not the archive's
                     raise
                 raise UserError(f"{archive}: cannot extract it ({error}); fetch it again") from None
             for member in members:

@@ -69,8 +69,8 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
         _table(layout, lengths),
         "Mean CIDEr (x100) of the captions of that many words, and their share.",
         *_by_agreement(layout, captions, references),
-        f"## {_PHOTOS} photos",
-        f"Every {len(test) // _PHOTOS}th test photo; seed {layout.config.seeds[0]}.",
+        f"## {min(_PHOTOS, len(test))} photos",
+        f"Every {_step(test)}th test photo; seed {layout.config.seeds[0]}.",
         *_photos(layout, captions, list(test.values())),
     ]
     return "\n\n".join(parts) + "\n"
@@ -93,7 +93,7 @@ def _by_agreement(layout: Layout, captions: pd.DataFrame, references: dict[int, 
 
 def _photos(layout: Layout, captions: pd.DataFrame, test: list[Example]) -> Iterator[str]:
     shown = captions[captions.seed == layout.config.seeds[0]].set_index([*_ROW, "image"]).caption
-    for example in test[:: len(test) // _PHOTOS][:_PHOTOS]:
+    for example in test[:: _step(test)][:_PHOTOS]:
         lines = [f"- {_label(layout, *row)}: {caption}" for row, caption in shown.xs(example.image_id, level="image").items()]
         yield f"### {example.image.file_name}\n\n" + "\n".join(lines)
 
@@ -107,3 +107,8 @@ def _label(layout: Layout, system: str, decoding: str) -> str:
     if system == HUMAN:
         return "Human"
     return f"{layout.config.systems[system].label or system}, {decoding}"
+
+
+def _step(photos: list) -> int:
+    """From one photo that is shown to the next; a small split is shown whole."""
+    return max(1, len(photos) // _PHOTOS)
