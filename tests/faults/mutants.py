@@ -74,8 +74,7 @@ those tried. This page is written by `make mutants`, which fails below 90 % in a
 `tests/faults/survivors.toml`.
 
 mutmut changes what stands in functions. Constants of modules (sigma of CIDEr, beta of ROUGE, ...) were changed by hand, 23 of them: all is
-noticed but the two that set how much is worked on at a time (`_FITS_CACHE`, `_PAIRS`) and one that says where a weight starts
-(`_TYPICAL_WORDS`).
+noticed but the two that set how much is worked on at a time (`_FITS_CACHE`, `_PAIRS`).
 """
 
 

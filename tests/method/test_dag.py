@@ -162,12 +162,15 @@ def test_what_is_compiled_is_the_graph(readout):
     assert asked == [forward] and readout.forward == "compiled"
 
 
-def test_vertices_are_told_apart_by_little_at_first():
+def test_a_graph_at_first():
     torch.manual_seed(0)
     model = DSACap.Model(width=16, heads=2, vertices=40)
-    place = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST)).place
-    assert place.shape == (40, 16) and len(place.unique(dim=0)) == 40
-    assert place.std().item() == pytest.approx(0.02, rel=0.1)
+    readout = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST))
+    assert readout.place.shape == (40, 16) and len(readout.place.unique(dim=0)) == 40
+    assert readout.place.std().item() == pytest.approx(0.02, rel=0.1)
+    # A transition a twelfth of the graph further on is half as likely: a path then says some twelve words.
+    assert (readout.distance * 40 / 12).exp().tolist() == pytest.approx([0.5] * len(readout.distance), abs=0.01)
+    assert not readout.state_dict().keys() & {"later", "gap"}  # what follows from the size is no weight, and in no checkpoint
 
 
 def test_transitions_of_one_head_are_attention_to_later_vertices_that_falls_with_distance():

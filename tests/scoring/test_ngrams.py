@@ -14,7 +14,7 @@ from dsacap.errors import UserError
 from dsacap.scoring.bleu import BleuCounter, bleu_of_sums, bleu_statistics, bleu_statistics_within
 from dsacap.scoring.cider import CiderScorer, own_idf
 from dsacap.scoring.coco_metrics import score_cider
-from dsacap.scoring.ngrams import count_ngrams, read_captions
+from dsacap.scoring.ngrams import count_ngrams, find, read_captions
 from dsacap.scoring.rouge import rouge_l
 
 # Non-breaking and ideographic spaces part words for str.split(), not for split(" "); so do two spaces, which are an empty word for ROUGE.
@@ -87,6 +87,15 @@ def test_the_cosine_of_a_caption_with_itself_is_one():
         scorer.add(ngrams)
     one, other, half, nothing = scorer.mean_cosines()
     assert one == pytest.approx(1) and other == nothing == 0 and 0 < half < 0.5
+
+
+@pytest.mark.parametrize("keys", [10, 300_000])
+def test_what_is_found_is_all_that_is_there(keys):
+    sorted_keys = np.arange(keys) * 3
+    wanted = np.random.default_rng(0).integers(-3, 3 * keys + 3, size=1000)
+    found, place = find(sorted_keys, wanted)
+    assert found.tolist() == np.isin(wanted, sorted_keys).tolist() and 0 < found.sum() < 1000
+    assert sorted_keys[place].tolist() == wanted[found].tolist()
 
 
 def test_no_captions_have_no_scores():

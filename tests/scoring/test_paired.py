@@ -112,7 +112,7 @@ def test_deterministic_and_independent_of_the_order_of_images():
 def test_guards():
     with pytest.raises(UserError, match=r"2 are in one only \(first: 2\)"):
         paired_bootstrap({1: 0.0, 2: 0.0}, {1: 0.0, 3: 0.0})
-    with pytest.raises(UserError, match="no images to compare"):
+    with pytest.raises(UserError, match=r"^no images to compare"):
         paired_bootstrap({}, {})
 
 
@@ -136,6 +136,9 @@ def test_any_metric_with_other_settings():
     assert interval_of(mean, 3, 50, 0.5) == bootstrap_mean_interval([0.1, 0.5, 0.4, 0.9], 3, 50, 0.5)
     assert interval_of(bleu, 3, 50, 0.5) == bootstrap_bleu_interval(GOOD, 4, 3, 50, 0.5)
     assert compare(mean, other, 3, 50) == paired_bootstrap(mean.per_image, other.per_image, 3, 50)
+    paired, differences = paired_bootstrap(mean.per_image, other.per_image, 3, 50), [-0.2, 0.1, 0.3, 0.7]
+    assert (paired.low, paired.high) == pytest.approx(bootstrap_mean_interval(differences, 3, 50), abs=1e-12)
+    assert bootstrap_mean_interval(differences, 3, 50) != bootstrap_mean_interval(differences, 3)
     assert compare(bleu, poor, 3, 50) == paired_pooled_bootstrap(rows(GOOD), rows(POOR), bleu4, 3, 50)
 
 
