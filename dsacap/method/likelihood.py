@@ -62,11 +62,13 @@ def after(words_BGV: Tensor, transitions_BGG: Tensor, prefix_BP: Tensor) -> Tens
 def passage(transitions_BGG: Tensor) -> Tensor:
     """The probability [B, G] that a path passes, and so speaks at, each vertex; 0 for the first and the last, which say nothing.
 
-    a_v = sum_u a_u p(v | u) with a_0 = 1: a triangular system, as transitions go forward only.
+    a_v = sum_u a_u p(v | u) with a_0 = 1: a triangular system, as transitions go forward only, with ones on its diagonal.
     """
-    one = torch.eye(transitions_BGG.shape[-1], dtype=transitions_BGG.dtype, device=transitions_BGG.device)
-    passed_BG = torch.linalg.solve_triangular(one - transitions_BGG.exp().mT, one[:, :1], upper=False, unitriangular=True)[..., 0]
-    speaks_G = torch.ones_like(one[0])
+    start_G1 = transitions_BGG.new_zeros(transitions_BGG.shape[-1], 1)
+    start_G1[0] = 1
+    lower_BGG = -transitions_BGG.exp().mT.contiguous()  # of another layout, the last digits differ
+    passed_BG = torch.linalg.solve_triangular(lower_BGG, start_G1, upper=False, unitriangular=True)[..., 0]
+    speaks_G = torch.ones_like(start_G1[:, 0])
     speaks_G[[0, -1]] = 0
     return passed_BG * speaks_G
 
