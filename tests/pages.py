@@ -22,7 +22,7 @@ def made_up(images: int, rows: int = 3, said: dict[tuple[int, int], list[str]] |
         "name": "made-up",
         "note": "A note.",
         "seed": 0,
-        "commit": "c0ffee",
+        "commit": "c0ffee0",
         "photos": {"embedded": True},
         "rows": names,
         "metrics": ["CIDEr"],

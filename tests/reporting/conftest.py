@@ -15,7 +15,7 @@ def layout(tmp_path) -> Layout:
         "seconds": 3.0,
         "cpu_seconds": 4.0,
         "peak_memory_mib": 500,
-        "code": {"commit": "c0ffee", "dirty": True, "lock": "f" * 64},
+        "code": {"commit": "c0ffee0", "dirty": True, "lock": "f" * 64},
         "host": host,
         "command": ["dsacap", "time"],
     }

@@ -31,7 +31,7 @@ def test_markdown_shows_the_numbers(layout):
     assert line_of(text, "ar", "Training")[1:] == ["1,234", "72", "9", "90.0"]
     assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
     assert "Of 32 images captioned one by one" in text and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
-    assert "commit c0ffee with local changes" in text and "skipped photos: 1" in text
+    assert "commit c0ffee0 with local changes" in text and "skipped photos: 1" in text
     assert "SPICE: switched off" in text and "still rising" in text
 
 

@@ -22,6 +22,17 @@ if "dataset" not in config:
     configfile: "config/scenes.yaml"
 
 
+# Of `--config key={...}`, Snakemake takes what is within for text, numbers too.
+def typed(value):
+    if isinstance(value, dict):
+        return {key: typed(of) for key, of in value.items()}
+    return [typed(of) for of in value] if isinstance(value, list) else yaml.safe_load(value)
+
+
+nested = {key: value for key, value in workflow.config_settings.config.items() if key in config and isinstance(value, dict | list)}
+snakemake.utils.update_config(config, typed(nested))
+
+
 try:
     settings = parse_config(config, "configuration")
 except UserError as error:
