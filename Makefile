@@ -24,7 +24,7 @@ page: setup
 
 # A file at a time on each of two processes; `pytest` alone is the same in one.
 test: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --benchmark-skip
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --benchmark-skip
 
 # Kills, odd places, malformed input, full disks: an hour, as root. KILLS=50 is the long version. Counts go to docs/trust.*
 KILLS ?= 5
