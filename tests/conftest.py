@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pycocoevalcap.meteor.meteor import Meteor
 
 from dsacap import stages
 from dsacap.files import write_json
 from dsacap.layout import Layout, manifest_of
+from dsacap.scoring.java import java_environment
 from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +42,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder} (set DSACAP_REALDATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def stock_meteor():
+    """pycocoevalcap's own; one for all tests, since loading its tables takes most of their time."""
+    with java_environment():
+        meteor = Meteor()
+    yield meteor
+    meteor.meteor_p.kill()
+    meteor.meteor_p.communicate()
 
 
 @pytest.fixture(scope="session")

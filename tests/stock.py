@@ -1,4 +1,4 @@
-"""What ours is compared with and on: SPICE the stock way, and real captions of the Karpathy test split."""
+"""What ours is compared with and on: pycocoevalcap, SPICE the stock way, and real captions of the Karpathy test split."""
 
 import json
 import os
@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from dsacap.errors import UserError
 from dsacap.scoring import spice
+from dsacap.scoring.coco_metrics import METRICS, MetricResult
 from dsacap.scoring.corenlp import corenlp_jars
+from dsacap.scoring.java import java_environment
 from dsacap.scoring.tokenizer import ptb_tokenize
 
 
@@ -25,6 +32,23 @@ def show_edit_tell(folder: Path, images: int) -> tuple[dict[int, list[str]], dic
     for annotation, caption in zip(annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True):
         references.setdefault(annotation["image_id"], []).append(caption)
     return references, dict(zip(captions, ptb_tokenize(list(captions.values())), strict=True))
+
+
+def stock_tokenize(captions: list[str]) -> list[str]:
+    with java_environment():
+        tokenised = PTBTokenizer().tokenize({i: [{"caption": caption}] for i, caption in enumerate(captions)})
+    return [tokenised[i][0] for i in range(len(captions))]
+
+
+def stock_scores(references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor) -> dict[str, MetricResult]:
+    """pycocoevalcap as its README has it, of tokenised captions."""
+    candidates = {image_id: [candidates[image_id]] for image_id in references}
+    scores = {}
+    for names, scorer in [(METRICS[:4], Bleu(4)), ("METEOR", meteor), ("ROUGE-L", Rouge()), ("CIDEr", Cider())]:
+        corpus, per_image = scorer.compute_score(references, candidates)
+        pairs = [(names, corpus, per_image)] if isinstance(names, str) else zip(names, corpus, per_image, strict=True)
+        scores |= {name: MetricResult(c, dict(zip(references, p, strict=True))) for name, c, p in pairs}
+    return scores
 
 
 def corenlp_folder() -> Path:

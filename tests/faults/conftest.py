@@ -5,10 +5,14 @@ pytest tests/faults -m faults --kills 50 --faults-report results/trust.json    #
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
 from pipeline import smoke
+from trial import Trial
 
 from dsacap.export.writing import export_system
 from dsacap.files import write_json
@@ -50,6 +54,28 @@ def count(request):
         request.config.stash.setdefault(_counts, {})[request.node.nodeid.split("/")[-1]] = what
 
     return of
+
+
+@pytest.fixture
+def tried(request, tmp_path, count):
+    """Runs a test's body on its share of the inputs."""
+
+    def on(strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]) -> None:
+        trial = Trial(tmp_path)
+        inputs = max(1, round(share * request.config.getoption("--inputs")))
+        limits = settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+        @seed(request.config.getoption("--faults-seed"))
+        @limits
+        @given(strategy)
+        def all_of_them(one):
+            trial.ended["inputs"] += 1
+            body(trial, one)
+
+        all_of_them()
+        count(**trial.ended)
+
+    return on
 
 
 def pytest_sessionfinish(session):

@@ -15,6 +15,7 @@ _PLACE = re.compile(r"(<!-- counts: written by tests/faults/report\.py -->\n).*?
 _TRIED = {
     "test_killed_anywhere": "SIGKILL at a random moment to a random process of the smoke pipeline, which is then run again: the same bytes",
     "test_the_same_bytes_elsewhere": "the smoke pipeline in another folder, locale, time zone, hash seed, number of cores: the same bytes",
+    "test_scores_of_any_words_are_the_stock_ones": "files of any words, given to `dsacap score`: pycocoevalcap's scores, image by image",
     "test_every_stage_on_disks_and_limits_that_fail": "every stage on disks and limits that fail, and then once more without",
 }
 

@@ -9,23 +9,20 @@ import csv
 import io
 import json
 import shutil
-import signal
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from malformed import bent, pictures, png_is_sound, torn, zips
 from PIL import Image
+from trial import contents
 
 from dsacap import checkout
-from dsacap.cli import main
 from dsacap.config import load_config
 from dsacap.data.archives import extract
 from dsacap.data.coco import load_coco, read_captions, read_split
@@ -37,94 +34,6 @@ from exports import listed_again
 from handmade import HandMade
 
 ROOT = Path(__file__).resolve().parents[2]
-_LONGEST = 20  # seconds of one input
-
-
-class Hang(BaseException):
-    """No Exception, which what decodes photos takes for damage."""
-
-
-class Trial:
-    """Tries inputs of a kind in a folder of their own, and counts how they ended."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.ended = folder, Counter()
-
-    def write(self, name: str, data: bytes) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
-
-    def command(self, *arguments: object, named: Path, writes: tuple[str, ...] = ()) -> bool:
-        """Whether `dsacap` took the input; where not, it has said so by the file's name, and left all files as they are."""
-        before = _contents(self.folder)
-        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
-        with _in_time(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = main([str(argument) for argument in arguments])
-        out.flush()
-        err.flush()
-        said, left = err.buffer.getvalue().decode(), _contents(self.folder)
-        refused = "error: " in said
-        assert status == 0 or refused or arguments[0] == "diff", (status, said)
-        assert not refused or (status and named.name in said), (status, said)
-        assert {name: data for name, data in left.items() if name not in writes} == before
-        self.ended["refused" if refused else "taken"] += 1
-        return not refused
-
-    def call(self, function: Callable, *arguments, named: Path):
-        """What a function returns, or None where it refuses by the file's name."""
-        try:
-            with _in_time():
-                found = function(*arguments)
-        except UserError as error:
-            assert named.name in str(error), error
-            self.ended["refused"] += 1
-            return None
-        self.ended["taken"] += 1
-        return found
-
-
-@contextlib.contextmanager
-def _in_time() -> Iterator[None]:
-    def hang(*_):
-        raise Hang(f"more than {_LONGEST} s")
-
-    before = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(_LONGEST)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def tried(request, tmp_path, count):
-    """Runs a test's body on its share of the inputs."""
-
-    def on(strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]) -> None:
-        trial = Trial(tmp_path)
-        inputs = max(1, round(share * request.config.getoption("--inputs")))
-        limits = settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
-
-        @seed(request.config.getoption("--faults-seed"))
-        @limits
-        @given(strategy)
-        def all_of_them(one):
-            trial.ended["inputs"] += 1
-            body(trial, one)
-
-        all_of_them()
-        count(**trial.ended)
-
-    return on
-
-
 COCO = {
     "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, 5)],
     "annotations": [{"id": 10 * i + k, "image_id": i, "caption": f"A dog, {k} of {i}."} for i in range(1, 5) for k in range(2)],
@@ -226,11 +135,11 @@ def test_malformed_archives(tried):
         trial.write("in/deep/data/a.json", b"{}")
         trial.write("in/deep/beside.json", b"{}")
         path, folder = trial.write("in/deep/data.zip", data), trial.folder / "in" / "deep" / "data"
-        before = _contents(trial.folder)
+        before = contents(trial.folder)
         with contextlib.suppress(UserError):
             PhotoSource(path).paths()
         trial.call(lambda: extract(path, folder) or True, named=folder)
-        left = _contents(trial.folder)
+        left = contents(trial.folder)
         assert {name: left.get(name) for name in before} == before, "a file was lost or overwritten"
         new = {name.removeprefix("in/deep/data/"): content for name, content in left.items() if name not in before}
         if new:
@@ -340,11 +249,11 @@ def test_malformed_exported_folders(tried, exported):
             trial.write(f"system/{each}", content)
         if name != "index.json":
             listed_again(folder, name)
-        before = _contents(folder)
+        before = contents(folder)
         model = trial.call(read_folder, folder, "cpu", named=folder)
         if model:
             said = trial.call(lambda: model.caption([photo.getvalue()]), named=folder)
             assert said is None or all(isinstance(caption, str) for [caption] in said)
-        assert _contents(folder) == before
+        assert contents(folder) == before
 
     tried(st.sampled_from(sorted(files)).flatmap(spoilt), 0.04, body)

@@ -1,17 +1,4 @@
 import pytest
-from pycocoevalcap.meteor.meteor import Meteor
-
-from dsacap.scoring.java import java_environment
-
-
-@pytest.fixture(scope="session")
-def stock_meteor():
-    """pycocoevalcap's own; one for all tests, since loading its tables takes most of their time."""
-    with java_environment():
-        meteor = Meteor()
-    yield meteor
-    meteor.meteor_p.kill()
-    meteor.meteor_p.communicate()
 
 
 @pytest.fixture

@@ -3,30 +3,15 @@ import random
 import sys
 
 import pytest
-from pycocoevalcap.bleu.bleu import Bleu
-from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor.meteor import Meteor
-from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.errors import UserError
 from dsacap.scoring import coco_metrics as module
 from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many, score_without_java
 from dsacap.scoring.jvm import JvmWorker
-from stock import show_edit_tell
+from stock import show_edit_tell, stock_scores
 
 REFERENCES = {7: ["a red dog runs in the park", "the dog runs"], 3: ["two cats sleep on a bed"], 5: ["a man rides a wave"]}
 CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a park"}
-
-
-def stock_scores(references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor) -> dict[str, MetricResult]:
-    """pycocoevalcap as its README has it."""
-    candidates = {image_id: [candidates[image_id]] for image_id in references}
-    scores = {}
-    for names, scorer in [(METRICS[:4], Bleu(4)), ("METEOR", meteor), ("ROUGE-L", Rouge()), ("CIDEr", Cider())]:
-        corpus, per_image = scorer.compute_score(references, candidates)
-        pairs = [(names, corpus, per_image)] if isinstance(names, str) else zip(names, corpus, per_image, strict=True)
-        scores |= {name: MetricResult(c, dict(zip(references, p, strict=True))) for name, c, p in pairs}
-    return scores
 
 
 def made_up_captions(seed: int, images: int) -> tuple[dict[int, list[str]], list[dict[int, str]]]:
