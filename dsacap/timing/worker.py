@@ -15,6 +15,7 @@ from dsacap.errors import UserError
 from dsacap.exhausted import exhausted
 
 _COMMAND = (sys.executable, "-P", "-m", "dsacap.timing.worker")
+_QUIET = {"KINETO_LOG_LEVEL": "99"}  # torch's profiler, which tells of each start, and calls a machine without a GPU an error
 
 
 class TimedSystem:
@@ -26,7 +27,7 @@ class TimedSystem:
 
     def __init__(self, config: Config, system: str, spec: dict[str, int] | None = None, compiled: bool = False, precision: str = "fp32"):
         self.name = system
-        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_QUIET | os.environ)
         settings = config.model_dump(mode="json", exclude_unset=True)
         self._send({"config": settings, "system": system, "spec": spec, "compiled": compiled, "precision": precision})
 

@@ -17,11 +17,12 @@ from helpers import tiny_config
 SPEC = {"tokens": 4, "channels": 6, "vocabulary": 20, "max_words": 9}
 
 
-def test_random_weights_in_a_process_of_their_own(tmp_path):
+def test_random_weights_in_a_process_of_their_own(tmp_path, capfd):
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
         assert timed.cost("greedy")["passes"] == 9
         assert len(timed.seconds("decode", "T=1", 2, warmup=1, iterations=3)) == 3
         assert timed.machine()["threads"] == 1
+    assert capfd.readouterr() == ("", "")  # torch's profiler is talkative
 
 
 def test_trained_weights_from_file_to_words(tiny_layout, tmp_path):
