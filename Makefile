@@ -13,7 +13,7 @@ setup: $(VENV)/ready
 table: setup
 	$(BIN)/snakemake --cores $(CORES) results/table.md
 
-# Controls, three seeds and verdicts on the paper's claims: two hours or so.
+# Controls, three seeds and verdicts on the paper's claims: an hour and a half.
 claims: setup
 	$(BIN)/snakemake results/ablation.md results/claims.md --cores $(CORES) \
 		--configfile config/scenes.yaml config/ablation/scenes.yaml
