@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoPipelineForText2Image
 from torch import Tensor
 
 from dsacap.errors import UserError
@@ -93,6 +92,8 @@ class PixelGenerator(Generator):
 
 def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
     """Any text-to-image pipeline of diffusers by its hub name or folder; weights in safetensors only. UserError where it cannot be had."""
+    from diffusers import AutoPipelineForText2Image  # which takes seconds to load, all pipelines of diffusers with it
+
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     try:
         return AutoPipelineForText2Image.from_pretrained(
