@@ -19,6 +19,7 @@ _SAID_OF_MEMORY = (
     "unable to mmap",
     "Cannot allocate memory",
 )
+_SAID_BY_LOADER = "failed to map segment from shared object"  # and no more: where a disk forbids it, that follows
 
 
 def exhausted(error: BaseException) -> str | None:
@@ -26,9 +27,9 @@ def exhausted(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{place}; {_REMEDIES[error.errno]}. Nothing half-written was kept."
-    lines = str(error).splitlines()
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | OSError | ImportError) and any(s in str(error) for s in _SAID_OF_MEMORY)
-    ):
+    said = str(error)
+    lines = said.splitlines()
+    of_memory = any(words in said for words in _SAID_OF_MEMORY) or said.endswith(_SAID_BY_LOADER)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | OSError | ImportError) and of_memory):
         return f"out of memory{f' ({lines[0][:200]})' if lines else ''}; {_MEMORY}. Nothing half-written was kept."
     return None
