@@ -37,7 +37,8 @@ def dsacap(site: Path, *arguments: str) -> subprocess.CompletedProcess:
 def configuration(tmp_path: Path, **system) -> Path:
     config = tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True)
     row = {"captioner": "show-and-tell", "model": {"width": 16}, "decodings": {"greedy": {}, "T=1": {"temperature": 1.0}}}
-    tuned = {**config["systems"]["dsacap-rl"], "tuned_from": "show-and-tell", "decodings": {"greedy": {}}}
+    tuning = config["systems"]["dsacap-rl"]["tuning"] | {"rewards": {"cider": 1}}  # reconstruction imports diffusers, which takes long
+    tuned = {"tuned_from": "show-and-tell", "tuning": tuning, "decodings": {"greedy": {}}}
     config["systems"] = {"ar": config["systems"]["ar"], "show-and-tell": row | system, "tuned": tuned}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
