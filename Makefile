@@ -56,13 +56,14 @@ CONFIG ?= config/scenes.yaml
 publish: setup
 	$(BIN)/dsacap publish --config $(CONFIG)
 
-# The environment, as requirements.lock says, hash by hash; `ready` is written last, so a broken set-up is done again.
+# The environment, as requirements.lock says, hash by hash; `ready` is written last, so a broken set-up is done again. Compiled at once:
+# where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of the pipeline's processes would compile torch anew (2 s of 4).
 $(VENV)/ready: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) must be Python >= 3.11 with venv (Debian: apt-get install python3-venv), or set PYTHON="; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
