@@ -159,7 +159,7 @@ def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monk
 
 FAILING = "import os, sys, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); sys.exit(3)"
 ENDED = "import os, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
-ASKED = "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); print('up', flush=True); time.sleep(60)"
+ASKED = "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); os.write(1, b'up\\n'); time.sleep(60)"
 
 
 @pytest.mark.parametrize(("script", "status", "told"), [(FAILING, 3, ""), (ENDED, 137, "process 1 of 2 was ended by SIGKILL")])

@@ -127,7 +127,7 @@ for part, option, place in generators():
             manifest_of(place.generator),
         log:
             f"logs/{settings.name}/{part}generator.log",
-        priority: 1
+        priority: 2  # the longest chain begins here: tuning, captions and scores wait for it
         conda:
             "../../environment.yml"
         resources:

@@ -66,7 +66,7 @@ rule tune:
         f"logs/{settings.name}/tune-{{system}}-seed{{seed}}-{{key}}.log",
     wildcard_constraints:
         system=any_of(name for name, system in settings.systems.items() if system.tuned_from),
-    priority: 1
+    priority: 2
     conda:
         "../../environment.yml"
     threads: settings.processes
