@@ -24,7 +24,7 @@ from dsacap.errors import UserError
 
 METEOR_FOLDER = Path(meteor.__file__).parent
 THREADS = min(os.cpu_count() or 1, 8)
-_parsers = min(os.cpu_count() or 1, 4)  # of some 0.7 GB each
+_PARSERS = min(os.cpu_count() or 1, 4)  # of some 0.7 GB each
 TIMEOUT = 600.0  # seconds a job may take; callers send minutes of work in jobs of seconds
 _ENDS_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"  # what goes on after a failed allocation is not to be trusted with scores
 _LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
@@ -134,13 +134,7 @@ def shared_worker() -> JvmWorker:
 @cache
 def parser_workers() -> tuple[JvmWorker, ...]:
     """For SPICE's parser, which is not safe with threads: on a busy machine, 1 caption in 200 got words of the one parsed beside it."""
-    return tuple(_ending_with_us(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME))) for _ in range(_parsers))
-
-
-def leave_cores() -> None:
-    """For a stage of a pipeline, which has other work for the cores: half of them parse, not all. To be called before `parser_workers`."""
-    global _parsers
-    _parsers = max(1, min((os.cpu_count() or 1) // 2, _parsers))
+    return tuple(_ending_with_us(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME))) for _ in range(_PARSERS))
 
 
 @cache

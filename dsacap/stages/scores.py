@@ -10,11 +10,9 @@ from dsacap.stages.data import load_scenes
 
 def score_system(layout: Layout, system: str, seed: int) -> dict:
     """Scores a system's captions of the test split, those of a predictions file, or the human captions against each other."""
-    from dsacap.scoring.jvm import leave_cores
     from dsacap.scoring.score import score_decodings, score_humans
     from dsacap.scoring.signature import scored_against
 
-    leave_cores()
     train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
     truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
     spice = layout.config.scoring.spice
@@ -34,11 +32,9 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
 
 def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
     """AllSPICE, and the best of k by SPICE, of a system's decodings that draw several captions an image."""
-    from dsacap.scoring.jvm import leave_cores
     from dsacap.scoring.score import score_samples, tokenise
     from dsacap.scoring.signature import scored_against
 
-    leave_cores()
     references, captions = _captioned(layout, system, seed)
     drawn = {name: by_image for name, by_image in captions.items() if len(next(iter(by_image.values()))) > 1}
     scored = scored_against(references, split="test")
