@@ -8,12 +8,13 @@ from dsacap.stages.inspect import inspect_system
 from dsacap.stages.rehearsal import rehearse
 from dsacap.stages.scores import score_system, score_system_samples
 from dsacap.stages.sizes import predicted_sizes
-from dsacap.stages.systems import Inputs, caption_split, complete_captions, teach, time_systems, train_system, tune_system
+from dsacap.stages.systems import Inputs, caption_split, check_verb, complete_captions, teach, time_systems, train_system, tune_system
 
 __all__ = [
     "Inputs",
     "caption_by_checkpoint",
     "caption_split",
+    "check_verb",
     "complete_captions",
     "download",
     "inspect_system",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dsacap.captioner import Captioner, ImageSpec
 from dsacap.captioning import caption_images, device_of
-from dsacap.config import Rewards
+from dsacap.config import Config, Rewards
 from dsacap.data.dataset import Example, load_examples, load_vocabulary
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_tensors, write_json
@@ -105,9 +105,18 @@ def prepared(inputs: Inputs, system: str, seed: int) -> Prepared:
     return Prepared(captioner, examples, inputs.seen_by(system))
 
 
+def check_verb(config: Config, verb: str, system: str) -> None:
+    """UserError where the verb is train, tune or teach, and the system is not one of those."""
+    settings = config.systems[system]
+    if verb == "train" and settings.tuned_from:
+        raise UserError(f"{system} is tuned from {settings.tuned_from}, not trained; use the verb tune")
+    if verb == "tune" and not settings.tuned_from:
+        raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
+    if verb == "teach" and not settings.distilled_from:
+        raise UserError(f"{system} has no distilled_from, so nobody teaches it")
+
+
 def train_system(layout: Layout, system: str, seed: int) -> dict:
-    if base := layout.config.systems[system].tuned_from:
-        raise UserError(f"{system} is tuned from {base}, not trained; use the verb tune")
     facts = _fit(layout, system, seed, "train", keep="best")
     if (teacher := layout.config.systems[system].distilled_from) is None:
         return facts
@@ -119,8 +128,6 @@ def train_system(layout: Layout, system: str, seed: int) -> dict:
 def teach(layout: Layout, system: str, seed: int) -> dict:
     """What a distilled system learns from: its teacher's captions of the train images."""
     teacher = layout.config.systems[system].distilled_from
-    if teacher is None:
-        raise UserError(f"{system} has no distilled_from, so nobody teaches it")
     inputs = Inputs(layout)
     captioner, decoding = inputs.captioner(teacher.system, seed), inputs.decodings(teacher.system)[teacher.decoding]
     lessons = _captions(
@@ -132,11 +139,8 @@ def teach(layout: Layout, system: str, seed: int) -> dict:
 
 def tune_system(layout: Layout, system: str, seed: int) -> dict:
     """Tunes a trained system. What its manifest counts is of training and tuning together, and of the generator that rewards it."""
-    base = layout.config.systems[system].tuned_from
-    if base is None:
-        raise UserError(f"{system} is trained, not tuned; use the verb train, or give it tuned_from and tuning")
     facts = _fit(layout, system, seed, "tune", keep="last")
-    before = read_json(manifest_of(layout.system(base, seed)))["facts"]
+    before = read_json(manifest_of(layout.system(layout.config.systems[system].tuned_from, seed)))["facts"]
     spent = before["train_cpu_seconds"] + facts["train_cpu_seconds"]
     if layout.config.training_of(system).reconstructs:
         spent += read_json(manifest_of(layout.generator))["facts"].get("train_cpu_seconds", 0)  # of a named pipeline nobody knows

@@ -106,6 +106,9 @@ def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
 
 
 def load_caption_prior(folder: Path, device: torch.device) -> CaptionPrior:
+    """What the stage `generator` has trained. UserError where it has not."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not there; run `dsacap generator` with the same configuration first")
     return CaptionPrior.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True).to(device)
 
 

@@ -65,6 +65,11 @@ def test_a_prior_is_kept_in_diffusers_format(prior, tmp_path):
     torch.testing.assert_close(again.embed(CAPTIONS, [1, 2, 3]), FeatureGenerator(prior, grid=2).embed(CAPTIONS, [1, 2, 3]))
 
 
+def test_a_prior_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(UserError, match="run `dsacap generator`"):
+        load_caption_prior(tmp_path / "pipeline", CPU)
+
+
 def test_padding_left_out_changes_nothing(prior):
     (ids, mask), x, time = prior.tokenize(CAPTIONS * 2), torch.randn(6, 24), torch.tensor([999, 3, 500, 0, 1, 2])
     text = prior.text_encoder(input_ids=ids, attention_mask=mask)
