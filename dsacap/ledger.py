@@ -59,10 +59,13 @@ def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
 
 
 def check_inputs(layout: Layout, verb: str, row: tuple[str, int] | None) -> None:
-    """UserError where a file that a stage is to read is not the one that was written: a bit that flipped, a truncation, another's file."""
+    """UserError where a file that a stage is to read was not made yet, or is not the one that was written: a bit that flipped, a
+    truncation, another's file."""
     for path in files_of(layout, verb, row)[0]:
+        if layout.root in path.parents and not path.exists():
+            raise UserError(f"{path}: no such file yet; an earlier stage makes it. Run the pipeline (snakemake), or that stage, first")
         manifest = _manifest_beside(path, layout.root)
-        if manifest is None or not path.exists():  # the user's own; or the stage itself says what is missing
+        if manifest is None:  # the user's own
             continue
         written = read_json(manifest).get("outputs", {}).get(path.relative_to(layout.root).as_posix())
         if written and sha256(path) != written:

@@ -44,6 +44,13 @@ def test_what_changed_is_named_before_it_is_read(finished, verb, row, capsys):
             assert f"{path}: changed since it was written" in said and f"delete {path.name} there" in said
 
 
+@pytest.mark.parametrize("verb", ["features", "train", "caption", "score", "time"])
+def test_what_was_not_made_yet_is_said_so(tmp_path, verb, capsys):
+    (config := tmp_path / "config.yaml").write_text(yaml.safe_dump(tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True)))
+    assert main([verb, "--config", str(config), *([] if verb in ("features", "time") else ["--system", "ar"])]) == 1
+    assert "captions.jsonl: no such file yet; an earlier stage makes it" in capsys.readouterr().err
+
+
 def test_a_shard_is_checked_too(finished, capsys):
     config, layout = finished
     shard = layout.features / "shard-00001.safetensors"
