@@ -60,7 +60,7 @@ def test_greedy_decoding(benchmark, whose, images, compiled, request):
     benchmark.group = f"{WORDS} words by our decoder and by transformers, batch {images}{', compiled' if compiled else ''}"
     config = load_config(request.config.getoption("--latency-config"))
     run, parameters = whose(config, images, compiled)
-    said = benchmark.pedantic(run, rounds=20, warmup_rounds=10)
+    said = benchmark.pedantic(run, rounds=100, warmup_rounds=10)
     lengths = {len(s) for of_image in said for s in of_image} if whose is ours else {len(words) - 1 for words in said}
     assert lengths == {WORDS}
     benchmark.extra_info.update(whose=whose.__name__, images=images, compiled=compiled, words=WORDS, parameters=parameters)
