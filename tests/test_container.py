@@ -47,7 +47,8 @@ def test_the_readme_asks_for_no_more():
 def test_its_environment_is_that_of_the_lock_file(steps):
     [setup] = [re.search(r"make setup VENV=(\S+)", run) for run in of(steps, "RUN") if "make" in run and "setup" in run]
     plan = subprocess.run(["make", "--dry-run", "setup", setup[0].split()[-1]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "uv pip install" in plan and f"--python {setup[1]}/bin/python --require-hashes -r requirements.lock" in plan
+    of_lock = f"--python {setup[1]}/bin/python --require-hashes -r requirements.lock"
+    assert f"{setup[1]}/bin/uv pip install --quiet --compile-bytecode {of_lock}" in plan
     assert not any("pip install" in run for run in of(steps, "RUN")), "something besides the lock file"
     assert any(f"PATH={setup[1]}/bin:" in words for words in of(steps, "ENV"))
 
