@@ -105,8 +105,6 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if row and row not in layout.runs and row[0] not in others:
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
         raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
-    if row and row[0] in config.systems:
-        stages.check_verb(config, options.verb, row[0])
 
     if options.verb in ("train", "tune") and config.processes > 1 and not launched():
         return launch(config.processes, dsacap(arguments))
@@ -116,6 +114,9 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         if is_main():
             print(told)
         return 0
+
+    if row and row[0] in config.systems:
+        stages.check_verb(config, options.verb, row[0])
 
     def stage(function: Callable[[], dict], output: Path) -> None:
         of = (options.row, 0) if options.verb == "checkpoint" else row
