@@ -116,6 +116,13 @@ def test_claims_are_tested_on_the_rows_that_are_there(finished):
     assert "Nothing to be done" in snakemake(finished, "results/smoke/table.md", "--configfile", str(ROOT / "config/smoke.yaml"))
 
 
+def test_claims_that_compare_no_speed_need_no_timing(tmp_path):
+    """Or rows that were restored, which have no weights, would be trained again for them."""
+    configs = ["--configfile", str(ROOT / "config/scenes-long.yaml"), str(ROOT / "config/ablation/scenes-long.yaml")]
+    stats = snakemake(tmp_path, "-n", "results/claims.md", *configs).split("Job stats:")[1].split("total")[0].split()
+    assert "report_claims" in stats and "time" not in stats
+
+
 def test_a_generator_with_an_encoder_of_its_own_has_photos_encoded_by_it(tmp_path):
     own = {"generator": {"encoder": {"train": {"steps": 20, "seed": 5}}}}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))

@@ -95,7 +95,7 @@ if settings.ablation:
             [layout.scores(*run) for run in layout.runs],
             [layout.reconstructions(*run) for run in layout.runs],
             [layout.completions(*run) for run in layout.runs if run[0] in layout.completed],
-            layout.latency,
+            [layout.latency] if settings.ablation.decodings_tested("images_per_s") else [],
         output:
             report(layout.claims, category="Tables", caption="../report/claims.rst"),
             layout.claims.with_suffix(".csv"),
