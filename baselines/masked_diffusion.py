@@ -8,10 +8,10 @@ Two parts of DDCap are switches, so that each can be told from the rest: the con
 by itself alone, and image-free training, by which a share of the images is replaced by a learned blank, for guidance in decoding:
 logits = blank + guidance (image - blank).
 
-Deviations from DDCap: no time conditioning (the share of masks says it); t is continuous, where theirs has 20 steps; no word becomes another
-than [MASK], where theirs has an almost vanishing chance of it; the length is read by one layer from the mean of the image's tokens, where
-theirs is a small MLP on CLIP's class token; the number of words fixed a step comes from the caption's own length instead of the longest of
-the batch, so that captions do not depend on their neighbours.
+Deviations from DDCap: no time conditioning (the share of masks says it); t is continuous, where theirs has 20 steps; no word becomes
+another than [MASK], where theirs has an almost vanishing chance of it; the length is read by one layer from the mean of the image's tokens,
+where theirs is a small MLP on CLIP's class token; the number of words fixed a step comes from the caption's own length instead of the
+longest of the batch, so that captions do not depend on their neighbours.
 """
 
 from collections.abc import Callable
