@@ -37,6 +37,8 @@ def write_latency(files: Sequence[Path], page: Path) -> None:
         parts.append(f"## {machine}")
         for (compiled, precision), alike in rows.groupby(["compiled", "precision"], sort=False):
             parts += _section(alike, ", ".join([precision, "compiled" if compiled else "eager"]))
+    if not any("cuda" in benchmark["extra_info"].get("machine", {}) for benchmark in benchmarks):
+        parts += ["## GPU", "not measured"]
     parts += _profiles(benchmarks)
     if outside := _outside(benchmarks):
         headers = ["Greedy decoding of as many words", "mode", "batch", "median ms", "us a word and image", "parameters"]

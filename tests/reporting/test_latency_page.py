@@ -54,6 +54,7 @@ def test_page_and_csv_show_what_was_measured(measured, tmp_path):
     text = page.read_text()
     assert "## abacus: cores 2, threads 1, torch 2\n" in text
     assert "- measured 2026-01-02T03:04:05 from commit c0ffee\n" in text
+    assert "## GPU\n\nnot measured\n" in text
     natural = row_of(text, "natural length (fp32, eager)", "ar", "greedy")
     assert natural[2:] == ["10.0", "11.0", "19.1", "13.0", "-", "1000 (64)", "12", "3.4", "1,234", "500"]
     assert row_of(text, "natural length (fp32, eager)", "encoder")[2] == "2.0"
@@ -66,11 +67,13 @@ def test_page_and_csv_show_what_was_measured(measured, tmp_path):
 
 
 def test_machines_are_not_mixed(measured, tmp_path):
-    other = report(tmp_path / "b.json", benchmark("ar", "greedy", "decode", 1, [0.001], machine={**MACHINE, "device": "H100"}))
+    h100 = {**MACHINE, "device": "H100", "cuda": "13"}
+    other = report(tmp_path / "b.json", benchmark("ar", "greedy", "decode", 1, [0.001], machine=h100))
     page = tmp_path / "latency.md"
     write_latency([measured, other], page)
     first, second = page.read_text().split("## H100")
     assert "10.0" in first and "10.0" not in second and row_of(second, "natural length", "ar")[2] == "1.0"
+    assert "not measured" not in first + second
 
 
 def test_runs_of_one_machine_count_together(measured, tmp_path):
