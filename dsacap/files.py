@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,9 @@ if TYPE_CHECKING:  # torch takes seconds to load, and scoring does not need it
 
 
 _DIGEST = "sha256"  # in the metadata of tensors
+# What `zipfile` raises on a damaged archive: of its own, of the four ways to pack, of names (ValueError: not UTF-8), and of what it cannot
+# read (RuntimeError: encrypted, or packed in a way that it does not know).
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
 
 
 @contextlib.contextmanager

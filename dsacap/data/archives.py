@@ -10,9 +10,10 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from dsacap.data.download import check_room
-from dsacap.data.photos import ZIP_ERRORS, open_zip
+from dsacap.data.photos import open_zip
 from dsacap.errors import UserError
 from dsacap.exhausted import exhausted
+from dsacap.files import ZIP_ERRORS
 
 MOST_PACKED = 200  # times that data may be larger than its archive; captions in JSON are 5, zeros 1000
 

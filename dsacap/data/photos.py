@@ -6,17 +6,16 @@ import posixpath
 import re
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dsacap.errors import UserError
+from dsacap.files import ZIP_ERRORS
 
 MIN_SIDE = 8  # pixels
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes that file systems know, and room for the folder that it goes to
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)  # RuntimeError: encrypted or unknown compression
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # not all of Pillow's: its EPS reader runs Ghostscript
 
 
@@ -39,7 +38,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (*ZIP_ERRORS, ValueError) as error:
+    except ZIP_ERRORS as error:
         raise UserError(f"{path}: not a zip, or truncated ({error}); fetch it again") from None
     for name in archive.namelist():
         check_name(name, path)

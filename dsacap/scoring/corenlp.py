@@ -18,6 +18,7 @@ from jgo.maven import MavenContext, PythonResolver
 from tqdm import tqdm
 
 from dsacap.errors import UserError
+from dsacap.files import ZIP_ERRORS
 
 _GROUP, _ARTIFACT, _VERSION = "edu.stanford.nlp", "stanford-corenlp", "3.6.0"
 _ZIP = "https://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"  # its authors' own, 385 MiB
@@ -71,7 +72,7 @@ def corenlp_jars(download: bool, models: bool = True) -> list[Path]:
             try:
                 _fetch(source, [jar for jar in wanted if _problem(home / jar.name, jar)], home)
                 return [home / jar.name for jar in wanted]
-            except (requests.RequestException, OSError, RuntimeError, zipfile.BadZipFile, KeyError, _WrongFile) as error:
+            except (requests.RequestException, *ZIP_ERRORS, KeyError, _WrongFile) as error:
                 tried.append(f"{label} ({_short(error)})")
     else:
         tried.append("no download (not asked for)")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dsacap.data.archives import extract
+from dsacap.data.photos import PhotoSource
 from dsacap.errors import UserError
 
 
@@ -52,6 +53,36 @@ def test_an_extracted_file_that_differs_is_kept(archive, tmp_path, content):
     with pytest.raises(UserError, match=r"b\.json: differs"):
         extract(archive, folder)
     assert tree(folder) == {"annotations/b.json": content}
+
+
+def _packed(path: Path, way: int) -> bytearray:
+    with zipfile.ZipFile(path, "w", way) as opened:
+        opened.writestr("\u00e9.jpg", bytes(range(64)))
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
+    """However it is packed; a name that is no UTF-8 any more included."""
+    path = tmp_path / "photos.zip"
+    sound = _packed(path, way)
+    for at in range(len(sound)):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
+        try:
+            source = PhotoSource(path)
+            read = {source.read(name) for name in source.names()}
+        except UserError as error:
+            assert "photos.zip" in str(error)
+        else:
+            assert read == {bytes(range(64))}
+        folder = tmp_path / "out" / str(at)
+        try:
+            extract(path, folder)
+        except UserError as error:
+            assert "photos.zip" in str(error)
+            assert not folder.exists()
+        else:
+            assert set(tree(folder).values()) <= {bytes(range(64))}
 
 
 def test_extracts_what_is_wanted(archive, tmp_path):
