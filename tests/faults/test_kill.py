@@ -2,9 +2,11 @@
 
 import itertools
 import random
+import shutil
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,20 +17,26 @@ _LONGEST = 30.0  # seconds between two kills
 
 @pytest.mark.faults
 def test_killed_anywhere(undisturbed, tmp_path, request, count):
-    rng, victims, finished = random.Random(request.config.getoption("--faults-seed")), Counter(), 0
+    """Whenever the pipeline gets to its end in spite of it, its files are compared, and it begins anew."""
+    rng, victims, ends = random.Random(request.config.getoption("--faults-seed")), Counter(), 0
     while victims.total() < request.config.getoption("--kills"):
         run = smoke(tmp_path)
-        if (victim := _kill_one(run, rng)) is None:
-            finished += 1  # before its time had come: everything is there already
-            _forget_some(tmp_path, rng)
-            continue
-        victims[victim] += 1
-        run.wait()
-    run = smoke(tmp_path)
-    assert run.wait() == 0, (tmp_path / "snakemake.log").read_text()[-3000:]
-    _until_orphans_end(tmp_path)
-    count(kills=victims.total(), victims=dict(victims), runs_finished_between=finished)
-    assert differences(undisturbed, tmp_path) == []
+        if victim := _kill_one(run, rng):
+            victims[victim] += 1
+            run.wait()
+        else:
+            _compare(run, undisturbed, tmp_path)
+            ends += 1
+            shutil.rmtree(tmp_path / "work")
+            shutil.rmtree(tmp_path / "results")
+    _compare(smoke(tmp_path), undisturbed, tmp_path)
+    count(kills=victims.total(), victims=dict(victims), ends_compared=ends + 1)
+
+
+def _compare(run: subprocess.Popen, undisturbed: Path, folder: Path) -> None:
+    assert run.wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
+    _until_orphans_end(folder)
+    assert differences(undisturbed, folder) == []
 
 
 def _kill_one(run: subprocess.Popen, rng: random.Random) -> str | None:
@@ -57,15 +65,6 @@ def _name(command: list[str]) -> str:
     return verbs[0] if verbs else ("snakemake" if "snakemake" in said else "shell")
 
 
-def _forget_some(folder, rng: random.Random) -> None:
-    """Removes what one stage wrote, so that there is something to kill again."""
-    stages = sorted(path for path in folder.glob("work/smoke/*") if path.is_dir())
-    gone = rng.choice(stages)
-    for path in sorted(gone.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    gone.rmdir()
-
-
-def _until_orphans_end(folder) -> None:
+def _until_orphans_end(folder: Path) -> None:
     while any(str(folder) in " ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])):
         time.sleep(0.5)
