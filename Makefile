@@ -26,7 +26,7 @@ page: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --benchmark-skip
 
-# Kills, odd places, malformed input, full disks: an hour, as root. KILLS=50 is the long version. Counts go to docs/trust.*
+# Kills, odd places, malformed input, full disks: half an hour, as root. KILLS=50 is the long version. Counts go to docs/trust.*
 KILLS ?= 5
 INPUTS ?= 10000
 faults: setup
