@@ -55,17 +55,13 @@ def test_an_extracted_file_that_differs_is_kept(archive, tmp_path, content):
     assert tree(folder) == {"annotations/b.json": content}
 
 
-def _packed(path: Path, way: int) -> bytearray:
-    with zipfile.ZipFile(path, "w", way) as opened:
-        opened.writestr("\u00e9.jpg", bytes(range(64)))
-    return bytearray(path.read_bytes())
-
-
 @pytest.mark.parametrize("way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
     """However it is packed; a name that is no UTF-8 any more included."""
-    path = tmp_path / "photos.zip"
-    sound = _packed(path, way)
+    path, photo = tmp_path / "photos.zip", bytes(range(64))
+    with zipfile.ZipFile(path, "w", way) as opened:
+        opened.writestr("\u00e9.jpg", photo)
+    sound = path.read_bytes()
     for at in range(len(sound)):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
         try:
@@ -74,7 +70,7 @@ def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
         except UserError as error:
             assert "photos.zip" in str(error)
         else:
-            assert read == {bytes(range(64))}
+            assert read == {photo}
         folder = tmp_path / "out" / str(at)
         try:
             extract(path, folder)
@@ -82,7 +78,7 @@ def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
             assert "photos.zip" in str(error)
             assert not folder.exists()
         else:
-            assert set(tree(folder).values()) <= {bytes(range(64))}
+            assert set(tree(folder).values()) <= {photo}
 
 
 def test_extracts_what_is_wanted(archive, tmp_path):

@@ -1,7 +1,8 @@
 """Faults on purpose: outside the default run, since one takes minutes.
 
-pytest tests/faults -m faults                                            # ten minutes on two idle cores
-pytest tests/faults -m faults --kills 50 --faults-report results/trust.json    # the long version, with its counts kept
+pytest tests/faults -m faults                                               # half an hour on two idle cores
+pytest tests/faults -m faults -k killed                                     # kills alone: some minutes
+pytest tests/faults -m faults --kills 50 --faults-report docs/trust.json    # the long version, with its counts kept
 """
 
 import json
