@@ -230,3 +230,8 @@ class Ablation(Section):
         """System -> its decodings that a claim compares by `metric`."""
         rows = [row for claim in self.claims.values() for t in claim.tests if t.metric == metric for row in (t.better, t.worse)]
         return {row.system: sorted({other.decoding for other in rows if other.system == row.system}) for row in rows}
+
+    @property
+    def compares_reconstructions(self) -> bool:
+        """Whether a claim is on what comes back of a picture, which takes both generators."""
+        return any(self.decodings_tested(metric) for metric in ("reconstruction", "judged_reconstruction"))

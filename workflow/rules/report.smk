@@ -93,7 +93,7 @@ if settings.ablation:
     rule report_claims:
         input:
             [layout.scores(*run) for run in layout.runs],
-            [layout.reconstructions(*run) for run in layout.runs],
+            [layout.reconstructions(*run) for run in layout.runs] if settings.ablation.compares_reconstructions else [],
             [layout.completions(*run) for run in layout.runs if run[0] in layout.completed],
             [layout.latency] if settings.ablation.decodings_tested("images_per_s") else [],
         output:
