@@ -20,8 +20,12 @@ def test_shipped_configurations_are_well_formed(path):
 
 @pytest.mark.parametrize("addition", sorted(CONFIGS[0].parent.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_shipped_additions_fit_their_configurations(addition):
-    """Merged as Snakemake merges several --configfile."""
-    data, more = yaml.safe_load((addition.parents[1] / addition.name).read_text()), yaml.safe_load(addition.read_text())
+    """Merged as Snakemake merges several --configfile; `X-rivals` is laid over X and its rivals."""
+    configs, name = addition.parents[1], addition.stem.removesuffix("-rivals")
+    below = [configs / f"{name}.yaml", *([configs / f"rivals/{name}.yaml"] if name != addition.stem else [])]
+    data, more = {}, yaml.safe_load(addition.read_text())
+    for path in below:
+        update_config(data, yaml.safe_load(path.read_text()))
     update_config(data, more)
     config = parse_config(data, addition.name)
     assert all(getattr(config, key) for key in more)
