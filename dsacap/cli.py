@@ -96,8 +96,10 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     torch.set_num_threads(config.threads)
     layout = Layout(config)
     judge = "judge" in options and options.judge
-    if config.ablation is None and (judge or options.verb in ("reconstruct", "complete", "report-ablation", "report-claims")):
-        raise UserError(f"{options.config}: no section ablation, which has the judge and the claims")
+    if config.ablation is None and options.verb in ("complete", "report-claims"):
+        raise UserError(f"{options.config}: no section ablation, which has the claims")
+    if config.judge is None and (judge or options.verb in ("reconstruct", "report-ablation")):
+        raise UserError(f"{options.config}: no section ablation.judge, the encoder and generator that reconstructions are compared by")
     layout = layout.judge if judge else layout
     layout = layout.sight if "sight" in options and options.sight else layout
     row = (options.system, options.seed or 0) if "system" in options else None

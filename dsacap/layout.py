@@ -82,7 +82,7 @@ class Layout:
     @property
     def judge(self) -> "Layout":
         """The same data with the encoder and the generator of the judge."""
-        judge = self.config.ablation.judge
+        judge = self.config.judge
         return Layout(self.config.model_copy(update={"encoder": judge.encoder, "generator": judge.generator}))
 
     @property

@@ -33,6 +33,13 @@ def test_errors_are_one_line_without_a_traceback(config, capsys):
     assert "absent.yaml: no such file" in capsys.readouterr().err
     assert run("download", "--config", config, "--file", "x.zip") == 1
     assert "scenes are generated" in capsys.readouterr().err
+    for verb, lacks in (
+        ("report-claims", "ablation,"),
+        ("report-ablation", "ablation.judge,"),
+        ("reconstruct --system ar", "ablation.judge,"),
+    ):
+        assert run(*verb.split(), "--config", config) == 1
+        assert f"no section {lacks}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

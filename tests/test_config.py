@@ -31,6 +31,13 @@ def test_shipped_additions_fit_their_configurations(addition):
     assert all(getattr(config, key) for key in more)
 
 
+JUDGED = {
+    "metric": "judged_reconstruction",
+    "better": {"system": "dsacap", "decoding": "K=1, t_s=0.3"},
+    "worse": {"system": "ar", "decoding": "greedy"},
+}
+
+
 def changed(path: str, value) -> dict:
     """The smoke configuration with one key set; `path` is dotted."""
     data = yaml.safe_load(next(p for p in CONFIGS if p.stem == "smoke").read_text())
@@ -83,6 +90,7 @@ def changed(path: str, value) -> dict:
         ("generator.name", "some/pipeline", "give either train"),
         ("generator", {"name": "some/pipeline"}, "a name of the hub needs a revision"),
         ("systems.dsacap-rl.tuning.ngrams", {"orders": 2}, "give either rewards or ngrams"),
+        ("ablation", {"claims": {"C1": {"says": "better", "tests": [JUDGED]}}}, "ablation.claims: on reconstructions, which need a judge"),
         ("seeds", [], "seeds"),
         ("name", "a b; rm -rf", "name"),
     ],

@@ -157,8 +157,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _claims(self) -> "Config":
-        if self.ablation and not self.generator:
-            raise ValueError("ablation: needs a generator section, which reconstructions are compared by beside the judge's")
+        if self.judge and not self.generator:
+            raise ValueError("ablation.judge: needs a generator section, which reconstructions are compared by beside the judge's")
+        if self.ablation and self.ablation.compares_reconstructions and not self.judge:
+            raise ValueError("ablation.claims: on reconstructions, which need a judge; add ablation.judge, or leave these claims out")
         for name, claim in self.ablation.claims.items() if self.ablation else ():
             for test in claim.tests:
                 for row in (test.better, test.worse):
@@ -168,6 +170,10 @@ class Config(Section):
     def _check_row(self, row: Row, where: str) -> None:
         if row.system not in self.systems or row.decoding not in self.systems[row.system].decodings:
             raise ValueError(f"{where}: no row {row.system!r}, {row.decoding!r}")
+
+    @property
+    def judge(self) -> Judge | None:
+        return self.ablation.judge if self.ablation else None
 
     def trained(self, system: str) -> System:
         """The system itself, or the one that it is tuned from: whose captioner and model it has."""

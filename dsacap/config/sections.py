@@ -223,7 +223,7 @@ class Claim(Section):
 class Ablation(Section):
     """What turns a table of results into one of findings: rows of more seeds, judged by what no reward knows, and claims that can fail."""
 
-    judge: Judge
+    judge: Judge | None = None  # only claims on what comes back of a picture, and ablation.md, need one
     claims: dict[Name, Claim] = Field({})
 
     def decodings_tested(self, metric: str) -> dict[str, list[str]]:

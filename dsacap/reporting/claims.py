@@ -54,12 +54,13 @@ def write_claims(layout: Layout) -> None:
     ]
     with replacing(layout.claims.with_suffix(".csv")) as temporary:
         pd.DataFrame(records).to_csv(temporary, index=False)
+    rows = layout.ablation_table if layout.config.judge else layout.table
     parts = [
         f"# {layout.config.name}: what holds of the paper's claims",
         "Each test says that the first row has more of a metric than the second. The interval (95 %) is a bootstrap of paired differences "
         "over seeds and images; a test is supported where it lies above 0, not supported where it lies below, and undecided otherwise, "
         "with one seed, or where no image can be compared (nan). A claim is supported where all of its tests are, and not supported where "
-        "one is not. Of speed the effect is a ratio, on one machine. The rows, and how they were made: ablation.md.",
+        f"one is not. Of speed the effect is a ratio, on one machine. The rows, and how they were made: {rows.name}.",
         markdown(["Claim", "Verdict"], [[f"{n}: {c.says}", verdict(found[n])] for n, c in layout.config.ablation.claims.items()]),
     ]
     for name, claim in layout.config.ablation.claims.items():

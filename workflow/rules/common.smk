@@ -124,7 +124,7 @@ def source_files():
 def generators():
     """(prefix of rule names, option of the verb, layout) of the captioners' generator and of the judge's."""
     parts = [("", "", layout)] if settings.generator else []
-    return [*parts, *([("judge_", "--judge", layout.judge)] if settings.ablation else [])]
+    return [*parts, *([("judge_", "--judge", layout.judge)] if settings.judge else [])]
 
 
 def each(folder):

@@ -70,7 +70,7 @@ rule report_page:
         "dsacap report-page --config {params.config} 2>&1 | tee {log}"
 
 
-if settings.ablation:
+if settings.judge:
 
     rule report_ablation:
         input:
@@ -89,6 +89,9 @@ if settings.ablation:
             config=CONFIG,
         shell:
             "dsacap report-ablation --config {params.config} 2>&1 | tee {log}"
+
+
+if settings.ablation:
 
     rule report_claims:
         input:

@@ -176,6 +176,26 @@ rule score_samples:
 
 if settings.ablation:
 
+    rule complete:
+        input:
+            trained,
+        output:
+            f"{RUN}/completions-{{completions}}.json",
+            f"{RUN}/completions-{{completions}}.manifest.json",
+        log:
+            f"logs/{settings.name}/complete-{{system}}-seed{{seed}}-{{key}}-{{completions}}.log",
+        conda:
+            "../../environment.yml"
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap complete --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
+
+
+if settings.judge:
+
     rule reconstruct:
         input:
             captioned,
@@ -193,23 +213,6 @@ if settings.ablation:
             config=CONFIG,
         shell:
             "dsacap reconstruct --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
-
-    rule complete:
-        input:
-            trained,
-        output:
-            f"{RUN}/completions-{{completions}}.json",
-            f"{RUN}/completions-{{completions}}.manifest.json",
-        log:
-            f"logs/{settings.name}/complete-{{system}}-seed{{seed}}-{{key}}-{{completions}}.log",
-        conda:
-            "../../environment.yml"
-        resources:
-            gpu=GPUS,
-        params:
-            config=CONFIG,
-        shell:
-            "dsacap complete --config {params.config} --system {wildcards.system} --seed {wildcards.seed} 2>&1 | tee {log}"
 
     rule reconstruct_human:
         input:
