@@ -173,6 +173,7 @@ class Config(Section):
 
     @property
     def judge(self) -> Judge | None:
+        """The ablation's second encoder and generator, where it has them."""
         return self.ablation.judge if self.ablation else None
 
     def trained(self, system: str) -> System:
