@@ -1,12 +1,12 @@
 """BLEU-1 to BLEU-4 of captions, as pycocoevalcap computes it: unsmoothed, by the closest reference length, on shared n-gram counts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dsacap.errors import UserError
+from dsacap.scoring import exact
 from dsacap.scoring.ngrams import HIGHEST, Captions, Ngrams, count_ngrams, read_captions
 
 # pycocoevalcap adds these so that nothing is divided by zero; they move the last digits, so they stay.
@@ -23,13 +23,14 @@ class BleuStatistics:
     closest_C: np.ndarray  # words of the reference nearest in length, the shorter one of two as near
 
     def pooled(self) -> list[float]:
-        """BLEU-1..4 of all captions together, 0..1, equal to pycocoevalcap's to the last bit."""
-        return _bleu(*(counts.sum(0).tolist() for counts in self._arrays()))
+        """BLEU-1..4 of all captions together, 0..1."""
+        sums_1K = self.table().sum(0)[None]
+        return [float(bleu_of_sums(sums_1K, n)[0]) for n in range(1, HIGHEST + 1)]
 
     def by_caption(self) -> list[list[float]]:
         """BLEU-1..4 of each caption alone: a list of C scores for every n."""
-        rows = zip(*(counts.tolist() for counts in self._arrays()), strict=True)
-        return [list(column) for column in zip(*(_bleu(*row) for row in rows), strict=True)]
+        table = self.table()
+        return [bleu_of_sums(table, n).tolist() for n in range(1, HIGHEST + 1)]
 
     def every(self, step: int, first: int) -> "BleuStatistics":
         """Those of the captions first, first + step, first + 2 step, ..."""
@@ -45,22 +46,13 @@ class BleuStatistics:
 
 
 def bleu_of_sums(sums_XK: np.ndarray, n: int) -> np.ndarray:
-    """BLEU-n of X sums of rows of `BleuStatistics.table`; for resampling, where the last bit does not matter."""
+    """BLEU-n, 0..1, of X sums of rows of `BleuStatistics.table`, in pycocoevalcap's order of operations."""
     matches_XN, totals_XN = sums_XK[:, :n], sums_XK[:, HIGHEST : HIGHEST + n]
     length_X, closest_X = sums_XK[:, -2], sums_XK[:, -1]
-    precision_X = np.prod((matches_XN + _TINY) / (totals_XN + _SMALL), axis=1) ** (1 / n)
+    product_X = np.prod((matches_XN + _TINY) / (totals_XN + _SMALL), axis=1)
+    score_X = exact.power(product_X, 1 / n) if n > 1 else product_X
     ratio_X = (length_X + _TINY) / (closest_X + _SMALL)
-    return precision_X * np.exp(np.minimum(0.0, 1 - 1 / ratio_X))
-
-
-def _bleu(matches: Sequence[int], totals: Sequence[int], length: int, closest: int) -> list[float]:
-    """Python's own floats and powers in pycocoevalcap's order: numpy's vectorised ones differ in the last bit."""
-    scores, product = [], 1.0
-    for n in range(HIGHEST):
-        product *= (matches[n] + _TINY) / (totals[n] + _SMALL)
-        scores.append(product ** (1.0 / (n + 1)))
-    ratio = (length + _TINY) / (closest + _SMALL)
-    return [score * math.exp(1 - 1 / ratio) for score in scores] if ratio < 1 else scores
+    return score_X * exact.exp(np.minimum(0.0, 1 - 1 / ratio_X))
 
 
 class BleuCounter:

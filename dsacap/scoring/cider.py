@@ -2,15 +2,18 @@
 
 A caption is four tf-idf vectors over its n-grams, n = 1..4. The similarity to a reference is their cosine, its terms clipped to the
 reference's, times a Gaussian of the difference in length; CIDEr-D is ten times its mean over n and references. Sums run over a
-caption's n-grams in their order of appearance, as in pycocoevalcap, so that scores are its own to the last bit.
+caption's n-grams in their order of appearance, as in pycocoevalcap, and its logarithms and Gaussians are rounded correctly (`exact.py`):
+scores are those of pycocoevalcap to the last bit wherever its numpy and C library round so, which depends on the processor.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from dsacap.errors import UserError
+from dsacap.scoring import exact
 from dsacap.scoring.ngrams import Captions, Ngrams, count_ngrams, find, read_captions
 
 SIGMA = 6.0  # of the Gaussian, in words
@@ -26,7 +29,14 @@ def own_idf(captions: Captions) -> Idf:
 
 
 def _idf(images: int, frequency_G: np.ndarray) -> np.ndarray:
-    return np.log(float(images)) - np.log(np.maximum(1.0, frequency_G))
+    logs = _logs_to(images)
+    return logs[images] - logs[frequency_G]
+
+
+@lru_cache(maxsize=16)  # training scores the same images over and over
+def _logs_to(count: int) -> np.ndarray:
+    """The logarithms of 0 to `count`; that of 0 is taken to be that of 1."""
+    return exact.log(np.maximum(1, np.arange(count + 1)))
 
 
 class DocumentFrequencies:
@@ -41,7 +51,7 @@ class DocumentFrequencies:
         if captions.images < 2:
             raise UserError(f"document frequencies of {captions.images} image: CIDEr needs the references of two or more")
         self.images = captions.images
-        self.unknown = np.log(float(captions.images))  # idf of an n-gram that no image has: as if one had
+        self.unknown = _logs_to(captions.images)[-1]  # idf of an n-gram that no image has: as if one had
         self.words = dict(captions.vocabulary)
         self.keys: list[np.ndarray] = []
         self.idf: list[np.ndarray] = []
@@ -138,9 +148,13 @@ def cider_d_of_pairs(pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: n
 def _length_penalty(pairs: Pairs, length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
     # pycocoevalcap measures length in bigrams
     delta_P = np.abs(np.maximum(1, length_K[pairs.candidate_P]) - np.maximum(1, length_R[pairs.reference_P]))
-    # Python's power, as there: numpy's exponential differs in the last bit
-    gaussian_D = np.array([np.e ** (-(float(delta) ** 2) / (2 * SIGMA**2)) for delta in range(int(delta_P.max(initial=0)) + 1)])
-    return gaussian_D[delta_P]
+    return _gaussian_to(int(delta_P.max(initial=0)))[delta_P]
+
+
+@lru_cache(maxsize=256)  # a reward is computed in half a millisecond, as these are
+def _gaussian_to(longest: int) -> np.ndarray:
+    """Of differences of 0 to `longest` words; powers of the float nearest to e, as there."""
+    return exact.power(np.e, -np.square(np.arange(longest + 1.0)) / (2 * SIGMA**2))
 
 
 class CiderScorer:

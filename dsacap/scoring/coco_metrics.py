@@ -1,7 +1,7 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D of the COCO caption evaluation, guarded where pycocoevalcap fails silently.
 
-METEOR is the official Java (`meteor_java.py`); the others are computed here (`ngrams.py` and what stands on it) to the same last bit,
-faster.
+METEOR is the official Java (`meteor_java.py`); the others are computed here (`ngrams.py` and what stands on it), faster, and rounded alike
+on every processor (`exact.py`), which pycocoevalcap's are not: its BLEU and CIDEr-D may differ from ours by a few units in the last place.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 def score_captions(references: References, candidates: Candidates, worker: JvmWorker | None = None) -> dict[str, MetricResult]:
     """Scores one tokenised caption an image against its tokenised references, both by image id; returns every metric of METRICS.
 
-    Scores are pycocoevalcap's to the last bit: CIDEr (its CIDEr-D) in 0..10, the others in 0..1. Corpus BLEU and METEOR are not
+    Scores are pycocoevalcap's, but for its rounding: CIDEr (its CIDEr-D) in 0..10, the others in 0..1. Corpus BLEU and METEOR are not
     the means of their per-image scores. Raises UserError where the ids differ, an image has no reference, there are fewer than
     two images, or METEOR's Java, which `worker` runs, fails.
     """

@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from dsacap.errors import UserError
+from dsacap.scoring import exact
 from dsacap.scoring.bleu import bleu_statistics_within
 from dsacap.scoring.cider import CiderScorer, DocumentFrequencies, Lookup
 from dsacap.scoring.ngrams import count_ngrams, read_captions
@@ -53,7 +54,7 @@ def self_cider(samples: Mapping[int, list[str]], frequencies: DocumentFrequencie
     """
     k = samples_per_image(samples)
     kernels = _kernels(list(samples.values()), k, frequencies)
-    scores = np.concatenate([_spread(np.linalg.eigvalsh(kernel_IKK)) for kernel_IKK in kernels])
+    scores = np.concatenate([_spread(exact.eigenvalues(kernel_IKK)) for kernel_IKK in kernels])
     return mean_over_images(dict(zip(samples, scores.tolist(), strict=True)))
 
 
@@ -108,11 +109,12 @@ def _kernels(samples: list[list[str]], k: int, frequencies: DocumentFrequencies)
         scorer = CiderScorer(captions, Lookup(frequencies, captions), clipped=False)
         for ngrams in count_ngrams(captions):
             scorer.add(ngrams)
-        yield scorer.mean_cosines().reshape(len(shard), k, k)
+        cosines_IKK = scorer.mean_cosines().reshape(len(shard), k, k)
+        yield (cosines_IKK + cosines_IKK.transpose(0, 2, 1)) / 2  # a caption's terms are summed in its own order
 
 
 def _spread(eigenvalues_IK: np.ndarray) -> np.ndarray:
     roots_IK = np.sqrt(np.clip(eigenvalues_IK, 0, None))
     sums_I = roots_IK.sum(1)
     ratio_I = np.divide(roots_IK[:, -1], sums_I, out=np.ones_like(sums_I), where=sums_I > 0)
-    return np.abs(np.log(ratio_I) / np.log(roots_IK.shape[1]))
+    return np.abs(exact.log(ratio_I) / exact.log(roots_IK.shape[1]))

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from dsacap.scoring import exact
+
 COUNTS = 23
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # English, as METEOR 1.5 sets them
 _MATCHERS = np.array([1.0, 0.6, 0.8, 0.6])
@@ -30,14 +32,14 @@ def meteor_of_sums(sums_XK: np.ndarray) -> np.ndarray:
     matched_X = (sums_XK[:, 21] + sums_XK[:, 22]) / 2
     fragmentation_X = _ratio(sums_XK[:, _CHUNKS], matched_X)
     mean_X = _ratio(precision_X * recall_X, (1 - _ALPHA) * recall_X + _ALPHA * precision_X)
-    return mean_X * (1 - _GAMMA * fragmentation_X**_BETA)
+    return mean_X * (1 - _GAMMA * exact.power(fragmentation_X, _BETA))
 
 
 def _weighted_share(sums_XK: np.ndarray, side: int) -> np.ndarray:
     """Weighted matches / weighted words, of the captions (`side` 0) or the references (1)."""
     content_XM, function_XM = sums_XK[:, 4 + side : _CHUNKS : 4], sums_XK[:, 6 + side : _CHUNKS : 4]
     words_X, function_words_X = sums_XK[:, side], sums_XK[:, 2 + side]
-    matches_X = (_DELTA * content_XM + (1 - _DELTA) * function_XM) @ _MATCHERS
+    matches_X = ((_DELTA * content_XM + (1 - _DELTA) * function_XM) * _MATCHERS).sum(1)
     return _ratio(matches_X, _DELTA * (words_X - function_words_X) + (1 - _DELTA) * function_words_X)
 
 

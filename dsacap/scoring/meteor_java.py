@@ -1,5 +1,7 @@
 """METEOR 1.5 through its own classes: pycocoevalcap's numbers to the last bit, from a process that is started once.
 
+Java's power is one piece of code for all x86-64 processors: measured with and without AVX and fused multiply-add, and emulated.
+
 Java aligns each distinct pair of caption and reference once, in parallel, with the part of the paraphrase table that matters to them.
 """
 

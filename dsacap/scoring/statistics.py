@@ -4,6 +4,8 @@
   references that they come from are not resampled with the images.
 - BLEU and METEOR are functions of counts that are summed over images (`results.Pooled`): the counts are resampled.
 - Where a corpus score is neither, there is no interval: None, never a wrong one.
+
+Matrix products (`@`), whose order of summation depends on the processor, are of whole numbers and halves only: exact in any order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +54,7 @@ def bootstrap_seeds_interval(values_SI: np.ndarray, seed: int = 0, resamples: in
     rng, means = np.random.default_rng(seed), []
     for _ in range(resamples):
         chosen = values_SI[rng.integers(seeds, size=seeds)]
-        means.append(float(chosen.mean(0) @ _draw(rng, images)) / images)
+        means.append(float((chosen.mean(0) * _draw(rng, images)).sum()) / images)
     return _interval(means, level)
 
 
@@ -106,7 +108,7 @@ def paired_bootstrap(a: Mapping[int, float], b: Mapping[int, float], seed: int =
     differences = np.array([a[i] - b[i] for i in ids])
     low, high = bootstrap_mean_interval(differences, seed, resamples)
     rng, observed = np.random.default_rng(seed), differences.mean()
-    tossed = [_signs(rng, len(ids)) @ differences / len(ids) for _ in range(resamples)]
+    tossed = [(_signs(rng, len(ids)) * differences).sum() / len(ids) for _ in range(resamples)]
     return Paired(float(observed), low, high, _p(observed, np.array(tossed)))
 
 
