@@ -211,7 +211,10 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         case "publish":
             from dsacap.reporting.publish import publish
 
-            print(f"published in {publish(layout)}; commit it")
+            published = publish(layout)
+            print(f"published in {published.folder}, with the captions of {len(published.kept)} rows; commit it")
+            if lacking := published.without_captions:
+                print(f"without captions, which are no longer in {layout.root}: {', '.join(lacking)}; `dsacap verify` leaves these rows out")
         case "keep":
             from dsacap.reporting.kept import keep_rows
 

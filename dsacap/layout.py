@@ -165,6 +165,13 @@ class Layout:
         return self.config.results / "table.md"
 
     @property
+    def published(self) -> Path:
+        """The folder of what is committed, tables and captions: of the configuration's name, in the folder of the results, or that
+        folder itself where it is called so."""
+        results = self.config.results
+        return results if results.name == self.config.name else results / self.config.name
+
+    @property
     def sample_table(self) -> Path:
         return self.config.results / "samples.md"
 

@@ -3,11 +3,13 @@
 import html
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from dsacap.errors import UserError
 from dsacap.files import read_json, read_text, sha256, write_text
 from dsacap.layout import Layout
+from dsacap.reporting.kept import keep_rows, rows_without_captions
 from dsacap.reporting.markdown import LOCAL_CHANGES
 from dsacap.reporting.page import title_of
 from dsacap.reporting.provenance import require_committed
@@ -16,17 +18,26 @@ _README = Path("README.md")
 _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")
 
 
-def publish(layout: Layout) -> Path:
-    """Copies the tables to results/<name>/, with index.html, the page of captions, the ablation and the claims if there are any, and shows
-    the tables in the README where it has a place for this data set: `<!-- NAME: written by make publish -->`, or, for some sections,
-    `<!-- NAME (Quality): written by make publish -->`.
+@dataclass(frozen=True)
+class Published:
+    """The folder, and the names of the rows whose captions lie in it now, and of those whose captions are no longer here."""
+
+    folder: Path
+    kept: list[str]
+    without_captions: list[str]
+
+
+def publish(layout: Layout) -> Published:
+    """Copies the tables to results/<name>/, with index.html, the page of captions, the ablation and the claims if there are any, and the
+    rows' captions, from which `dsacap verify` computes the scores again. Shows the tables in the README where it has a place for this data
+    set: `<!-- NAME: written by make publish -->`, or, for some sections, `<!-- NAME (Quality): written by make publish -->`.
 
     Raises UserError where there is no finished table, it was made from code that no commit holds, or index.html is of another.
     """
     if not layout.table.exists():
         raise UserError(f"{layout.table}: no finished table to publish; run `make table` first")
     require_committed(layout.table, read_json(layout.table.with_suffix(".json"))["manifests"])
-    target = Path("results") / layout.config.name
+    target = layout.published
     if target.resolve() == layout.table.parent.resolve():
         raise UserError(f"{target}: the tables of this configuration lie there already (`results`); nothing to copy")
     target.mkdir(parents=True, exist_ok=True)
@@ -39,12 +50,14 @@ def publish(layout: Layout) -> Path:
         for file in (page, page.with_suffix(".csv")):
             if file.exists():
                 shutil.copy2(file, target)
+    missing = rows_without_captions(layout)
+    kept = keep_rows(layout, may_be_none=True)
     readme = read_text(_README)
     name = re.escape(layout.config.name)
     place = re.compile(rf"(<!-- {name}(?: \(([\w, ]+)\))?: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
     table = read_text(layout.table)
     write_text(_README, place.sub(lambda m: m[1] + summarise(table, tuple(m[2].split(", ")) if m[2] else _SHOWN) + m[3], readme))
-    return target
+    return Published(target, kept, missing)
 
 
 def _pages(layout: Layout) -> list[Path]:

@@ -48,6 +48,24 @@ def test_a_row_of_other_settings_stays_where_it_is(layout, tmp_path):
     assert restore_rows(other) == []
 
 
+def test_rows_of_another_results_folder_are_kept_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layout = Layout(tiny_config(tmp_path, results=str(tmp_path / "elsewhere")))
+    finish(layout, "ar")
+    keep_rows(layout)
+    assert (tmp_path / "elsewhere/tiny/rows" / layout.system("ar", 0).name).is_dir() and not (tmp_path / "results").exists()
+    shutil.rmtree(layout.root)
+    assert restore_rows(layout) == ["ar (seed 0)"]
+
+
+def test_captions_of_others_are_kept_too(tmp_path):
+    write_json(tmp_path / "theirs.json", [{"image_id": 1, "caption": "a dog"}])
+    theirs = {"theirs": {"file": str(tmp_path / "theirs.json"), "citation": "c", "trained_on": "t"}}
+    layout = Layout(tiny_config(tmp_path, predictions=theirs))
+    assert keep_rows(layout) == ["theirs"]
+    assert read_json(tmp_path / "results/tiny/rows/theirs/captions.json") == [{"image_id": 1, "caption": "a dog"}]
+
+
 def test_nothing_finished_or_uncommitted_code_is_refused(layout):
     with pytest.raises(UserError, match="no row has captions"):
         keep_rows(layout)

@@ -1,8 +1,8 @@
 import pytest
 
 from dsacap.errors import UserError
-from dsacap.files import read_json, sha256, write_json, write_text
-from dsacap.layout import Layout
+from dsacap.files import read_json, sha256, write_json, write_jsonl, write_text
+from dsacap.layout import Layout, manifest_of
 from dsacap.reporting.page import title_of
 from dsacap.reporting.publish import publish, summarise
 from helpers import tiny_config
@@ -49,13 +49,40 @@ def finish(layout: Layout, dirty: bool) -> None:
 def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
     finish(layout, dirty=False)
     for _ in range(2):  # twice gives the same
-        assert publish(layout).as_posix() == "results/tiny"
+        published = publish(layout)
+        assert published.folder == layout.published == tmp_path / "results/tiny"
+        assert (published.kept, published.without_captions) == ([], [])
         assert (tmp_path / "results/tiny/table.md").read_text() == TABLE
         assert read_json(tmp_path / "results/tiny/table.json")["manifests"]
         assert (tmp_path / "results/tiny/captions.md").read_text() == "# tiny: the captions\n"
         readme = (tmp_path / "README.md").read_text()
         assert readme.startswith("before\n<!-- tiny") and readme.endswith("<!-- end -->\nafter\n")
         assert "| A | 1.0 |" in readme and "old" not in readme and "a note" not in readme and "Steps" not in readme and "7.0" not in readme
+
+
+def test_captions_go_along_but_those_that_are_gone_are_named(layout, tmp_path):
+    finish(layout, dirty=False)
+    for system in ("ar", "dsacap"):
+        write_json(layout.scores(system, 0), {})
+        for path in (layout.system(system, 0), layout.captions(system, 0)):
+            write_json(manifest_of(path), {"code": {"dirty": False}})
+        write_jsonl(layout.system(system, 0) / "train.jsonl", [])
+    write_json(layout.captions("ar", 0), {"greedy": {"1": ["a dog"]}})
+    published = publish(layout)
+    assert (published.kept, published.without_captions) == (["ar (seed 0)"], ["dsacap (seed 0)"])
+    kept = tmp_path / "results/tiny/rows" / layout.system("ar", 0).name / layout.captions("ar", 0).name
+    assert read_json(kept) == {"greedy": {"1": ["a dog"]}}
+    assert not (tmp_path / "results/tiny/rows" / layout.system("dsacap", 0).name).exists()
+
+
+def test_results_of_another_folder_are_published_there(tmp_path, monkeypatch):
+    """Whatever the working directory is."""
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "README.md", README)
+    layout = Layout(tiny_config(tmp_path, results=str(tmp_path / "elsewhere")))
+    finish(layout, dirty=False)
+    assert publish(layout).folder == tmp_path / "elsewhere/tiny" and (tmp_path / "elsewhere/tiny/table.md").exists()
+    assert not (tmp_path / "results").exists()
 
 
 def test_no_table_or_uncommitted_code_is_refused(layout):
