@@ -10,6 +10,13 @@ from tqdm import tqdm
 from dsacap.launch import is_main
 
 T = TypeVar("T")
+_silent = False
+
+
+def show_no_progress() -> None:
+    """From here on; for one of several processes that work side by side, whose progress another shows."""
+    global _silent
+    _silent = True
 
 
 class _Lines(tqdm):
@@ -44,7 +51,7 @@ def progress(
         dynamic_ncols=terminal,
         bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left{postfix}",
         file=sys.stderr,
-        disable=not is_main(),
+        disable=_silent or not is_main(),
     )
     if not bar.disable:  # by a clock that nobody sets: tqdm's own falls silent for as long as the machine's jumps back
         bar._time = time.monotonic

@@ -48,6 +48,7 @@ def load_coco(
     split: Path | RandomSplit,
     expected: dict[str, int] | None = None,
     expected_ids: dict[str, str] | None = None,
+    check_photos: bool = True,
 ) -> tuple[list[CaptionedImage], dict[str, int]]:
     """Loads a captioning data set.
 
@@ -56,6 +57,7 @@ def load_coco(
         not, and for a random split, there must be exactly one.
     split: a Karpathy file (dataset_*.json), or a random split, which depends on the image ids and the seed alone.
     expected: the number of images that each split must have; expected_ids: the `hash_of_ids` of each.
+    check_photos: whether every image must have its photo; not where captions alone are wanted.
 
     Returns the images by (split, image_id), and counts for a manifest: the images in each split, their "captions", and "dropped"
     images, which are annotated but in no split. Raises UserError, naming file and id, for input that is not sound.
@@ -78,7 +80,8 @@ def load_coco(
     counts = {name: sum(image.split == name for image in loaded) for name in SPLITS}
     _check_sizes(counts, expected or {}, split)
     _check_ids(loaded, expected_ids or {}, split)
-    _check_photos(loaded, images, split)
+    if check_photos:
+        _check_photos(loaded, images, split)
     counts |= {"captions": sum(len(image.captions) for image in loaded), "dropped": len(annotated) - len(loaded)}
     return sorted(loaded, key=lambda image: (image.split, image.image_id)), counts
 

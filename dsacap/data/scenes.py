@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsacap.data.grammar import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, describe
-from dsacap.files import replacing, write_json
+from dsacap.files import read_json, replacing, write_json
 from dsacap.progress import progress
 
 VERSION = "1.0"
@@ -128,6 +128,11 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def scene_to_json(scene: Scene) -> dict:
     return {"background": scene.background, "things": [[t.shape, t.colour, t.size, *t.quadrant] for t in scene.things]}
+
+
+def load_scenes(folder: Path) -> dict[int, Scene]:
+    """Image id -> what is there, of a data set that `generate` wrote."""
+    return {int(image_id): scene_from_json(scene) for image_id, scene in read_json(folder / "scenes.json").items()}
 
 
 def scene_from_json(data: dict) -> Scene:

@@ -122,11 +122,15 @@ def scale_of(metric: str) -> int:
 
 def score_rows(layout: Layout, runs: Runs) -> Iterable[dict]:
     for system, seed in [(HUMAN, None), *runs, *((name, None) for name in layout.config.predictions)]:
-        scores = read_json(layout.scores(system, seed or 0))
-        for decoding, parts in scores.items():
-            leaks = parts["leaks"]
-            yield row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
-            yield from _named_rows(layout, system, decoding, seed, named_scores(parts))
+        yield from rows_of_scores(layout, system, seed, read_json(layout.scores(system, seed or 0)))
+
+
+def rows_of_scores(layout: Layout, system: str, seed: int | None, scores: dict[str, dict]) -> Iterable[dict]:
+    """The table's rows of one system and seed, from what `score_decodings` or `score_humans` returned."""
+    for decoding, parts in scores.items():
+        leaks = parts["leaks"]
+        yield row(layout, system, decoding, seed, "in_train", 100 * leaks["verbatim"] / leaks["captions"], "x100", n=leaks["captions"])
+        yield from _named_rows(layout, system, decoding, seed, named_scores(parts))
 
 
 def named_scores(parts: dict[str, Any]) -> dict[str, dict]:

@@ -38,7 +38,22 @@ def score_decodings(
     spice: Spice = "off",
     beside_humans: bool = True,
 ) -> dict:
-    """Scores raw `captions` (decoding -> image id -> captions) against tokenised `references`.
+    """Scores raw `captions` (decoding -> image id -> captions) against tokenised `references`: `score_tokenised` of their tokens."""
+    tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
+    return score_tokenised(references, tokenised, train_captions, scenes, scored, spice=spice, beside_humans=beside_humans)
+
+
+def score_tokenised(
+    references: Captions,
+    tokenised: Mapping[str, Captions],
+    train_captions: set[str],
+    scenes: Mapping[int, Scene] | None,
+    scored: Scored | None = None,
+    *,
+    spice: Spice = "off",
+    beside_humans: bool = True,
+) -> dict:
+    """Scores `tokenised` captions (decoding -> image id -> captions) against tokenised `references`.
 
     Returns decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks", "samples": k}. A score is {"value",
     "interval" (95 % bootstrap over images) or null, "n", "per_image", "signature"}; SPICE that cannot be computed has the value null
@@ -47,7 +62,6 @@ def score_decodings(
     Raises CoreNlpMissing where SPICE is required and cannot be had.
     """
     scored = scored or scored_against(references)
-    tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
     fewer = [others for _, others in held_out(references)] if beside_humans else []
     result = {}
     for name, by_image in tokenised.items():

@@ -11,14 +11,17 @@ from dsacap.data.coco import CaptionedImage, RandomSplit, hash_of_ids, load_coco
 from dsacap.data.dataset import load_examples, prepare
 from dsacap.data.photos import PhotoSource
 from dsacap.errors import UserError
-from dsacap.files import read_json, sha256
+from dsacap.files import sha256
 from dsacap.layout import Layout
 from dsacap.stages.downloads import verify_sources
 
 
-def make_data(layout: Layout) -> dict:
-    """Generates or loads the captions and photos, checks them, and writes the prepared data set."""
-    images, counts = _load_images(layout)
+def make_data(layout: Layout, with_photos: bool = True) -> dict:
+    """Generates or loads the captions and photos, checks them, and writes the prepared data set.
+
+    Captions alone are enough to score others by; then photos that are not generated need not be here.
+    """
+    images, counts = _load_images(layout, with_photos)
     facts = prepare(images, layout.data, layout.config.text.min_count)
     files = [layout.data / "captions.jsonl"]  # what captioners are trained and scored on; the photos' hash is that of the features
     if isinstance(layout.config.dataset, Scenes):
@@ -27,16 +30,17 @@ def make_data(layout: Layout) -> dict:
     return counts | facts | {"ids_sha256": ids, "sha256": {path.name: sha256(path) for path in files}}
 
 
-def _load_images(layout: Layout) -> tuple[list[CaptionedImage], dict]:
+def _load_images(layout: Layout, with_photos: bool) -> tuple[list[CaptionedImage], dict]:
     dataset = layout.config.dataset
     if isinstance(dataset, Scenes):
         sizes = {split: getattr(dataset, split) for split in scenes.SPLITS}
         scenes.generate(layout.data, sizes, dataset.seed)
         annotations = [layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS]
         return load_coco(annotations, layout.photos, layout.data / "dataset_scenes.json", sizes)
-    verify_sources(layout)
+    if with_photos:
+        verify_sources(layout)
     split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
-    return load_coco(dataset.annotations, dataset.images, split, dataset.expected, dataset.expected_ids)
+    return load_coco(dataset.annotations, dataset.images, split, dataset.expected, dataset.expected_ids, with_photos)
 
 
 def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str, PhotoSource]:
@@ -67,7 +71,7 @@ def make_encoder(layout: Layout) -> dict:
 
 
 def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:
-    return {int(image_id): scenes.scene_from_json(scene) for image_id, scene in read_json(layout.data / "scenes.json").items()}
+    return scenes.load_scenes(layout.data)
 
 
 def load_configured_encoder(layout: Layout):

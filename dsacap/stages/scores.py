@@ -1,5 +1,7 @@
 """Scores of captions."""
 
+from pathlib import Path
+
 from dsacap.config import Scenes
 from dsacap.data.dataset import load_examples, load_references
 from dsacap.data.predictions import matched, read_predictions
@@ -53,12 +55,14 @@ def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[
 
 def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The tokenised references of the captioned images, and decoding -> image id -> captions."""
-    captions = {
-        name: {int(image_id): said for image_id, said in by_image.items()}
-        for name, by_image in read_json(layout.captions(system, seed)).items()
-    }
+    captions = read_captions(layout.captions(system, seed))
     references = load_references(layout.data)
     return {i: references[i] for i in next(iter(captions.values()))}, captions  # photos skipped as bad have no captions
+
+
+def read_captions(path: Path) -> dict[str, dict[int, list[str]]]:
+    """Decoding -> image id -> captions, as the stage `caption` wrote them."""
+    return {name: {int(image_id): said for image_id, said in by_image.items()} for name, by_image in read_json(path).items()}
 
 
 def tokenised_captions(layout: Layout, system: str, seed: int) -> dict[str, dict[int, list[str]]]:
