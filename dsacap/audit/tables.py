@@ -109,7 +109,7 @@ def _numbers(file: Path) -> pd.DataFrame:
             raise ValueError(f"row {odd[0]} has another number of fields than the first")
         if not text.endswith("\n"):
             raise ValueError("its last line has no end, so more may be missing")
-        return pd.read_csv(io.StringIO(text), float_precision="round_trip")  # to the last digit, which pandas' faster way may miss
+        return pd.read_csv(io.StringIO(text))
     except (ValueError, csv.Error) as error:
         raise UserError(f"{file}: not CSV, or torn: {error}") from None
 

@@ -25,6 +25,15 @@ def test_committed_tables_are_read(name):
     assert "tok:PTB-3.4.1@sha256:" in table.signature("CIDEr")
 
 
+def test_a_csv_is_read_to_the_last_digit(made, tmp_path):
+    made().write(tmp_path)
+    values = [number / 3**at for at, number in enumerate(load_table(tmp_path).numbers.value, 1)]
+    (tmp_path / "table.json").unlink()
+    table = load_table(tmp_path / "table.csv").numbers.assign(value=values)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    assert load_table(tmp_path / "table.csv").numbers.value.tolist() == values
+
+
 def test_numbers_without_manifests_are_a_table_too(made, tmp_path):
     made().write(tmp_path)
     (tmp_path / "table.json").unlink()
