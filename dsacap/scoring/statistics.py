@@ -8,9 +8,9 @@
 Matrix products (`@`), whose order of summation depends on the processor, are of whole numbers and halves only: exact in any order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from dsacap.scoring.results import MetricResult, Pooled
 
 # A permuted difference counts as no smaller than the observed one within rounding, since sums depend on their order.
 _ROUNDING = 1e-12
+_BLOCK = 2**17  # images drawn at a time, in all resamples of a block: 1 MB
+_KEPT = 2**20  # images drawn that are kept for the next score of as many images
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class Paired:
 def bootstrap_mean_interval(values: Sequence[float], seed: int = 0, resamples: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """The percentile bootstrap interval (Efron & Tibshirani 1993, section 13.3) of the mean of `values`, one value an image.
 
-    The same values, in any order, and the same seed give the same interval. Memory is that of one resample. Raises UserError
+    The same values, in any order, and the same seed give the same interval. Memory is that of a few resamples. Raises UserError
     where there is no value.
     """
     if len(values) == 0:
         raise UserError("no values, so their mean has no interval")
-    ordered, rng = np.sort(np.asarray(values, np.float64)), np.random.default_rng(seed)
-    return _interval([rng.choice(ordered, len(ordered)).mean() for _ in range(resamples)], level)
+    ordered = np.sort(np.asarray(values, np.float64))
+    return _interval(np.concatenate([ordered[drawn_RI].mean(1) for drawn_RI in _draws(seed, len(ordered), resamples)]), level)
 
 
 def bootstrap_seeds_interval(values_SI: np.ndarray, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> tuple[float, float]:
@@ -66,8 +68,9 @@ def bootstrap_pooled_interval(pooled: Pooled, seed: int = 0, resamples: int = 10
     counts = pooled.counts_IK
     if len(counts) == 0:
         raise UserError("no images, so their score has no interval")
-    counts, rng = counts[np.lexsort(counts.T)], np.random.default_rng(seed)
-    return _interval(pooled.score(np.stack([_draw(rng, len(counts)) @ counts for _ in range(resamples)])), level)
+    counts = counts[np.lexsort(counts.T)]
+    sums = [_times_drawn(drawn_RI) @ counts for drawn_RI in _draws(seed, len(counts), resamples)]
+    return _interval(pooled.score(np.concatenate(sums)), level)
 
 
 def bootstrap_bleu_interval(
@@ -133,6 +136,24 @@ def paired_pooled_bootstrap(
     moved = np.stack([_signs(rng, len(ids)) @ half for _ in range(resamples)])
     p = _p(observed, score(middle + moved) - score(middle - moved))
     return Paired(float(observed), *_interval(drawn_a - drawn_b, 0.95), p)
+
+
+def _draws(seed: int, images: int, resamples: int) -> Iterator[np.ndarray]:
+    """Which images are in each resample, a block of resamples at a time [R, images]: the same for all scores of as many images."""
+    size, rng = max(1, _BLOCK // images), np.random.default_rng(seed)
+    kept = _kept_draws(seed, images, resamples) if images * resamples <= _KEPT else None
+    for at in range(0, resamples, size):
+        yield rng.integers(images, size=(min(size, resamples - at), images)) if kept is None else kept[at : at + size]
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(seed: int, images: int, resamples: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(images, size=(resamples, images))
+
+
+def _times_drawn(drawn_RI: np.ndarray) -> np.ndarray:
+    """How often each image is in each resample."""
+    return np.stack([np.bincount(drawn_I, minlength=len(drawn_I)) for drawn_I in drawn_RI]).astype(np.float64)
 
 
 def _draw(rng: np.random.Generator, images: int) -> np.ndarray:

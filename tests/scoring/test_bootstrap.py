@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dsacap.errors import UserError
-from dsacap.scoring.statistics import bootstrap_mean_interval, bootstrap_seeds_interval
+from dsacap.scoring.results import Pooled
+from dsacap.scoring.statistics import bootstrap_mean_interval, bootstrap_pooled_interval, bootstrap_seeds_interval
 
 VALUES = np.random.default_rng(5).exponential(size=400).tolist()
 
@@ -46,6 +47,19 @@ def test_memory_is_that_of_one_resample():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * values.nbytes
+
+
+@pytest.mark.parametrize("images", [1, 3, 300, 3000])
+def test_resamples_are_those_of_a_plain_loop(images):
+    """To the last bit, also where so many images are drawn that they are not kept."""
+    values, resamples = np.sort(np.random.default_rng(6).random(images)), 400
+    rng = np.random.default_rng(7)
+    means = [rng.choice(values, images).mean() for _ in range(resamples)]
+    assert bootstrap_mean_interval(values[::-1], 7, resamples) == tuple(np.quantile(means, (0.025, 0.975)))
+    rng, counts = np.random.default_rng(7), np.stack([np.arange(images), np.ones(images)], 1)
+    sums = np.stack([counts[rng.integers(images, size=images)].sum(0) for _ in range(resamples)])
+    pooled = Pooled(counts, lambda of: of[:, 0] / of[:, 1])
+    assert bootstrap_pooled_interval(pooled, 7, resamples) == tuple(np.quantile(sums[:, 0] / sums[:, 1], (0.025, 0.975)))
 
 
 def test_no_values():
