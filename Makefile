@@ -6,7 +6,7 @@ CORES ?= all
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup table page claims test faults mutants smoke lint audit lock publish clean
+.PHONY: setup table page claims test portability faults mutants smoke lint audit lock publish clean
 
 setup: $(VENV)/ready
 
@@ -21,6 +21,16 @@ claims: setup
 # The table, and index.html beside it: photos with every system's captions, the inside of DSACap, plots.
 page: setup
 	$(BIN)/snakemake --cores $(CORES) results/table.md results/index.html
+
+# The tests under other kernels than this processor's own, and in emulation of other processors: docs/reproducibility.md. Two hours.
+PROCESSORS := EPYC Haswell
+portability: setup
+	for setting in UNSET= ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE DSACAP_TEST_THREADS=2; do \
+		echo "$$setting"; \
+		env $$setting $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --benchmark-skip --quiet || exit 1; \
+	done
+	$(BIN)/pytest tests/portability -m emulated
+	for processor in $(PROCESSORS); do tests/portability/emulated $$processor || exit 1; done
 
 # A file at a time on each of two processes; `pytest` alone is the same in one.
 test: setup

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dsacap import arithmetic
 from dsacap.arguments import completion, parsed
 from dsacap.errors import Preempted, UserError
 from dsacap.exhausted import exhausted
@@ -64,6 +65,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
         return 0 if validate_all(options.files, options.references or [], options.tokenized) else 1
     elif options.verb == "doctor":
+        arithmetic.choose_before_torch(options.config)
         from dsacap.config import load_config
         from dsacap.doctor import examine
 
@@ -83,6 +85,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    arithmetic.choose_before_torch(options.config)
     import torch
 
     from dsacap import stages
@@ -112,6 +115,7 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return launch(config.processes, dsacap(arguments))
 
     if "dry_run" in options and options.dry_run:
+        arithmetic.prepare(config.arithmetic, config.device)
         told = stages.rehearse(layout, *row)
         if is_main():
             print(told)
@@ -121,6 +125,7 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         stages.check_verb(config, options.verb, row[0])
 
     def stage(function: Callable[[], dict], output: Path) -> None:
+        arithmetic.prepare(config.arithmetic, config.device)
         of = (options.row, 0) if options.verb == "checkpoint" else row
         with writing(manifest_of(output)) if is_main() else contextlib.nullcontext():  # of several processes one writes
             check_inputs(layout, options.verb, of)
@@ -162,6 +167,7 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             from dsacap.export.command import caption_photos
             from dsacap.export.writing import from_run
 
+            arithmetic.prepare(config.arithmetic, config.device)
             caption_photos(options, from_run(layout, *row))
         case "export":
             from dsacap.export.writing import export_system
@@ -214,7 +220,7 @@ def _run_stage(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             published = publish(layout)
             print(f"published in {published.folder}, with the captions of {len(published.kept)} rows; commit it")
             if lacking := published.without_captions:
-                print(f"without captions, which are no longer in {layout.root}: {', '.join(lacking)}; `dsacap verify` leaves these rows out")
+                print(f"without captions, which are no longer in {layout.root}, so that they cannot be verified: {', '.join(lacking)}")
         case "keep":
             from dsacap.reporting.kept import keep_rows
 

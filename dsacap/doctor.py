@@ -11,6 +11,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dsacap import arithmetic
 from dsacap.checkout import LOCK, ROOT
 from dsacap.config import Config, Scenes
 from dsacap.data.download import by_disk, existing, free_space
@@ -52,6 +53,7 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield _memory()
     yield from _folders(config, spice)
     yield _gpu(config)
+    yield _arithmetic(config)
     yield _java()
     yield spice
     yield from _data(config)
@@ -111,6 +113,15 @@ def _gpu(config: Config) -> Finding:
     if config.device == "cuda":
         return Finding("missing", "GPU", "none that torch can use", "install the driver, or set `device: auto` to train on the CPU")
     return Finding("note", "GPU", "none that torch can use: systems train on the CPU, and its latency is what is measured")
+
+
+def _arithmetic(config: Config) -> Finding:
+    try:
+        arithmetic.prepare(config.arithmetic, config.device)
+    except UserError as error:
+        return Finding("missing", "arithmetic", str(error), "see docs/reproducibility.md")
+    promise = "every x86-64 processor with AVX2" if config.arithmetic == "portable" else "this model of processor"
+    return Finding("ok", "arithmetic", f"{config.arithmetic}: the same bytes on {promise}")
 
 
 def _java() -> Finding:

@@ -202,7 +202,7 @@ class Layout:
     def _encoder_key(self) -> str:
         encoder = self.config.encoder
         if encoder.train:
-            return _key("encoder", encoder.train, self._data_key)
+            return _key("encoder", encoder.train, self._data_key, *self._arithmetic)
         beside = encoder.beside if isinstance(encoder, Sight) else ()
         return _key("encoder", encoder.name, encoder.pretrained, encoder.sha256, *beside)
 
@@ -218,6 +218,7 @@ class Layout:
             encoder.shard_size,
             encoder.on_bad_image,
             *([written] if written else []),
+            *self._arithmetic,
         )
 
     @property
@@ -229,14 +230,24 @@ class Layout:
     def _generator_key(self) -> str:
         return _key("generator", self.sight._features_key, self.config.generator, self.config.text.max_words)
 
+    @property
+    def _arithmetic(self) -> list[str]:
+        """Part of the keys of what torch computes first, the encoder and its features; all other keys hold one of these. Bytes are promised
+        for one number of threads."""
+        return [f"portable, {self.config.threads} threads"] if self.config.arithmetic == "portable" else []
+
     def _system_key(self, system: str, seed: int) -> str:
         settings = self.config.systems[system]
         validated_by = next(iter(settings.decodings.values()))
-        training = self.config.training_of(system).model_copy(update={"accumulate": 1})  # as `processes`, it changes no result
+        training, parts = self.config.training_of(system), []
+        if self._arithmetic:  # to the byte, a batch divided otherwise is another result
+            parts = [f"{self.config.processes} processes"]
+        else:
+            training = training.model_copy(update={"accumulate": 1})  # as `processes`, it changes a result by rounding alone
         pixels = [self._pixels_key] if training.fine_tune else []
         if settings.tuned_from:
             judged_by = self._generator_key if settings.tuning.reconstructs else None
-            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by, *pixels)
+            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by, *pixels, *parts)
         release = release_of(settings.captioner)
         taught = [self._lessons_key(system, seed)] if settings.distilled_from else []
         return _key(
@@ -251,6 +262,7 @@ class Layout:
             *taught,
             *pixels,
             *([release] if release else []),
+            *parts,
         )
 
     def _lessons_key(self, system: str, seed: int) -> str:

@@ -13,7 +13,7 @@ from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("DSACAP_TEST_THREADS", "1")))  # two: `make portability`
 
 
 def pytest_addoption(parser):

@@ -207,10 +207,12 @@ def of_versions(old: dict, new: dict) -> Iterator[Cause]:
 
 def _of_hardware(old: dict, new: dict, timed: bool) -> Iterator[Cause]:
     sides = []
+    portable = not timed and all(side["config"].get("arithmetic") == "portable" for side in (old, new))  # the same on every processor
     for side in (old, new):
         facts, host = side["facts"], side["host"]
         gpu = host.get("gpu") or {}
-        found = {"CPU": host.get("cpu"), "device": facts.get("device"), "GPU": gpu.get("device"), "driver": gpu.get("driver_version")}
+        cpu = None if portable else host.get("cpu")
+        found = {"CPU": cpu, "device": facts.get("device"), "GPU": gpu.get("device"), "driver": gpu.get("driver_version")}
         if timed:
             machine = {key: value for key, value in (facts.get("machine") or {}).items() if key != "torch"}
             found |= {"cores": host.get("cores"), "system": host.get("system")} | {

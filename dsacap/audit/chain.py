@@ -13,6 +13,7 @@ from dsacap.audit.tables import Table
 TRAINING = ("parameters", "images_seen", "train_cpu_seconds", "val_CIDEr", "val_still_rising")
 _TIMED = ("latency_", "memory_")
 _ENCODER = ("train", "name", "pretrained", "sha256", "beside")
+_COMPUTED = ("encoder", "features", "generator", "train", "teach", "caption")  # by torch, whose arithmetic is a setting
 _STAGE = re.compile(r"(?P<verb>[a-z]+)(?: (?P<system>.+?))?(?: seed (?P<seed>\d+))?")
 
 
@@ -109,6 +110,8 @@ def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
             chosen = _keys(config, "timing") | _keys(config, "threads") | _keys(config, "device")
     if verb == "train":
         chosen["seed of the run"] = seed
+    if verb in _COMPUTED:
+        chosen |= _keys(config, "arithmetic")
     return {key: value for key, value in _flat(chosen.items()) if not key.endswith(".accumulate")}  # which changes no result
 
 

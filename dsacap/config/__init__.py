@@ -89,6 +89,9 @@ class Config(Section):
     threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
     processes: int = Field(1, ge=1, description="of one training, each on a GPU of its own or one `threads`; results are the same")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    arithmetic: Literal["fast", "portable"] = Field(
+        "fast", description="portable: the same bytes on every x86-64 processor with AVX2, at half the speed; see docs/reproducibility.md"
+    )
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
     downloads: Downloads = Downloads()
@@ -147,6 +150,19 @@ class Config(Section):
         known = self.seeds_of(source) if source else self.seeds
         if self.seeds[0] not in seeds or not set(seeds) <= set(known):
             raise ValueError(f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only")
+
+    @model_validator(mode="after")
+    def _portable(self) -> "Config":
+        """What is compiled for this processor, computed on a GPU or rounded to bf16 is outside the promise."""
+        if self.arithmetic == "portable":
+            if self.device == "cuda":
+                raise ValueError("arithmetic: portable cannot be promised on a GPU; set device: cpu, or arithmetic: fast")
+            for name in self.systems:
+                training = self.training_of(name)
+                if training.compile or training.precision != "fp32":
+                    key = "compile" if training.compile else "precision"
+                    raise ValueError(f"arithmetic: portable does not go with training.{key} of systems.{name}; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _predictions(self) -> "Config":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from dsacap import arithmetic
 from dsacap.checkout import LOCK, ROOT, git
 from dsacap.config import Config
 from dsacap.errors import UserError
@@ -108,6 +109,7 @@ def host() -> dict:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
+        "arithmetic": arithmetic.in_use(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "gpu": machine(torch.device("cuda")) if torch.cuda.is_initialized() else None,  # that the stage used,
     }

@@ -64,7 +64,7 @@ def make_encoder(layout: Layout) -> dict:
         pixels = pixels_of(images, photo_sources(layout, images))
         return pixels, [image.captions for image in images], [truth[image.image_id] for image in images]
 
-    settings = encoder.train.model_dump()
+    settings = encoder.train.model_dump() | {"fused": layout.config.arithmetic == "portable"}
     probe = train_tiny_clip(*part("train"), held_out=part("val"), folder=layout.encoder, **settings)
     held_out = {name: round(value, 4) for name, value in dataclasses.asdict(probe).items()}
     return {"held_out": held_out, "weights": load_configured_encoder(layout).identity()}

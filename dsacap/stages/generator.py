@@ -65,7 +65,12 @@ def _train_generator(layout: Layout, inputs: Inputs) -> dict:
     size = {"width": settings.train.width, "layers": settings.train.layers, "max_words": layout.config.text.max_words}
     prior = new_caption_prior((c for of_image in captions for c in of_image), embeddings_IE.shape[1], **size)
     facts = train_caption_prior(
-        prior.to(device_of(layout.config.device)), settings.train, embeddings_IE, captions, layout.generator / "checkpoint"
+        prior.to(device_of(layout.config.device)),
+        settings.train,
+        embeddings_IE,
+        captions,
+        layout.generator / "checkpoint",
+        fused=layout.config.arithmetic == "portable",
     )
     with replacing_folder(layout.generator / "pipeline") as temporary:
         prior.save_pretrained(temporary)

@@ -27,7 +27,16 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
         inputs = Inputs(layout)
         work = prepared(inputs, system, seed)
         take = Step(
-            work.captioner, settings, seed, work.examples, work.store, inputs.vocabulary, system, accelerator, objective=work.objective
+            work.captioner,
+            settings,
+            seed,
+            work.examples,
+            work.store,
+            inputs.vocabulary,
+            system,
+            accelerator,
+            work.objective,
+            fused=layout.config.arithmetic == "portable",
         )
         cost = cost_of_step(take, accelerator.device, _PROBE_SECONDS)
         validated = [example.image_id for example in inputs.examples("val")][: settings.validation_images]

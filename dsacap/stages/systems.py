@@ -199,6 +199,7 @@ def _fit(layout: Layout, system: str, seed: int, verb: str, keep: str) -> dict:
             accelerator,
             work.objective,
             keep,
+            fused=layout.config.arithmetic == "portable",
         )
     release = release_of(layout.config.trained(system).captioner)
     return facts | ({"captioner": release} if release else {})

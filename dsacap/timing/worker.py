@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+from dsacap.arithmetic import without_choice
 from dsacap.config import Config
 from dsacap.errors import UserError
 from dsacap.exhausted import exhausted
@@ -27,7 +28,8 @@ class TimedSystem:
 
     def __init__(self, config: Config, system: str, spec: dict[str, int] | None = None, compiled: bool = False, precision: str = "fp32"):
         self.name = system
-        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_QUIET | os.environ)
+        environment = _QUIET | without_choice(os.environ, config.arithmetic)
+        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         settings = config.model_dump(mode="json", exclude_unset=True)
         self._send({"config": settings, "system": system, "spec": spec, "compiled": compiled, "precision": precision})
 

@@ -3,6 +3,7 @@
 So many, because the reward denoises in one step from pure noise, where uniform times would seldom train it.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,19 +23,26 @@ _WARMUP = 100
 
 
 def train_caption_prior(
-    prior: CaptionPrior, settings: GeneratorTraining, embeddings_IE: Tensor, captions: Sequence[Sequence[str]], folder: Path
+    prior: CaptionPrior,
+    settings: GeneratorTraining,
+    embeddings_IE: Tensor,
+    captions: Sequence[Sequence[str]],
+    folder: Path,
+    *,
+    fused: bool = False,
 ) -> dict:
     """Trains `prior` on embeddings [I, E] and their images' tokenised captions; checkpoints go to `folder`. Returns facts to record.
+    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/arithmetic.py).
 
     Kill it at any moment and call it again with a prior of the same seed: it goes on from the last checkpoint.
     """
     model = nn.ModuleDict({"text": prior.text_encoder, "prior": prior.prior}).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
     at = restore(folder, model, optimizer)
     saved, started = time.monotonic(), time.process_time() - at.cpu_seconds
     for step in progress(range(at.step, settings.steps), "train the generator", "step", total=settings.steps, initial=at.step):
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(1, (step + 1) / _WARMUP) * 0.5 * (1 + np.cos(np.pi * step / settings.steps))
+            group["lr"] = settings.learning_rate * min(1, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         rng = np.random.default_rng([settings.seed, step])
         chosen = rng.integers(len(captions), size=settings.batch_size)
         x0_BE = embeddings_IE[chosen].to(prior.device)

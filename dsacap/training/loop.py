@@ -52,17 +52,19 @@ def train(
     accelerator: Accelerator,
     objective: Objective | None = None,
     keep: Literal["best", "last"] = "best",
+    fused: bool = False,
 ) -> dict:
     """Trains `captioner` (already initialised, on the accelerator's device) and leaves model.safetensors in `folder`, beside train.jsonl,
     the curves: the weights with the best validation CIDEr, or the last. Returns facts to record.
 
     `objective` gives scalars to log, of which `loss` is minimised; without one, it is the captioner's own loss, with dropout.
+    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/arithmetic.py).
     With PixelFeatures, model.safetensors holds the encoder too, which is trained where `settings.fine_tune` says so.
     Kill it at any moment and call it again: it goes on from the last checkpoint. Asked to end by SIGTERM, it saves one and raises
     Preempted. Of several processes all call it, the first one evaluates and writes, and all get the facts.
     """
     main = accelerator.is_main_process
-    take = Step(captioner, settings, seed, train_examples, store, vocabulary, description, accelerator, objective)
+    take = Step(captioner, settings, seed, train_examples, store, vocabulary, description, accelerator, objective, fused)
     model, average = take.model, take.average
     at = restore(folder / "checkpoint", model, take.optimizer, average)
     if from_main(lambda: at.step, accelerator) != at.step:
@@ -138,13 +140,14 @@ class Step:
         description: str,
         accelerator: Accelerator,
         objective: Objective | None,
+        fused: bool = False,
     ):
         """See `train`."""
         self.captioner, self.settings, self.seed, self.description = captioner, settings, seed, description
         self.examples, self.store, self.vocabulary = examples, store, vocabulary
         self.images = min(settings.batch_size, len(examples))
         self.model = _trained_together(captioner, store, settings)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, captioner, settings), betas=(0.9, 0.98), eps=1e-9)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, captioner, settings), betas=(0.9, 0.98), eps=1e-9, fused=fused)
         self.average = MovingAverage(self.model, settings.ema) if settings.ema else None
         self._device = accelerator.device
         self._gradients = Gradients(self.model, captioner, store.features, objective or captioner.loss, settings, self.images, accelerator)

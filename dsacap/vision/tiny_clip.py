@@ -7,9 +7,9 @@ minute of CPU. (Tokens of the finer 4x4 map cost every captioner 10 to 30 CIDEr:
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -49,8 +49,11 @@ def train_tiny_clip(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    fused: bool = False,
 ) -> Probe:
-    """Trains on `pixels` (uint8 [n, 64, 64, 3]) with their captions and scenes, saves to `folder`, and returns the held-out probe."""
+    """Trains on `pixels` (uint8 [n, 64, 64, 3]) with their captions and scenes, saves to `folder`, and returns the held-out probe.
+
+    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/arithmetic.py)."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     clip = open_clip.CLIP(**MODEL)
@@ -59,10 +62,10 @@ def train_tiny_clip(
     text = torch.stack([tokenizer(list(c[:references])) for c in captions])
     labels = quadrant_labels(scenes)
     probe = _LabelProbe(channels=32 * MODEL["vision_cfg"]["width"])
-    optimizer = torch.optim.AdamW([*clip.parameters(), *probe.parameters()], lr=learning_rate, weight_decay=0.05)
+    optimizer = torch.optim.AdamW([*clip.parameters(), *probe.parameters()], lr=learning_rate, weight_decay=0.05, fused=fused)
     for step in progress(range(steps), "train the encoder", "step"):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / _WARMUP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+            group["lr"] = learning_rate * min(1, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = torch.randint(len(pixels), (batch_size,), generator=generator)
         which = torch.randint(references, (batch_size,), generator=generator)
         grid, image = _grid_and_embedding(clip, normalised(pixels[chosen]))

@@ -5,6 +5,7 @@ reports 5 CIDEr. A few views are a cheap part of what end-to-end training sees. 
 since a view that leaves out what captions speak of teaches to invent.
 """
 
+import math
 import re
 
 import numpy as np
@@ -43,8 +44,8 @@ def drawn_frame(image_id: int, view: int, sided: bool) -> list[list[float]]:
     """Of view `view` (from 1 on), where in the photo each of its pixels lies, as `torch.nn.functional.affine_grid` wants it (2 x 3): such
     a part as `augmented` cuts out, for pixels that are in memory."""
     rng = np.random.default_rng([AUGMENTATION["seed"], image_id, view])
-    area, log_ratio = rng.uniform(*AUGMENTATION["scale"]), rng.uniform(*np.log(AUGMENTATION["ratio"]))
-    width, height = (min(1.0, float(np.sqrt(area * np.exp(sign * log_ratio)))) for sign in (1, -1))
+    area, log_ratio = rng.uniform(*AUGMENTATION["scale"]), rng.uniform(*map(math.log, AUGMENTATION["ratio"]))
+    width, height = (min(1.0, math.sqrt(area * math.exp(sign * log_ratio))) for sign in (1, -1))
     x, y = rng.uniform(width - 1, 1 - width), rng.uniform(height - 1, 1 - height)  # of its middle; the photo is from -1 to 1
     mirrored = rng.random() < AUGMENTATION["mirrored"] and not sided
     return [[-width if mirrored else width, 0.0, x], [0.0, height, y]]

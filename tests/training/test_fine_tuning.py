@@ -20,6 +20,7 @@ from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
 from dsacap.vision.encoder import local_name
 from helpers import borrow, save_vit, tiny_config
+from rounding import assert_same_losses
 
 RATE = 0.0005
 TUNING = {"steps": 3, "batch_size": 6, "warmup": 1, "evaluations": 1, "validation_images": 6, "samples": 3, "rewards": {"cider": 1.0}}
@@ -175,13 +176,13 @@ def test_parts_of_a_batch_add_up(made, monkeypatch):
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
     layout = made()
     train(layout)
-    whole = read_jsonl(layout.system("ar", 0) / "train.jsonl")
+    whole = {row["step"]: row for row in read_jsonl(layout.system("ar", 0) / "train.jsonl")}
     shutil.rmtree(layout.system("ar", 0))
     divided = made(training={"accumulate": 3})
     assert divided.system("ar", 0) == layout.system("ar", 0)
     train(divided)
-    for one, three in zip(whole, read_jsonl(layout.system("ar", 0) / "train.jsonl"), strict=True):
-        assert three == pytest.approx(one, abs=1e-4)
+    parts = {row["step"]: row for row in read_jsonl(layout.system("ar", 0) / "train.jsonl")}
+    assert_same_losses(whole, parts, terms=64 * 64 * 3)  # of a photo
 
 
 def test_captions_are_those_of_the_encoder_that_was_trained(made):

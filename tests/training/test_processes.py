@@ -17,8 +17,10 @@ from dsacap.launch import PREEMPTED, launch
 from dsacap.layout import Layout, manifest_of
 from dsacap.training import loop
 from helpers import borrow, tiny_config
+from rounding import assert_same_losses
 
 STEPS = 50
+TERMS = 5 * 4 * 256  # of the largest sum that is logged: the error of the features of a batch
 SMALL = {"width": 16, "heads": 2, "dropout": 0.1}
 DECODER = {**SMALL, "encoder_layers": 1, "decoder_layers": 1}
 SYSTEMS = {
@@ -91,19 +93,26 @@ def runs(tmp_path_factory, pixel_layout) -> dict[str, Config]:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_two_processes_equal_one(runs, system):
-    """Losses, all else that is logged, and what validation says of the captions. (Not all weights: Adam moves those whose gradient is but
-    rounding, such as the biases of keys, as fast as others.)"""
+    """Losses and all else that is logged. (Not all weights: Adam moves those whose gradient is but rounding, such as the biases of keys,
+    as fast as others.) Of a tuning, as far as the captions that it draws are the same: a draw that falls next to the border of two words
+    may give either of them."""
     one, two = curve(runs["one"], system), curve(runs["two"], system)
     assert list(one) == list(two) == list(range(1, STEPS + 1))
-    exact = 5e-5 if system == "dsacap-rl" else 1e-5  # whose loss is a sum of what is some hundred times larger
-    for step in one:
-        assert two[step] == pytest.approx(one[step], abs=exact), f"step {step}"
+    if system == "dsacap-rl":
+        drew_the_same = [step for step in one if all(one[step][fact] == pytest.approx(two[step][fact]) for fact in ("words", "unique"))]
+        assert len(drew_the_same) >= 5
+        one, two = ({step: of[step] for step in list(of)[: _leading(drew_the_same)]} for of in (one, two))
+    assert_same_losses(one, two, TERMS)
+
+
+def _leading(steps: list[int]) -> int:
+    """How many of 1, 2, 3, ... a list of steps begins with."""
+    return next((at for at, step in enumerate(steps) if step != at + 1), len(steps))
 
 
 @pytest.mark.parametrize("system", ["ar", "masked", "dsacap", "fine-tuned"])
 def test_accumulating_equals_the_whole_batch(runs, system):
-    one, pieces = curve(runs["one"], system), curve(runs["pieces"], system)
-    assert all(pieces[step] == pytest.approx(one[step], abs=1e-5) for step in one)
+    assert_same_losses(curve(runs["one"], system), curve(runs["pieces"], system), TERMS)
 
 
 @pytest.mark.parametrize(("name", "system"), [("more", "ar"), ("fewer", "dsacap")])
@@ -111,9 +120,7 @@ def test_a_run_goes_on_in_another_number_of_processes(runs, name, system):
     asked = [path.read_text() for path in sorted(Layout(runs[name]).root.glob(f"{system}-?.txt"))]
     assert len(asked) == (2 if name == "fewer" else 1)  # all processes ended, though only the last one was asked to
     assert all("asked to end, saved at step 21 of 50; the same command goes on from there" in told for told in asked)
-    one, resumed = curve(runs["one"], system), curve(runs[name], system)
-    assert list(one) == list(resumed)
-    assert all(resumed[step] == pytest.approx(one[step], abs=1e-5) for step in one)
+    assert_same_losses(curve(runs["one"], system), curve(runs[name], system), TERMS)
 
 
 def test_where_a_result_lies_does_not_depend_on_processes_or_accumulation(runs):
@@ -135,7 +142,9 @@ def test_the_command_starts_its_processes_and_one_writes(tmp_path, tiny_layout, 
     told = capfd.readouterr().err
     assert told.count("train ar: 50/50") == 1
     facts = read_json(manifest_of(Layout(found).system("ar", 0)))["facts"]
-    assert facts["val_CIDEr"] == pytest.approx(max(row["val_CIDEr"] for row in curve(runs["one"], "ar").values() if "val_CIDEr" in row))
+    logged = curve(found, "ar")
+    assert facts["val_CIDEr"] == max(row["val_CIDEr"] for row in logged.values() if "val_CIDEr" in row)
+    assert_same_losses({step: curve(runs["one"], "ar")[step] for step in logged}, logged, TERMS)
 
 
 def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monkeypatch, capsys):

@@ -1,0 +1,115 @@
+"""Print the hashes of what a few steps of portable arithmetic give, as JSON.
+
+Everything that torch computes in the pipeline is in it: the encoder, its features, the generator,
+a training of every captioner, both kinds of tuning, and captions. Batches hold more than 16 images,
+because some kernels have another path for less. The same bytes must come out on every x86-64
+processor with AVX2. `python tests/portability/golden.py > tests/portability/golden.json` writes the
+committed hashes anew after a change that is meant to move them, such as another release of torch.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from dsacap import arithmetic
+
+arithmetic.choose_portable()
+
+import torch
+
+from dsacap import stages
+from dsacap.config import Config
+from dsacap.files import read_json, sha256, write_json
+from dsacap.layout import Layout, manifest_of
+from helpers import tiny_config
+
+SMALL = {"width": 16, "heads": 2}
+STEPS = 3
+CAPTIONERS = {
+    "ar": ("autoregressive", {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}, {}),
+    "prefix-lm": ("prefix-lm", {"layers": 1, "prefix": 2}, {}),
+    "masked-diffusion": ("masked-diffusion", {"concentrated": True, "image_free": 0.1}, {"steps": 2}),
+    "bit-diffusion": ("bit-diffusion", {}, {"steps": 2}),
+    "scd-net": ("scd-net", {"encoder_layers": 1, "decoder_layers": 1}, {}),
+    "ladic": (
+        "ladic",
+        {"latent": 8, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1, "text_steps": 2},
+        {"stride": 400},
+    ),
+    "parallel": ("parallel", {}, {}),
+    "dsacap": (
+        "dsacap",
+        {"denoiser_layers": 1, "readout_layers": 1},
+        {"noise_level": 0.3, "steps": 2},
+    ),
+}
+TUNINGS = {
+    "rewards": {"rewards": {"cider": 1.0, "reconstruction": 2.0}, "samples": 3, "kl": 0.1},
+    "ngrams": {"ngrams": {"orders": 2}},
+}
+
+
+def configuration(work: Path) -> Config:
+    """Return a tiny configuration with every captioner and both kinds of tuning of DSACap."""
+    few = {"steps": STEPS, "batch_size": 20, "warmup": 1, "evaluations": 1, "validation_images": 4}
+    systems = {
+        name: {
+            "captioner": captioner,
+            "model": {**SMALL, **model},
+            "decodings": {"only": decoding},
+        }
+        for name, (captioner, model, decoding) in CAPTIONERS.items()
+    }
+    for name, tuning in TUNINGS.items():
+        decodings = systems["dsacap"]["decodings"]
+        systems[name] = {"tuned_from": "dsacap", "tuning": few | tuning, "decodings": decodings}
+    return tiny_config(
+        work,
+        arithmetic="portable",
+        training=few | {"ema": 0.9},
+        encoder={"train": {"steps": 2, "batch_size": 20}, "shard_size": 20},
+        generator={"train": {"steps": 2, "batch_size": 20, "width": 32, "layers": 1}},
+        systems=systems,
+    )
+
+
+def hashes(work: Path) -> dict[str, str]:
+    """Run the pipeline in `work` and return the SHA-256 of what each stage wrote, by stage."""
+    layout = Layout(configuration(work))
+    arithmetic.prepare(layout.config.arithmetic, layout.config.device)
+    torch.set_num_threads(1)
+    stages.make_data(layout)
+    stages.make_encoder(layout)
+    stages.make_features(layout)
+    write_json(manifest_of(layout.generator), {"facts": stages.make_generator(layout)})
+    found = {
+        "data": sha256(layout.data / "captions.jsonl"),
+        "encoder": sha256(layout.encoder / "open_clip_model.safetensors"),
+        "features": sha256(layout.features / "index.json"),
+        "generator": _of_folder(layout.generator / "pipeline"),
+    }
+    for system, settings in layout.config.systems.items():
+        fit = stages.tune_system if settings.tuned_from else stages.train_system
+        write_json(manifest_of(layout.system(system, 0)), {"facts": fit(layout, system, 0)})
+        found[f"train {system}"] = sha256(layout.system(system, 0) / "model.safetensors")
+        stages.caption_split(layout, system, 0)
+        captions = json.dumps(read_json(layout.captions(system, 0)))
+        found[f"caption {system}"] = hashlib.sha256(captions.encode()).hexdigest()
+    return found
+
+
+def _of_folder(folder: Path) -> str:
+    weights = sorted(folder.rglob("*.safetensors"))
+    return hashlib.sha256(" ".join(map(sha256, weights)).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        print(json.dumps(hashes(Path(temporary)), indent=1))
