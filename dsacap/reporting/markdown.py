@@ -274,7 +274,7 @@ def _provenance(report: Report) -> str:
         f"sha256 {', '.join(f'{name} {digest[:12]}' for name, digest in data['sha256'].items())}",
         f"- skipped photos: {len(report.manifests['features']['facts']['skipped'])}",
         f"- seeds: {', '.join(map(str, report.config.seeds))}; captions drawn with seed {report.config.decoding.seed}",
-        f"- {host['cpu']}, {host['cores']} cores, {host['system']}; Python {host['python']}, "
+        f"- {report.config.arithmetic} arithmetic; {host['cpu']}, {host['cores']} cores, {host['system']}; Python {host['python']}, "
         + ", ".join(f"{name} {v}" for name, v in host["packages"].items()),
         "- configuration and full manifests: table.json"
         + (f"; latency by `{shlex.join(made['command'])}`" if "time" in report.manifests else ""),
