@@ -12,6 +12,7 @@ setup: $(VENV)/ready
 
 table: setup
 	$(BIN)/snakemake --cores $(CORES) results/table.md
+	@$(BIN)/dsacap diff --brief results || true
 
 # Controls, three seeds and verdicts on the paper's claims: an hour and a half.
 claims: setup

@@ -19,7 +19,10 @@ def add_verbs(verbs) -> None:
     text = "which cells of two tables differ, by how much, and why"
     diff = verbs.add_parser("diff", help=text, description=f"{text}; exit status 0: none, 1: some, 2: trouble")
     diff.add_argument("a", type=Path, help=_TABLE)
-    diff.add_argument("b", type=Path, help="another; `git show COMMIT:results/scenes/table.json > old.json` has one of before")
+    another = "another; `git show COMMIT:results/scenes/table.json > old.json` has one of before (default: the first is the newer one, "
+    another += "and is compared with the committed table of its configuration)"
+    diff.add_argument("b", type=Path, nargs="?", help=another)
+    diff.add_argument("--brief", action="store_true", help="two lines: how many quality cells differ and how far, and why")
     diff.add_argument("--cells", action="store_true", help="list every changed cell, not a line a row")
     diff.set_defaults(run=_diff)
     cite = verbs.add_parser("cite", help="write the BibTeX entry and the LaTeX rendering of a table beside it, and print how to cite it")
@@ -47,13 +50,23 @@ def _explain(options: argparse.Namespace) -> bool:
 
 def _diff(options: argparse.Namespace) -> bool:
     """Prints how two tables differ; whether they do not."""
+    from dsacap.audit.brief import committed_place, render_brief
     from dsacap.audit.compare import compare
     from dsacap.audit.diff import as_json, render
     from dsacap.audit.tables import load_table, of_ours
 
-    with of_ours(options.a, options.b):
-        found = compare(load_table(options.a), load_table(options.b))
-        said = json.dumps(as_json(found), ensure_ascii=False, indent=1) if options.json else render(found, cells=options.cells)
+    old, new = options.a, options.b
+    if new is None:
+        old, new = committed_place(load_table(options.a)), options.a
+        if not (old / "table.json").exists():
+            print(f"{new}: no table of the same configuration is committed in {old}, so there is nothing to compare with.")
+            return True
+    with of_ours(old, new):
+        found = compare(load_table(old), load_table(new))
+        if options.json:
+            said = json.dumps(as_json(found), ensure_ascii=False, indent=1)
+        else:
+            said = render_brief(found) if options.brief else render(found, cells=options.cells)
     print(said)
     return not found.differs
 

@@ -22,6 +22,11 @@ def is_measured(metric: str) -> bool:
     return metric.startswith(_TIMED) or metric.endswith("_seconds")
 
 
+def is_quality(metric: str) -> bool:
+    """Whether captions alone decide a metric: it was neither measured on a machine nor recorded in training."""
+    return not is_measured(metric) and metric not in TRAINING
+
+
 def parts_of(stage: str) -> tuple[str, str | None, int | None]:
     """(verb, system, seed) of a stage's name."""
     found = _STAGE.fullmatch(stage)
