@@ -25,7 +25,7 @@ VERSIONS = {
     "caption": 2,
     "checkpoint": 1,
     "inspect": 1,
-    "score": 5,
+    "score": 6,
     "reconstruct": 1,
     "complete": 1,
     "time": 3,

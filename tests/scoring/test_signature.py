@@ -8,6 +8,7 @@ import pytest
 from dsacap.errors import UserError
 from dsacap.scoring import signature as module
 from dsacap.scoring.coco_metrics import METRICS
+from dsacap.scoring.known_tuples import known_tuples_id
 from dsacap.scoring.signature import GIVEN, file_hash, scored_against, signature
 from dsacap.scoring.spice import ANNOTATORS, parser_id
 
@@ -29,6 +30,7 @@ def test_as_they_stand_in_results(monkeypatch):
     monkeypatch.setattr(module, "version", {"dsacap-bench": "1.2"}.__getitem__)
     scored = scored_against({1: ["a dog", "the dog"], 2: ["a cat"]}, GIVEN, "val")
     references = hashlib.sha256(b'[1, ["a dog", "the dog"]]\n[2, ["a cat"]]\n').hexdigest()[:12]
+    jars = f"jars:sha256:{parser_id()[:12]}|known:{known_tuples_id()}"
     meteor = "lang:en|norm:yes|jar:1.5@sha256:1e57b4c72c08|paraphrases:sha256:c147ac7d2c91"
     for metric, fixed in {
         "BLEU-4": "BLEU-4|len:closest|smooth:none|case:lower",
@@ -38,7 +40,7 @@ def test_as_they_stand_in_results(monkeypatch):
         "Self-CIDEr": "Self-CIDEr|df:test-refs|n:4|kernel:CIDEr",
         "mBLEU-1": "mBLEU-1|refs-of:the other captions|mean:slots|len:closest|smooth:none",
         "Div-2": "Div-2|per:word|mean:images",
-        "SPICE-color": f"SPICE-color|corenlp:3.6.0|annotators:{ANNOTATORS}|jars:sha256:{parser_id()[:12]}",
+        "SPICE-color": f"SPICE-color|corenlp:3.6.0|annotators:{ANNOTATORS}|{jars}",
         "true": "true",
     }.items():
         assert signature(metric, scored) == f"{fixed}|tok:given|refs:sha256:{references}x3|images:2|split:val|v:1.2"

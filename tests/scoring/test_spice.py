@@ -6,43 +6,12 @@ import pytest
 
 from dsacap.errors import UserError
 from dsacap.scoring import spice
-from dsacap.scoring.jvm import JvmWorker, parser_workers
+from dsacap.scoring.jvm import JvmWorker
 from dsacap.scoring.spice import METRICS, all_spice, caption_tuples, score_spice
-from stock import corenlp_folder, show_edit_tell, stock_spice
+from fake_parser import FakeJava
+from stock import show_edit_tell, stock_spice
 
 # ------------------------------------------------------------------------------------------------------------ without Java
-
-
-class FakeJava:
-    """Each word is an object; no synonyms, no other category. Notes the captions it parsed."""
-
-    def __init__(self):
-        self.parsed = []
-
-    def call(self, job, **arguments):
-        return getattr(self, job)(**arguments)
-
-    def spice_tuples(self, captions, jars, annotators):
-        self.parsed += captions
-        if "fails" in captions:
-            raise UserError("Java fails")
-        return [[[word] for word in caption.split()] for caption in captions]
-
-    def spice_scores(self, images, jars):
-        return [self._score(*({word for (word,) in side} for side in sides)) for sides in images]
-
-    @staticmethod
-    def _score(said, true):
-        f = 2 * len(said & true) / (len(said) + len(true)) if said | true else 0
-        known = {"f": f, "pr": 0.5, "re": 0.25}
-        return {"All": known, **dict.fromkeys(spice.CATEGORIES, dict.fromkeys(known)), "Object": known if true else dict.fromkeys(known)}
-
-
-@pytest.fixture
-def java(tmp_path, monkeypatch):
-    monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
-    monkeypatch.setattr(spice, "corenlp_jars", lambda download, models=True: [Path("code.jar")])
-    return FakeJava()
 
 
 REFERENCES = {7: ["a b", "c"], 3: ["a"], 5: [""]}
@@ -122,16 +91,6 @@ def test_corenlp_is_fetched_only_where_allowed(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------------------------ with CoreNLP
-
-
-@pytest.fixture
-def new_cache(tmp_path, monkeypatch):
-    """An empty cache of tuples, with CoreNLP where it was found."""
-    monkeypatch.setenv("CORENLP_DIR", str(corenlp_folder()))
-    monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
-    yield
-    for worker in parser_workers():  # they take 0.7 GB each
-        worker.close()
 
 
 # Caption, references, and what the stock jar gave (Debian's Java 17, nashorn-core 15.4): true positives, false positives, false negatives
