@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dsacap import audit
+from dsacap import audit, verification
 from dsacap.launch import PREEMPTED
 from dsacap.timing import verbs as scale
 
@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reports(contents)
     contents.chapter("Finished tables")
     audit.add_verbs(contents)
+    verification.add_verb(contents)
     contents.verb("publish", "copy the finished tables to results/NAME/, and to the README")
     contents.verb("keep", "copy the captions of finished rows, and how they were made, to results/NAME/rows/, to be committed")
     contents.verb("restore", "bring kept rows back, so that they are scored and reported without being trained again")
