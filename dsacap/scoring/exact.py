@@ -1,20 +1,23 @@
 """Logarithms, exponentials, powers and eigenvalues that are the same bits on every processor.
 
-numpy's own differ: `np.log`, `np.exp` and `**` are other code with AVX-512 than without, the C library's are other code with
-fused multiply-add than without, and LAPACK sums in an order that depends on the processor. Here all of it is made of operations
-that IEEE 754 rounds in one way (+, -, *, /, sqrt), each by a numpy call of its own, so that no compiler can fuse two of them.
+numpy's own differ. `np.log`, `np.exp` and `**` run other code with AVX-512 than without, the C
+library's functions run other code with fused multiply-add than without, and LAPACK adds in an
+order that depends on the processor. Here everything is made of operations that IEEE 754 rounds in
+one way (+, -, *, /, sqrt), each in a numpy call of its own, so that no compiler can fuse two.
 
-Intermediate results are pairs of floats whose sum is the number, to some 75 bits (Dekker 1971). Rounded to 53 bits at the end, they
-are the correctly rounded result unless the true one lies within 2**-20 of a unit in the last place of the middle between two floats.
+Intermediate results are pairs of floats whose sum is the number, to some 75 bits (Dekker 1971).
+Rounded to 53 bits at the end, they are the correctly rounded result, unless the true one lies
+within 2**-20 of a unit in the last place of the middle between two floats.
 """
 
+from collections.abc import Iterator
 from decimal import Context, Decimal
 from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-Pair = tuple[np.ndarray, np.ndarray]  # a number as the sum of two floats, the second below half a last place of the first
+Pair = tuple[np.ndarray, np.ndarray]  # two floats a number: the nearest one, and what is missing
 
 _SPLITTER = 2.0**27 + 1
 _DIGITS = Context(prec=60)
@@ -69,65 +72,71 @@ def power(x: ArrayLike, exponent: ArrayLike) -> np.ndarray:
 
 
 def eigenvalues(matrices_IKK: np.ndarray) -> np.ndarray:
-    """Return the eigenvalues of symmetric matrices: Householder's tridiagonal form, then bisection.
+    """Return the eigenvalues of symmetric matrices: Householder's tridiagonal form, bisected.
 
-    A matrix has the same eigenvalues whichever others are computed with it. Those within rounding of zero (K units in the last
-    place of the largest) are zero, since their square roots would be noise of 1e-8.
+    A matrix has the same eigenvalues whichever others are computed with it. Those within rounding
+    of zero (K units in the last place of the largest) are zero, since their square roots would be
+    noise of 1e-8.
 
     Args:
         matrices_IKK: I symmetric matrices of K rows.
 
     Returns:
-        Their eigenvalues [I, K] in ascending order, each within a few units in the last place of the largest.
+        Their eigenvalues [I, K] in ascending order, each within a few units in the last place of
+        the largest.
     """
-    diagonal_IK, beside_IK = _tridiagonal(np.array(matrices_IKK, np.float64))
-    radius_IK = np.abs(beside_IK)
-    radius_IK[:, 1:] += np.abs(beside_IK[:, :-1])
-    high_IK = np.broadcast_to((diagonal_IK + radius_IK).max(1, keepdims=True), diagonal_IK.shape)
-    low_IK = np.broadcast_to((diagonal_IK - radius_IK).min(1, keepdims=True), diagonal_IK.shape)
+    diagonal_IK, next_IK = _tridiagonal(np.array(matrices_IKK, np.float64))
+    radius_IK = np.abs(next_IK)
+    radius_IK[:, 1:] += np.abs(next_IK[:, :-1])
+    ends_I1 = (diagonal_IK + radius_IK).max(1, keepdims=True)
+    starts_I1 = (diagonal_IK - radius_IK).min(1, keepdims=True)
+    high_IK, low_IK = (np.broadcast_to(of_I1, diagonal_IK.shape) for of_I1 in (ends_I1, starts_I1))
     rank_K = np.arange(diagonal_IK.shape[1])
     for _ in range(_HALVINGS):
         middle_IK = (low_IK + high_IK) / 2
-        is_above_IK = _eigenvalues_below(middle_IK, diagonal_IK, beside_IK * beside_IK) > rank_K
-        low_IK, high_IK = np.where(is_above_IK, low_IK, middle_IK), np.where(is_above_IK, middle_IK, high_IK)
+        is_above_IK = _count_below(middle_IK, diagonal_IK, next_IK * next_IK) > rank_K
+        low_IK = np.where(is_above_IK, low_IK, middle_IK)
+        high_IK = np.where(is_above_IK, middle_IK, high_IK)
     values_IK = (low_IK + high_IK) / 2
     size_IK = np.abs(values_IK)
-    return np.where(size_IK <= len(rank_K) * _EPSILON * size_IK.max(1, keepdims=True), 0.0, values_IK)
+    rounding_I1 = len(rank_K) * _EPSILON * size_IK.max(1, keepdims=True)
+    return np.where(size_IK <= rounding_I1, 0.0, values_IK)
 
 
-# ------------------------------------------------------------------------------------------------------- eigenvalues
+# ----------------------------------------------------------------------------------- eigenvalues
 
 
 def _tridiagonal(a_IKK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The diagonal [I, K] of similar tridiagonal matrices, and the elements beside it, with a zero at the end."""
+    """Similar tridiagonal matrices: the diagonals [I, K], and the elements next to them, then 0."""
     k = a_IKK.shape[1]
-    beside_IK = np.zeros(a_IKK.shape[:2])
+    next_IK = np.zeros(a_IKK.shape[:2])
     for n in range(k - 2):
         rest_IMM, v_IM = a_IKK[:, n + 1 :, n + 1 :], a_IKK[:, n + 1 :, n].copy()
         length_I = np.sqrt((v_IM * v_IM).sum(1))
-        beside_IK[:, n] = np.where(v_IM[:, 0] > 0, -length_I, length_I)
-        v_IM[:, 0] -= beside_IK[:, n]
+        next_IK[:, n] = np.where(v_IM[:, 0] > 0, -length_I, length_I)
+        v_IM[:, 0] -= next_IK[:, n]
         square_I1 = (v_IM * v_IM).sum(1, keepdims=True)
         v_IM *= np.sqrt(np.divide(2, square_I1, out=np.zeros_like(square_I1), where=square_I1 > 0))
         w_IM = (rest_IMM * v_IM[:, None]).sum(2)
         w_IM -= v_IM * (v_IM * w_IM).sum(1, keepdims=True) / 2
         rest_IMM -= v_IM[:, :, None] * w_IM[:, None] + w_IM[:, :, None] * v_IM[:, None]
     if k > 1:
-        beside_IK[:, k - 2] = a_IKK[:, k - 1, k - 2]
-    return np.diagonal(a_IKK, axis1=1, axis2=2).copy(), beside_IK
+        next_IK[:, k - 2] = a_IKK[:, k - 1, k - 2]
+    return np.diagonal(a_IKK, axis1=1, axis2=2).copy(), next_IK
 
 
-def _eigenvalues_below(x_IK: np.ndarray, diagonal_IK: np.ndarray, squares_IK: np.ndarray) -> np.ndarray:
-    """How many eigenvalues of a tridiagonal matrix are below each of K numbers: its Sturm sequence's changes of sign."""
+def _count_below(x_IK: np.ndarray, diagonal_IK: np.ndarray, squares_IK: np.ndarray) -> np.ndarray:
+    """How many eigenvalues of a tridiagonal matrix lie below each of K numbers (Sturm)."""
     count_IK, pivot_IK = np.zeros(x_IK.shape, np.int64), np.ones(x_IK.shape)
     for n in range(diagonal_IK.shape[1]):
-        pivot_IK = diagonal_IK[:, n, None] - x_IK - (squares_IK[:, n - 1, None] / pivot_IK if n else 0.0)
+        quotient = squares_IK[:, n - 1, None] / pivot_IK if n else 0.0
+        pivot_IK = diagonal_IK[:, n, None] - x_IK - quotient
         pivot_IK[np.abs(pivot_IK) < _SMALLEST_PIVOT] = -_SMALLEST_PIVOT
         count_IK += pivot_IK < 0
     return count_IK
 
 
-# ------------------------------------------------------------------------------------------------------- logarithm and exponential
+# ------------------------------------------------------------------- logarithms and exponentials
 
 
 def _log(x: np.ndarray) -> Pair:
@@ -137,7 +146,8 @@ def _log(x: np.ndarray) -> Pair:
     place = np.rint(_RECIPROCALS / mantissa)
     upper = _upper(mantissa)
     reciprocal = place / _RECIPROCALS
-    z = (upper * reciprocal - 1) + (mantissa - upper) * reciprocal  # all exact: |z| < 2 ** -7.4 and a multiple of 2 ** -60
+    # Exact, since |z| < 2 ** -7.4 is a multiple of 2 ** -60, as both parts of it are.
+    z = (upper * reciprocal - 1) + (mantissa - upper) * reciprocal
     logs, first = _log_table()
     ln2_high, ln2_low, rest = _ln2(1)
     total = _sum((exponent * ln2_high, np.zeros_like(x)), _product(exponent * 1.0, ln2_low))
@@ -149,17 +159,13 @@ def _log(x: np.ndarray) -> Pair:
 def _log_1_plus(z: np.ndarray) -> Pair:
     """Of |z| < 2 ** -7.4: z - z ** 2 / 2 + z ** 3 / 3 as pairs, the rest as a float."""
     square, square_low = _product(z, z)
-    cube = _times(_product(square, z), square_low * z)
-    third = _divided_by_3(cube)
+    cube, cube_low = _product(square, z)
+    third, third_low = _divided_by_3(_quick_sum(cube, cube_low + square_low * z))
     rest = np.zeros_like(z)
     for n in range(13, 3, -1):
         rest = rest * z + (-1.0) ** (n + 1) / n
     total = _sum((z, np.zeros_like(z)), (-square / 2, -square_low / 2))
-    return _sum(total, (third[0], third[1] + rest * (square * square)))
-
-
-def _times(product: Pair, more: np.ndarray) -> Pair:
-    return _quick_sum(product[0], product[1] + more)
+    return _sum(total, (third, third_low + rest * (square * square)))
 
 
 def _divided_by_3(number: Pair) -> Pair:
@@ -174,22 +180,24 @@ def _exp(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     high, low = np.where(is_beyond, 0.0, high), np.where(is_beyond, 0.0, low)
     first, second, third = _ln2(_PARTS)
     parts = np.rint(high / (first + second))
-    remainder = _sum((high - parts * first, low), tuple(-part for part in _product(parts, second)))
-    r, r_low = _quick_sum(remainder[0], remainder[1] - parts * third)
+    removed, removed_low = _product(parts, second)
+    remainder, remainder_low = _sum((high - parts * first, low), (-removed, -removed_low))
+    r, r_low = _quick_sum(remainder, remainder_low - parts * third)
     square, square_low = _product(r, r)
     rest = np.zeros_like(r)
     for n in range(11, 2, -1):
         rest = (rest + 1) * r / n
-    total = _sum((r, r_low), (square / 2, square_low / 2 + r * r_low + rest * (square / 2)))
-    total = _sum((np.ones_like(r), np.zeros_like(r)), total)
+    second_order = square_low / 2 + r * r_low + rest * (square / 2)
+    total = _sum((r, r_low), (square / 2, second_order))
+    total, total_low = _sum((np.ones_like(r), np.zeros_like(r)), total)
     whole, part = np.divmod(parts.astype(np.int64), _PARTS)
     table = _exp_table()[part]
-    product = _product(table[..., 0], total[0])
-    result = product[0] + (product[1] + (table[..., 0] * total[1] + table[..., 1] * total[0]))
+    product, product_low = _product(table[..., 0], total)
+    result = product + (product_low + (table[..., 0] * total_low + table[..., 1] * total))
     return np.where(is_beyond, beyond, np.ldexp(result, whole.astype(np.int32)))
 
 
-# ------------------------------------------------------------------------------------------------------- pairs
+# ----------------------------------------------------------------------------------------- pairs
 
 
 def _sum(a: Pair, b: Pair) -> Pair:
@@ -210,7 +218,8 @@ def _product(a: np.ndarray, b: np.ndarray | float) -> Pair:
     high = a * b
     a_upper, b_upper = _upper(a), _upper(b)
     a_lower, b_lower = a - a_upper, b - b_upper
-    return high, ((a_upper * b_upper - high) + a_upper * b_lower + a_lower * b_upper) + a_lower * b_lower
+    mixed = ((a_upper * b_upper - high) + a_upper * b_lower) + a_lower * b_upper
+    return high, mixed + a_lower * b_lower
 
 
 def _upper(x: np.ndarray | float) -> np.ndarray | float:
@@ -219,12 +228,12 @@ def _upper(x: np.ndarray | float) -> np.ndarray | float:
     return scaled - (scaled - x)
 
 
-# ------------------------------------------------------------------------------------------------------- constants
+# ------------------------------------------------------------------------------------- constants
 
 
 @cache
 def _ln2(parts: int) -> tuple[float, float, float]:
-    """ln 2 / `parts` as three floats; the first has 32 bits, so that its multiples up to 2 ** 21 are exact."""
+    """ln 2 / `parts` as three floats, the first of 32 bits: its multiples to 2 ** 21 are exact."""
     whole = _DIGITS.divide(_DIGITS.ln(Decimal(2)), Decimal(parts))
     first = float(np.rint(float(whole) * 2.0**32 * parts) / (2.0**32 * parts))
     rest = _DIGITS.subtract(whole, Decimal(first))
@@ -236,16 +245,20 @@ def _ln2(parts: int) -> tuple[float, float, float]:
 def _log_table() -> tuple[np.ndarray, int]:
     """-ln(n / 128) as pairs [n, 2], and the first n."""
     first, last = round(_RECIPROCALS / 2**0.5) - 1, round(_RECIPROCALS * 2**0.5) + 1
-    logs = (_DIGITS.ln(_DIGITS.divide(Decimal(_RECIPROCALS), Decimal(n))) for n in range(first, last + 1))
-    return np.array([_as_pair(number) for number in logs]), first
+    quotients = (_DIGITS.divide(Decimal(_RECIPROCALS), Decimal(n)) for n in range(first, last + 1))
+    return _pairs(map(_DIGITS.ln, quotients)), first
 
 
 @cache
 def _exp_table() -> np.ndarray:
     """2 ** (n / 64) as pairs [n, 2]."""
     ln2 = _DIGITS.ln(Decimal(2))
-    exponents = (_DIGITS.divide(_DIGITS.multiply(ln2, Decimal(n)), Decimal(_PARTS)) for n in range(_PARTS))
-    return np.array([_as_pair(_DIGITS.exp(number)) for number in exponents])
+    exponents = (_DIGITS.divide(_DIGITS.multiply(ln2, n), _PARTS) for n in range(_PARTS))
+    return _pairs(map(_DIGITS.exp, exponents))
+
+
+def _pairs(numbers: Iterator[Decimal]) -> np.ndarray:
+    return np.array([_as_pair(number) for number in numbers])
 
 
 def _as_pair(number: Decimal) -> tuple[float, float]:

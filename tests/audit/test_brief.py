@@ -22,8 +22,8 @@ def test_counts_by_interval_and_causes_by_kind(made, tmp_path):
     tables = [load_table(of.write(tmp_path / name)) for of, name in ((old, "a"), (new, "b"))]
     first, second = render_brief(compare(*tables)).split("\nCauses: ")
     assert " ".join(first.split()) == (
-        f"Compared with {tmp_path}/a: 2 of 5 quality cells are equal, 1 differ within both intervals, "
-        "1 differ beyond both intervals, 1 differ and have no interval."
+        f"Compared with {tmp_path}/a: 2 of 5 quality cells are equal, 1 differ within both "
+        "intervals, 1 differ beyond both intervals, 1 differ and have no interval."
     )
     assert " ".join(second.split()) == (
         "processor (abacus -> loom), versions (torch 2.0 -> 2.1), configuration (training.steps). "
@@ -39,7 +39,8 @@ def test_partly_and_lonely_cells(made, tmp_path):
     new.rows = [row for row in new.rows if row["system"] != "dsacap-rl"]
     tables = [load_table(of.write(tmp_path / name)) for of, name in ((old, "a"), (new, "b"))]
     said = " ".join(render_brief(compare(*tables)).split())
-    assert "3 of 4 quality cells are equal, 1 differ within one of the two intervals. 1 more are in one table only." in said
+    assert "3 of 4 quality cells are equal, 1 differ within one of the two intervals." in said
+    assert "1 more are in one table only." in said
 
 
 def test_one_table_is_compared_with_the_committed_one_of_its_configuration(made, tmp_path, capsys):
@@ -49,12 +50,14 @@ def test_one_table_is_compared_with_the_committed_one_of_its_configuration(made,
     made().write(tmp_path / "tiny")
     assert main(["diff", "--brief", str(tmp_path / "table.json")]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert f"Compared with {tmp_path}/tiny: 5 of 5 quality cells are equal. No score differs." in out
+    expected = f"Compared with {tmp_path}/tiny: 5 of 5 quality cells are equal. No score differs."
+    assert expected in out
     made().set_value("ar", "greedy", 104.0).write(tmp_path)
     assert main(["diff", "--brief", str(tmp_path)]) == main(["diff", str(tmp_path)]) == 1
     assert "1 changed" in capsys.readouterr().out
 
 
 def test_make_table_ends_with_it_and_does_not_fail_by_it():
-    said = subprocess.run(["make", "--dry-run", "table"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--dry-run", "table"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1].endswith("/dsacap diff --brief results || true")

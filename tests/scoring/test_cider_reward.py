@@ -6,7 +6,7 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer as StockScorer
 
 from dsacap.errors import UserError
 from dsacap.scoring.cider_reward import CiderDReward
-from ulps import assert_are_stocks, assert_mostly_equal
+from ulps import assert_close_to_stock, assert_mostly_equals_stock
 
 RNG = random.Random(7)
 
@@ -49,7 +49,7 @@ def stock(references: list[list[str]], candidates: list[str], corpus: list[list[
 def test_equals_stock_on_images_of_the_corpus(reward):
     references = RNG.choices(TRAIN, k=80)
     candidates = [RNG.choice([caption("abcdefghxyz"), RNG.choice(said), ""]) for said in references]
-    assert_mostly_equal(reward.score(references, candidates), stock(references, candidates))
+    assert_mostly_equals_stock(reward.score(references, candidates), stock(references, candidates))
 
 
 def test_equals_stock_on_other_images(reward):
@@ -57,7 +57,7 @@ def test_equals_stock_on_other_images(reward):
     other = [[caption("abcxyz"), caption("xyz")] for _ in range(10)]
     references = RNG.choices(TRAIN + other, k=80)
     candidates = [RNG.choice([caption("abcdefghxyz"), RNG.choice(said), "never heard of it"]) for said in references]
-    assert_mostly_equal(reward.score(references, candidates), stock(references, candidates))
+    assert_mostly_equals_stock(reward.score(references, candidates), stock(references, candidates))
 
 
 def test_the_first_and_the_last_ngram_of_the_corpus_count_as_all_do():
@@ -66,13 +66,13 @@ def test_the_first_and_the_last_ngram_of_the_corpus_count_as_all_do():
     candidates = ["a zebra d", "zebra", "a b zebra zebra b c d", "d a", "", "a a b b", "a b c d e d d d"]
     reward = CiderDReward(corpus)
     for said in corpus:
-        assert_are_stocks(reward.score([said] * len(candidates), candidates), stock([said] * len(candidates), candidates, corpus))
-    assert_are_stocks(reward.score(corpus, [said[0] for said in corpus]), stock(corpus, [said[0] for said in corpus], corpus))
+        assert_close_to_stock(reward.score([said] * len(candidates), candidates), stock([said] * len(candidates), candidates, corpus))
+    assert_close_to_stock(reward.score(corpus, [said[0] for said in corpus]), stock(corpus, [said[0] for said in corpus], corpus))
 
 
 def test_a_corpus_of_two_images_is_enough():
     corpus = [["a dog"], ["a cat"]]
-    assert_are_stocks(CiderDReward(corpus).score(corpus, ["a dog", "a dog"]), stock(corpus, ["a dog", "a dog"], corpus))
+    assert_close_to_stock(CiderDReward(corpus).score(corpus, ["a dog", "a dog"]), stock(corpus, ["a dog", "a dog"], corpus))
 
 
 def test_a_caption_scores_the_same_in_any_batch(reward):

@@ -10,7 +10,7 @@ from dsacap.scoring import coco_metrics as module
 from dsacap.scoring.coco_metrics import METRICS, MetricResult, score_captions, score_cider, score_many, score_without_java
 from dsacap.scoring.jvm import JvmWorker
 from stock import show_edit_tell, stock_scores
-from ulps import assert_mostly_equal
+from ulps import assert_mostly_equals_stock
 
 REFERENCES = {7: ["a red dog runs in the park", "the dog runs"], 3: ["two cats sleep on a bed"], 5: ["a man rides a wave"]}
 CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a park"}
@@ -53,7 +53,7 @@ def assert_equal_stocks(scores: dict[str, MetricResult], stocks: dict[str, Metri
     for metric in ("METEOR", "ROUGE-L"):
         assert scores[metric] == stocks[metric]
     values = ([*chain(*([of.corpus, *of.per_image.values()] for of in side.values()))] for side in (scores, stocks))
-    assert_mostly_equal(*values)
+    assert_mostly_equals_stock(*values)
 
 
 def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, monkeypatch, capfd):
