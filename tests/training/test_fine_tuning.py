@@ -240,9 +240,7 @@ def test_a_rehearsal_counts_the_encoder(made):
 
 
 HIDDEN_AVX512 = torch.cpu._is_avx512_supported() and torch.backends.cpu.get_cpu_capability() != "AVX512"
-BF16_ATTENTION = pytest.mark.skipif(
-    HIDDEN_AVX512, reason="torch's bf16 attention fails where ATEN_CPU_CAPABILITY hides the processor's AVX-512"
-)
+BF16_ATTENTION = pytest.mark.skipif(HIDDEN_AVX512, reason="torch fails in bf16 attention if ATEN_CPU_CAPABILITY hides AVX-512")
 
 
 @pytest.mark.parametrize("kind", [pytest.param("vit", marks=BF16_ATTENTION), "timm"])
