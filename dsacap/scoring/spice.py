@@ -34,7 +34,7 @@ MAX_WORDS = 100  # the parser takes time in the cube of the words and memory in 
 ANNOTATORS = "tokenize,ssplit,parse,lemma"
 _FOLDER = Path(spice.__file__).parent
 _PARSE_BATCH = 32  # captions a job: a second or two
-_CAPTIONS_A_PARSER = 600  # fewer are parsed sooner by one process, since two load and warm up at half the speed each
+_CAPTIONS_A_PARSER = 1500  # a parser takes ten seconds of CPU time to load and warm up, which other jobs may be waiting for
 _SCORE_BATCH = 500  # images a job: a second
 _sources: ContextVar[dict[str, str]] = ContextVar("caption -> where its tuples came from")
 
