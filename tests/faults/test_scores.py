@@ -10,6 +10,7 @@ from dsacap.scoring.coco_metrics import METRICS
 from dsacap.scoring.jvm import METEOR_FOLDER
 from dsacap.scoring.paraphrases import paraphrase_index
 from stock import stock_scores, stock_tokenize
+from ulps import assert_close_to_stock
 
 _WORDS = (
     *("a", "the", "dog", "dogs", "cat", "cats", "runs", "running", "on", "in", "red", "reddish", "A", "Dog,", "cat."),
@@ -44,8 +45,12 @@ def test_scores_of_any_words_are_the_stock_ones(tried, stock_meteor, tmp_path_fa
         expected = {i: [t for t, (of, _) in zip(tokens, of_image, strict=True) if of == i] for i in range(len(images))}
         stock = stock_scores(expected, dict(enumerate(stock_tokenize([one["caption"] for one in said]))), stock_meteor)
         for metric in METRICS:
-            assert ours[metric]["value"] == stock[metric].corpus, metric
-            assert ours[metric]["per_image"] == {str(i): score for i, score in stock[metric].per_image.items()}, metric
+            assert list(ours[metric]["per_image"]) == [str(i) for i in stock[metric].per_image]
+            values = [ours[metric]["value"], *ours[metric]["per_image"].values()]
+            expected_values = [stock[metric].corpus, *stock[metric].per_image.values()]
+            if metric in ("METEOR", "ROUGE-L"):  # which stock rounds alike on every processor
+                assert values == expected_values, metric
+            assert_close_to_stock(values, expected_values)
         trial.ended["images"] += len(images)
 
     tried(st.lists(_image, min_size=2, max_size=20), 0.005, body)
