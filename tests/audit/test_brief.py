@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dsacap.audit.brief import render_brief
 from dsacap.audit.compare import compare
-from dsacap.audit.tables import load_table
-from dsacap.cli import main
+from dsacap.cli.main import main
+from dsacap.reporting.table_file import load_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
