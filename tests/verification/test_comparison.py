@@ -38,6 +38,13 @@ def loaded(made: HandMade, folder) -> Committed:
     return load_committed(made.write(folder))
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Keep lines whole, however long the temporary folder's name is."""
+    monkeypatch.setattr("dsacap.audit.text._WIDEST", 1000)
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 def test_every_quality_cell_is_accounted_for(made, tmp_path):
     table = loaded(made, tmp_path)
     outcome = compare(table, [of_humans(), scored(GREEDY, no_spice="left out (--no-spice)")])
