@@ -52,7 +52,8 @@ faults: setup
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
 
-# Mutants of the code that numbers come from, most of an hour on one core: docs/mutants.md. ONLY='dsacap.scoring.bleu*' for some of them.
+# Mutants of the code that numbers come from, most of an hour on one core: docs/mutants.md.
+# ONLY='dsacap.scoring.metrics.bleu*' for some of them.
 mutants: setup
 	$(BIN)/python tests/faults/mutants.py $(ONLY)
 
@@ -60,6 +61,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 
 # Known vulnerabilities of the pinned packages, and everybody's licences. Needs the open internet.

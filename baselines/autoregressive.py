@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
-from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
-from dsacap.objective import reference_loss
-from dsacap.parts import Dropout, length_buckets, multinomial, share, whole
+from dsacap.captioner.batch_parts import Dropout, length_buckets, multinomial, share, whole
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
+from dsacap.captioner.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
+from dsacap.captioner.reference_loss import reference_loss
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 
 class Autoregressive(Captioner):
@@ -23,7 +24,8 @@ class Autoregressive(Captioner):
 
     @dataclass(frozen=True)
     class Model:
-        """`beta` sharpens the choice among an image's references (dsacap/objective.py); at 0 the loss is the mean over all their words."""
+        """`beta` sharpens the choice among an image's references (dsacap/captioner/reference_loss.py); at 0 the loss is the mean over all
+        their words."""
 
         width: int = 128
         heads: int = 4

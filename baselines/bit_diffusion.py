@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
-from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
-from dsacap.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
-from dsacap.parts import Dropout, drawn
+from dsacap.captioner.batch_parts import Dropout, drawn
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
+from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 
 
 class BitDiffusion(Captioner):

@@ -26,10 +26,10 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from baselines.ladic_text import NamedText, SmallText
-from dsacap.captioner import Batch, Captioner, ImageSpec, by_image, noise_of
-from dsacap.files import check_pinned
-from dsacap.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
-from dsacap.parts import averaged, drawn, share
+from dsacap.captioner.batch_parts import averaged, drawn, share
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of
+from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.common.files import check_pinned
 
 _TIMES = 1000
 _AHEAD = 5  # times by which the network is told a later one than that of its input

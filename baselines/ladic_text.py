@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from transformers import BertForMaskedLM
 
 from baselines.pieces import Pieces, from_pretrained, untie
-from dsacap.captioner import BOS, PAD, UNK, ImageSpec, until_eos
-from dsacap.layers import EncoderBlock
-from dsacap.parts import drawn
+from dsacap.captioner.batch_parts import drawn
+from dsacap.captioner.interface import ImageSpec, until_eos
+from dsacap.captioner.layers import EncoderBlock
+from dsacap.text.vocabulary import BOS, PAD, UNK
 
 _MASKED = 0.15  # of the words, in masked language modelling
 _MORE_PIECES = 4  # than words; the authors have 24 for 20

@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of
-from dsacap.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
-from dsacap.parts import Dropout, drawn, length_buckets, mine, only_whole, share, whole
+from dsacap.captioner.batch_parts import Dropout, drawn, length_buckets, mine, only_whole, share, whole
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of
+from dsacap.captioner.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
+from dsacap.text.vocabulary import EOS, PAD, UNK
 
 
 class MaskedDiffusion(Captioner):

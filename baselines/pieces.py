@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from dsacap.captioner import UNK, ImageSpec, until_eos
-from dsacap.errors import UserError
+from dsacap.captioner.interface import ImageSpec, until_eos
+from dsacap.common.errors import UserError
+from dsacap.text.vocabulary import UNK
 
 
 def from_pretrained(kind, name: str, revision: str | None):

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from baselines.pieces import Pieces, from_pretrained, untie
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
-from dsacap.files import check_pinned
-from dsacap.layers import EncoderBlock
-from dsacap.parts import only_whole, share, whole
+from dsacap.captioner.batch_parts import only_whole, share, whole
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
+from dsacap.captioner.layers import EncoderBlock
+from dsacap.common.files import check_pinned
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 _PIECES = 3  # tokens of a named language model that a word takes at most, on the average of a caption
 

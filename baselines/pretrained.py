@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
 
 
 class PretrainedCaptioner:

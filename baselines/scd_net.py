@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
-from dsacap.captioner import BOS, PAD, UNK, Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of, until_eos
-from dsacap.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
-from dsacap.parallel import SlotPolicy, slot_log_probs
-from dsacap.parts import Dropout, drawn
+from dsacap.captioner.batch_parts import Dropout, drawn
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of, until_eos
+from dsacap.captioner.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs
+from dsacap.text.vocabulary import BOS, PAD, UNK
 
 _LATEST = 0.999  # time of training
 _EXCHANGED = 0.15  # of the words that a later stage reads, in training

@@ -7,7 +7,7 @@ def load(folder, device: str = "auto"):
     `device` is auto (a GPU where there is one), cpu or cuda. Returns a PhotoCaptioner (dsacap/export/photo_captioner.py); raises UserError,
     which names the file, where the folder is torn, changed or not such a folder.
     """
-    from dsacap.captioning import device_of
+    from dsacap.common.machine import device_of
     from dsacap.export.reading import read_folder
 
     return read_folder(folder, device_of(device))

@@ -5,10 +5,14 @@ import pytest
 import torch
 from pycocoevalcap.meteor.meteor import Meteor
 
-from dsacap import stages
-from dsacap.files import write_json
-from dsacap.layout import Layout, manifest_of
-from dsacap.scoring.java import java_environment
+from dsacap.common.files import write_json
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.stages.data import make_data
+from dsacap.stages.encoder import make_encoder
+from dsacap.stages.features import make_features, make_pixels
+from dsacap.stages.generator import make_generator
+from dsacap.text.ptb_tokenizer import java_environment
+from handmade import HandMade
 from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +48,11 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def made() -> type[HandMade]:
+    return HandMade
+
+
 @pytest.fixture(scope="session")
 def stock_meteor():
     """pycocoevalcap's own; one for all tests, since loading its tables takes most of their time."""
@@ -58,10 +67,10 @@ def stock_meteor():
 def tiny_layout(tmp_path_factory) -> Layout:
     """A tiny data set with encoder, features and generator: read it, do not write to it."""
     layout = Layout(tiny_config(tmp_path_factory.mktemp("tiny")))
-    stages.make_data(layout)
-    stages.make_encoder(layout)
-    stages.make_features(layout)
-    write_json(manifest_of(layout.generator), {"facts": stages.make_generator(layout)})
+    make_data(layout)
+    make_encoder(layout)
+    make_features(layout)
+    write_json(manifest_of(layout.generator), {"facts": make_generator(layout)})
     return layout
 
 
@@ -69,5 +78,5 @@ def tiny_layout(tmp_path_factory) -> Layout:
 def pixel_layout(tiny_layout, tmp_path_factory) -> Layout:
     """The same with the photos' pixels beside the features."""
     layout = borrow(Layout(tiny_config(tmp_path_factory.mktemp("pixels"))), tiny_layout)
-    stages.make_pixels(layout)
+    make_pixels(layout)
     return layout

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from dsacap import stages
-from dsacap.config import System
-from dsacap.files import read_json, sha256, write_json
-from dsacap.layout import Layout
+from dsacap.common.files import read_json, sha256, write_json
+from dsacap.config.sections import System
+from dsacap.runs.layout import Layout
+from dsacap.stages.caption import caption_split
+from dsacap.stages.train import train_system
 
 SMALL = {"width": 16, "heads": 2}
 DSACAP = {"captioner": "dsacap", "model": {**SMALL, "denoiser_layers": 1, "readout_layers": 1}}
@@ -15,8 +16,8 @@ def trained(layout: Layout, **system) -> Layout:
     """A layout with one system, `ours`, trained for two steps, and captions of the test split by it."""
     settings = System(training={"steps": 2, "evaluations": 1}, **system)
     layout = Layout(layout.config.model_copy(update={"systems": {"ours": settings}}))
-    stages.train_system(layout, "ours", 0)
-    stages.caption_split(layout, "ours", 0)
+    train_system(layout, "ours", 0)
+    caption_split(layout, "ours", 0)
     return layout
 
 

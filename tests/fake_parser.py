@@ -1,7 +1,7 @@
 """A stand-in for the Java that parses captions and scores their tuples."""
 
-from dsacap.errors import UserError
-from dsacap.scoring import spice
+from dsacap.common.errors import UserError
+from dsacap.scoring.metrics import spice
 
 
 class FakeJava:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dsacap.audit.tables import COLUMNS
-from dsacap.files import write_json
+from dsacap.common.files import write_json
+from dsacap.reporting.table_file import COLUMNS
 from helpers import tiny_config
 
 COMMIT = "c0ffee" + "0" * 34

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
-from dsacap.captioner import EOS, PAD, UNK, Batch, ImageSpec, Memory
-from dsacap.config import Config, parse_config
-from dsacap.layout import Layout
+from dsacap.captioner.interface import Batch, ImageSpec, Memory
+from dsacap.config.experiment import Config, parse_config
+from dsacap.runs.layout import Layout
+from dsacap.text.vocabulary import EOS, PAD, UNK
 
 SCENES_SHAPE = {"tokens": 4, "channels": 256, "vocabulary": 64}  # what the scenes' encoder and captions have
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
@@ -104,7 +105,7 @@ def save_vit(folder):
     """A random vision transformer in open_clip's own format, as a user's download would lie there."""
     import open_clip
 
-    from dsacap.vision.tiny_clip import save_clip
+    from dsacap.vision.encoders.tiny_clip import save_clip
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)

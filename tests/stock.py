@@ -14,12 +14,12 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from dsacap.errors import UserError
-from dsacap.scoring import spice
-from dsacap.scoring.coco_metrics import METRICS, MetricResult
-from dsacap.scoring.corenlp import corenlp_jars
-from dsacap.scoring.java import java_environment
-from dsacap.scoring.tokenizer import ptb_tokenize
+from dsacap.common.errors import UserError
+from dsacap.scoring.java.corenlp import corenlp_jars
+from dsacap.scoring.metrics import spice
+from dsacap.scoring.metrics.coco_metrics import METRICS
+from dsacap.scoring.metrics.metric_result import MetricResult
+from dsacap.text.ptb_tokenizer import java_environment, ptb_tokenize
 
 
 def show_edit_tell(folder: Path, images: int) -> tuple[dict[int, list[str]], dict[int, str]]:

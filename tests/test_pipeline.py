@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from dsacap.files import read_json, sha256
-from dsacap.layout import Layout
+from dsacap.common.files import read_json, sha256
+from dsacap.runs.layout import Layout
 from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,7 +79,9 @@ def test_a_run_beside_a_run_is_told_so(tmp_path):
     """Planning is free; whoever would write is told who does so already."""
     command = [BIN / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2"]
     command += ["--configfile", ROOT / "config/smoke.yaml"]
-    holder = "import sys, time, pathlib, dsacap.locks as locks; locks.claim(pathlib.Path(sys.argv[1])); print(flush=True); time.sleep(60)"
+    holder = (
+        "import sys, time, pathlib, dsacap.common.locks as locks; locks.claim(pathlib.Path(sys.argv[1])); print(flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", holder, tmp_path / "work" / "smoke"], stdout=subprocess.PIPE, cwd=ROOT) as running:
         running.stdout.readline()
         refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -6,8 +6,8 @@ from pathlib import Path
 from dsacap.audit.causes import Cause
 from dsacap.audit.chain import is_quality
 from dsacap.audit.compare import Comparison, cells_of
-from dsacap.audit.tables import Table
 from dsacap.audit.text import wrapped
+from dsacap.reporting.table_file import Table
 
 _SHOWN = 3
 _AGAINST = {

@@ -12,11 +12,12 @@ from itertools import chain
 from typing import Any
 
 from dsacap.audit.chain import parts_of, settings_of
-from dsacap.audit.code import files_of_stage
-from dsacap.checkout import files_changed, pins, stage_versions
-from dsacap.config import parse_config
-from dsacap.errors import UserError
-from dsacap.registry import captioner_class
+from dsacap.audit.code_changes import files_changed
+from dsacap.audit.stage_code import files_of_stage
+from dsacap.captioner.registry import captioner_class
+from dsacap.common.errors import UserError
+from dsacap.common.git_checkout import pins, stage_versions
+from dsacap.config.experiment import parse_config
 
 ABSENT = "absent"
 _SHOWN = 4

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from dsacap.audit.tables import Table
+from dsacap.reporting.table_file import Table
 
 TRAINING = ("parameters", "images_seen", "train_cpu_seconds", "val_CIDEr", "val_still_rising")
 _TIMED = ("latency_", "memory_")

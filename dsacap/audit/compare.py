@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dsacap.audit.causes import ABSENT, Cause, causes_of, wrote_the_same
 from dsacap.audit.chain import chain, is_measured
-from dsacap.audit.tables import Table
+from dsacap.reporting.table_file import Table
 
 _ROUNDING = 1e-9  # of a CSV's decimals; the scores themselves are compared to the last digit
 

@@ -9,8 +9,8 @@ from tabulate import tabulate
 from dsacap.audit.causes import Cause, listed, short
 from dsacap.audit.chain import is_measured
 from dsacap.audit.compare import Comparison, Difference, Side
-from dsacap.audit.tables import Table
 from dsacap.audit.text import wrapped
+from dsacap.reporting.table_file import Table
 
 _FEW = 3
 _HEADLINE = ("CIDEr", "held_out_CIDEr", "Self-CIDEr", "val_CIDEr")  # the first of a row's changed metrics stands for it

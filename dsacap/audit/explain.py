@@ -10,11 +10,11 @@ from typing import Any
 from dsacap.audit.chain import chain, parts_of, settings_of
 from dsacap.audit.freshness import SAME, STALE, UNCHECKED, checks_of, config_file, verdict
 from dsacap.audit.names import find_decoding, find_metric, find_system
-from dsacap.audit.tables import Table
 from dsacap.audit.text import wrapped
-from dsacap.config import load_config
-from dsacap.errors import UserError
-from dsacap.reporting.published import reported_on
+from dsacap.common.errors import UserError
+from dsacap.config.experiment import load_config
+from dsacap.reporting.published_figures import reported_on
+from dsacap.reporting.table_file import Table
 
 _LEFT = 12
 _SAID = {SAME: "nothing that can be looked at here has changed", UNCHECKED: "not all can be checked here"}

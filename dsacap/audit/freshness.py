@@ -10,14 +10,15 @@ from typing import Any
 
 from dsacap.audit.causes import Cause, captioner_of, changed_settings, declared_version, listed, said_keys, short
 from dsacap.audit.chain import parts_of, settings_of
-from dsacap.audit.code import files_of_stage
-from dsacap.audit.tables import Table
-from dsacap.checkout import LOCK, ROOT, files_changed, pins, stage_versions
-from dsacap.config import load_config, parse_config
+from dsacap.audit.code_changes import files_changed
+from dsacap.audit.stage_code import files_of_stage
+from dsacap.common.errors import UserError
+from dsacap.common.files import sha256
+from dsacap.common.git_checkout import LOCK, ROOT, pins, stage_versions
+from dsacap.config.experiment import load_config, parse_config
 from dsacap.config.yaml_file import read_yaml
-from dsacap.errors import UserError
-from dsacap.files import sha256
-from dsacap.layout import Layout
+from dsacap.reporting.table_file import Table
+from dsacap.runs.layout import Layout
 
 SAME, STALE, UNCHECKED = "same", "stale", "unchecked"
 

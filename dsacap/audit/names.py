@@ -4,8 +4,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 
-from dsacap.audit.tables import Table
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
+from dsacap.reporting.table_file import Table
 
 _NEAR = 3
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from dsacap.common.files import check_pinned
 from dsacap.config.section import Section
 from dsacap.config.training import Tuning
-from dsacap.files import check_pinned
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # ends up in file names and shell lines
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -22,7 +22,7 @@ class Text(Section):
 
 
 class EncoderTraining(Section):
-    """The tiny CLIP for scenes; see dsacap/vision/tiny_clip.py."""
+    """The tiny CLIP for scenes; see dsacap/vision/encoders/tiny_clip.py."""
 
     seed: int = 0
     steps: int = Field(gt=0)
@@ -73,7 +73,7 @@ class Sight(Encoder):
 
 
 class GeneratorTraining(Section):
-    """The caption prior; see dsacap/vision/caption_prior.py."""
+    """The caption prior; see dsacap/vision/generators/caption_prior.py."""
 
     seed: int = 0
     steps: int = Field(gt=0)
@@ -179,7 +179,7 @@ class Decoding(Section):
 
 
 class Inspection(Section):
-    """What is recorded of the inside of systems that can show it; see dsacap/method/inside.py."""
+    """What is recorded of the inside of systems that can show it; see dsacap/method/inspection.py."""
 
     images: int = Field(24, ge=1, description="of the test split, evenly spread")
     steps: int = Field(8, ge=1, description="of denoising, from as much noise as the system was trained with")

@@ -8,7 +8,7 @@ from dsacap.config.section import Section
 
 
 class FineTuning(Section):
-    """The image encoder, trained along with a captioner from the pixels; see dsacap/vision/pixels.py."""
+    """The image encoder, trained along with a captioner from the pixels; see dsacap/vision/features/pixels.py."""
 
     learning_rate: float = Field(gt=0, description="of the encoder, by the captioner's schedule")
     drawn: bool = Field(False, description="a step sees of each photo a part cut out anew, mirrored half of the time where captions allow")
@@ -51,7 +51,7 @@ class Rewards(Section):
 
 
 class ExpectedNgrams(Section):
-    """The exact objective of a readout that is a graph: expected overlap with the references; see dsacap/method/expected_ngrams.py."""
+    """The exact objective of a readout that is a graph: expected overlap with the references; see dsacap/method/dag_expected_ngrams.py."""
 
     orders: int = Field(4, ge=1, description="n-grams of 1 to so many words")
     temperature: float = Field(1.0, gt=0, description="below 1, words and transitions are sharpened before they are counted")

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from dsacap.errors import UserError
-from dsacap.files import read_text
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_text
 
 _MOST = 100_000  # values, each alias counted with all that it stands for; the largest configuration here has 1,000
 

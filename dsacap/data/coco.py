@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from pycocotools.coco import COCO
 
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json
 from dsacap.data.photos import PhotoSource
-from dsacap.errors import UserError
-from dsacap.files import read_json
 
 SPLITS = ("train", "val", "test")
 _SPLIT_OF = {split: split for split in SPLITS} | {"restval": "train"}  # restval: the rest of val2014, which Karpathy trains on

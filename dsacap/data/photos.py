@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from dsacap.errors import UserError
-from dsacap.files import ZIP_ERRORS
+from dsacap.common.errors import UserError
+from dsacap.common.files import ZIP_ERRORS
 
 MIN_SIDE = 8  # pixels
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes that file systems know, and room for the folder that it goes to

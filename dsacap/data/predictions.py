@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json
 from dsacap.data.coco import read_captions
-from dsacap.errors import UserError
-from dsacap.files import read_json
 
 _LONGEST = 200  # words; what is longer is a file gone wrong, and SPICE's parser takes memory by the square
 _CHARACTERS = 5000

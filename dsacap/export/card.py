@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from dsacap.config import Config, Scenes
+from dsacap.config.dataset import Scenes
+from dsacap.config.experiment import Config
 from dsacap.export.description import Description, OpenClip
 from dsacap.reporting.markdown import commits
-from dsacap.reporting.pipe import markdown
+from dsacap.reporting.pipe_table import markdown
 from dsacap.reporting.table import scale_of
 
 _METRICS = ("CIDEr", "BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "SPICE", "grammatical", "true")

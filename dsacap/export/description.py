@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from dsacap.config.sections import Label, Name, Section, Sha256
+from dsacap.config.section import Section
+from dsacap.config.sections import Label, Name, Sha256
 
 FORMAT = 1  # raised when an older reader would misread what is written
 
@@ -12,7 +13,7 @@ _Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$
 
 
 class ResNet(Section):
-    """The photo side of the tiny CLIP; see dsacap/vision/resnet_encoder.py."""
+    """The photo side of the tiny CLIP; see dsacap/vision/encoders/tiny_clip_resnet.py."""
 
     kind: Literal["resnet"] = "resnet"
     image_size: int = Field(gt=0)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dsacap.config import Encoder as EncoderSettings
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_tensors, write_json, write_tensors
+from dsacap.config.sections import Encoder as EncoderSettings
 from dsacap.export.description import Encoders, OpenClip, OpenClipFolder, ResNet, Timm
-from dsacap.files import read_json, read_tensors, write_json, write_tensors
-from dsacap.vision.encoder import Encoder, load_encoder, local_name, needs_quick_gelu
+from dsacap.vision.encoders.base import Encoder
+from dsacap.vision.encoders.clip_encoder import local_name, needs_quick_gelu
+from dsacap.vision.encoders.load import load_encoder
 
 WEIGHTS = "encoder.safetensors"
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")  # open_clip's own names
@@ -93,7 +95,7 @@ def _is_tag(settings: EncoderSettings) -> bool:
 
 def load_resnet(described: ResNet, tensors: dict) -> Encoder:
     """RuntimeError where the weights are not those of such a network."""
-    from dsacap.vision.resnet_encoder import ResNetEncoder
+    from dsacap.vision.encoders.tiny_clip_resnet import ResNetEncoder
 
     encoder = ResNetEncoder(**described.model_dump(exclude={"kind"}))
     encoder.load_state_dict(tensors)

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner
+from dsacap.captioner.interface import Batch, Captioner
+from dsacap.common.errors import UserError
 from dsacap.data.photos import BadImage, decode
-from dsacap.errors import UserError
-from dsacap.memory import PhotoMemory
-from dsacap.vision.encoder import Encoder
+from dsacap.decoding.train_memory import PhotoMemory
+from dsacap.vision.encoders.base import Encoder
 
 BATCH = 16  # photos that are encoded and captioned at once
 

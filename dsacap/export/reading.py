@@ -8,15 +8,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from dsacap.captioner import SPECIALS, Captioner, ImageSpec
-from dsacap.config import checked_options, parse_section
-from dsacap.errors import UserError
+from dsacap.captioner.interface import Captioner, ImageSpec
+from dsacap.captioner.registry import captioner_class, load_captioner, release_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_tensors, sha256
+from dsacap.config.experiment import checked_options, parse_section
+from dsacap.decoding.train_memory import Images, PhotoMemory
 from dsacap.export import encoders
 from dsacap.export.description import FORMAT, Description, Index
 from dsacap.export.photo_captioner import PhotoCaptioner
-from dsacap.files import read_json, read_tensors, sha256
-from dsacap.memory import Images, PhotoMemory
-from dsacap.registry import captioner_class, load_captioner, release_of
+from dsacap.text.vocabulary import SPECIALS
 
 T = TypeVar("T")
 

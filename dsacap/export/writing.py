@@ -9,23 +9,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner, Memory
-from dsacap.errors import UserError
+from dsacap.captioner.interface import Batch, Captioner, Memory
+from dsacap.captioner.registry import release_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, replacing_folder, sha256, write_json, write_tensors, write_text
+from dsacap.decoding.train_memory import PhotoMemory, TrainMemory
 from dsacap.export import reading
 from dsacap.export.card import model_card
 from dsacap.export.description import FORMAT, Description
 from dsacap.export.encoders import load_resnet, trained_resnet, write_encoder
 from dsacap.export.photo_captioner import PhotoCaptioner
-from dsacap.files import read_json, replacing_folder, sha256, write_json, write_tensors, write_text
-from dsacap.layout import Layout, manifest_of
-from dsacap.memory import PhotoMemory, TrainMemory
-from dsacap.registry import release_of
-from dsacap.reporting.provenance import commit
-from dsacap.stages.data import load_configured_encoder
-from dsacap.stages.systems import Inputs
-from dsacap.vision.encoder import Encoder
-from dsacap.vision.features import FeatureStore
-from dsacap.vision.pixels import PixelFeatures
+from dsacap.runs.inputs import Inputs
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.manifest import commit
+from dsacap.runs.models import load_configured_encoder
+from dsacap.vision.encoders.base import Encoder
+from dsacap.vision.features.pixels import PixelFeatures
+from dsacap.vision.features.store import FeatureStore
 
 CARD, MANIFEST = "README.md", "manifest.json"
 

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import EOS, PAD, UNK, ImageSpec
-from dsacap.layers import take_rows
+from dsacap.captioner.batch_parts import Dropout, drawn, length_buckets, whole
+from dsacap.captioner.interface import ImageSpec
+from dsacap.captioner.layers import take_rows
 from dsacap.method.readout import Readout, Uniform
-from dsacap.parts import Dropout, drawn, length_buckets, whole
+from dsacap.text.vocabulary import EOS, PAD, UNK
 
 
 class CMLM(Readout):

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, ImageSpec, Policy, closed, until_eos
+from dsacap.captioner.batch_parts import multinomial
+from dsacap.captioner.interface import ImageSpec, Policy, closed, until_eos
+from dsacap.captioner.slot_decoding import NEVER, inverted
 from dsacap.method.readout import Readout, Uniform
-from dsacap.parallel import NEVER, inverted
-from dsacap.parts import multinomial
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 _BLANK = PAD  # an id that no caption says
 

@@ -12,13 +12,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from dsacap.captioner import UNK, ImageSpec, Memory, until_eos
-from dsacap.method.inside import Graph, graph_of
-from dsacap.method.likelihood import after, passage
-from dsacap.method.policy import GraphPolicy
+from dsacap.captioner.interface import ImageSpec, Memory, until_eos
+from dsacap.captioner.slot_decoding import NEVER
+from dsacap.method.dag_likelihood import after, passage
+from dsacap.method.dag_policy import GraphPolicy
+from dsacap.method.dag_search import bigram_model, draw, lookahead, viterbi
+from dsacap.method.inspection import Graph, graph_of
 from dsacap.method.readout import Readout, Uniform
-from dsacap.method.search import bigram_model, draw, lookahead, viterbi
-from dsacap.parallel import NEVER
+from dsacap.text.vocabulary import UNK
 
 _TYPICAL_WORDS = 12  # sets how far a transition reaches at first
 

@@ -6,8 +6,8 @@ With self-conditioning (Chen et al. 2023, arXiv 2208.04202, whose previous estim
 import torch
 from torch import Tensor, nn
 
-from dsacap.layers import Attention, Block, FeedForward, time_embedding
-from dsacap.parts import Dropout
+from dsacap.captioner.batch_parts import Dropout
+from dsacap.captioner.layers import Attention, Block, FeedForward, time_embedding
 
 
 class DiTBlock(Block):

@@ -12,10 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dsacap.captioner import Memory, Policy
-from dsacap.errors import UserError
-from dsacap.layers import DecoderBlock
-from dsacap.method.inside import Graph
+from dsacap.captioner.interface import Memory, Policy
+from dsacap.captioner.layers import DecoderBlock
+from dsacap.common.errors import UserError
+from dsacap.method.inspection import Graph
 
 _OF_EVERY_READOUT = ("noise_level", "steps", "search")
 

@@ -3,9 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import EOS, ImageSpec
+from dsacap.captioner.interface import ImageSpec
+from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs, write_slots
 from dsacap.method.readout import Readout, Uniform
-from dsacap.parallel import SlotPolicy, slot_log_probs, write_slots
+from dsacap.text.vocabulary import EOS
 
 
 class Slots(Readout):

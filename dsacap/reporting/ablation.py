@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from dsacap.files import read_json, read_jsonl, write_text
-from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.common.files import read_json, read_jsonl, write_text
 from dsacap.reporting.markdown import Report, commits, metric_table
-from dsacap.reporting.pipe import markdown
+from dsacap.reporting.pipe_table import markdown
 from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
+from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
 _COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "judged_reconstruction": 1}

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from dsacap.data.dataset import Example, load_examples
-from dsacap.files import read_json, write_text
-from dsacap.layout import HUMAN, Layout
-from dsacap.reporting.pipe import markdown
-from dsacap.scoring.coco_metrics import score_cider
-from dsacap.scoring.faults import FAULTS, Lexicon, faults
+from dsacap.common.files import read_json, write_text
+from dsacap.data.prepared import Example, load_examples
+from dsacap.reporting.pipe_table import markdown
+from dsacap.runs.layout import HUMAN, Layout
+from dsacap.scoring.metrics.caption_faults import FAULTS, Lexicon, faults
+from dsacap.scoring.metrics.coco_metrics import score_cider
 from dsacap.scoring.score import held_out
 
 _PHOTOS = 12
@@ -64,7 +64,7 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
         "## Faults of grammar",
         _table(layout, means),
         'Share (%) of captions with a word doubled, two finite verbs in a row ("is swims"), the wrong number ("two dog", "a dogs"), a '
-        "phrase that stops short; any of these; and words a caption. The rules stand in dsacap/scoring/faults.py.",
+        "phrase that stops short; any of these; and words a caption. The rules stand in dsacap/scoring/metrics/caption_faults.py.",
         "## CIDEr by length of the caption",
         _table(layout, lengths),
         "Mean CIDEr (x100) of the captions of that many words, and their share.",

@@ -13,11 +13,10 @@ from typing import Any
 import yaml
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
-from dsacap.audit.tables import Table, load_table
-from dsacap.checkout import ROOT
-from dsacap.config import parse_config
-from dsacap.errors import UserError
-from dsacap.files import read_text, sha256, write_text
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_text, sha256, write_text
+from dsacap.common.git_checkout import ROOT
+from dsacap.config.experiment import parse_config
 from dsacap.reporting.markdown import (
     BESIDE_HUMANS,
     DIVERSITY,
@@ -29,6 +28,7 @@ from dsacap.reporting.markdown import (
     metric_cells,
     training_cells,
 )
+from dsacap.reporting.table_file import Table, load_table
 
 CITATION = ROOT / "CITATION.cff"
 _MATHS = {"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"}  # as text they need a font encoding

@@ -5,13 +5,13 @@ from functools import cache
 
 import numpy as np
 
-from dsacap.config import Comparison
-from dsacap.data.dataset import load_references
-from dsacap.files import read_json
-from dsacap.layout import Layout
-from dsacap.reporting.pipe import markdown
-from dsacap.scoring.accumulation import right_ngrams
-from dsacap.scoring.tokenizer import ptb_tokenize
+from dsacap.common.files import read_json
+from dsacap.config.sections import Comparison
+from dsacap.data.prepared import load_references
+from dsacap.reporting.pipe_table import markdown
+from dsacap.runs.layout import Layout
+from dsacap.scoring.metrics.accumulation import right_ngrams
+from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 _QUARTERS = 4
 _LENGTHS = ((1, 8), (9, 12), (13, 16), (17, 99))  # words

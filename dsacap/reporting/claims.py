@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsacap.config import Comparison, Row
-from dsacap.errors import UserError
-from dsacap.files import read_json, replacing, write_text
-from dsacap.layout import Layout
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, replacing, write_text
+from dsacap.config.sections import Comparison, Row
 from dsacap.reporting.claim_tables import DIVERSITY, along_the_caption, first_captions, quality_against_diversity, references_of
-from dsacap.reporting.pipe import markdown
+from dsacap.reporting.pipe_table import markdown
 from dsacap.reporting.table import scale_of
-from dsacap.scoring.accumulation import late_minus_early, recovery
+from dsacap.runs.layout import Layout
+from dsacap.scoring.metrics.accumulation import late_minus_early, recovery
 from dsacap.scoring.statistics import bootstrap_seeds_interval
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "not supported", "undecided"

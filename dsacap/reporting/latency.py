@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dsacap.errors import UserError
-from dsacap.files import read_json, replacing, write_text
-from dsacap.reporting.pipe import markdown
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, replacing, write_text
+from dsacap.reporting.pipe_table import markdown
 
 _STATE = ("system", "decoding", "length", "compiled", "precision", "stage", "images")
 _COLUMNS = ("machine", *_STATE, "iterations", "median_ms", "p90_ms", "p99_ms", "images_per_s", "passes", "flops", "parameters")

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dsacap.config import Config
-from dsacap.layout import ENCODER, HUMAN, PREDICTIONS
-from dsacap.reporting.pipe import markdown
-from dsacap.reporting.published import published_section
+from dsacap.config.experiment import Config
+from dsacap.reporting.pipe_table import markdown
+from dsacap.reporting.published_figures import published_section
 from dsacap.reporting.tradeoff import of_seed, tradeoff_section
-from dsacap.scoring.spice import METRICS as SPICE
+from dsacap.runs.layout import ENCODER, HUMAN, PREDICTIONS
+from dsacap.scoring.metrics.spice import METRICS as SPICE
 
 QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
 QUALITY |= {"SPICE": 1, "grammatical": 1, "true": 1}

@@ -6,13 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsacap.errors import UserError
-from dsacap.files import read_json, read_text, sha256, write_text
-from dsacap.layout import Layout
-from dsacap.reporting.kept import keep_rows, rows_without_captions
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_text, sha256, write_text
 from dsacap.reporting.markdown import LOCAL_CHANGES
 from dsacap.reporting.page import title_of
-from dsacap.reporting.provenance import require_committed
+from dsacap.runs.kept_rows import keep_rows, rows_without_captions
+from dsacap.runs.layout import Layout
+from dsacap.runs.manifest import require_committed
 
 _README = Path("README.md")
 _SHOWN = ("Quality", "Beside humans", "Diversity", "Latency")

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsacap.config import Config, Scenes
-from dsacap.errors import UserError
-from dsacap.files import read_json, write_text
-from dsacap.registry import captioner_class
-from dsacap.reporting.pipe import markdown
+from dsacap.captioner.registry import captioner_class
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, write_text
+from dsacap.config.dataset import Scenes
+from dsacap.config.experiment import Config
+from dsacap.reporting.pipe_table import markdown
 
 KINDS = {"cuda": "GPU", "cpu": "CPU"}
 _UNKNOWN = "not measured"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from dsacap.audit.tables import COLUMNS
-from dsacap.errors import UserError
-from dsacap.files import read_json, replacing, write_json, write_text
-from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, replacing, write_json, write_text
 from dsacap.reporting.citation import write_citation
 from dsacap.reporting.markdown import HELD_OUT, Report, labels_of, render, render_samples
+from dsacap.reporting.table_file import COLUMNS
 from dsacap.reporting.tradeoff import of_seed, write_plot
+from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.score import PERCENT
 
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dsacap.files import replacing
-from dsacap.reporting.pipe import markdown
+from dsacap.common.files import replacing
+from dsacap.reporting.pipe_table import markdown
 
 _QUALITY = "CIDEr"
 _OF_DECODING = {"CIDEr": 1, "SPICE": 1, "BLEU-4": 1, "mBLEU-4": 3, "unique": 2}  # metric -> digits

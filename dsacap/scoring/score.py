@@ -8,20 +8,20 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Literal
 
-from dsacap.data.grammar import Scene
-from dsacap.errors import UserError
-from dsacap.scoring.cider import document_frequencies
-from dsacap.scoring.coco_metrics import METRICS, score_many
-from dsacap.scoring.corenlp import CoreNlpMissing
-from dsacap.scoring.diversity import diversity, oracle
-from dsacap.scoring.leaks import count_leaks
-from dsacap.scoring.results import MetricResult
-from dsacap.scoring.scene_truth import score_truth
+from dsacap.common.errors import UserError
+from dsacap.data.scenes.grammar import Scene
+from dsacap.scoring.java.corenlp import CoreNlpMissing
+from dsacap.scoring.metrics.cider import document_frequencies
+from dsacap.scoring.metrics.coco_metrics import METRICS, score_many
+from dsacap.scoring.metrics.diversity import diversity, oracle
+from dsacap.scoring.metrics.metric_result import MetricResult
+from dsacap.scoring.metrics.scene_truth import score_truth
+from dsacap.scoring.metrics.spice import METRICS as SPICE_METRICS
+from dsacap.scoring.metrics.spice import all_spice, score_spice
+from dsacap.scoring.metrics.train_overlap import count_leaks
 from dsacap.scoring.signature import Scored, scored_against, signature
-from dsacap.scoring.spice import METRICS as SPICE_METRICS
-from dsacap.scoring.spice import all_spice, score_spice
 from dsacap.scoring.statistics import interval_of
-from dsacap.scoring.tokenizer import ptb_tokenize
+from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 Captions = Mapping[int, list[str]]  # image id -> captions
 PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE"}  # what papers print x100

@@ -14,11 +14,11 @@ from pathlib import Path
 from pycocoevalcap.meteor import meteor
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from dsacap.errors import UserError
-from dsacap.scoring.cider import SIGMA
-from dsacap.scoring.known_tuples import known_tuples_id
-from dsacap.scoring.ngrams import HIGHEST
-from dsacap.scoring.spice import ANNOTATORS, parser_id
+from dsacap.common.errors import UserError
+from dsacap.scoring.metrics.cider import SIGMA
+from dsacap.scoring.metrics.known_tuples import known_tuples_id
+from dsacap.scoring.metrics.ngrams import HIGHEST
+from dsacap.scoring.metrics.spice import ANNOTATORS, parser_id
 
 _DIGITS = 12  # hexadecimal, of a SHA-256: 48 bits
 _METEOR = Path(meteor.__file__).parent

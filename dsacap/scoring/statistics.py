@@ -14,9 +14,9 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from dsacap.errors import UserError
-from dsacap.scoring.bleu import BleuStatistics, bleu_of_sums
-from dsacap.scoring.results import MetricResult, Pooled
+from dsacap.common.errors import UserError
+from dsacap.scoring.metrics.bleu import BleuStatistics, bleu_of_sums
+from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 
 # A permuted difference counts as no smaller than the observed one within rounding, since sums depend on their order.
 _ROUNDING = 1e-12

@@ -1,16 +1,16 @@
 """The latency of all systems for the table: decoding from features in memory to word ids, and of the encoder, pixels to features.
 
-Each system is held by a process of its own (worker.py), and they are visited in turn, round after round, so that a machine that drifts is
-unfair to nobody. Every visit begins with calls that do not count. Round i of one row and of another can be compared.
+Each system is held by a process of its own (worker_process.py), and they are visited in turn, round after round, so that a machine that
+drifts is unfair to nobody. Every visit begins with calls that do not count. Round i of one row and of another can be compared.
 """
 
 from contextlib import ExitStack
 
-from dsacap.config import Config
-from dsacap.layout import ENCODER
-from dsacap.progress import progress
+from dsacap.common.progress import progress
+from dsacap.config.experiment import Config
+from dsacap.runs.layout import ENCODER
 from dsacap.timing.clock import summary
-from dsacap.timing.worker import TimedSystem
+from dsacap.timing.worker_process import TimedSystem
 
 
 def time_decodings(config: Config) -> dict:

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dsacap.errors import UserError
-from dsacap.files import read_tensors, write_tensors
-from dsacap.training.average import MovingAverage
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_tensors, write_tensors
+from dsacap.training.moving_average import MovingAverage
 
 _KEPT = 2
 

@@ -9,10 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from dsacap.captioner import Batch, Captioner
-from dsacap.config import Training
-from dsacap.errors import UserError
-from dsacap.parts import Part, at_work_on, share
+from dsacap.captioner.batch_parts import Part, at_work_on, share
+from dsacap.captioner.interface import Batch, Captioner
+from dsacap.common.errors import UserError
+from dsacap.config.training import Training
 
 Objective = Callable[[Batch], dict[str, Tensor]]
 

@@ -1,7 +1,8 @@
 """The one training loop. Every system goes through it, and every tuning: same images, same order, same number of steps, same selection.
 
 Whatever is random is a function of (seed, step): a run that was killed and resumed gives, on CPU, the same bytes as one that was not.
-Several processes give, but for rounding, what one does (dsacap/parts.py), and a run can go on in more or fewer than it began in.
+Several processes give, but for rounding, what one does (dsacap/captioner/batch_parts.py), and a run can go on in more or fewer than it
+began in.
 """
 
 import math
@@ -17,21 +18,22 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from dsacap.captioner import Captioner
-from dsacap.captioning import caption_images
-from dsacap.config import Training
-from dsacap.data.dataset import Example, Vocabulary
-from dsacap.errors import Preempted, UserError
-from dsacap.files import read_jsonl, read_tensors, write_jsonl, write_tensors
-from dsacap.progress import progress
-from dsacap.scoring.coco_metrics import score_cider
-from dsacap.training.ahead import ReadAhead
-from dsacap.training.average import MovingAverage
+from dsacap.captioner.interface import Captioner
+from dsacap.common.errors import Preempted, UserError
+from dsacap.common.files import read_jsonl, read_tensors, write_jsonl, write_tensors
+from dsacap.common.progress import progress
+from dsacap.config.training import Training
+from dsacap.data.prepared import Example
+from dsacap.decoding.caption_images import caption_images
+from dsacap.scoring.metrics.coco_metrics import score_cider
+from dsacap.text.vocabulary import Vocabulary
 from dsacap.training.checkpoint import restore, save
+from dsacap.training.distributed import Watch, from_main
 from dsacap.training.gradients import Gradients, Objective, Read
-from dsacap.training.processes import Watch, from_main
-from dsacap.vision.features import FeatureStore
-from dsacap.vision.pixels import PixelFeatures
+from dsacap.training.moving_average import MovingAverage
+from dsacap.training.read_ahead import ReadAhead
+from dsacap.vision.features.pixels import PixelFeatures
+from dsacap.vision.features.store import FeatureStore
 
 _CHECKPOINT_SECONDS = 30
 _LOG_EVERY = 20
@@ -58,7 +60,7 @@ def train(
     the curves: the weights with the best validation CIDEr, or the last. Returns facts to record.
 
     `objective` gives scalars to log, of which `loss` is minimised; without one, it is the captioner's own loss, with dropout.
-    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/arithmetic.py).
+    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/common/arithmetic.py).
     With PixelFeatures, model.safetensors holds the encoder too, which is trained where `settings.fine_tune` says so.
     Kill it at any moment and call it again: it goes on from the last checkpoint. Asked to end by SIGTERM, it saves one and raises
     Preempted. Of several processes all call it, the first one evaluates and writes, and all get the facts.

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from dsacap.captioner import Batch, Captioner
-from dsacap.config import Tuning
-from dsacap.objective import soft_maximum
+from dsacap.captioner.interface import Batch, Captioner
+from dsacap.captioner.reference_loss import soft_maximum
+from dsacap.config.training import Tuning
 
 
 class NgramObjective:

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner import PAD, Batch, Captioner, Policy, until_eos
-from dsacap.config import Tuning
-from dsacap.data.dataset import Vocabulary
-from dsacap.parts import at_work_on, averaged, drawn, only_whole
-from dsacap.scoring.faults import stops_short
+from dsacap.captioner.batch_parts import at_work_on, averaged, drawn, only_whole
+from dsacap.captioner.interface import Batch, Captioner, Policy, until_eos
+from dsacap.config.training import Tuning
+from dsacap.scoring.metrics.caption_faults import stops_short
+from dsacap.text.vocabulary import PAD, Vocabulary
 from dsacap.training.rewards import RewardSum, repeats
 
 

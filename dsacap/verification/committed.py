@@ -8,11 +8,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from dsacap.audit.chain import is_quality
-from dsacap.audit.tables import Table, load_table
-from dsacap.config import Scenes, parse_config
-from dsacap.errors import UserError
-from dsacap.layout import HUMAN, PREDICTIONS, Layout
-from dsacap.reporting.kept import kept_predictions, kept_row
+from dsacap.common.errors import UserError
+from dsacap.config.dataset import Scenes
+from dsacap.config.experiment import parse_config
+from dsacap.reporting.table_file import Table, load_table
+from dsacap.runs.kept_rows import kept_predictions, kept_row
+from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout
 
 
 class RowName(NamedTuple):

@@ -8,9 +8,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from pathlib import Path
 
-from dsacap.errors import UserError
-from dsacap.progress import progress
-from dsacap.scoring.spice import caption_tuples
+from dsacap.common.errors import UserError
+from dsacap.common.progress import progress
+from dsacap.scoring.metrics.spice import caption_tuples
 from dsacap.verification import scoring
 from dsacap.verification.committed import Committed, load_committed
 from dsacap.verification.comparison import RELATIVE, SELF_CIDER, compare, render

@@ -16,25 +16,25 @@ from itertools import chain
 from multiprocessing import parent_process
 from pathlib import Path
 
-from dsacap.config import Config
-from dsacap.data.dataset import load_examples, load_references
-from dsacap.data.grammar import Scene
+from dsacap.common.errors import UserError
+from dsacap.common.files import sha256
+from dsacap.common.progress import show_no_progress
+from dsacap.config.experiment import Config
 from dsacap.data.predictions import matched, read_predictions
-from dsacap.data.scenes import load_scenes
-from dsacap.errors import UserError
-from dsacap.files import sha256
-from dsacap.layout import HUMAN, PREDICTIONS, Layout
-from dsacap.progress import show_no_progress
+from dsacap.data.prepared import load_examples, load_references
+from dsacap.data.scenes.generate import load_scenes
+from dsacap.data.scenes.grammar import Scene
 from dsacap.reporting.table import rows_of_scores
-from dsacap.scoring.corenlp import CoreNlpMissing, cache_folder, corenlp_jars
-from dsacap.scoring.known_tuples import known_tuples
+from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout
+from dsacap.scoring.java.corenlp import CoreNlpMissing, cache_folder, corenlp_jars
+from dsacap.scoring.metrics.known_tuples import known_tuples
+from dsacap.scoring.metrics.spice import parser_key
+from dsacap.scoring.metrics.spice_tuples import TupleCache
 from dsacap.scoring.result_cache import code_that_scores, digest_of, read_checked, write_checked
 from dsacap.scoring.score import score_humans, score_tokenised, tokenise
 from dsacap.scoring.signature import scored_against
-from dsacap.scoring.spice import parser_key
-from dsacap.scoring.tuples import TupleCache
 from dsacap.stages.data import make_data
-from dsacap.stages.scores import read_captions
+from dsacap.stages.score import read_captions
 from dsacap.verification.committed import Cell, Numbers, Row, RowName
 
 WORK = Path("work/verify")

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dsacap.common.errors import UserError
+from dsacap.common.progress import progress
 from dsacap.data.photos import PhotoSource, decode
-from dsacap.errors import UserError
-from dsacap.progress import progress
-from dsacap.scoring.results import MetricResult, mean_over_images
-from dsacap.vision.encoder import ClipEncoder, Encoder
+from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
+from dsacap.vision.encoders.base import Encoder
+from dsacap.vision.encoders.clip_encoder import ClipEncoder
 
 PROMPT = "A photo depicts "  # the paper's, before captions and references alike
 _SCALE = 2.5  # w of the paper, which spreads the values over about 0..1

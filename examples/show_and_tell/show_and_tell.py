@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
-from dsacap.parts import drawn, share, whole
+from dsacap.captioner.batch_parts import drawn, share, whole
 
 
 class ShowAndTell(Captioner):

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from dsacap import cli
 from dsacap.audit import causes
 from dsacap.audit.compare import compare
 from dsacap.audit.diff import as_json, render
-from dsacap.audit.tables import load_table
+from dsacap.cli.main import main
+from dsacap.reporting.table_file import load_table
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -150,7 +150,7 @@ def test_code_is_named_by_what_changed_in_what_the_stage_runs(differ, monkeypatc
     monkeypatch.setattr(causes, "_changed", changed)
     named = causes_named(differ(of_all("code.commit", "d" * 40)))
     assert named == {("code", "dsacap/method/dag.py (meant to leave the result as it is)", "c0ffee00", "dddddddd")}
-    assert any("dsacap/scoring/cider.py" in files and "dsacap/method/dag.py" not in files for files in asked)  # what score runs
+    assert any("dsacap/scoring/metrics/cider.py" in files and "dsacap/method/dag.py" not in files for files in asked)  # what score runs
 
 
 def test_a_raised_version_of_a_stage_says_that_the_result_was_meant_to_change(differ, monkeypatch):
@@ -271,11 +271,11 @@ def test_exit_status_is_that_of_diff(made, tmp_path, capsys):
     made().write(tmp_path / "a")
     made().set_value("ar", "greedy", 102).write(tmp_path / "b")
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    assert cli.main(["diff", a, a]) == 0 and "No difference" in capsys.readouterr().out
-    assert cli.main(["diff", a, b]) == 1 and "greedy" in capsys.readouterr().out
-    assert cli.main(["diff", a, str(tmp_path / "c")]) == 2
+    assert main(["diff", a, a]) == 0 and "No difference" in capsys.readouterr().out
+    assert main(["diff", a, b]) == 1 and "greedy" in capsys.readouterr().out
+    assert main(["diff", a, str(tmp_path / "c")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    assert cli.main(["diff", a, b, "--json"]) == 1
+    assert main(["diff", a, b, "--json"]) == 1
     (cell,) = json.loads(capsys.readouterr().out)["changed"]
     assert cell["system"] == "ar" and cell["a"]["value"] == 100 and cell["change"] == 2 and cell["causes"][0]["kind"] == "unknown"
 

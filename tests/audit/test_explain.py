@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from dsacap import cli
 from dsacap.audit.chain import chain
 from dsacap.audit.explain import explain, render
-from dsacap.audit.tables import load_table
+from dsacap.cli.main import main
+from dsacap.reporting.table_file import load_table
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def asked(table, *arguments) -> int:
-    return cli.main(["explain", str(table), *arguments])
+    return main(["explain", str(table), *arguments])
 
 
 def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):

@@ -5,9 +5,9 @@ import yaml
 
 from dsacap.audit import freshness
 from dsacap.audit.freshness import SAME, STALE, UNCHECKED, checks_of, verdict
-from dsacap.audit.tables import load_table
-from dsacap.checkout import LOCK, ROOT
-from dsacap.files import sha256
+from dsacap.common.files import sha256
+from dsacap.common.git_checkout import LOCK, ROOT
+from dsacap.reporting.table_file import load_table
 
 STAGES = ["data", "encoder", "features", "train ar seed 0", "caption ar seed 0", "score ar seed 0"]
 CAPTIONS = "ar-seed0-1/captions.json"
@@ -98,12 +98,15 @@ def test_no_configuration_here_is_unchecked(checked, tmp_path):
 
 def test_changed_code_is_stale_and_says_whether_the_result_was_meant_to_change(checked, monkeypatch):
     monkeypatch.setattr(
-        freshness, "files_changed", lambda commit, new, files: ["dsacap/scoring/cider.py"] if "dsacap/scoring/spice.py" in files else []
+        freshness,
+        "files_changed",
+        lambda commit, new, files: ["dsacap/scoring/metrics/cider.py"] if "dsacap/scoring/metrics/spice.py" in files else [],
     )
     monkeypatch.setattr(freshness, "stage_versions", lambda commit: {"score": 1})
     checks = checked()
     assert (
-        said(checks, "code") == "changed since c0ffee00 (meant to leave the result as it is): dsacap/scoring/cider.py ('score ar seed 0',)"
+        said(checks, "code")
+        == "changed since c0ffee00 (meant to leave the result as it is): dsacap/scoring/metrics/cider.py ('score ar seed 0',)"
     )
     monkeypatch.setattr(freshness, "stage_versions", lambda commit: {"score": 2})
     assert "meant to change it, stage version 1 -> 2" in said(checked(), "code")

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from baselines.autoregressive import Autoregressive, _draw, _State
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, ImageSpec
+from dsacap.captioner.interface import Batch, ImageSpec
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 from helpers import SPEC, part_of, random_batch
 
 

@@ -3,7 +3,7 @@ import torch
 
 from baselines.analog_bits import gamma, noised, stepped
 from baselines.bit_diffusion import BitDiffusion
-from dsacap.captioner import UNK
+from dsacap.text.vocabulary import UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 
 

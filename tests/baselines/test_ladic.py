@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from baselines.ladic import LaDiC
-from dsacap.captioner import EOS, PAD, UNK
+from dsacap.text.vocabulary import EOS, PAD, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch
 
 SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1, "text_steps": 100}

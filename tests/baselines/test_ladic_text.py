@@ -6,8 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from baselines.ladic import LaDiC
-from dsacap.captioner import SPECIALS, UNK
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
+from dsacap.text.vocabulary import SPECIALS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 
 WORDS = ("ab", "cd", "ef", "g", "hij", "a", "b", "c", "de", "fg")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from baselines.masked_diffusion import MaskedDiffusion
-from dsacap.captioner import UNK
+from dsacap.text.vocabulary import UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 
 

@@ -6,8 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from baselines.prefix_lm import PrefixLM
-from dsacap.captioner import SPECIALS, UNK
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
+from dsacap.text.vocabulary import SPECIALS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 
 SMALL = {"width": 16, "heads": 2, "layers": 1, "prefix": 3, "mapper_layers": 1}

@@ -6,12 +6,13 @@ import transformers as hf
 from PIL import Image
 
 from baselines.pretrained import PretrainedCaptioner
-from dsacap import stages
-from dsacap.config import Checkpoint, Predictions
-from dsacap.data.dataset import load_examples
-from dsacap.errors import UserError
-from dsacap.files import read_json
-from dsacap.layout import Layout
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json
+from dsacap.config.sections import Checkpoint, Predictions
+from dsacap.data.prepared import load_examples
+from dsacap.runs.layout import Layout
+from dsacap.stages.checkpoint import caption_by_checkpoint
+from dsacap.stages.score import score_system
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(40))]
 PAD, START, END = 0, 2, 3
@@ -108,11 +109,11 @@ def test_a_checkpoint_is_a_row_and_goes_on_where_it_was_killed(tiny_layout, tmp_
 
     monkeypatch.setattr(PretrainedCaptioner, "caption", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        stages.caption_by_checkpoint(layout, "tiny-blip")
-    facts = stages.caption_by_checkpoint(layout, "tiny-blip")
+        caption_by_checkpoint(layout, "tiny-blip")
+    facts = caption_by_checkpoint(layout, "tiny-blip")
     assert calls == [2, 2, 2, 2]  # three batches, the first of them once
     assert facts["images"] == 6 and facts["parameters"] > 1000
     records = read_json(layout.predictions("tiny-blip"))
     assert [r["image_id"] for r in records] == [e.image_id for e in load_examples(layout.data, "test")]
-    stages.score_system(layout, "tiny-blip", 0)
+    score_system(layout, "tiny-blip", 0)
     assert read_json(layout.scores("tiny-blip", 0))["predictions"]["samples"] == 1

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from baselines.scd_net import SCDNet
-from dsacap.captioner import UNK
+from dsacap.text.vocabulary import UNK
 from helpers import SPEC, ListMemory, learn_by_heart, part_of, random_batch, words_of
 
 MEMORY = ListMemory(random_batch(30, references=1, seed=9).captions[:, 0].tolist())

@@ -9,18 +9,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dsacap.captioner import SPECIALS, ImageSpec
-from dsacap.config import Training
+from dsacap.captioner.interface import ImageSpec
+from dsacap.captioner.registry import load_captioner
+from dsacap.common.files import write_json, write_tensors
+from dsacap.config.training import Training
 from dsacap.data.coco import CaptionedImage
-from dsacap.data.dataset import Example, Vocabulary
-from dsacap.files import write_json, write_tensors
-from dsacap.registry import load_captioner
-from dsacap.training.ahead import ReadAhead
+from dsacap.data.prepared import Example
+from dsacap.text.vocabulary import SPECIALS, Vocabulary
 from dsacap.training.gradients import Read
 from dsacap.training.loop import Step
-from dsacap.vision.encoder import without_weights
-from dsacap.vision.features import INDEX, FeatureStore
-from dsacap.vision.pixels import PixelFeatures
+from dsacap.training.read_ahead import ReadAhead
+from dsacap.vision.encoders.load import without_weights
+from dsacap.vision.features.pixels import PixelFeatures
+from dsacap.vision.features.store import INDEX, FeatureStore
 
 IMAGES, SHARD, TOKENS, BATCH = 2048, 512, 50, 96  # a batch as in config/coco.yaml, tokens as of grid: 7
 STEP = 0.02  # seconds

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from dsacap.common.files import write_json, write_tensors
 from dsacap.data.coco import CaptionedImage
-from dsacap.data.dataset import load_examples, prepare
-from dsacap.files import write_json, write_tensors
-from dsacap.scoring.cider_reward import CiderDReward
-from dsacap.scoring.coco_metrics import score_without_java
+from dsacap.data.prepared import load_examples, prepare
+from dsacap.scoring.metrics.coco_metrics import score_without_java
+from dsacap.training.cider_reward import CiderDReward
 from dsacap.training.loop import batch_indices
-from dsacap.vision.features import INDEX, FeatureStore
+from dsacap.vision.features.store import INDEX, FeatureStore
 
 COUNTS = [1_000, 10_000, *([100_000] if os.environ.get("DSACAP_BENCH_FULL") else [])]
 WORDS, REFERENCES = 10_000, 5

@@ -9,9 +9,10 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from dsacap.captioner import BOS, EOS, PAD, ImageSpec
-from dsacap.config import load_config
-from dsacap.timing.subject import untrained
+from dsacap.captioner.interface import ImageSpec
+from dsacap.config.experiment import load_config
+from dsacap.text.vocabulary import BOS, EOS, PAD
+from dsacap.timing.workload import untrained
 from helpers import SCENES_SHAPE
 
 WORDS = 16

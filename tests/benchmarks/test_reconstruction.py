@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsacap.config import load_config
-from dsacap.training.rewards import Reconstruction
-from dsacap.vision.caption_prior import new_caption_prior
-from dsacap.vision.generator import FeatureGenerator
+from dsacap.config.experiment import load_config
+from dsacap.vision.generators.caption_prior import new_caption_prior
+from dsacap.vision.generators.generator import FeatureGenerator
+from dsacap.vision.generators.judges import Reconstruction
 
 CONFIG = load_config(Path(__file__).parents[2] / "config" / "scenes.yaml")
 TOKENS, CHANNELS, IMAGES, SAMPLES = 4, 256, 24, 8

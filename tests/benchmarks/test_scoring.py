@@ -18,9 +18,9 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer as StockScorer
 from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
-from dsacap.scoring.cider_reward import CiderDReward
-from dsacap.scoring.coco_metrics import METRICS, score_captions, score_cider, score_without_java
-from dsacap.scoring.java import java_environment
+from dsacap.scoring.metrics.coco_metrics import METRICS, score_captions, score_cider, score_without_java
+from dsacap.text.ptb_tokenizer import java_environment
+from dsacap.training.cider_reward import CiderDReward
 from stock import show_edit_tell
 from ulps import assert_mostly_equals_stock
 

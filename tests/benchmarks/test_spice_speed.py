@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from dsacap.scoring import spice
-from dsacap.scoring.jvm import end_workers
+from dsacap.scoring.java.jvm import end_workers
+from dsacap.scoring.metrics import spice
 from stock import corenlp_folder, show_edit_tell, stock_spice
 
 IMAGES = 5000 if os.environ.get("DSACAP_BENCH_FULL") else 500

@@ -9,11 +9,11 @@ from statistics import median
 
 import pytest
 
-from dsacap.captioning import device_of
-from dsacap.config import load_config
-from dsacap.files import read_json
-from dsacap.layout import ENCODER, Layout
-from dsacap.timing.worker import TimedSystem
+from dsacap.common.files import read_json
+from dsacap.common.machine import device_of
+from dsacap.config.experiment import load_config
+from dsacap.runs.layout import ENCODER, Layout
+from dsacap.timing.worker_process import TimedSystem
 from helpers import SCENES_SHAPE
 
 LENGTHS = (8, 16, 32)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dsacap.data import scenes
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json
 from dsacap.data.coco import CaptionedImage, RandomSplit, load_coco
-from dsacap.errors import UserError
-from dsacap.files import read_json
+from dsacap.data.scenes import generate as scenes
 
 
 def captions_file(ids: range, year: str) -> dict:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dsacap.common.errors import UserError
 from dsacap.data.photos import MIN_SIDE, BadImage, PhotoSource, decode
-from dsacap.errors import UserError
 
 WIDTH, HEIGHT = 24, 16
 RED = (255, 0, 0)

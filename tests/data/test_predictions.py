@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from dsacap.common.errors import UserError
 from dsacap.data.predictions import matched, read_predictions, read_references
-from dsacap.errors import UserError
 
 
 def write(path, data):

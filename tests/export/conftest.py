@@ -1,37 +1,3 @@
-import zipfile
-from pathlib import Path
+from export_fixtures import exported, layout, photos
 
-import pytest
-
-from dsacap import stages
-from dsacap.export.writing import export_system
-from dsacap.layout import Layout
-from exports import DSACAP, trained
-
-
-@pytest.fixture(scope="session")
-def layout(tiny_layout) -> Layout:
-    """One decoding that draws noise, one that draws words, and one that looks up bigrams."""
-    decodings = {
-        "noise": {"noise_level": 0.3},
-        "drawn": {"noise_level": 0, "search": "draw", "temperature": 1.0},
-        "bigrams": {"noise_level": 0, "search": "viterbi", "bigram_weight": 0.5},
-    }
-    return trained(tiny_layout, **DSACAP, decodings=decodings)
-
-
-@pytest.fixture(scope="session")
-def exported(layout, tmp_path_factory) -> Path:
-    """Read it, do not write to it."""
-    folder = tmp_path_factory.mktemp("exported") / "system"
-    export_system(layout, "ours", 0, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def photos(layout, tmp_path_factory) -> dict[Path, int]:
-    """The files of the test split's photos, with their ids."""
-    folder = tmp_path_factory.mktemp("photos")
-    with zipfile.ZipFile(layout.data / "images" / "test.zip") as archive:
-        archive.extractall(folder)
-    return {folder / example.image.file_name: example.image_id for example in stages.Inputs(layout).examples("test")}
+__all__ = ["exported", "layout", "photos"]

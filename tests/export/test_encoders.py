@@ -6,13 +6,14 @@ import timm
 import torch
 from PIL import Image
 
-from dsacap.config import Encoder
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
+from dsacap.common.files import write_tensors
+from dsacap.config.sections import Encoder
 from dsacap.export.description import OpenClip
 from dsacap.export.encoders import files_of, read_encoder, write_encoder
-from dsacap.files import write_tensors
-from dsacap.vision.encoder import load_encoder, local_name
-from dsacap.vision.tiny_clip import MODEL, save_clip
+from dsacap.vision.encoders.clip_encoder import local_name
+from dsacap.vision.encoders.load import load_encoder
+from dsacap.vision.encoders.tiny_clip import MODEL, save_clip
 
 PHOTO = Image.effect_noise((90, 70), 80).convert("RGB")
 

@@ -9,14 +9,17 @@ import pytest
 import torch
 
 import dsacap
-from dsacap import stages
-from dsacap.config import System
-from dsacap.errors import UserError
+from dsacap.captioner.registry import CAPTIONERS
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_tensors
+from dsacap.config.sections import System
 from dsacap.export.writing import export_system, from_run
-from dsacap.files import read_json, read_tensors
-from dsacap.layout import Layout, manifest_of
-from dsacap.registry import CAPTIONERS
-from dsacap.reporting.provenance import run_stage
+from dsacap.runs.inputs import Inputs
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.manifest import run_stage
+from dsacap.stages.caption import caption_split
+from dsacap.stages.score import score_system
+from dsacap.stages.train import train_system, tune_system
 from exports import DSACAP, SMALL, trained
 
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
@@ -36,7 +39,7 @@ SYSTEMS = {
 def says_what_the_stage_said(layout, model, photos) -> bool:
     """Of the photos whose features are those that the stage computed to the last bit: it encoded others in the same batch, and a
     convolution may round otherwise by that. Then a word that is drawn, or nearly a tie, may be another."""
-    captions, store = read_json(layout.captions("ours", 0)), stages.Inputs(layout).store
+    captions, store = read_json(layout.captions("ours", 0)), Inputs(layout).store
     assert list(model.decodings) == list(captions) and model.default_decoding == next(iter(captions))
     features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
     expected = store.read(list(photos.values()))
@@ -72,9 +75,9 @@ def test_a_tuned_system(tiny_layout, photos, tmp_path):
     systems = tiny_layout.config.systems
     renamed = {"base": systems["dsacap"], "ours": systems["dsacap-rl"].model_copy(update={"tuned_from": "base"})}
     layout = Layout(tiny_layout.config.model_copy(update={"systems": renamed}))
-    for verb, system, stage in (("train", "base", stages.train_system), ("tune", "ours", stages.tune_system)):
+    for verb, system, stage in (("train", "base", train_system), ("tune", "ours", tune_system)):
         run_stage(verb, layout.config, lambda stage=stage, system=system: stage(layout, system, 0), manifest_of(layout.system(system, 0)))
-    stages.caption_split(layout, "ours", 0)
+    caption_split(layout, "ours", 0)
     export_system(layout, "ours", 0, tmp_path / "out")
     assert says_what_the_stage_said(layout, dsacap.load(tmp_path / "out"), photos)
     card = (tmp_path / "out" / "README.md").read_text()
@@ -87,10 +90,10 @@ def test_a_system_with_an_encoder_of_its_own(pixel_layout, photos, tmp_path):
     fine_tune = {"steps": 4, "evaluations": 1, "fine_tune": {"learning_rate": 0.01}}
     systems = {"ours": System(**DSACAP, training=fine_tune, decodings={"a": {"noise_level": 0}})}
     layout = Layout(pixel_layout.config.model_copy(update={"systems": systems}))
-    stages.train_system(layout, "ours", 0)
-    stages.caption_split(layout, "ours", 0)
+    train_system(layout, "ours", 0)
+    caption_split(layout, "ours", 0)
     export_system(layout, "ours", 0, tmp_path / "out")
-    inputs, captions = stages.Inputs(layout), read_json(layout.captions("ours", 0))["a"]
+    inputs, captions = Inputs(layout), read_json(layout.captions("ours", 0))["a"]
     expected, before = (store.read(list(photos.values())) for store in (inputs.seen_by("ours", 0), inputs.store))
     for model in (dsacap.load(tmp_path / "out"), from_run(layout, "ours", 0)):
         features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
@@ -129,7 +132,7 @@ def test_the_model_card_is_right_and_the_folder_can_be_carried(exported, photos,
 
 def test_the_card_has_scores_only_where_they_are(layout, exported, tmp_path):
     assert "Not scored" in (exported / "README.md").read_text() and not layout.scores("ours", 0).exists()
-    stages.score_system(layout, "ours", 0)
+    score_system(layout, "ours", 0)
     try:
         export_system(layout, "ours", 0, tmp_path / "scored")
         scores = read_json(layout.scores("ours", 0))

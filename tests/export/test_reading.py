@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import dsacap
-from dsacap.errors import UserError
-from dsacap.files import read_json, read_tensors, write_json, write_tensors, write_text
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_tensors, write_json, write_tensors, write_text
 from exports import listed_again
 
 READ = ("model.json", "vocabulary.json", "captioner.safetensors", "statistics.safetensors", "encoder.safetensors", "memory.safetensors")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline import smoke
 from trial import Trial
 
+from dsacap.common.files import write_json
 from dsacap.export.writing import export_system
-from dsacap.files import write_json
 from exports import DSACAP, trained
 
 _counts = pytest.StashKey[dict]()

@@ -8,7 +8,7 @@ mutmut leaves decorated functions alone, which here are the sums over paths them
 
 The outcome is docs/mutants.md. A mutant that survives needs a reason in survivors.toml; the run fails without one, and where fewer than
 90 % of a module's mutants are killed. mutmut keeps what it has found in work/mutants, and tries again what has changed in the code, or is
-named, as when tests have changed: `make mutants ONLY='dsacap.scoring.bleu*'`. Remove the folder to begin anew.
+named, as when tests have changed: `make mutants ONLY='dsacap.scoring.metrics.bleu*'`. Remove the folder to begin anew.
 """
 
 import json
@@ -28,7 +28,7 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 from tabulate import tabulate
 
-from dsacap.files import write_text
+from dsacap.common.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "work" / "mutants"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dsacap.files import sha256
+from dsacap.common.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 _TIMES = (".lock", "manifest.json", ".manifest.json", "train.jsonl", "latency", ".log", "config.yaml", "checkpoint", "best.safetensors")

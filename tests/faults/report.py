@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from dsacap.files import read_json, read_text, write_text
+from dsacap.common.files import read_json, read_text, write_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _PLACE = re.compile(r"(<!-- counts: written by tests/faults/report\.py -->\n).*?(<!-- end -->)", re.DOTALL)

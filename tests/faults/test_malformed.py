@@ -22,13 +22,13 @@ from malformed import bent, pictures, png_is_sound, torn, zips
 from PIL import Image
 from trial import contents
 
-from dsacap import checkout
-from dsacap.config import load_config
-from dsacap.data.archives import extract
+from dsacap.common import git_checkout
+from dsacap.common.errors import UserError
+from dsacap.config.experiment import load_config
 from dsacap.data.coco import load_coco, read_captions, read_split
+from dsacap.data.download.archives import extract
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.predictions import read_predictions, read_references
-from dsacap.errors import UserError
 from dsacap.export.reading import read_folder
 from exports import listed_again
 from handmade import HandMade
@@ -209,7 +209,7 @@ def _unlike(said, read, where: str) -> Iterator[str]:
 
 @pytest.mark.faults
 def test_malformed_tables(tried, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkout, "git", cache(checkout.git))  # a process a question, and the same ones for every input
+    monkeypatch.setattr(git_checkout, "git", cache(git_checkout.git))  # a process a question, and the same ones for every input
     table = HandMade().write(tmp_path / "sound")
     rows = (table / "table.csv").read_bytes()
     manifests = json.loads((table / "table.json").read_text())

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import pytest
 
-from dsacap.cli import main
-from dsacap.files import read_json, read_jsonl, read_tensors, sha256
+from dsacap.cli.main import main
+from dsacap.common.files import read_json, read_jsonl, read_tensors, sha256
 from helpers import tiny_config
 
 _LONGEST = 300  # seconds of a stage
 # Loaded by stages late. Memory that ends within an import leaves half a module, whose own words about it are anybody's guess.
-_LOADED_LATE = ("dsacap.vision.generator", "matplotlib.figure", "open_clip", "safetensors.torch", "torchvision.transforms")
+_LOADED_LATE = ("dsacap.vision.generators.generator", "matplotlib.figure", "open_clip", "safetensors.torch", "torchvision.transforms")
 # What Rust (safetensors, tokenizers) says when it gets no memory, and then ends the process as a kill would: nothing in Python can help.
 _ABORTED = re.compile(r"^(?:.*it/s\])?memory allocation of \d+ bytes failed$", re.MULTILINE)
 _PAGE = os.sysconf("SC_PAGESIZE")

@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import strategies as st
 
-from dsacap.files import read_json
-from dsacap.scoring.coco_metrics import METRICS
-from dsacap.scoring.jvm import METEOR_FOLDER
-from dsacap.scoring.paraphrases import paraphrase_index
+from dsacap.common.files import read_json
+from dsacap.scoring.java.jvm import METEOR_FOLDER
+from dsacap.scoring.metrics.coco_metrics import METRICS
+from dsacap.scoring.metrics.paraphrases import paraphrase_index
 from stock import stock_scores, stock_tokenize
 from ulps import assert_close_to_stock
 

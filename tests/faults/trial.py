@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dsacap.cli import main
-from dsacap.errors import UserError
+from dsacap.cli.main import main
+from dsacap.common.errors import UserError
 
 _LONGEST = 20  # seconds of one input
 

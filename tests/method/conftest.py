@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from dsacap.captioner import ImageSpec
-from dsacap.method.captioner import DSACap
+from dsacap.captioner.interface import ImageSpec
 from dsacap.method.dag import DirectedAcyclic
+from dsacap.method.dsacap import DSACap
 from helpers import LONGEST, VERTICES, VOCABULARY
 
 

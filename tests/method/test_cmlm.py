@@ -3,9 +3,10 @@ import itertools
 import pytest
 import torch
 
-from dsacap.captioner import EOS, PAD, UNK, ImageSpec
-from dsacap.method.captioner import DSACap
+from dsacap.captioner.interface import ImageSpec
 from dsacap.method.cmlm import CMLM
+from dsacap.method.dsacap import DSACap
+from dsacap.text.vocabulary import EOS, PAD, UNK
 
 SPEC = ImageSpec(tokens=3, channels=16, vocabulary=9, max_words=6)
 

@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 import pytest
 import torch
 
-from dsacap.captioner import EOS, PAD, UNK, ImageSpec
-from dsacap.method.captioner import DSACap
+from dsacap.captioner.interface import ImageSpec
 from dsacap.method.ctc import CTC, CTCPolicy, _never_silent, collapsed
+from dsacap.method.dsacap import DSACap
+from dsacap.text.vocabulary import EOS, PAD, UNK
 
 SPEC = ImageSpec(tokens=3, channels=16, vocabulary=6, max_words=4)
 MODEL = DSACap.Model(width=16, heads=2, readout_layers=1, readout="ctc", vertices=4)

@@ -3,10 +3,11 @@ import itertools
 import pytest
 import torch
 
-from dsacap.captioner import EOS, PAD, UNK, ImageSpec
-from dsacap.method.captioner import DSACap
+from dsacap.captioner.interface import ImageSpec
 from dsacap.method.dag import DirectedAcyclic
-from dsacap.method.likelihood import after, log_likelihood, passage
+from dsacap.method.dag_likelihood import after, log_likelihood, passage
+from dsacap.method.dsacap import DSACap
+from dsacap.text.vocabulary import EOS, PAD, UNK
 from helpers import LONGEST, VERTICES, VOCABULARY, ListMemory
 
 

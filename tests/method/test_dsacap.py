@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from dsacap.captioner import EOS
-from dsacap.method.captioner import DSACap
+from dsacap.method.dsacap import DSACap
+from dsacap.text.vocabulary import EOS
 from helpers import SPEC, ListMemory, part_of, random_batch
 
 

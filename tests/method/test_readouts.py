@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dsacap.captioner import UNK
-from dsacap.errors import UserError
-from dsacap.method.captioner import READOUTS, DSACap
+from dsacap.common.errors import UserError
+from dsacap.method.dsacap import READOUTS, DSACap
+from dsacap.text.vocabulary import UNK
 from helpers import SPEC, part_of, random_batch
 
 CLEAN = {"noise_level": 0}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dsacap.method.captioner import DSACap
+from dsacap.method.dsacap import DSACap
 from helpers import SPEC, part_of, random_batch
 
 READOUTS = ("dag", "slots")

@@ -18,16 +18,21 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from dsacap import arithmetic
+from dsacap.common import arithmetic
 
 arithmetic.choose_portable()
 
 import torch
 
-from dsacap import stages
-from dsacap.config import Config
-from dsacap.files import read_json, sha256, write_json
-from dsacap.layout import Layout, manifest_of
+from dsacap.common.files import read_json, sha256, write_json
+from dsacap.config.experiment import Config
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.stages.caption import caption_split
+from dsacap.stages.data import make_data
+from dsacap.stages.encoder import make_encoder
+from dsacap.stages.features import make_features
+from dsacap.stages.generator import make_generator
+from dsacap.stages.train import train_system, tune_system
 from helpers import tiny_config
 
 SMALL = {"width": 16, "heads": 2}
@@ -85,10 +90,10 @@ def hashes(work: Path) -> dict[str, str]:
     layout = Layout(configuration(work))
     arithmetic.prepare(layout.config.arithmetic, layout.config.device)
     torch.set_num_threads(1)
-    stages.make_data(layout)
-    stages.make_encoder(layout)
-    stages.make_features(layout)
-    write_json(manifest_of(layout.generator), {"facts": stages.make_generator(layout)})
+    make_data(layout)
+    make_encoder(layout)
+    make_features(layout)
+    write_json(manifest_of(layout.generator), {"facts": make_generator(layout)})
     found = {
         "data": sha256(layout.data / "captions.jsonl"),
         "encoder": sha256(layout.encoder / "open_clip_model.safetensors"),
@@ -96,10 +101,10 @@ def hashes(work: Path) -> dict[str, str]:
         "generator": _of_folder(layout.generator / "pipeline"),
     }
     for system, settings in layout.config.systems.items():
-        fit = stages.tune_system if settings.tuned_from else stages.train_system
+        fit = tune_system if settings.tuned_from else train_system
         write_json(manifest_of(layout.system(system, 0)), {"facts": fit(layout, system, 0)})
         found[f"train {system}"] = sha256(layout.system(system, 0) / "model.safetensors")
-        stages.caption_split(layout, system, 0)
+        caption_split(layout, system, 0)
         captions = json.dumps(read_json(layout.captions(system, 0)))
         found[f"caption {system}"] = hashlib.sha256(captions.encode()).hexdigest()
     return found

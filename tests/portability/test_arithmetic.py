@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from dsacap import arithmetic
 from dsacap.audit.causes import causes_of
 from dsacap.audit.chain import settings_of
-from dsacap.errors import UserError
-from dsacap.files import read_json
-from dsacap.layout import Layout, manifest_of
+from dsacap.common import arithmetic
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json
+from dsacap.runs.layout import Layout, manifest_of
 from helpers import tiny_config
 
 AVX2 = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
@@ -30,7 +30,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def dsacap(*arguments: str) -> subprocess.CompletedProcess:
-    return run(f"from dsacap.cli import main; raise SystemExit(main({list(arguments)!r}))")
+    return run(f"from dsacap.cli.main import main; raise SystemExit(main({list(arguments)!r}))")
 
 
 def write_config(tmp_path, **changes):
@@ -55,7 +55,7 @@ def test_a_stage_runs_and_records_portable_arithmetic(tmp_path):
 @needs_avx2
 def test_where_torch_was_loaded_before_it_refuses(tmp_path):
     _, path = write_config(tmp_path, arithmetic="portable")
-    code = "import torch; from dsacap.cli import main; raise SystemExit(main(['data', '--config', %r]))"
+    code = "import torch; from dsacap.cli.main import main; raise SystemExit(main(['data', '--config', %r]))"
     finished = run(code % str(path))
     assert finished.returncode == 1
     assert "arithmetic: portable has to be set before torch is loaded" in finished.stderr
@@ -138,7 +138,7 @@ def test_square_roots_are_correctly_rounded_and_differentiated():
     """torch's own are not: MKL's vector mathematics rounds one in five otherwise."""
     code = """
 import numpy as np
-from dsacap import arithmetic
+from dsacap.common import arithmetic
 arithmetic.choose_portable()
 import torch
 arithmetic.prepare("portable", "cpu")

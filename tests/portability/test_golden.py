@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsacap.arithmetic import VARIABLES
+from dsacap.common.arithmetic import VARIABLES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

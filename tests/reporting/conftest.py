@@ -1,7 +1,7 @@
 import pytest
 
-from dsacap.files import write_json
-from dsacap.layout import HUMAN, Layout, manifest_of
+from dsacap.common.files import write_json
+from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from helpers import score, tiny_config
 
 

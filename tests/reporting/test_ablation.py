@@ -1,6 +1,6 @@
-from dsacap.files import write_jsonl
-from dsacap.layout import Layout
+from dsacap.common.files import write_jsonl
 from dsacap.reporting.ablation import _health
+from dsacap.runs.layout import Layout
 from helpers import tiny_config
 
 

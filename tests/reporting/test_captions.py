@@ -1,8 +1,8 @@
 import pytest
 
-from dsacap.files import read_jsonl, write_json, write_jsonl
-from dsacap.layout import Layout
+from dsacap.common.files import read_jsonl, write_json, write_jsonl
 from dsacap.reporting.captions import write_caption_page
+from dsacap.runs.layout import Layout
 from helpers import tiny_config
 
 # Of the first half the references agree, of the second they do not.

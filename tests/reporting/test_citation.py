@@ -6,13 +6,13 @@ import pytest
 from pybtex.database import parse_file
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexMacroNode, LatexWalker
 
-from dsacap import cli
-from dsacap.audit.tables import load_table
-from dsacap.errors import UserError
-from dsacap.files import read_json, write_json
+from dsacap.cli.main import main
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, write_json
 from dsacap.reporting import citation
 from dsacap.reporting.citation import escaped, write_citation
 from dsacap.reporting.table import write_tables
+from dsacap.reporting.table_file import load_table
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PUBLISHED = sorted(path.parent.name for path in RESULTS.glob("*/table.csv"))
@@ -127,11 +127,11 @@ def test_a_table_without_manifests_is_not_cited(layout, capsys):
     csv.with_suffix(".json").unlink()
     with pytest.raises(UserError, match="cannot be cited without"):
         write_citation(csv)
-    assert cli.main(["cite", str(csv)]) == 1 and "error: " in capsys.readouterr().err
+    assert main(["cite", str(csv)]) == 1 and "error: " in capsys.readouterr().err
 
 
 def test_the_verb_prints_the_entry(layout, capsys):
     csv = finished(layout)
     csv.with_suffix(".bib").unlink()
-    assert cli.main(["cite", str(csv.parent)]) == 0
+    assert main(["cite", str(csv.parent)]) == 0
     assert capsys.readouterr().out == csv.with_suffix(".bib").read_text()

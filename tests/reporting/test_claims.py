@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from dsacap.config import Claim, Comparison, Row
-from dsacap.errors import UserError
-from dsacap.layout import Layout
+from dsacap.common.errors import UserError
+from dsacap.config.sections import Claim, Comparison, Row
 from dsacap.reporting.claims import CONTRADICTED, SUPPORTED, UNDECIDED, write_claims
+from dsacap.runs.layout import Layout
 from dsacap.scoring.statistics import bootstrap_seeds_interval
 from helpers import tiny_config
 

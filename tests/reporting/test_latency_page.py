@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
 from dsacap.reporting.latency import write_latency
 
 MACHINE = {"device": "abacus", "cores": 2, "threads": 1, "torch": "2", "governor": None, "kHz": "1"}

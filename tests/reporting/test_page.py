@@ -9,13 +9,13 @@ import zipfile
 import pytest
 from PIL import Image
 
-from dsacap.config import Coco
-from dsacap.errors import UserError
-from dsacap.files import read_json, sha256, write_json, write_jsonl
-from dsacap.layout import Layout, manifest_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, sha256, write_json, write_jsonl
+from dsacap.config.dataset import Coco
 from dsacap.reporting.page import assemble, title_of, write_page
 from dsacap.reporting.page.content import content_of
 from dsacap.reporting.table import write_tables
+from dsacap.runs.layout import Layout, manifest_of
 from helpers import tiny_config
 from pages import made_up
 

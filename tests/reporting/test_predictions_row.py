@@ -5,14 +5,14 @@ import json
 import pandas as pd
 import pytest
 
-from dsacap import stages
-from dsacap.config import Predictions
-from dsacap.data.dataset import load_examples
-from dsacap.errors import UserError
-from dsacap.files import sha256
-from dsacap.layout import PREDICTIONS, Layout, manifest_of
-from dsacap.reporting.provenance import run_stage
+from dsacap.common.errors import UserError
+from dsacap.common.files import sha256
+from dsacap.config.sections import Predictions
+from dsacap.data.prepared import load_examples
 from dsacap.reporting.table import write_tables
+from dsacap.runs.layout import PREDICTIONS, Layout, manifest_of
+from dsacap.runs.manifest import run_stage
+from dsacap.stages.score import score_system
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def brought(layout, tiny_layout, tmp_path) -> Layout:
 
 
 def test_its_scores_stand_beside_the_others(brought):
-    facts = run_stage("score", brought.config, lambda: stages.score_system(brought, "theirs", 0), manifest_of(brought.scores("theirs", 0)))
+    facts = run_stage("score", brought.config, lambda: score_system(brought, "theirs", 0), manifest_of(brought.scores("theirs", 0)))
     assert facts["facts"]["sha256"] == sha256(brought.config.predictions["theirs"].file)
     write_tables(brought)
     text = brought.table.read_text()
@@ -47,4 +47,4 @@ def test_a_file_that_lacks_an_image_is_refused(brought):
     file = brought.config.predictions["theirs"].file
     file.write_text(json.dumps(json.loads(file.read_text())[1:]))
     with pytest.raises(UserError, match=r"1 of 6 images have no prediction"):
-        stages.score_system(brought, "theirs", 0)
+        score_system(brought, "theirs", 0)

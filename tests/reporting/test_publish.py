@@ -1,10 +1,10 @@
 import pytest
 
-from dsacap.errors import UserError
-from dsacap.files import read_json, sha256, write_json, write_jsonl, write_text
-from dsacap.layout import Layout, manifest_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, sha256, write_json, write_jsonl, write_text
 from dsacap.reporting.page import title_of
 from dsacap.reporting.publish import publish, summarise
+from dsacap.runs.layout import Layout, manifest_of
 from helpers import tiny_config
 
 TABLE = """# Benchmark

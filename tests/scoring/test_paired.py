@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from dsacap.errors import UserError
-from dsacap.scoring.bleu import bleu_of_sums, bleu_statistics
-from dsacap.scoring.results import MetricResult, Pooled, mean_over_images
+from dsacap.common.errors import UserError
+from dsacap.scoring.metrics.bleu import bleu_of_sums, bleu_statistics
+from dsacap.scoring.metrics.metric_result import MetricResult, Pooled, mean_over_images
 from dsacap.scoring.statistics import (
     bootstrap_bleu_interval,
     bootstrap_mean_interval,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dsacap.data.grammar import Scene, Thing
+from dsacap.data.scenes.grammar import Scene, Thing
 from dsacap.scoring import score as module
-from dsacap.scoring.corenlp import CoreNlpMissing
-from dsacap.scoring.results import MetricResult, mean_over_images
+from dsacap.scoring.java.corenlp import CoreNlpMissing
+from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 from dsacap.scoring.score import score_decodings, score_humans, score_samples
 from dsacap.scoring.signature import scored_against
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from dsacap.errors import UserError
+from dsacap.common.errors import UserError
 from dsacap.scoring import signature as module
-from dsacap.scoring.coco_metrics import METRICS
-from dsacap.scoring.known_tuples import known_tuples_id
+from dsacap.scoring.metrics.coco_metrics import METRICS
+from dsacap.scoring.metrics.known_tuples import known_tuples_id
+from dsacap.scoring.metrics.spice import ANNOTATORS, parser_id
 from dsacap.scoring.signature import GIVEN, file_hash, scored_against, signature
-from dsacap.scoring.spice import ANNOTATORS, parser_id
 
 REFERENCES = {7: ["a dog runs", "the dog"], 3: ["two cats"]}
 BASE = scored_against(REFERENCES, split="test")

@@ -11,15 +11,15 @@ import pytest
 import torch
 import yaml
 
-from dsacap import cli
-from dsacap.config import load_config
+from dsacap.cli.main import main
+from dsacap.common.files import read_json, sha256
+from dsacap.config.experiment import load_config
 from dsacap.data.coco import hash_of_ids
-from dsacap.data.dataset import load_examples
 from dsacap.data.photos import PhotoSource, decode
-from dsacap.files import read_json, sha256
-from dsacap.layout import Layout, manifest_of
-from dsacap.vision.encoder import local_name
-from dsacap.vision.features import FeatureStore
+from dsacap.data.prepared import load_examples
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.vision.encoders.clip_encoder import local_name
+from dsacap.vision.features.store import FeatureStore
 from helpers import save_vit
 from web import cut, serving, status
 
@@ -94,7 +94,7 @@ def coco(real_data, tmp_path, monkeypatch):
 
 
 def run(*arguments) -> int:
-    return cli.main([str(a) for a in arguments])
+    return main([str(a) for a in arguments])
 
 
 def test_from_the_net_to_features(coco, capsys):

@@ -9,13 +9,14 @@ import numpy as np
 import pycocoevalcap
 import pytest
 
-from dsacap import stages
-from dsacap.config import load_config
+from dsacap.common.files import read_json, write_json
+from dsacap.config.experiment import load_config
 from dsacap.data.coco import hash_of_ids
-from dsacap.data.dataset import load_examples, load_vocabulary
-from dsacap.files import read_json, write_json
-from dsacap.layout import HUMAN, Layout
-from dsacap.scoring.cider_reward import CiderDReward
+from dsacap.data.prepared import load_examples, load_vocabulary
+from dsacap.runs.layout import HUMAN, Layout
+from dsacap.stages.data import make_data
+from dsacap.stages.score import score_system
+from dsacap.training.cider_reward import CiderDReward
 
 ROOT = Path(__file__).resolve().parents[2]
 YEARS = ("train2014", "val2014")
@@ -76,7 +77,7 @@ def layout(real_data, tmp_path_factory) -> Layout:
     layout = Layout(
         config.model_copy(update={"work": folder / "work", "dataset": config.dataset.model_copy(update=places), "scoring": scoring})
     )
-    write_json(layout.data / "facts.json", stages.make_data(layout))
+    write_json(layout.data / "facts.json", make_data(layout))
     return layout
 
 
@@ -108,7 +109,7 @@ def test_document_frequencies_of_the_train_split(layout):
 def test_human_row(layout):
     """Each reference against the other four. CIDEr and the rest of five references, as humans scored on COCO's server, lie nearby:
     BLEU-4 .217, METEOR .252, ROUGE-L .484, CIDEr .854 (Chen et al. 2015 protocol, c5)."""
-    stages.score_system(layout, HUMAN, 0)
+    score_system(layout, HUMAN, 0)
     scores = read_json(layout.scores(HUMAN, 0))["references"]
     held_out = {name: round(score["value"], 4) for name, score in scores["held_out"].items() if "value" in score}
     assert held_out.items() >= {"BLEU-1": 0.6291, "BLEU-4": 0.1946, "METEOR": 0.2415, "ROUGE-L": 0.467, "CIDEr": 0.878}.items()

@@ -1,4 +1,4 @@
-"""Run as one of several processes by test_processes.py: trains systems one after another, as its plan (JSON) says."""
+"""Run as one of several processes by test_distributed.py: trains systems one after another, as its plan (JSON) says."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from dsacap.config import parse_config
-from dsacap.errors import Preempted, UserError
-from dsacap.layout import Layout
-from dsacap.stages import train_system, tune_system
-from dsacap.training import loop, processes
+from dsacap.common.errors import Preempted, UserError
+from dsacap.config.experiment import parse_config
+from dsacap.runs.layout import Layout
+from dsacap.stages.train import train_system, tune_system
+from dsacap.training import distributed, loop
 
 
 def run(plan: dict) -> None:
@@ -39,12 +39,12 @@ def run(plan: dict) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with processes.joined("cpu") as accelerator:
+    with distributed.joined("cpu") as accelerator:
 
         @contextmanager
         def joined_once(device):
             yield accelerator
 
-        processes.joined = joined_once
+        distributed.joined = joined_once
         for plan in json.loads(Path(sys.argv[1]).read_text()):
             run(plan)

@@ -4,10 +4,12 @@ from collections import Counter
 
 import pytest
 
-from dsacap import stages
-from dsacap.files import sha256
-from dsacap.layout import Layout
-from dsacap.vision.features import FeatureStore
+from dsacap.common.files import sha256
+from dsacap.runs.layout import Layout
+from dsacap.stages.caption import caption_split
+from dsacap.stages.features import make_features
+from dsacap.stages.train import train_system
+from dsacap.vision.features.store import FeatureStore
 from helpers import tiny_config
 
 VIEWS = 3
@@ -20,7 +22,7 @@ def layout(tiny_layout, tmp_path) -> Layout:
     mine.root.mkdir(parents=True)
     for folder in ("data", "encoder"):
         getattr(mine, folder).symlink_to(getattr(tiny_layout, folder))
-    stages.make_features(mine)
+    make_features(mine)
     return mine
 
 
@@ -33,7 +35,7 @@ def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
         return read(self, image_ids, views, *args, **how)
 
     monkeypatch.setattr(FeatureStore, "rows", watched)
-    stages.train_system(layout, "ar", 0)
+    train_system(layout, "ar", 0)
     of_steps = [views for views in drawn if views]
     assert len(of_steps) == layout.config.training.steps and len(drawn) > len(of_steps)  # validation reads the photos themselves
     counts = Counter(view for views in of_steps for view in views.values())
@@ -44,11 +46,11 @@ def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
     (layout.system("ar", 0)).rename(layout.root / "first")
     before = list(of_steps)
     drawn.clear()
-    stages.train_system(layout, "ar", 0)
+    train_system(layout, "ar", 0)
     assert [views for views in drawn if views] == before and sha256(layout.system("ar", 0) / "model.safetensors") == first
 
     drawn.clear()
-    stages.caption_split(layout, "ar", 0)
+    caption_split(layout, "ar", 0)
     assert drawn and not any(drawn)
 
 
@@ -63,4 +65,4 @@ def test_one_view_draws_nothing(tiny_layout, tmp_path, monkeypatch):
     for folder in ("data", "encoder", "features"):
         getattr(mine, folder).symlink_to(getattr(tiny_layout, folder))
     with pytest.raises(ZeroDivisionError):
-        stages.train_system(mine, "ar", 0)
+        train_system(mine, "ar", 0)

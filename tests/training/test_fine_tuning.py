@@ -7,18 +7,22 @@ import timm
 import torch
 from accelerate import Accelerator
 
-from dsacap import stages
-from dsacap.captioner import Batch
-from dsacap.config import Config
+from dsacap.captioner.interface import Batch
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_jsonl, read_tensors, sha256, write_json, write_tensors
+from dsacap.config.experiment import Config
 from dsacap.data.photos import decode
-from dsacap.errors import UserError
-from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json, write_tensors
-from dsacap.layout import Layout, manifest_of
-from dsacap.stages.systems import prepared
-from dsacap.timing.subject import trained
+from dsacap.runs.inputs import Inputs
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.models import load_configured_encoder, photo_sources
+from dsacap.stages.caption import caption_split
+from dsacap.stages.dry_run import rehearse
+from dsacap.stages.features import make_features, make_pixels
+from dsacap.stages.train import prepared, train_system, tune_system
+from dsacap.timing.workload import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
-from dsacap.vision.encoder import local_name
+from dsacap.vision.encoders.clip_encoder import local_name
 from helpers import borrow, save_vit, tiny_config
 from rounding import assert_same_losses
 
@@ -52,7 +56,7 @@ def made(pixel_layout, tmp_path):
 
 
 def train(layout: Layout, system: str = "ar") -> dict:
-    facts = (stages.tune_system if layout.config.systems[system].tuned_from else stages.train_system)(layout, system, 0)
+    facts = (tune_system if layout.config.systems[system].tuned_from else train_system)(layout, system, 0)
     write_json(manifest_of(layout.system(system, 0)), {"facts": facts})
     return facts
 
@@ -66,7 +70,7 @@ def encoder_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def step_of(layout: Layout, system: str = "ar", dropout: bool = True) -> Step:
-    inputs = stages.Inputs(layout)
+    inputs = Inputs(layout)
     work = prepared(inputs, system, 0)
     take = Step(
         work.captioner,
@@ -106,9 +110,9 @@ def test_the_gradient_of_the_encoder_is_right(made):
             ours[name].add_(by * g / length)
     assert (found[0] - found[1]) / (2 * by) == pytest.approx(length.item(), rel=0.02)
 
-    encoder, store = stages.load_configured_encoder(layout).requires_grad_(True), stages.Inputs(layout).store
-    image_of = {example.image_id: example.image for example in stages.Inputs(layout).examples("train")}
-    source = stages.photo_sources(layout, list(image_of.values()))["train"]
+    encoder, store = load_configured_encoder(layout).requires_grad_(True), Inputs(layout).store
+    image_of = {example.image_id: example.image for example in Inputs(layout).examples("train")}
+    source = photo_sources(layout, list(image_of.values()))["train"]
     photos = [encoder.preprocess(decode(source.read(image_of[i].file_name), "")) for i in read.ids]
     take.model.zero_grad()
     loss((encoder.see(torch.stack(photos))[0] - store.mean) / store.std).backward()
@@ -168,7 +172,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(made, monkeypatch, how):
     resumed = train(layout)
     assert {name: sha256(folder / name) for name in expected} == expected
     assert resumed["val_CIDEr"] == facts["val_CIDEr"]
-    own = sum(p.numel() for p in stages.Inputs(layout).seen_by("ar").encoder.parameters())
+    own = sum(p.numel() for p in Inputs(layout).seen_by("ar").encoder.parameters())
     assert facts["encoder_parameters_trained"] == own > 0
 
 
@@ -189,14 +193,14 @@ def test_captions_are_those_of_the_encoder_that_was_trained(made):
     """Decoding and timing look through it, and validation did."""
     layout = made(training={"learning_rate": 1e-9}, learning_rate=0.02)  # all that learns is the encoder
     train(layout)
-    inputs = stages.Inputs(layout)
+    inputs = Inputs(layout)
     ids = [example.image_id for example in inputs.examples("test")]
     seen, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
     own = seen.read(ids)
     assert not own.requires_grad and (own - before).abs().mean() > 0.1
     assert all(torch.equal(t, encoder_of(weights(layout))[name]) for name, t in seen.encoder.state_dict().items())
 
-    stages.caption_split(layout, "ar", 0)
+    caption_split(layout, "ar", 0)
     said = read_json(layout.captions("ar", 0))["greedy"]
     captioner, greedy = inputs.captioner("ar", 0), inputs.decodings("ar")["greedy"]
     expected = captioner.caption(Batch(tuple(ids), own), 1, 0, greedy)
@@ -216,13 +220,13 @@ def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
     assert all(torch.equal(t, encoder_of(before)[name]) for name, t in encoder_of(after).items()) and encoder_of(after)
     assert any(not torch.equal(t, before[name]) for name, t in after.items())
     assert "encoder_parameters_trained" not in facts
-    assert prepared(stages.Inputs(layout), "tuned", 0).store.views == 1  # whatever its base was shown
+    assert prepared(Inputs(layout), "tuned", 0).store.views == 1  # whatever its base was shown
 
     train(layout, "frozen")
     assert train(layout, "tuned-too")["encoder_parameters_trained"] > 0
-    configured = stages.load_configured_encoder(layout).state_dict()
+    configured = load_configured_encoder(layout).state_dict()
     assert any(not torch.equal(t, configured[name]) for name, t in encoder_of(weights(layout, "tuned-too")).items())
-    stages.caption_split(layout, "tuned-too", 0)
+    caption_split(layout, "tuned-too", 0)
 
 
 def test_kl_and_a_moving_encoder_exclude_each_other(tmp_path):
@@ -232,8 +236,8 @@ def test_kl_and_a_moving_encoder_exclude_each_other(tmp_path):
 
 def test_a_rehearsal_counts_the_encoder(made):
     layout = made()
-    told = stages.rehearse(layout, "ar", 0)
-    inputs = stages.Inputs(layout)
+    told = rehearse(layout, "ar", 0)
+    inputs = Inputs(layout)
     encoder = sum(p.numel() for p in inputs.seen_by("ar").encoder.parameters())
     captioner = sum(p.numel() for p in inputs.captioner("ar").parameters())
     assert f"parameters  {encoder + captioner:,}, {encoder:,} of them of the encoder, which is trained from pixels\n" in told
@@ -257,10 +261,10 @@ def test_encoders_of_every_library_are_trained(pixel_layout, tmp_path, kind):
     layout = Layout(tiny_config(tmp_path, encoder=encoder, training=training))
     layout.root.mkdir(parents=True)
     layout.data.symlink_to(pixel_layout.data)
-    stages.make_features(layout)
-    stages.make_pixels(layout)
+    make_features(layout)
+    make_pixels(layout)
     train(layout, "dsacap")
-    before, after = stages.load_configured_encoder(layout).state_dict(), encoder_of(weights(layout, "dsacap"))
-    trained = [name for name, _ in stages.Inputs(layout).seen_by("dsacap").encoder.named_parameters()]
+    before, after = load_configured_encoder(layout).state_dict(), encoder_of(weights(layout, "dsacap"))
+    trained = [name for name, _ in Inputs(layout).seen_by("dsacap").encoder.named_parameters()]
     assert len([name for name in trained if not torch.equal(after[name], before[name])]) > 0.8 * len(trained)
     assert all(tensor.isfinite().all() for tensor in after.values())

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from dsacap import stages
-from dsacap.cli import main
-from dsacap.config import Row, Training
-from dsacap.data.dataset import load_examples
-from dsacap.errors import UserError
-from dsacap.files import read_json, read_jsonl, read_tensors, sha256, write_json
-from dsacap.layout import Layout, manifest_of
+from dsacap.cli.main import main
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_jsonl, read_tensors, sha256, write_json
+from dsacap.config.sections import Row
+from dsacap.config.training import Training
+from dsacap.data.prepared import load_examples
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.stages.features import make_features
+from dsacap.stages.train import teach, train_system, tune_system
 from dsacap.training import loop
-from dsacap.training.average import MovingAverage
 from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
-from dsacap.vision.encoder import local_name
+from dsacap.training.moving_average import MovingAverage
+from dsacap.vision.encoders.clip_encoder import local_name
 from helpers import borrow, save_vit, tiny_config
 from rounding import assert_same_losses
 
@@ -47,7 +49,7 @@ def kill_at(monkeypatch, system: str, layout: Layout, step: int) -> None:
 
 
 def run_system(layout: Layout, system: str) -> dict:
-    return (stages.tune_system if layout.config.systems[system].tuned_from else stages.train_system)(layout, system, 0)
+    return (tune_system if layout.config.systems[system].tuned_from else train_system)(layout, system, 0)
 
 
 @pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl", "averaged"])
@@ -57,7 +59,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system
         layout = Layout(layout.config.model_copy(update={"systems": {"averaged": averaged}}))
     folder = layout.system(system, 0)
     if base := layout.config.systems[system].tuned_from:
-        write_json(manifest_of(layout.system(base, 0)), {"facts": stages.train_system(layout, base, 0)})
+        write_json(manifest_of(layout.system(base, 0)), {"facts": train_system(layout, base, 0)})
     facts = run_system(layout, system)
     expected = {name: sha256(folder / name) for name in ("model.safetensors", "train.jsonl")}
     shutil.rmtree(folder)
@@ -73,14 +75,14 @@ def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system
 
 def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, capsys):
     folder = layout.system("ar", 0)
-    stages.train_system(layout, "ar", 0)
+    train_system(layout, "ar", 0)
     expected = sha256(folder / "model.safetensors")
     shutil.rmtree(folder)
 
     kill_at(monkeypatch, "ar", layout, 9)
     _, newest = sorted((folder / "checkpoint").iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
-    stages.train_system(layout, "ar", 0)
+    train_system(layout, "ar", 0)
     assert f"{newest.name}: torn" in capsys.readouterr().err
     assert sha256(folder / "model.safetensors") == expected
 
@@ -108,7 +110,7 @@ def steady_layout(tiny_layout, tmp_path_factory) -> Layout:
     layout = Layout(tiny_config(folder, encoder={"name": local_name(folder / "vit"), "grid": 2}))
     layout.root.mkdir(parents=True)
     layout.data.symlink_to(tiny_layout.data)
-    stages.make_features(layout)
+    make_features(layout)
     return layout
 
 
@@ -119,14 +121,14 @@ def test_losses_are_what_they_were(steady_layout, tmp_path, monkeypatch, system)
     settings = {"captioner": captioner, "model": model, "training": {"steps": 50, "evaluations": 1}, "decodings": {"only": {}}}
     encoder = steady_layout.config.encoder.model_dump(exclude_unset=True)
     layout = borrow(Layout(tiny_config(tmp_path, encoder=encoder, systems={system: settings})), steady_layout)
-    stages.train_system(layout, system, 0)
+    train_system(layout, system, 0)
     found = [row["loss"] for row in read_jsonl(layout.system(system, 0) / "train.jsonl")]
     committed, logged = ({step: {"loss": loss} for step, loss in enumerate(losses, 1)} for losses in (LOSSES[system], found))
     assert_same_losses(committed, logged, terms=6 * 4 * 32 + 6 * 5 * 33)  # features and words of a batch
 
 
 def test_weights_are_those_of_the_best_validation(layout):
-    facts = stages.train_system(layout, "ar", 0)
+    facts = train_system(layout, "ar", 0)
     log = read_jsonl(layout.system("ar", 0) / "train.jsonl")
     curve = {row["step"]: row["val_CIDEr"] for row in log if "val_CIDEr" in row}
     assert list(curve) == [6, 12]
@@ -154,16 +156,16 @@ def test_the_average_of_weights_is_decoded_with_and_kept_while_training_goes_on_
 
 
 def test_seeds_differ(layout):
-    stages.train_system(layout, "ar", 0)
+    train_system(layout, "ar", 0)
     other = Layout(tiny_config(layout.config.work, seeds=[1]))
-    stages.train_system(other, "ar", 1)
+    train_system(other, "ar", 1)
     assert sha256(layout.system("ar", 0) / "model.safetensors") != sha256(other.system("ar", 1) / "model.safetensors")
 
 
 def test_a_diverged_loss_stops_the_run(layout):
     hot = Layout(tiny_config(layout.config.work, training={"steps": 12, "batch_size": 6, "warmup": 0, "learning_rate": 1e30}))
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; lower training.learning_rate"):
-        stages.train_system(hot, "ar", 0)
+        train_system(hot, "ar", 0)
 
 
 def test_every_epoch_sees_every_image_once():
@@ -207,14 +209,14 @@ def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
     student = plain["dsacap"].model_copy(update={"distilled_from": Row(system="ar", decoding="T=1")})
     layout = Layout(layout.config.model_copy(update={"systems": {**plain, "student": student}}))
     assert layout.system("student", 0).name.split("-")[-1] != layout.system("dsacap", 0).name.split("-")[-1]
-    write_json(manifest_of(layout.system("ar", 0)), {"facts": stages.train_system(layout, "ar", 0)})
-    facts = stages.teach(layout, "student", 0)
+    write_json(manifest_of(layout.system("ar", 0)), {"facts": train_system(layout, "ar", 0)})
+    facts = teach(layout, "student", 0)
     write_json(manifest_of(layout.lessons("student", 0)), {"facts": facts, "cpu_seconds": 1000})
     lessons = read_json(layout.lessons("student", 0))
     train = load_examples(layout.data, "train")
     assert set(map(int, lessons)) == {e.image_id for e in train} and all(len(said) == 5 for said in lessons.values())
     seen, references = [], loop._references
     monkeypatch.setattr(loop, "_references", lambda example, *how: seen.append(example) or references(example, *how))
-    facts = stages.train_system(layout, "student", 0)
+    facts = train_system(layout, "student", 0)
     assert facts["train_cpu_seconds"] > 1000  # the teacher's work is counted
     assert all(list(example.tokens) == lessons[str(example.image_id)] for example in seen)

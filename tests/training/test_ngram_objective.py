@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from dsacap.config import ExpectedNgrams, Tuning
-from dsacap.errors import UserError
-from dsacap.registry import load_captioner
+from dsacap.captioner.registry import load_captioner
+from dsacap.common.errors import UserError
+from dsacap.config.training import ExpectedNgrams, Tuning
 from dsacap.training.ngram_objective import NgramObjective
 from helpers import SPEC, random_batch
 

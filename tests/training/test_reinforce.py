@@ -3,10 +3,10 @@ import copy
 import pytest
 import torch
 
-from dsacap.captioner import SPECIALS, until_eos
-from dsacap.config import Rewards, Tuning
-from dsacap.data.dataset import Vocabulary
-from dsacap.registry import load_captioner
+from dsacap.captioner.interface import until_eos
+from dsacap.captioner.registry import load_captioner
+from dsacap.config.training import Rewards, Tuning
+from dsacap.text.vocabulary import SPECIALS, Vocabulary
 from dsacap.training.reinforce import Reinforce, advantages
 from helpers import SPEC, random_batch
 

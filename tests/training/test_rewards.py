@@ -4,19 +4,21 @@ import pytest
 import timm
 import torch
 
-from dsacap.config import Encoder, Rewards
+from dsacap.common.errors import UserError
+from dsacap.common.files import write_tensors
+from dsacap.config.sections import Encoder
+from dsacap.config.training import Rewards
 from dsacap.data.coco import CaptionedImage
-from dsacap.data.dataset import Example, load_examples
-from dsacap.errors import UserError
-from dsacap.files import write_tensors
-from dsacap.layout import Layout
-from dsacap.scoring.cider_reward import CiderDReward
-from dsacap.stages.data import load_configured_encoder, load_text_encoder, photo_sources
-from dsacap.training.rewards import ClipAlignment, Reconstruction, RewardSum, repeats
-from dsacap.vision.encoding import pixels_of
-from dsacap.vision.features import FeatureStore
-from dsacap.vision.generator import embedding
-from dsacap.vision.tiny_clip import normalised
+from dsacap.data.prepared import Example, load_examples
+from dsacap.runs.layout import Layout
+from dsacap.runs.models import load_configured_encoder, load_text_encoder, photo_sources
+from dsacap.training.cider_reward import CiderDReward
+from dsacap.training.rewards import RewardSum, repeats
+from dsacap.vision.encoders.tiny_clip import normalised
+from dsacap.vision.features.encode import pixels_of
+from dsacap.vision.features.store import FeatureStore
+from dsacap.vision.generators.generator import embedding
+from dsacap.vision.generators.judges import ClipAlignment, Reconstruction
 
 REFERENCES = {7: ["a red circle", "a circle on the left"], 8: ["a blue bar", "a blue bar and a ring"], 9: ["two rings", ""]}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dsacap.layout import VERSIONS
+from dsacap.runs.layout import VERSIONS
 from dsacap.verification.committed import Cell, Committed, Numbers, RowName, load_committed
 from dsacap.verification.comparison import compare, is_within_rounding, render
 from dsacap.verification.scoring import Scored
@@ -36,6 +36,13 @@ def of_humans() -> Scored:
 
 def loaded(made: HandMade, folder) -> Committed:
     return load_committed(made.write(folder))
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """Keep lines whole, however long the temporary folder's name is."""
+    monkeypatch.setattr("dsacap.audit.text._WIDEST", 1000)
+    monkeypatch.setenv("COLUMNS", "1000")
 
 
 def test_every_quality_cell_is_accounted_for(made, tmp_path):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dsacap import stages
-from dsacap.cli import main
-from dsacap.data.dataset import load_examples
-from dsacap.errors import UserError
-from dsacap.files import read_json, write_json, write_jsonl
-from dsacap.layout import HUMAN, PREDICTIONS, VERSIONS, Layout, manifest_of
-from dsacap.reporting.kept import keep_rows
+from dsacap.cli.main import main
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, write_json, write_jsonl
+from dsacap.data.prepared import load_examples
 from dsacap.reporting.table import score_rows, write_numbers
+from dsacap.runs.kept_rows import keep_rows
+from dsacap.runs.layout import HUMAN, PREDICTIONS, VERSIONS, Layout, manifest_of
+from dsacap.stages.score import score_system
 from dsacap.verification import scoring
 from dsacap.verification.committed import load_committed
 from dsacap.verification.run import tables_in
@@ -44,7 +44,7 @@ def published(tiny_layout, tmp_path_factory) -> Path:
         write_json(manifest_of(path), made)
     write_jsonl(layout.system("ar", 0) / "train.jsonl", [])
     for row in (HUMAN, "ar", "theirs"):
-        stages.score_system(layout, row, 0)
+        score_system(layout, row, 0)
     rows = list(score_rows(layout, layout.runs))
     folder = layout.published
     write_numbers(rows, folder / "table.md")

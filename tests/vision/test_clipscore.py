@@ -4,11 +4,11 @@ import timm
 import torch
 from PIL import Image
 
+from dsacap.common.errors import UserError
 from dsacap.data.photos import PhotoSource
-from dsacap.errors import UserError
-from dsacap.stages import load_configured_encoder
+from dsacap.runs.models import load_configured_encoder
 from dsacap.vision.clipscore import clip_score
-from dsacap.vision.timm_encoder import TimmEncoder
+from dsacap.vision.encoders.timm_encoder import TimmEncoder
 
 
 def test_scores_equal_the_formula(tiny_layout, tmp_path):

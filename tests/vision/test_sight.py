@@ -2,11 +2,13 @@
 
 import torch
 
-from dsacap import stages
-from dsacap.config import Encoder
-from dsacap.layout import Layout
-from dsacap.stages.generator import load_reconstruction
-from dsacap.vision.features import FeatureStore
+from dsacap.config.sections import Encoder
+from dsacap.runs.inputs import Inputs
+from dsacap.runs.layout import Layout
+from dsacap.runs.models import load_reconstruction
+from dsacap.stages.features import make_features
+from dsacap.stages.generator import make_generator
+from dsacap.vision.features.store import FeatureStore
 
 
 def with_own_sight(layout: Layout, grid: int | None = None) -> Layout:
@@ -27,14 +29,14 @@ def test_only_the_generator_and_what_it_rewards_move(tiny_layout):
 def test_originals_are_those_that_the_generator_sees(tiny_layout):
     """The same encoder, its four tokens averaged to one: what is compared is that one, and captioners keep their four."""
     layout = with_own_sight(tiny_layout, grid=1)
-    stages.make_features(layout.sight)
-    facts = stages.make_generator(layout)
+    make_features(layout.sight)
+    facts = make_generator(layout)
     assert set(facts["auc"]) >= {"wrong", "random"}
     reconstruction = load_reconstruction(layout)
-    ids = [example.image_id for example in stages.Inputs(layout).examples("test")][:3]
+    ids = [example.image_id for example in Inputs(layout).examples("test")][:3]
     store = FeatureStore(tiny_layout.features)
     seen = reconstruction.store
-    assert (seen.tokens, stages.Inputs(layout).store.tokens) == (1, 4)
+    assert (seen.tokens, Inputs(layout).store.tokens) == (1, 4)
     raw, raw_seen = (of.read(ids) * of.std + of.mean for of in (store, seen))
     torch.testing.assert_close(raw_seen, raw.mean(1, keepdim=True), atol=5e-3, rtol=5e-3)  # kept as float16
     assert reconstruction.score(ids, [["a red ring"]] * 3).shape == (3, 1)

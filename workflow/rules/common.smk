@@ -7,12 +7,13 @@ from pathlib import Path
 import yaml
 
 try:
-    from dsacap.captioning import device_of
-    from dsacap.config import Scenes, parse_config
-    from dsacap.errors import UserError
-    from dsacap.files import write_text
-    from dsacap.layout import HUMAN, Layout, manifest_of
-    from dsacap.locks import claim
+    from dsacap.common.errors import UserError
+    from dsacap.common.files import write_text
+    from dsacap.common.locks import claim
+    from dsacap.common.machine import device_of
+    from dsacap.config.dataset import Scenes
+    from dsacap.config.experiment import parse_config
+    from dsacap.runs.layout import HUMAN, Layout, manifest_of
 except ModuleNotFoundError as error:
     raise WorkflowError(f"{error}. Use the Snakemake that `make setup` installs beside it: . .venv/bin/activate") from None
 

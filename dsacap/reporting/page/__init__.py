@@ -12,9 +12,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from dsacap.files import sha256, write_text
-from dsacap.layout import Layout
+from dsacap.common.files import sha256, write_text
 from dsacap.reporting.page.content import content_of
+from dsacap.runs.layout import Layout
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("page.js", "find.js", "photos.js", "inside.js", "plots.js", "tradeoff.js", "start.js")  # one after the other

@@ -13,16 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from dsacap.config import Scenes
-from dsacap.data.dataset import Example, load_examples
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json, read_jsonl
+from dsacap.config.dataset import Scenes
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.predictions import read_predictions
-from dsacap.errors import UserError
-from dsacap.files import read_json, read_jsonl
-from dsacap.layout import PREDICTIONS, Layout, manifest_of
+from dsacap.data.prepared import Example, load_examples
 from dsacap.reporting.markdown import commits, labels_of, weights_of
 from dsacap.reporting.table import scale_of
 from dsacap.reporting.tradeoff import checkpoints, of_seed
+from dsacap.runs.layout import PREDICTIONS, Layout, manifest_of
 
 _SCORES = ("CIDEr", "SPICE", "METEOR", "BLEU-4", "true")  # by which images are sorted
 _POINTS = 150  # of a curve, about as many as can be told apart

@@ -1,0 +1,55 @@
+"""The git checkout that this package runs from, asked by git itself. Where it cannot tell, the answer is None, never a guess."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = "requirements.lock"
+_LAYOUTS = ("dsacap/runs/layout.py", "dsacap/layout.py")  # where VERSIONS is, and where it was
+_VERSIONS = re.compile(r"^VERSIONS = (\{.*?\})", re.MULTILINE | re.DOTALL)
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+
+
+def git(*arguments: str) -> str | None:
+    """What git prints; None where there is no git, no checkout, or no such object."""
+    try:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def stage_versions(commit: str | None) -> dict[str, int] | None:
+    """layout.VERSIONS of a commit, or of the files that lie here: what was declared to change results. None where git cannot tell."""
+    texts = (file_at(commit, name) for name in _LAYOUTS)
+    found = _VERSIONS.search(next((text for text in texts if text is not None), ""))
+    return ast.literal_eval(found[1]) if found else None
+
+
+def pins(commit: str | None) -> dict[str, str] | None:
+    """Package -> version in the lock file of a commit, or in that which lies here. None where git does not know the commit."""
+    text = file_at(commit, LOCK)
+    return None if text is None else dict(_PIN.findall(text))
+
+
+def file_at(commit: str | None, name: str) -> str | None:
+    """A file of this checkout, as it was at a commit or as it lies here; None where there is none."""
+    if commit is None:
+        path = ROOT / name
+        return path.read_text(encoding="utf-8") if path.exists() else None
+    return git("show", f"{commit}:{name}") if is_commit(commit) else None
+
+
+def files_at(commit: str | None) -> list[str] | None:
+    """The names of all files of a commit, or of those that lie here and git does not ignore. None where git cannot tell."""
+    if commit is None:
+        told = git("ls-files", "--cached", "--others", "--exclude-standard")
+    else:
+        told = git("ls-tree", "-r", "--name-only", "--full-tree", commit) if is_commit(commit) else None
+    return None if told is None else told.splitlines()
+
+
+def is_commit(name: str) -> bool:
+    """What a table calls a commit may be anything: `--output=FILE` would have git write there."""
+    return bool(re.fullmatch(r"[0-9a-f]{7,64}", name))

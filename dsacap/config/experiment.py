@@ -1,0 +1,215 @@
+"""Typed configuration: YAML at the edge, frozen models inside; an unknown key, a wrong type or an impossible value is an error.
+
+What belongs to one captioner (its size, its decoding options) is declared by that captioner and checked here through
+`dsacap.captioner`, so that a misspelt key of a model stops the run before the first stage and not after the third.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from dsacap.captioner.registry import captioner_class
+from dsacap.common.errors import UserError
+from dsacap.config.dataset import Coco, Downloads, Scenes
+from dsacap.config.section import Section
+from dsacap.config.sections import (
+    Ablation,
+    Decoding,
+    Encoder,
+    Generator,
+    Inspection,
+    Judge,
+    Name,
+    Predictions,
+    Row,
+    Scoring,
+    System,
+    Text,
+    Timing,
+)
+from dsacap.config.training import Training
+from dsacap.config.yaml_file import read_yaml
+
+S = TypeVar("S", bound=Section)
+
+_SAID = {"extra_forbidden": "unknown key", "missing": "is missing"}  # plainer than pydantic's own words
+
+
+class Config(Section):
+    name: Name
+    note: str | None = Field(None, description="said below the title of the table")
+    results: Path = Path("results")
+    work: Path = Path("work")
+    threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
+    processes: int = Field(1, ge=1, description="of one training, each on a GPU of its own or one `threads`; results are the same")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    arithmetic: Literal["fast", "portable"] = Field(
+        "fast", description="portable: the same bytes on every x86-64 processor with AVX2, at half the speed; see docs/reproducibility.md"
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
+    downloads: Downloads = Downloads()
+    text: Text = Text()
+    encoder: Encoder
+    generator: Generator | None = None
+    training: Training
+    systems: dict[Name, System] = Field(min_length=1)
+    predictions: dict[Name, Predictions] = Field(default_factory=dict)
+    decoding: Decoding = Decoding()
+    scoring: Scoring = Scoring()
+    timing: Timing = Timing()
+    inspection: Inspection = Inspection()
+    ablation: Ablation | None = None
+    published: Path | None = Field(None, description="figures reported by others, for a section of their own; see config/published.csv")
+
+    @model_validator(mode="after")
+    def _systems(self) -> "Config":
+        for name, system in self.systems.items():
+            if system.tuned_from and system.tuned_from not in self.systems:
+                raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
+            if self.trained(name).tuned_from:
+                raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
+            if system.tuning and system.tuning.reconstructs and not self.generator:
+                raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
+            self._check_teacher(name)
+            self._check_seeds(name)
+            trained = self.trained(name)
+            cls = captioner_class(trained.captioner)
+            model = checked_options(cls.Model, trained.model, f"systems.{name}.model")
+            for decoding, options in system.decodings.items():
+                where = f"systems.{name}.decodings.{decoding}"
+                asked = checked_options(cls.Decoding, options, where)
+                try:
+                    cls.check(model, asked)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
+            try:
+                self.training_of(name)
+            except ValidationError as error:
+                raise ValueError(_line(error.errors()[0], f"systems.{name}.training")) from None
+        return self
+
+    def _check_teacher(self, name: str) -> None:
+        teacher = self.systems[name].distilled_from
+        if teacher is None:
+            return
+        self._check_row(teacher, f"systems.{name}.distilled_from")
+        if self.trained(teacher.system).distilled_from:
+            raise ValueError(f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references")
+
+    def _check_seeds(self, name: str) -> None:
+        """A row has the first seed, which is timed, and no seed that what it comes from does not have."""
+        system, seeds = self.systems[name], self.seeds_of(name)
+        source = system.tuned_from or (system.distilled_from and system.distilled_from.system)
+        known = self.seeds_of(source) if source else self.seeds
+        if self.seeds[0] not in seeds or not set(seeds) <= set(known):
+            raise ValueError(f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only")
+
+    @model_validator(mode="after")
+    def _portable(self) -> "Config":
+        """What is compiled for this processor, computed on a GPU or rounded to bf16 is outside the promise."""
+        if self.arithmetic == "portable":
+            if self.device == "cuda":
+                raise ValueError("arithmetic: portable cannot be promised on a GPU; set device: cpu, or arithmetic: fast")
+            for name in self.systems:
+                training = self.training_of(name)
+                if training.compile or training.precision != "fp32":
+                    key = "compile" if training.compile else "precision"
+                    raise ValueError(f"arithmetic: portable does not go with training.{key} of systems.{name}; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _predictions(self) -> "Config":
+        for name in self.predictions:
+            if name in self.systems or name == "human":
+                raise ValueError(f"predictions.{name}: another row has this name; choose one of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _claims(self) -> "Config":
+        if self.judge and not self.generator:
+            raise ValueError("ablation.judge: needs a generator section, which reconstructions are compared by beside the judge's")
+        if self.ablation and self.ablation.compares_reconstructions and not self.judge:
+            raise ValueError("ablation.claims: on reconstructions, which need a judge; add ablation.judge, or leave these claims out")
+        for name, claim in self.ablation.claims.items() if self.ablation else ():
+            for test in claim.tests:
+                for row in (test.better, test.worse):
+                    self._check_row(row, f"ablation.claims.{name}")
+        return self
+
+    def _check_row(self, row: Row, where: str) -> None:
+        if row.system not in self.systems or row.decoding not in self.systems[row.system].decodings:
+            raise ValueError(f"{where}: no row {row.system!r}, {row.decoding!r}")
+
+    @property
+    def judge(self) -> Judge | None:
+        """The ablation's second encoder and generator, where it has them."""
+        return self.ablation.judge if self.ablation else None
+
+    def trained(self, system: str) -> System:
+        """The system itself, or the one that it is tuned from: whose captioner and model it has."""
+        return self.systems[self.systems[system].tuned_from or system]
+
+    def seeds_of(self, system: str) -> tuple[int, ...]:
+        return self.systems[system].seeds or self.seeds
+
+    def steps_of(self, system: str, decoding: str) -> int | None:
+        """How many steps a row's decoding takes, where it takes steps."""
+        if system not in self.systems or decoding not in self.systems[system].decodings:
+            return None
+        made = captioner_class(self.trained(system).captioner).Decoding(**self.systems[system].decodings[decoding])
+        return getattr(made, "steps", None)
+
+    def training_of(self, system: str) -> Training:
+        """The common training settings with this system's own on top; of a tuned system, its tuning."""
+        own = {**self.training.model_dump(), **self.systems[system].training}
+        return self.systems[system].tuning or Training.model_validate_json(_json(own), strict=True)
+
+    def sees_pixels(self, system: str) -> bool:
+        """Whether a system has an encoder of its own, trained with it or with the one that it is tuned from."""
+        base = self.systems[system].tuned_from
+        return self.training_of(system).fine_tune is not None or (base is not None and self.sees_pixels(base))
+
+
+def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
+    """`options` as a captioner's own dataclass of settings; ValueError names what is wrong with them."""
+    known = {field.name for field in dataclasses.fields(settings)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
+    try:
+        return TypeAdapter(settings).validate_json(_json(options), strict=True)
+    except ValidationError as error:
+        raise ValueError(_line(error.errors()[0], where)) from None
+
+
+def _line(error: dict[str, Any], *where: str) -> str:
+    """Where and what; our own errors say where themselves."""
+    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, "))
+    place = ".".join([*where, *map(str, error["loc"])])
+    return f"{place}: {said}" if place else said
+
+
+def _json(data: Any) -> str:
+    """For a strict reading, to which lists are tuples and texts are paths, but no text is a number and no `yes` a 1."""
+    return json.dumps(data, default=str)
+
+
+def parse_config(data: Any, where: str) -> Config:
+    """Checks plain `data` (as YAML or JSON gives it); errors name `where` and the key."""
+    return parse_section(Config, data, f"{where}: the configuration is wrong")
+
+
+def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
+    """Plain `data` as a section; a UserError says `what_is_wrong` and names each key."""
+    try:
+        return section.model_validate_json(_json(data), strict=True)
+    except ValidationError as error:
+        raise UserError("\n  ".join([what_is_wrong, *map(_line, error.errors())])) from None
+
+
+def load_config(path: Path) -> Config:
+    return parse_config(read_yaml(path), str(path))

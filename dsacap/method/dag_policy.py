@@ -1,0 +1,32 @@
+"""Drawing captions from the readout's graph, and how likely each is: what reinforcement needs of a parallel decoder.
+
+The probability of a caption is that of the *caption*, summed over all paths that say it (dag_likelihood.py), not of the path by which it
+was drawn, so that other paths that say the same are raised with it.
+"""
+
+import torch
+from torch import Tensor
+
+from dsacap.captioner.batch_parts import drawn
+from dsacap.captioner.interface import Policy
+from dsacap.method.dag_expected_ngrams import expected_overlap
+from dsacap.method.dag_likelihood import log_likelihood
+from dsacap.method.dag_search import draw
+from dsacap.text.vocabulary import EOS, PAD
+
+
+class GraphPolicy(Policy):
+    def __init__(self, words_BGV: Tensor, transitions_BGG: Tensor, max_words: int):
+        self.words_BGV, self.transitions_BGG, self.max_words = words_BGV, transitions_BGG, max_words
+
+    @torch.no_grad()
+    def sample(self, samples: int) -> Tensor:
+        uniform_BSL2 = drawn(torch.rand, (len(self.words_BGV), samples, self.max_words, 2), self.words_BGV.device)
+        return draw(self.words_BGV, self.transitions_BGG, uniform_BSL2)
+
+    def log_prob(self, captions_BSL: Tensor) -> Tensor:
+        words_BSL = captions_BSL[..., :-1]
+        return log_likelihood(self.words_BGV, self.transitions_BGG, words_BSL.masked_fill(words_BSL == EOS, PAD))
+
+    def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:
+        return expected_overlap(self.words_BGV, self.transitions_BGG, captions_BRL, orders, temperature)

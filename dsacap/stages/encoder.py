@@ -1,0 +1,35 @@
+"""This stage trains the encoder of photos, or checks that the one named in the configuration can be loaded."""
+
+import dataclasses
+
+import torch
+
+from dsacap.common.errors import UserError
+from dsacap.config.dataset import Scenes
+from dsacap.data.prepared import load_examples
+from dsacap.data.scenes import generate as scenes
+from dsacap.runs.layout import Layout
+from dsacap.runs.models import load_configured_encoder, load_scenes, photo_sources
+
+
+def make_encoder(layout: Layout) -> dict:
+    """Trains the tiny CLIP on scenes; an encoder named in the configuration is only loaded, to fail here and not later."""
+    from dsacap.vision.encoders.tiny_clip import train_tiny_clip
+    from dsacap.vision.features.encode import pixels_of
+
+    encoder = layout.config.encoder
+    if encoder.train is None:
+        return {"name": encoder.name, "pretrained": encoder.pretrained, "weights": load_configured_encoder(layout).identity()}
+    if not isinstance(layout.config.dataset, Scenes):
+        raise UserError("encoder.train: the tiny CLIP learns from scenes only; name an open_clip or timm model for other data sets")
+    truth = load_scenes(layout)
+
+    def part(split: str) -> tuple[torch.Tensor, list[tuple[str, ...]], list[scenes.Scene]]:
+        images = [example.image for example in load_examples(layout.data, split)]
+        pixels = pixels_of(images, photo_sources(layout, images))
+        return pixels, [image.captions for image in images], [truth[image.image_id] for image in images]
+
+    settings = encoder.train.model_dump() | {"fused": layout.config.arithmetic == "portable"}
+    probe = train_tiny_clip(*part("train"), held_out=part("val"), folder=layout.encoder, **settings)
+    held_out = {name: round(value, 4) for name, value in dataclasses.asdict(probe).items()}
+    return {"held_out": held_out, "weights": load_configured_encoder(layout).identity()}

@@ -1,8 +1,0 @@
-import pytest
-
-from handmade import HandMade
-
-
-@pytest.fixture
-def made() -> type[HandMade]:
-    return HandMade

@@ -1,0 +1,155 @@
+"""What counts as a change of code: what a stage computes, not where it is written."""
+
+import subprocess
+
+import pytest
+
+from dsacap.audit import code_changes
+from dsacap.audit.code_changes import files_changed
+from dsacap.audit.moved_names import FILES, NAMES
+from dsacap.audit.stage_code import files_of_stage
+from dsacap.common import git_checkout
+from dsacap.common.git_checkout import git
+
+LAYOUT = {"dsacap/layout.py": "VERSIONS = {}\n"}  # which code of before the move has
+
+
+@pytest.fixture
+def commit(tmp_path, monkeypatch):
+    """Makes a commit of these files alone, in a repository of its own."""
+    monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, "somebody")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+    def made(files: dict[str, str]) -> str:
+        git("rm", "-rfq", "--ignore-unmatch", ".")
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        git("add", "-A")
+        assert git("commit", "-q", "--allow-empty", "-m", "x") is not None
+        return git("rev-parse", "HEAD").strip()
+
+    return made
+
+
+def test_the_most_changed_come_first(commit, tmp_path):
+    old = commit({"a.py": "A = 1\n", "b.py": "B = 1\n", "c.py": "C = 1\n"})
+    new = commit({"a.py": "A = 2\n", "b.py": "B = 2\nD = 3\n", "c.py": "C = 1\n"})
+    assert files_changed(old, new, ["a.py", "b.py", "c.py"]) == ["b.py", "a.py"]
+    assert files_changed(old, new, ["a.py"]) == ["a.py"] and files_changed(old, new, ["c.py"]) == []
+    (tmp_path / "c.py").write_text("C = 'not committed'\n")
+    assert files_changed(new, None, ["a.py", "c.py"]) == ["c.py"]
+    (tmp_path / "c.py").write_text("C = 1\n")
+    assert files_changed(new, None, ["a.py", "c.py"]) == []
+
+
+def test_what_git_does_not_know_is_not_told(commit, tmp_path):
+    commit({"a.py": "A = 1\n"})
+    assert files_changed("d" * 40, None, ["a.py"]) is None
+    assert files_changed(f"--output={tmp_path / 'written'}", None, ["a.py"]) is None
+    assert not list(tmp_path.glob("written*"))
+
+
+def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert files_changed("a" * 40, None, ["a.py"]) is None
+
+
+def test_words_and_order_are_no_change(commit):
+    old = commit({"a.py": '"""One."""\nimport os\n\n\ndef f(x):\n    """Two."""\n    return x  # three\n\n\ndef g():\n    return os.sep\n'})
+    new = commit({"a.py": '"""1"""\n\n\ndef g():\n    import os\n\n    return os.sep\n\n\ndef f( x ):\n    return x\n'})
+    assert files_changed(old, new, ["a.py"]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from math import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",  # another log
+        "from dsacap.exact import log\n\nN = 2\n\n\ndef f(x):\n    return log(x) + N\n",  # another constant
+        "from dsacap.exact import exp as log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",
+        "from dsacap.exact import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n\n\nf(1)\n",
+        "from dsacap.exact import log\n\nN = 1\n",
+    ],
+)
+def test_what_is_computed_otherwise_is_a_change(commit, text):
+    files = {"dsacap/exact.py": "def log(x):\n    return 0\n\n\ndef exp(x):\n    return 1\n"}
+    old = commit({**files, "dsacap/a.py": "from dsacap.exact import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n"})
+    assert files_changed(old, commit({**files, "dsacap/a.py": text}), ["dsacap/a.py"]) == ["dsacap/a.py"]
+
+
+OLD = {
+    **LAYOUT,
+    "dsacap/captioning.py": "import torch\n\n\ndef device_of(name):\n    return torch.device(name)\n\n\n"
+    "def caption_images(x):\n    return x\n",
+    "dsacap/stages/systems.py": "from dsacap.captioning import device_of\n\n\nclass Inputs:\n    at = device_of('cpu')\n\n\n"
+    "def _captions(inputs):\n    return Inputs(inputs)\n\n\ndef caption_split(x):\n    from dsacap.captioning import caption_images\n\n"
+    "    return _captions(caption_images(x))\n\n\ndef teach(x):\n    return _captions(x)\n",
+}
+NEW = {
+    "dsacap/common/machine.py": '"""Words."""\n\n\ndef device_of(name):\n    import torch\n\n    return torch.device(name)\n',
+    "dsacap/decoding/caption_images.py": "def caption_images(x):\n    return x\n",
+    "dsacap/runs/inputs.py": "from dsacap.common.machine import device_of\n\n\nclass Inputs:\n    at = device_of('cpu')\n",
+    "dsacap/stages/caption.py": "from dsacap.decoding.caption_images import caption_images\nfrom dsacap.runs.inputs import Inputs\n\n\n"
+    "def captions_of_split(inputs):\n    return Inputs(inputs)\n\n\n"
+    "def caption_split(x):\n    return captions_of_split(caption_images(x))\n",
+    "dsacap/stages/train.py": "from dsacap.stages.caption import captions_of_split\n\n\ndef teach(x):\n    return captions_of_split(x)\n",
+}
+
+
+def test_code_that_moved_is_known_again(commit):
+    """Also what was divided, and got another name on the way."""
+    old, new = commit(OLD), commit(NEW)
+    assert files_changed(old, new, list(NEW)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("dsacap/common/machine.py", "torch.device(name)", "torch.device(name, 0)"),
+        ("dsacap/runs/inputs.py", "'cpu'", "'cuda'"),
+        ("dsacap/stages/caption.py", "return Inputs(inputs)", "return Inputs([inputs])"),
+        ("dsacap/stages/train.py", "from dsacap.stages.caption import captions_of_split", "from dsacap.old import captions_of_split"),
+    ],
+)
+def test_code_that_moved_and_changed_is_a_change(commit, path, before, after):
+    old = commit(OLD)
+    assert before in NEW[path]
+    assert files_changed(old, commit({**NEW, path: NEW[path].replace(before, after)}), list(NEW)) == [path]
+
+
+def test_what_was_lost_on_the_way_is_a_change_where_it_belonged(commit):
+    old = commit(OLD)
+    new = commit({path: text for path, text in NEW.items() if path != "dsacap/stages/train.py"})
+    assert files_changed(old, new, list(NEW)) == ["dsacap/stages/train.py"]
+
+
+def test_a_door_that_hands_on_is_followed(commit):
+    files = {"dsacap/a/b.py": "def f():\n    return 1\n\n\ndef g():\n    return 2\n"}
+    old = commit({**files, "dsacap/a/__init__.py": "from dsacap.a.b import f\n", "dsacap/c.py": "from dsacap.a import f\n\nX = f()\n"})
+    new = commit({**files, "dsacap/a/__init__.py": "", "dsacap/c.py": "from dsacap.a.b import f\n\nX = f()\n"})
+    assert files_changed(old, new, ["dsacap/c.py"]) == []
+    new = commit({**files, "dsacap/a/__init__.py": "from dsacap.a.b import g as f\n", "dsacap/c.py": "from dsacap.a import f\n\nX = f()\n"})
+    assert files_changed(old, new, ["dsacap/c.py"]) == ["dsacap/c.py"]
+
+
+def test_a_local_name_is_not_that_of_an_import(commit):
+    """A divided file has other imports, which must not reach into its functions."""
+    files = {"dsacap/a.py": "def seen():\n    return 1\n"}
+    old = commit({**files, "dsacap/b.py": "from dsacap.a import seen\n\n\ndef f(x):\n    seen = x\n    return seen\n"})
+    new = commit({**files, "dsacap/b.py": "def f(x):\n    seen = x\n    return seen\n"})
+    assert files_changed(old, new, ["dsacap/b.py"]) == []
+
+
+def test_the_table_of_moves_leads_to_files_that_are_here():
+    """Those that stages run; others may have been moved again, or are gone."""
+    of_stages = {
+        path for verb in ("data", "features", "train", "tune", "caption", "score", "time") for path in files_of_stage(verb, "dsacap")
+    }
+    assert of_stages & set(FILES.values())
+    assert not of_stages & {old for old in FILES if not (git_checkout.ROOT / old).exists()}
+    assert all(name.count(".") > 1 for name in (*NAMES, *NAMES.values()))
+    assert code_changes.FILES is FILES

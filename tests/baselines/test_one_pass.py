@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from baselines.one_pass import Parallel
+from dsacap.text.vocabulary import EOS, UNK
+from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
+
+
+@pytest.fixture
+def captioner():
+    torch.manual_seed(2)
+    return Parallel(Parallel.Model(width=16, heads=2, encoder_layers=1, decoder_layers=1), SPEC).eval()
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0}])
+def test_captions_do_not_depend_on_the_batch(captioner, options):
+    batch, decoding = random_batch(6), Parallel.Decoding(**options)
+    together = captioner.caption(batch, 2, 7, decoding)
+    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
+    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert all(said[0] == said[1] for said in together) != decoding.random
+
+
+def test_a_word_that_repeats_the_one_before_is_dropped(captioner):
+    with torch.no_grad():
+        captioner.head.bias[[5, EOS]] = torch.tensor([50.0, 0.0])
+    assert captioner.caption(random_batch(3), 1, 0, Parallel.Decoding()) == [[[5]]] * 3
+
+
+def test_a_place_copies_the_image_tokens_that_lie_where_it_lies(captioner):
+    with torch.no_grad():
+        captioner.log_width.fill_(-9.0)
+    copy_LN = (-captioner.distance_LN / captioner.log_width.exp()).softmax(-1)
+    assert copy_LN.argmax(-1).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]  # eight places, four tokens
+
+
+def test_it_learns_length_and_words(captioner):
+    batch = random_batch(2, references=1)
+    learn_by_heart(captioner, batch, steps=150, learning_rate=1e-2)
+    said = captioner.caption(batch, 1, 0, Parallel.Decoding())
+    assert [c[0] for c in said] == words_of(batch)
+
+
+def test_a_negative_beta_is_refused():
+    with pytest.raises(ValueError, match="beta >= 0"):
+        Parallel.Model(beta=-1.0)

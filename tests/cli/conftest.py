@@ -1,0 +1,3 @@
+from export_fixtures import exported, layout, photos
+
+__all__ = ["exported", "layout", "photos"]

@@ -1,0 +1,174 @@
+"""`dsacap caption PHOTO...` as a user types it."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+from PIL import Image
+
+import dsacap
+from dsacap.cli.main import main
+from dsacap.common.files import read_json
+from dsacap.data.photos import decode
+
+
+@pytest.fixture
+def run(exported, capsys, monkeypatch, tmp_path):
+    """Runs the command in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, by=("--from", exported)):
+        code = main(["caption", *map(str, [*arguments, *by])])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model(exported):
+    return dsacap.load(exported)
+
+
+def test_one_photo(run, model, photos):
+    path = next(iter(photos))
+    assert run(path) == (0, model.caption([path])[0][0] + "\n", "")
+    assert (
+        run(path, "--decoding", "drawn", "--samples", 3, "--seed", 5)[1].splitlines()
+        == model.caption([path], "drawn", samples=3, seed=5)[0]
+    )
+
+
+def test_the_id_of_the_data_set_draws_what_the_stage_drew(run, layout, photos):
+    path, image_id = list(photos.items())[1]
+    said = run(path, "--decoding", "drawn", "--samples", 5, "--image-id", image_id)[1].splitlines()
+    assert said == read_json(layout.captions("ours", 0))["drawn"][str(image_id)]
+    assert run(path, path, "--image-id", image_id)[2] == "error: --image-id: the id of one photo, and here are 2\n"
+
+
+def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
+    names = ["b/2.png", "b/a/1.PNG", "c.png"]
+    for name, path in zip(names, photos, strict=False):
+        (tmp_path / "shots" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "shots" / name)
+    (tmp_path / "shots" / "notes.txt").write_text("no photo")
+    (tmp_path / "shots" / ".hidden.png").write_text("no photo")
+    said = [caption[0] for caption in model.caption(list(photos)[:3])]
+    by_name = dict(zip(names, said, strict=True))
+    assert run("shots") == (0, "".join(f"shots/{name}: {by_name[name]}\n" for name in sorted(names)), "")
+    with zipfile.ZipFile(tmp_path / "shots.zip", "w") as archive:
+        archive.write(tmp_path / "shots" / "c.png", "c.png")
+    code, out, _ = run("shots.zip", "shots/c.png", "--json")
+    assert code == 0
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"photo": "shots.zip/c.png", "captions": [by_name["c.png"]]},
+        {"photo": "shots/c.png", "captions": [by_name["c.png"]]},
+    ]
+
+
+def test_more_photos_than_a_batch_show_progress_when_the_captions_go_elsewhere(run, photos, monkeypatch):
+    monkeypatch.setattr("dsacap.cli.caption.BATCH", 2)
+    code, out, err = run(*photos)
+    assert code == 0 and [line.split(": ")[0] for line in out.splitlines()] == [str(path) for path in photos]
+    assert "caption photos: 3/3" in err
+
+
+def test_a_photo_on_standard_input(run, model, photos, monkeypatch):
+    path = next(iter(photos))
+
+    class Stdin:
+        buffer = io.BytesIO(path.read_bytes())
+        isatty = staticmethod(lambda: False)
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    assert run("-") == (0, model.caption([path])[0][0] + "\n", "")
+    code, out, err = run("-")  # it is read
+    assert code == 1 and out == "" and err.startswith("standard input: empty file")
+    Stdin.isatty = staticmethod(lambda: True)
+    assert "standard input: a terminal" in run("-")[2]
+
+
+def odd_photos(folder, photo):
+    """Each with part of what is said of it, or None where it is captioned."""
+    image = Image.open(photo).convert("RGB").resize((80, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.convert("CMYK").save(folder / "cmyk.jpg")
+    image.save(folder / "turned.jpg", exif=exif)
+    image.convert("L").save(folder / "grey.png")
+    Image.new("I;16", (80, 60), 40000).save(folder / "grey16.png")
+    image.convert("RGBA").quantize(8).save(folder / "palette.png", transparency=0)
+    image.save(folder / "whole.jpg")
+    (folder / "truncated.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-200])
+    (folder / "zero.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("no photo")
+    image.resize((4, 4)).save(folder / "dot.png")
+    Image.new("1", (12_000, 12_000)).save(folder / "huge.png")
+    fine = dict.fromkeys(("cmyk.jpg", "turned.jpg", "grey.png", "grey16.png", "palette.png", "whole.jpg"))
+    bad = {"truncated.jpg": "truncated", "zero.jpg": "empty file", "text.jpg": "not an image", "dot.png": "4x4 pixels", "huge.png": "bomb"}
+    return fine | bad
+
+
+def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(run, model, photos, tmp_path):
+    expected = odd_photos(tmp_path, next(iter(photos)))
+    code, out, err = run(*expected, "absent.jpg", "holiday.zip", "")
+    fine = [name for name, said in expected.items() if said is None]
+    assert code == 1 and [line.split(": ")[0] for line in out.splitlines()] == fine
+    complaints = err.splitlines()
+    for name, said in (expected | {"absent.jpg": "no such file", "holiday.zip": "no such folder or zip", "''": "an empty name"}).items():
+        assert said is None or any(line.startswith(f"{name}: ") and said in line for line in complaints), name
+    assert complaints[-1] == f"error: {len(complaints) - 1} of {len(expected) + 3} could not be captioned"
+    upright = io.BytesIO()
+    decode((tmp_path / "turned.jpg").read_bytes(), "x").save(upright, "png")
+    assert f"turned.jpg: {model.caption([upright.getvalue()], 'bigrams')[0][0]}" in run(*fine, "--decoding", "bigrams")[1].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["x.jpg"], "by which system? Give --from FOLDER"),
+        (["x.jpg", "--from", "a", "--system", "b"], "by which system? Give --from FOLDER"),
+        (["--from", "a"], "no photos"),
+        ([], "give photos and --from FOLDER"),
+        (["--system", "ours", "--samples", "3"], "--samples is for photos"),
+        (["--system", "ours", "--image-id", "0"], "--image-id is for photos"),
+        (["x.jpg", "--from", "absent"], "absent: no such folder"),
+        (["x.jpg", "--from", "."], "has no index.json"),
+    ],
+)
+def test_what_does_not_go_together(run, arguments, said):
+    code, out, err = run(*arguments, by=())
+    assert code == 1 and out == "" and err.startswith("error: ") and said in err and "Traceback" not in err
+
+
+def test_options_of_the_system(run, photos):
+    path = next(iter(photos))
+    assert run(path, "--decoding", "nose")[2] == "error: no decoding 'nose'; known: 'noise', 'drawn', 'bigrams'\n"
+    assert (
+        "has one caption for a photo; for several name one that draws: 'noise', 'drawn'"
+        in run(path, "--decoding", "bigrams", "--samples", 2)[2]
+    )
+    assert "at least one caption" in run(path, "--samples", 0)[2]
+    assert "numbers from 0 on" in run(path, "--seed", -1)[2] and "numbers from 0 on" in run(path, "--image-id", -1)[2]
+
+
+def test_a_system_of_the_run(run, layout, model, photos, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(layout.config.model_dump(mode="json", exclude_unset=True), sort_keys=False))
+    path = next(iter(photos))
+    by = ("--config", "c.yaml", "--system", "ours")
+    assert run(path, by=by) == run(path)
+    assert "no system 'outs' with seed 0; known: ours (seed 0)" in run(path, by=(*by[:3], "outs"))[2]
+    assert main(["export", *by, "carried"]) == 0 and "exported to carried" in capsys.readouterr().out
+    assert run(path, by=("--from", "carried")) == run(path)
+    assert main(["export", *by, "carried"]) == 1 and "is there already" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(exported, photos):
+    command = [sys.executable, "-m", "dsacap.cli", "caption", *photos, *photos, "--from", exported]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 0)

@@ -1,0 +1,326 @@
+"""A download torn in every way that the net knows: it ends in the right bytes or in a plain error."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import web
+from dsacap.common.disk import SPARE, check_room
+from dsacap.common.errors import UserError
+from dsacap.common.files import read_json
+from dsacap.data.download import segments
+from dsacap.data.download.fetch import fetch, lacking
+from web import MIB, Server, serving
+
+CONTENT = np.random.default_rng(0).bytes(5 * MIB + 123)
+SIZE = len(CONTENT)
+MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
+FIRST, SECOND, THIRD = f"bytes=0-{2 * MIB - 1}", f"bytes={2 * MIB}-{4 * MIB - 1}", f"bytes={4 * MIB}-{SIZE - 1}"
+
+
+@pytest.fixture
+def server():
+    with serving(CONTENT) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch) -> list[float]:
+    """The seconds waited between tries, which pass at once. A file has three segments."""
+    waits: list[float] = []
+    monkeypatch.setattr(segments, "_pause", lambda seconds, stop: waits.append(seconds))
+    monkeypatch.setattr(segments, "SEGMENT", 2 * MIB)
+    return waits
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    return tmp_path / "data" / "file.bin"
+
+
+def part_of(target: Path) -> Path:
+    return target.with_name("file.bin.part")
+
+
+def leave_part(target: Path, content: bytes) -> None:
+    target.parent.mkdir()
+    part_of(target).write_bytes(content)
+
+
+def test_downloads_and_verifies(server, target):
+    assert fetch(server.url, target, SIZE, MD5, SHA256) == target
+    assert target.read_bytes() == CONTENT
+    assert sorted(server.asked) == sorted([FIRST, SECOND, THIRD])
+    assert list(target.parent.iterdir()) == [target]
+    fetch(server.url, target, SIZE, MD5)  # again: nothing is asked
+    assert len(server.asked) == 3
+
+
+def test_segments_come_side_by_side(server, target):
+    server.always = web.stall(1000, 0.3)
+    with pytest.raises(UserError):
+        fetch(server.url, target, SIZE, MD5, connections=3)
+    assert server.most_at_once == 3
+    server.most_at_once, server.always = 0, lambda answer: None
+    fetch(server.url, target, SIZE, MD5, connections=1)
+    assert server.most_at_once == 1 and target.read_bytes() == CONTENT
+
+
+TORN = {
+    "cut once": [web.cut(MIB + 5)],
+    "cut in every segment, time and again": [web.cut(MIB + 5)] * 3,
+    "cut without a length": [web.cut_without_length(1000)],
+    "nothing sent": [web.cut(0)],
+    "stalled": [web.stall(MIB), web.stall(0)],
+    "dripping": [web.drip(0.02)],
+    "ranges ignored": [web.ignore_ranges] * 4,
+    "ranges ignored now and then": [lambda answer: None, web.ignore_ranges],
+    "another version between segments": [lambda answer: None, web.other_version, lambda answer: None],
+    "overloaded": [web.status(503)] * 2,
+    "too many requests": [web.status(429, Retry_After="3")],
+    "broken": [web.status(500), web.status(502), web.status(504)],
+}
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("faults", TORN.values(), ids=TORN)
+def test_torn_downloads_end_in_the_right_bytes(server, target, monkeypatch, faults, connections):
+    monkeypatch.setattr(segments, "TIMEOUT", (1, 0.2))
+    server.faults = list(faults)
+    fetch(server.url, target, SIZE, MD5, SHA256, connections=connections)
+    assert target.read_bytes() == CONTENT
+    assert len(server.faults) < len(faults) and list(target.parent.iterdir()) == [target]
+
+
+GIVEN_UP = {
+    "never more than the beginning": (web.cut(1000), r"connection closed after|broke off"),
+    "always stalled": (web.stall(1000, 0.5), "stalled"),
+    "always dripping": (web.drip(0.02), "stalled: "),
+    "wrong range": (web.other_range, r"asked for bytes \d+-\d+ of 5243003, offers 'bytes 7-"),
+    "wrong bytes": (web.wrong_bytes, rf"not the file expected: expected md5 {MD5}, got "),
+    "endless": (web.endless, r"sends more than \d+ bytes"),
+    "compressed": (web.compressed, "answers 206 Partial Content, compressed"),
+    "not found": (web.status(404), "answers 404 Not Found"),
+    "a page instead": (web.status(200), r"offers 5 bytes \(status 200\) instead of 5243003"),
+    "redirected in circles": (web.status(302, Location="/file.bin"), "redirects"),
+    "redirected to a file": (web.status(302, Location="file:///etc/passwd"), "No connection adapters"),
+    "always overloaded": (web.status(503), r"answers 503 Service Unavailable \(4 times\)"),
+    "closed for a week": (web.status(503, Retry_After="604800"), "left alone for 604800 seconds"),
+}
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize(("fault", "said"), GIVEN_UP.values(), ids=GIVEN_UP)
+def test_hopeless_downloads_end_in_a_plain_error_or_at_a_mirror(server, target, monkeypatch, fault, said, connections):
+    monkeypatch.setattr(segments, "TIMEOUT", (1, 0.2))
+    server.always = fault
+    with pytest.raises(UserError, match=f"{re.escape(server.url)}: .*{said}"):
+        fetch(server.url, target, SIZE, MD5, connections=connections)
+    assert not target.exists()
+    with serving(CONTENT) as good:
+        fetch(server.url, target, SIZE, MD5, connections=connections, mirrors=["http://127.0.0.1:9/x", f"{good.base}/coco/"])
+    assert target.read_bytes() == CONTENT and list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/file.bin", "no-such-scheme", "http://"])
+def test_unreachable_addresses_are_named(target, url):
+    with pytest.raises(UserError, match=re.escape(url)):
+        fetch(url, target, SIZE, MD5)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_waits_grow_and_obey_the_server(server, target, waits):
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    server.faults = [web.status(503), web.status(503, Retry_After="20"), web.status(503, Retry_After=later)]
+    fetch(server.url, target, SIZE, MD5, connections=1)
+    assert waits[:2] == [1, 20] and 55 < waits[2] <= 60
+
+
+def test_redirects_are_followed_with_their_range(server, target):
+    with serving(CONTENT) as moved:
+        server.always = web.status(301, Location=moved.url)
+        fetch(server.url, target, SIZE, MD5)
+    assert sorted(moved.asked) == sorted([FIRST, SECOND, THIRD])
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x", CONTENT[: 3 * MIB]])
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("part", [b"", CONTENT[:1000]])
+def test_a_file_of_another_size_is_refused(server, target, content, ignored, part):
+    server.content = content
+    server.always = web.ignore_ranges if ignored else server.always
+    leave_part(target, part)
+    with pytest.raises(UserError, match=f"{SIZE}|shorter than expected"):
+        fetch(server.url, target, SIZE, MD5)
+    assert not target.exists()
+
+
+def test_a_part_goes_on_where_it_stopped(server, target):
+    leave_part(target, CONTENT[: 3 * MIB])  # as other tools leave it
+    fetch(server.url, target, SIZE, MD5)
+    assert target.read_bytes() == CONTENT
+    assert sorted(server.asked) == sorted([f"bytes={3 * MIB}-{4 * MIB - 1}", THIRD])
+
+
+def test_a_part_with_holes_goes_on_where_it_stopped(server, target):
+    server.faults = [web.cut(1000), lambda answer: None, web.cut(5), *[web.status(404)] * 2]
+    with pytest.raises(UserError):
+        fetch(server.url, target, SIZE, MD5, connections=1)
+    assert read_json(target.with_name("file.bin.part.json"))["have"] == [2 * MIB, 5, 0]
+    assert lacking(target, SIZE) <= SIZE - 2 * MIB
+    server.asked.clear(), server.faults.clear()
+    fetch(server.url, target, SIZE, MD5, connections=1)
+    assert server.asked == [f"bytes={2 * MIB + 5}-{4 * MIB - 1}", THIRD]
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", [b"x" * 1000, b"x" * SIZE, CONTENT + b"x", b"x" * (SIZE + 1)])
+def test_a_part_that_is_wrong_is_fetched_again_as_a_whole(server, target, content):
+    leave_part(target, content)
+    fetch(server.url, target, SIZE, MD5)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_part_whose_bytes_were_lost_starts_afresh(server, target):
+    server.faults = [lambda answer: None, web.status(404)]
+    with pytest.raises(UserError):
+        fetch(server.url, target, SIZE, MD5, connections=1)
+    part_of(target).write_bytes(CONTENT[:10])
+    fetch(server.url, target, SIZE, MD5)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_complete_part_needs_no_network(target):
+    leave_part(target, CONTENT)
+    fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5)
+    assert target.read_bytes() == CONTENT
+
+
+def test_wrong_bytes_of_one_address_do_not_spoil_the_next(server, target):
+    """The first mixes in a wrong segment and vanishes; what it left is not what the mirror is blamed for."""
+    server.faults = [web.wrong_bytes, web.status(404)]
+    with serving(CONTENT) as good:
+        fetch(server.url, target, SIZE, MD5, mirrors=[good.base], connections=1)
+    assert target.read_bytes() == CONTENT
+    assert good.asked == [SECOND, THIRD, FIRST, SECOND, THIRD]
+
+
+def test_each_checksum_counts(server, target):
+    with pytest.raises(UserError, match=f"expected sha256 {'0' * 64}, got {SHA256}"):
+        fetch(server.url, target, SIZE, MD5, "0" * 64)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"mine", b"x" * SIZE])
+def test_an_existing_file_that_differs_is_kept(server, target, content):
+    target.parent.mkdir()
+    target.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{re.escape(str(target))}: .* remove it"):
+        fetch(server.url, target, SIZE, MD5)
+    assert target.read_bytes() == content
+    assert server.asked == []
+
+
+def test_a_full_disk_is_noticed_before(server, target, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=SIZE + SPARE - 1))
+    with pytest.raises(UserError, match="GB free on this disk"):
+        fetch(server.url, target, SIZE, MD5)
+    assert server.asked == []
+    part_of(target).write_bytes(CONTENT[: 2**16])  # what is there already needs no more room
+    assert fetch(server.url, target, SIZE, MD5) == target
+
+
+def test_room_is_that_of_all_folders_of_a_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=SPARE + 100))
+    check_room({tmp_path / "a" / "b": 50, tmp_path / "c": 50})
+    with pytest.raises(UserError, match="GB free"):
+        check_room({tmp_path / "a" / "b": 50, tmp_path / "c": 51})
+
+
+def test_a_disk_that_fills_up_on_the_way(server, target, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(UserError, match=r"file\.bin\.part: cannot write \(No space left on device\)"):
+            fetch(server.url, target, SIZE, MD5)
+    fetch(server.url, target, SIZE, MD5)
+    assert target.read_bytes() == CONTENT
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from dsacap.data.download import segments
+from dsacap.data.download.fetch import fetch
+segments.SEGMENT, segments._SAVE_SECONDS = 2 * 2**20, 0
+fetch(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], connections=2)
+"""
+
+
+def test_kill_9_and_the_same_command_again(server, target):
+    """A real SIGKILL of a real process; while it lives, nobody else may fetch the same file."""
+    server.always = web.stall(MIB, 30)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, server.url, target, str(SIZE), MD5], stderr=subprocess.DEVNULL)
+    try:
+        state = target.with_name("file.bin.part.json")
+        while not state.exists() or sum(read_json(state)["have"]) < MIB:
+            assert child.poll() is None
+            time.sleep(0.05)
+        with pytest.raises(UserError, match="another process is fetching this file"):
+            fetch(server.url, target, SIZE, MD5)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    server.always = lambda answer: None
+    server.asked.clear()
+    fetch(server.url, target, SIZE, MD5)
+    assert target.read_bytes() == CONTENT
+    assert sum(int(last) + 1 - int(first) for first, last in (r.removeprefix("bytes=").split("-") for r in server.asked)) <= SIZE - MIB
+
+
+def test_a_folder_of_the_users_stands_in_for_the_net(target, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file.bin").write_bytes(CONTENT)
+    fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5, folder=mine, offline=True)
+    assert target.is_symlink() and target.read_bytes() == CONTENT
+    shutil.rmtree(mine)  # the link leads nowhere: it is put back when the folder is
+    with pytest.raises(UserError, match=rf"offline, and there is no file.bin \(5,243,003 bytes\) in {mine}"):
+        fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5, folder=mine, offline=True)
+    mine.mkdir()
+    (mine / "file.bin").write_bytes(CONTENT)
+    fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5, folder=mine)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_users_file_that_is_wrong_is_named_and_kept(server, target, tmp_path):
+    (tmp_path / "file.bin").write_bytes(b"x" * SIZE)
+    with pytest.raises(UserError, match=rf"{tmp_path}/file\.bin: not the file expected"):
+        fetch(server.url, target, SIZE, MD5, folder=tmp_path)
+    assert server.asked == [] and not target.exists() and (tmp_path / "file.bin").exists()
+
+
+def test_offline_asks_nobody(server: Server, target):
+    with pytest.raises(UserError, match=r"offline, .* no folder is named"):
+        fetch(server.url, target, SIZE, MD5, offline=True)
+    assert server.asked == []
+
+
+def test_a_download_without_a_checksum_is_refused(server, target):
+    with pytest.raises(UserError, match="no checksum"):
+        fetch(server.url, target, SIZE)

@@ -1,0 +1,97 @@
+import itertools
+
+import pytest
+import torch
+
+from dsacap.method.dag_search import bigram_model, lookahead, viterbi
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
+from helpers import LONGEST, VERTICES, VOCABULARY
+
+
+def clear_graphs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random ones whose words and steps are clear enough for captions of several words."""
+    generator = torch.Generator().manual_seed(2)
+    words = (torch.randn(count, VERTICES, VOCABULARY, generator=generator) * 3).log_softmax(-1)
+    forward = torch.ones(VERTICES, VERTICES, dtype=torch.bool).triu(1)
+    steps = torch.randn(count, VERTICES, VERTICES, generator=generator) * 2 - forward.cumsum(-1)
+    return words, steps.masked_fill(~forward, -1e4).log_softmax(-1).masked_fill(~forward, -1e4)
+
+
+def test_lookahead_takes_the_jointly_best_step():
+    words, transitions = clear_graphs(40)
+    captions = lookahead(words, transitions, max_words=LONGEST)
+    for b, caption in enumerate(captions):
+        vertex, expected = 0, []
+        while True:
+            best = {
+                v: transitions[b, vertex, v] + (words[b, v, UNK + 1 :].max() if v < VERTICES - 1 else 0)
+                for v in range(vertex + 1, VERTICES)
+            }
+            vertex = max(best, key=best.get)
+            if vertex == VERTICES - 1:
+                break
+            expected.append(words[b, vertex, UNK + 1 :].argmax().item() + UNK + 1)
+        assert caption == expected
+        assert all(word not in (PAD, EOS, UNK) for word in caption)
+    assert {len(caption) for caption in captions} >= {1, 2, 3, 4}
+    assert lookahead(words, transitions, max_words=2) == [caption[:2] for caption in captions]
+
+
+def best_caption(words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None) -> list[int]:
+    """Tries every path with every choice of words."""
+    likeliest = [(row[UNK + 1 :].topk(candidates).indices + UNK + 1).tolist() for row in words_GV]
+    scored = {}
+    for n in range(0 if last else 1, LONGEST + 1):
+        for path in itertools.combinations(range(1, VERTICES - 1), n):
+            stops = (0, *path, VERTICES - 1)
+            moves = sum(transitions_GG[u, v] for u, v in itertools.pairwise(stops))
+            for said in itertools.product(*(likeliest[v] for v in path)):
+                language = sum(bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *said, EOS)))
+                emitted = sum(words_GV[v, word] for v, word in zip(path, said, strict=True))
+                scored[path, said] = (moves + emitted + weight * language) / (n + 1)
+    return list(max(scored, key=scored.get)[1])
+
+
+@pytest.mark.parametrize(("candidates", "weight"), [(1, 0.0), (2, 0.0), (2, 0.5), (3, 2.0)])
+def test_viterbi_finds_the_best_of_all_paths_and_words(graph, candidates, weight):
+    words, transitions = graph
+    torch.manual_seed(1)
+    bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
+    found = viterbi(words, transitions, LONGEST, candidates, bigram, weight)
+    assert found == [best_caption(words[b], transitions[b], candidates, bigram, weight) for b in range(2)]
+
+
+def test_viterbi_of_one_word_a_vertex_in_many_graphs():
+    words, transitions = clear_graphs(30)
+    none = torch.zeros(VOCABULARY, VOCABULARY)
+    found = viterbi(words, transitions, LONGEST, 1)
+    assert found == [best_caption(*graph, 1, none, 0.0) for graph in zip(words, transitions, strict=True)]
+    assert len({len(caption) for caption in found}) > 2
+    assert viterbi(words, transitions, LONGEST, 1, torch.randn_like(none)) == found  # a bigram model without a weight
+
+
+def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
+    words, transitions = graph
+    torch.manual_seed(1)
+    bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
+    for last in range(UNK + 1, VOCABULARY):
+        found = viterbi(words, transitions, LONGEST, 2, bigram, 2.0, torch.tensor([last, last]))
+        assert found == [best_caption(words[b], transitions[b], 2, bigram, 2.0, last) for b in range(2)]
+    transitions[:, 0, -1] = 5.0
+    assert viterbi(words, transitions, LONGEST, 2, last_B=torch.tensor([4, 4])) == [[], []]
+
+
+def test_viterbi_takes_what_candidates_there_are_and_stops_at_the_longest_allowed(graph):
+    assert viterbi(*graph, LONGEST, 50) == viterbi(*graph, LONGEST, VOCABULARY - UNK - 1)
+    assert all(len(caption) == 1 for caption in viterbi(*graph, 1, 2))
+
+
+def test_the_bigram_model_is_a_distribution_and_counts_what_was_said():
+    model = bigram_model(iter([[4, 5, EOS, PAD], [4, 6, 5, EOS], [4, 5, EOS, PAD]]), 8).exp()
+    torch.testing.assert_close(model.sum(-1), torch.ones(8))
+    # 4 stands thrice: 5 follows twice, 6 once. Each count loses .75, 1.5 of 3 in all, which goes to words by how many they follow:
+    # 4 follows one, 5 two, 6 one and EOS one, of five (and each of eight words an eighth of one more, together 1).
+    follows = torch.tensor([0.0, 0, 1, 0, 1, 2, 1, 0]) + 1 / 8
+    expected = torch.tensor([0.0, 0, 0, 0, 0, 1.25, 0.25, 0]) / 3 + 0.5 * follows / 6
+    torch.testing.assert_close(model[4], expected)
+    torch.testing.assert_close(model[7], follows / 6)  # never seen
