@@ -145,7 +145,7 @@ class Captioner(nn.Module, ABC):
 
     @abstractmethod
     def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:
-        """Word ids, without specials, of `samples` captions for each image: nested as [image][sample][word]. What is random is drawn
+        """Word ids, without specials, of `samples` captions for each image: nested as `[image][sample][word]`. What is random is drawn
         by `noise_of`, so a caption does not depend on which images share its batch."""
 
 
