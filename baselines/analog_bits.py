@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from dsacap.text.vocabulary import UNK
 
-_OFFSET, _STRETCH = 0.0002, 0.00025  # of the cosine: g(0) is not quite 1, nor g(1) quite 0 (the paper's appendix)
+_OFFSET, _STRETCH = (
+    0.0002,
+    0.00025,
+)  # of the cosine: g(0) is not quite 1, nor g(1) quite 0 (the paper's appendix)
 
 
 class AnalogBits(nn.Module):

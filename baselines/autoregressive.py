@@ -13,7 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner.batch_parts import Dropout, length_buckets, multinomial, share, whole
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
+from dsacap.captioner.interface import (
+    Batch,
+    Captioner,
+    ImageSpec,
+    Policy,
+    by_image,
+    closed,
+    noise_of,
+    until_eos,
+)
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
@@ -63,11 +72,21 @@ class Autoregressive(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.image_encoder = ImageEncoder(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.encoder_layers,
+            model.dropout,
+        )
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.decoder_layers)
+        )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -87,7 +106,9 @@ class Autoregressive(Captioner):
         total = sum(loss for _, _, loss in self._cross_entropies(batch, "sum"))
         return {"loss": total / ((whole(batch.captions) != PAD).sum() * share())}
 
-    def _cross_entropies(self, batch: Batch, reduction: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _cross_entropies(
+        self, batch: Batch, reduction: str
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of references of like length together: their rows among all [X], which of their places are words or EOS [X, L], and the
         cross-entropy of those, one by one or as a sum."""
         references = batch.captions.shape[1]
@@ -102,7 +123,13 @@ class Autoregressive(Captioner):
             real = real_BL[rows, :length]
             logits = self.head(self.norm(x_BLD[real]))
             targets = targets_BL[rows, :length][real]
-            yield rows, real, F.cross_entropy(logits, targets, reduction=reduction, label_smoothing=self.model.label_smoothing)
+            yield (
+                rows,
+                real,
+                F.cross_entropy(
+                    logits, targets, reduction=reduction, label_smoothing=self.model.label_smoothing
+                ),
+            )
 
     def _image_keys_values(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         memory_BND = self.image_encoder(batch.features)
@@ -121,17 +148,29 @@ class Autoregressive(Captioner):
         return True
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         if decoding.beam > 1:
             return [[until_eos(words)] * samples for words in self._beam_search(batch, decoding)]
-        uniform_BL = noise_of(batch, samples, seed, (self.spec.max_words + 1,), "uniform").flatten(0, 1) if decoding.random else None
+        uniform_BL = (
+            noise_of(batch, samples, seed, (self.spec.max_words + 1,), "uniform").flatten(0, 1)
+            if decoding.random
+            else None
+        )
         state = _State(self, self._image_keys_values(batch), samples, batch.prefix)
-        words_BL = torch.full((state.rows, self.spec.max_words + 1), EOS, device=batch.features.device)
+        words_BL = torch.full(
+            (state.rows, self.spec.max_words + 1), EOS, device=batch.features.device
+        )
         words_B = torch.full((state.rows,), BOS, device=batch.features.device)
         done_B = torch.zeros(state.rows, dtype=torch.bool, device=batch.features.device)
         for at in range(self.spec.max_words):
             logits_BV = state.step(words_B, at)
-            words_B = _draw(logits_BV, decoding, uniform_BL[:, at]) if decoding.random else logits_BV.argmax(-1)
+            words_B = (
+                _draw(logits_BV, decoding, uniform_BL[:, at])
+                if decoding.random
+                else logits_BV.argmax(-1)
+            )
             words_BL[:, at] = words_B.masked_fill(done_B, EOS)
             done_B |= words_B == EOS
             if done_B.all():
@@ -139,7 +178,13 @@ class Autoregressive(Captioner):
         captions = [until_eos(words) for words in words_BL.tolist()]
         return by_image(captions, samples)
 
-    def _next(self, words_B: Tensor, at_1: Tensor, images: list[tuple[Tensor, Tensor]], caches: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _next(
+        self,
+        words_B: Tensor,
+        at_1: Tensor,
+        images: list[tuple[Tensor, Tensor]],
+        caches: list[tuple[Tensor, Tensor]],
+    ) -> Tensor:
         """Logits [B, V] of the word after `words_B`, whose keys and values are added to the caches."""
         x_B1D = (self.embed(words_B) + self.position[at_1])[:, None]
         past_1L = torch.arange(self.spec.max_words, device=at_1.device)[None] <= at_1
@@ -152,7 +197,12 @@ class Autoregressive(Captioner):
         writes the same memory each time, so then there is one for each number of rows."""
         if self.fixed_shapes and len(keys) in self._caches:
             return self._caches[len(keys)]
-        shape = (len(keys), self.model.heads, self.spec.max_words, self.model.width // self.model.heads)
+        shape = (
+            len(keys),
+            self.model.heads,
+            self.spec.max_words,
+            self.model.width // self.model.heads,
+        )
         caches = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in self.blocks]
         if self.fixed_shapes:
             self._caches[len(keys)] = caches
@@ -167,7 +217,10 @@ class Autoregressive(Captioner):
         words_BKL = torch.full((images, beam, self.spec.max_words + 1), EOS, device=device)
         score_BK = torch.full((images, beam), -torch.inf, device=device)
         score_BK[:, 0] = 0  # all beams start alike: only one may speak at first
-        last_BK, done_BK = torch.full((images, beam), BOS, device=device), torch.zeros(images, beam, dtype=torch.bool, device=device)
+        last_BK, done_BK = (
+            torch.full((images, beam), BOS, device=device),
+            torch.zeros(images, beam, dtype=torch.bool, device=device),
+        )
         first_row_B = torch.arange(images, device=device)[:, None] * beam
         for at in range(self.spec.max_words):
             log_p = state.step(last_BK.flatten(), at).log_softmax(-1).view(images, beam, -1)
@@ -195,7 +248,10 @@ class _WordByWord(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        state, max_words = _State(self.captioner, self.images, samples), self.captioner.spec.max_words
+        state, max_words = (
+            _State(self.captioner, self.images, samples),
+            self.captioner.spec.max_words,
+        )
         words_B = torch.full((state.rows,), BOS, device=self.images[0][0].device)
         said, ended = [], [torch.zeros_like(words_B, dtype=torch.bool)]
         for at in range(max_words):
@@ -207,29 +263,44 @@ class _WordByWord(Policy):
             ended.append(ended[-1] | (words_B == EOS))
             if ended[-1].all():
                 break
-        said_BSL, ended_BSL = (torch.stack(each, -1).unflatten(0, (-1, samples)) for each in (said, ended[1:]))
+        said_BSL, ended_BSL = (
+            torch.stack(each, -1).unflatten(0, (-1, samples)) for each in (said, ended[1:])
+        )
         return closed(said_BSL, ended_BSL)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         c, targets_BL = self.captioner, captions_BSL.flatten(0, 1)
-        x_BLD = c.embed(F.pad(targets_BL[:, :-1], (1, 0), value=BOS)) + c.position[: targets_BL.shape[1]]
+        x_BLD = (
+            c.embed(F.pad(targets_BL[:, :-1], (1, 0), value=BOS))
+            + c.position[: targets_BL.shape[1]]
+        )
         for block, image in zip(c.blocks, self.images, strict=True):
             x_BLD = block(x_BLD, repeat_rows(image, captions_BSL.shape[1]), causal=True)
         real_BL = targets_BL != PAD
         real_BL[:, c.spec.max_words :] = False  # a caption that is cut there has not drawn its end
         log_p_BL = torch.zeros(targets_BL.shape, device=targets_BL.device)
-        log_p_BL[real_BL] = -F.cross_entropy(c.head(c.norm(x_BLD[real_BL])), targets_BL[real_BL], reduction="none")
+        log_p_BL[real_BL] = -F.cross_entropy(
+            c.head(c.norm(x_BLD[real_BL])), targets_BL[real_BL], reduction="none"
+        )
         return log_p_BL.sum(-1).view(captions_BSL.shape[:2])
 
 
 class _State:
     """What decoding keeps between words: the image's keys and values, and a growing cache of the caption's."""
 
-    def __init__(self, captioner: Autoregressive, images: list[tuple[Tensor, Tensor]], samples: int, prefix_BP: Tensor | None = None):
+    def __init__(
+        self,
+        captioner: Autoregressive,
+        images: list[tuple[Tensor, Tensor]],
+        samples: int,
+        prefix_BP: Tensor | None = None,
+    ):
         self.captioner, self.images = captioner, [repeat_rows(image, samples) for image in images]
         self.prefix_BP = None if prefix_BP is None else prefix_BP.repeat_interleave(samples, 0)
         self.rows = len(self.images[0][0])
-        self.places = torch.arange(captioner.spec.max_words, device=self.images[0][0].device)[:, None]
+        self.places = torch.arange(captioner.spec.max_words, device=self.images[0][0].device)[
+            :, None
+        ]
         self.caches = captioner._new_caches(self.images[0][0])
 
     def step(self, words_B: Tensor, at: int) -> Tensor:
@@ -251,12 +322,16 @@ class _State:
 def _draw(logits_BV: Tensor, decoding: Autoregressive.Decoding, uniform_B: Tensor) -> Tensor:
     """Samples by inverting the cumulative distribution of the `top_k` likeliest words (Fan et al. 2018), or of the nucleus (Holtzman et al.
     2020) among them, at `uniform_B`."""
-    p_BV, order_BV = (logits_BV / decoding.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    p_BV, order_BV = (
+        (logits_BV / decoding.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    )
     if decoding.top_k:
         p_BV[:, decoding.top_k :] = 0
         p_BV /= p_BV.sum(-1, keepdim=True)
     before_BV = p_BV.cumsum(-1) - p_BV
     p_BV = p_BV.masked_fill(before_BV >= decoding.top_p, 0)
     cumulative_BV = p_BV.cumsum(-1)
-    rank_B1 = torch.searchsorted(cumulative_BV, uniform_B[:, None] * cumulative_BV[:, -1:], right=True)
+    rank_B1 = torch.searchsorted(
+        cumulative_BV, uniform_B[:, None] * cumulative_BV[:, -1:], right=True
+    )
     return order_BV.gather(-1, rank_B1.clamp(max=p_BV.shape[-1] - 1))[:, 0]

@@ -57,12 +57,22 @@ class BitDiffusion(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.bits = AnalogBits(spec.vocabulary)
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.image_encoder = ImageEncoder(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.encoder_layers,
+            model.dropout,
+        )
         self.read_bits = nn.Linear(2 * self.bits.count, model.width)
         self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
         self.dropout = Dropout(model.dropout)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.decoder_layers)
+        )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, self.bits.count)
 
@@ -80,10 +90,16 @@ class BitDiffusion(Captioner):
                 guess = self._denoised(x, guess, t_B, images)
         return {"loss": F.mse_loss(self._denoised(x, guess, t_B, images), x0)}
 
-    def _denoised(self, x: Tensor, guess: Tensor, t_B: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _denoised(
+        self, x: Tensor, guess: Tensor, t_B: Tensor, images: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         """The estimate of x_0 [B, L, b] at times t; `guess` is the estimate before, or 0."""
         time_BD = self.time(t_B)
-        h_BLD = self.dropout(self.read_bits(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_BD[:, None])
+        h_BLD = self.dropout(
+            self.read_bits(torch.cat([x, guess], -1))
+            + self.position[: x.shape[1]]
+            + time_BD[:, None]
+        )
         for block, image in zip(self.blocks, images, strict=True):
             h_BLD = block(h_BLD, image)
         return self.head(self.norm(h_BLD))
@@ -98,16 +114,22 @@ class BitDiffusion(Captioner):
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         """The paper's algorithm 2."""
         images = [repeat_rows(image, samples) for image in self._image_keys_values(batch)]
         draws = decoding.steps if decoding.sampler == "ddpm" else 1
-        noise = noise_of(batch, samples, seed, (draws, self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
+        noise = noise_of(
+            batch, samples, seed, (draws, self.spec.max_words + 1, self.bits.count)
+        ).flatten(0, 1)
         guess = self._from_noise(noise, images, decoding)
         captions = [until_eos(words) for words in self.bits.words(guess).tolist()]
         return by_image(captions, samples)
 
-    def _from_noise(self, noise: Tensor, images: list[tuple[Tensor, Tensor]], decoding: Decoding) -> Tensor:
+    def _from_noise(
+        self, noise: Tensor, images: list[tuple[Tensor, Tensor]], decoding: Decoding
+    ) -> Tensor:
         """The estimate of x_0 [B, L, b] after K steps, which are one graph where this is compiled; `noise` [B, draws, L, b]."""
         x = noise[:, 0].contiguous()
         guess = torch.zeros_like(x)
@@ -115,6 +137,10 @@ class BitDiffusion(Captioner):
             now = 1 - step / decoding.steps
             to = max(1 - (step + 1 + decoding.asymmetry) / decoding.steps, 0.0)
             guess = self._denoised(x, guess, x.new_full((len(x),), now), images).clamp(-1, 1)
-            fresh = noise[:, step + 1] if decoding.sampler == "ddpm" and step + 1 < decoding.steps else None
+            fresh = (
+                noise[:, step + 1]
+                if decoding.sampler == "ddpm" and step + 1 < decoding.steps
+                else None
+            )
             x = stepped(x, guess, now, to, fresh)
         return guess

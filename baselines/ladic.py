@@ -60,8 +60,15 @@ class LaDiC(Captioner):
         image_free: float = 0.1
 
         def __post_init__(self):
-            if not 0 <= self.image_free < 1 or self.dilate <= 0 or self.words_weight < 0 or self.text_steps < 1:
-                raise ValueError("needs 0 <= image_free < 1, dilate > 0, words_weight >= 0 and text_steps >= 1")
+            if (
+                not 0 <= self.image_free < 1
+                or self.dilate <= 0
+                or self.words_weight < 0
+                or self.text_steps < 1
+            ):
+                raise ValueError(
+                    "needs 0 <= image_free < 1, dilate > 0, words_weight >= 0 and text_steps >= 1"
+                )
             if self.language_model:
                 check_pinned(self.language_model, self.revision)
 
@@ -97,12 +104,22 @@ class LaDiC(Captioner):
             if model.language_model
             else SmallText(model.latent, model.heads, model.text_layers, model.dropout, spec)
         )
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.image_encoder = ImageEncoder(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.encoder_layers,
+            model.dropout,
+        )
         self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
         self.read = nn.Linear(2 * self.text.width, model.width)
         self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(self.text.length, model.width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.decoder_layers)
+        )
         self.norm = nn.LayerNorm(model.width)
         self.write = nn.Linear(model.width, self.text.width)
         self.noise = DDIMScheduler(_TIMES, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
@@ -127,10 +144,14 @@ class LaDiC(Captioner):
             if not grown:
                 return {"loss": (text_loss := self.text.loss(words_XL)), "text": text_loss.detach()}
         time_X = drawn(partial(torch.randint, 0, _TIMES), (len(x0),), x0.device)
-        x = self.noise.add_noise(x0, drawn(torch.randn, x0.shape, x0.device) * self.model.dilate, time_X)
+        x = self.noise.add_noise(
+            x0, drawn(torch.randn, x0.shape, x0.device) * self.model.dilate, time_X
+        )
         memory_BND = self.image_encoder(batch.features)
         left_out_B = drawn(torch.rand, (len(memory_BND),), x.device) < self.model.image_free
-        images = self._keys_values(torch.where(left_out_B[:, None, None], self.blank, memory_BND), references)
+        images = self._keys_values(
+            torch.where(left_out_B[:, None, None], self.blank, memory_BND), references
+        )
         guess = torch.zeros_like(x0)
         if torch.rand(()) < 0.5:
             with torch.no_grad():
@@ -158,9 +179,13 @@ class LaDiC(Captioner):
         """Of the words [X, L, V] that the text decoder reads from standardised latents."""
         return self.text.decode(x0 * self.deviation + self.mean)
 
-    def _denoised(self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _denoised(
+        self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         time_XD = self.time(time_X / _TIMES)
-        h_XLD = self.read(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_XD[:, None]
+        h_XLD = (
+            self.read(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_XD[:, None]
+        )
         for block, image in zip(self.blocks, images, strict=True):
             h_XLD = block(h_XLD, image)
         return self.write(self.norm(h_XLD))
@@ -169,24 +194,40 @@ class LaDiC(Captioner):
         self._from_noise, self._logits = compiled(self._from_noise), compiled(self._logits)
 
     def _keys_values(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
-        return [repeat_rows(block.cross_attention.keys_values(memory_BND), times) for block in self.blocks]
+        return [
+            repeat_rows(block.cross_attention.keys_values(memory_BND), times)
+            for block in self.blocks
+        ]
 
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         times = decoding.times
         images = self._keys_values(self.image_encoder(batch.features), samples)
-        blank = self._keys_values(self.blank.expand(len(batch.image_ids), -1, -1), samples) if decoding.guidance else None
+        blank = (
+            self._keys_values(self.blank.expand(len(batch.image_ids), -1, -1), samples)
+            if decoding.guidance
+            else None
+        )
         rounds = 2 if decoding.refine else 1
-        noises = noise_of(batch, samples, seed, (rounds, len(times) + 1, self.text.length, self.text.width)).flatten(0, 1)
+        noises = noise_of(
+            batch, samples, seed, (rounds, len(times) + 1, self.text.length, self.text.width)
+        ).flatten(0, 1)
         x0 = self._from_noise(noises[:, 0], times, images, blank, decoding)
         if decoding.refine:
             x0 = self._refined(x0, noises[:, 1], times, images, blank, decoding)
-        captions = [[word for word, _ in groupby(words)] for words in self.text.word_ids(self._writable(x0).argmax(-1))]
+        captions = [
+            [word for word, _ in groupby(words)]
+            for words in self.text.word_ids(self._writable(x0).argmax(-1))
+        ]
         return by_image(captions, samples)
 
-    def _from_noise(self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def _from_noise(
+        self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """x_0 after all times, which are one graph where this is compiled; `kept` are places [X, L, 1] and what they are held at."""
         x = noises[:, 0].contiguous()
         guess = torch.zeros_like(x)
@@ -197,14 +238,20 @@ class LaDiC(Captioner):
                 new = new + decoding.guidance * (new - self._denoised(x, guess, told_X, blank))
             guess = new if kept is None else torch.where(kept[0], kept[1], new)
             if at + 1 < len(times):
-                x = self.noise.add_noise(guess, noises[:, at + 1], told_X.new_full(told_X.shape, times[at + 1]))
+                x = self.noise.add_noise(
+                    guess, noises[:, at + 1], told_X.new_full(told_X.shape, times[at + 1])
+                )
         return guess
 
     def _refined(self, x0, noises, times, images, blank, decoding) -> Tensor:
-        sure_XL = self._logits(x0).softmax(-1).amax(-1)  # of padding too: where it is not counted, only what follows the end is refined
+        sure_XL = (
+            self._logits(x0).softmax(-1).amax(-1)
+        )  # of padding too: where it is not counted, only what follows the end is refined
         again = max(1, round(_REFINED * sure_XL.shape[1]))
         rank_XL = sure_XL.argsort(dim=-1, stable=True).argsort(dim=-1)
-        return self._from_noise(noises, times, images, blank, decoding, ((rank_XL >= again)[..., None], x0))
+        return self._from_noise(
+            noises, times, images, blank, decoding, ((rank_XL >= again)[..., None], x0)
+        )
 
     def _writable(self, x0: Tensor) -> Tensor:
         logits = self._logits(x0)

@@ -30,7 +30,10 @@ class SmallText(nn.Module):
         self.width, self.length, self.never = width, spec.max_words + 1, [PAD, BOS, UNK]
         self.embed = nn.Embedding(spec.vocabulary + 1, width)
         self.position = nn.Parameter(torch.randn(self.length, width) * 0.02)
-        self.lower, self.upper = (nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers)) for _ in range(2))
+        self.lower, self.upper = (
+            nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
+            for _ in range(2)
+        )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -71,18 +74,26 @@ class NamedText(nn.Module):
         untie(self.bert)
         self.bert.bert.requires_grad_(False)
         self.length = spec.max_words + _MORE_PIECES
-        self.width, self.half = self.bert.config.hidden_size, self.bert.config.num_hidden_layers // 2
+        self.width, self.half = (
+            self.bert.config.hidden_size,
+            self.bert.config.num_hidden_layers // 2,
+        )
         self.pieces = Pieces(name, revision, spec, self.length)
         self.stop = self.pieces.tokenizer.convert_tokens_to_ids(".")
         self.never = [i for i in self.pieces.tokenizer.all_special_ids if i != self.stop]
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
         said = self.pieces.of(captions_XL, self.stop)
-        return torch.tensor([each + [self.stop] * (self.length - len(each)) for each in said], device=captions_XL.device)
+        return torch.tensor(
+            [each + [self.stop] * (self.length - len(each)) for each in said],
+            device=captions_XL.device,
+        )
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
         said = tokens_XT.tolist()
-        return self.pieces.word_ids([each[: each.index(self.stop)] if self.stop in each else each for each in said])
+        return self.pieces.word_ids(
+            [each[: each.index(self.stop)] if self.stop in each else each for each in said]
+        )
 
     def encode(self, tokens_XT: Tensor) -> Tensor:
         x = self.bert.bert.embeddings(tokens_XT)

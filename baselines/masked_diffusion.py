@@ -21,8 +21,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner.batch_parts import Dropout, drawn, length_buckets, mine, only_whole, share, whole
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of
+from dsacap.captioner.batch_parts import (
+    Dropout,
+    drawn,
+    length_buckets,
+    mine,
+    only_whole,
+    share,
+    whole,
+)
+from dsacap.captioner.interface import (
+    Batch,
+    Captioner,
+    ImageSpec,
+    Policy,
+    by_image,
+    closed,
+    noise_of,
+)
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
 from dsacap.text.vocabulary import EOS, PAD, UNK
 
@@ -66,11 +82,21 @@ class MaskedDiffusion(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.mask = spec.vocabulary  # one id more than the vocabulary has
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.image_encoder = ImageEncoder(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.encoder_layers,
+            model.dropout,
+        )
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.decoder_layers)
+        )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         self.length_head = nn.Linear(model.width, spec.max_words + 1)
@@ -86,26 +112,44 @@ class MaskedDiffusion(Captioner):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         references = batch.captions.shape[1]
         all_words_XL = whole(batch.captions).flatten(0, 1)[:, :-1]
-        all_words_XL = all_words_XL.masked_fill(all_words_XL == EOS, PAD)  # the length head says where a caption ends
+        all_words_XL = all_words_XL.masked_fill(
+            all_words_XL == EOS, PAD
+        )  # the length head says where a caption ends
         all_real_XL = all_words_XL != PAD
         words_BL, real_BL = mine(all_words_XL), mine(all_real_XL)
         memory_BND = self.image_encoder(batch.features)
-        length_loss = F.cross_entropy(self._length_logits(memory_BND).repeat_interleave(references, 0), real_BL.sum(-1))
+        length_loss = F.cross_entropy(
+            self._length_logits(memory_BND).repeat_interleave(references, 0), real_BL.sum(-1)
+        )
 
         t_X1 = torch.rand(len(all_words_XL), 1, device=words_BL.device)
-        all_masked_XL = (torch.rand(all_words_XL.shape, device=words_BL.device) < t_X1) & all_real_XL
+        all_masked_XL = (
+            torch.rand(all_words_XL.shape, device=words_BL.device) < t_X1
+        ) & all_real_XL
         masked_BL = mine(all_masked_XL)
         if self.model.image_free:
-            left_out_B = drawn(torch.rand, (len(memory_BND),), memory_BND.device) < self.model.image_free
+            left_out_B = (
+                drawn(torch.rand, (len(memory_BND),), memory_BND.device) < self.model.image_free
+            )
             memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
         images = self._image_keys_values(memory_BND)
         total = 0.0
         for rows, length in length_buckets(all_real_XL):
             words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
-            hidden = self._hidden(words.masked_fill(masked, self.mask), real, [take_rows(image, rows // references) for image in images])
-            total = total + F.cross_entropy(self.head(hidden[masked]), words[masked], reduction="sum")
+            hidden = self._hidden(
+                words.masked_fill(masked, self.mask),
+                real,
+                [take_rows(image, rows // references) for image in images],
+            )
+            total = total + F.cross_entropy(
+                self.head(hidden[masked]), words[masked], reduction="sum"
+            )
         word_loss = total / (all_masked_XL.sum().clamp(min=1) * share())
-        return {"loss": word_loss + length_loss, "words": word_loss.detach(), "length": length_loss.detach()}
+        return {
+            "loss": word_loss + length_loss,
+            "words": word_loss.detach(),
+            "length": length_loss.detach(),
+        }
 
     def policy(self, batch: Batch) -> Policy:
         """Of one fully masked pass: the caption's length, then its words, each drawn for itself (diffu-GRPO; Zhao et al. 2025)."""
@@ -117,7 +161,9 @@ class MaskedDiffusion(Captioner):
     def _length_logits(self, memory_BND: Tensor) -> Tensor:
         return self.length_head(memory_BND.mean(1))
 
-    def _hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _hidden(
+        self, words_BL: Tensor, real_BL: Tensor, images: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         x_BLD = self.dropout(self.embed(words_BL) + self.position[: words_BL.shape[1]])
         seen = real_BL[:, None, None]
         if self.model.concentrated:
@@ -131,19 +177,32 @@ class MaskedDiffusion(Captioner):
         return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         memory_BND = self.image_encoder(batch.features)
         self.check(self.model, decoding)
         images = [repeat_rows(image, samples) for image in self._image_keys_values(memory_BND)]
-        blank = self._image_keys_values(self.blank.expand(len(images[0][0]), -1, -1)) if decoding.guidance != 1 else None
+        blank = (
+            self._image_keys_values(self.blank.expand(len(images[0][0]), -1, -1))
+            if decoding.guidance != 1
+            else None
+        )
         length_logits = self._length_logits(memory_BND).repeat_interleave(samples, 0)
         length_logits[:, 0] = -torch.inf  # an empty caption is no caption
         gumbel_BLV = None
         if decoding.random:
             uniform = noise_of(
-                batch, samples, seed, (1 + self.spec.max_words, max(self.spec.vocabulary, self.spec.max_words + 1)), "uniform"
+                batch,
+                samples,
+                seed,
+                (1 + self.spec.max_words, max(self.spec.vocabulary, self.spec.max_words + 1)),
+                "uniform",
             )
-            gumbel = -torch.log(-torch.log(uniform.flatten(0, 1).clamp(1e-9, 1 - 1e-7))) * decoding.temperature
+            gumbel = (
+                -torch.log(-torch.log(uniform.flatten(0, 1).clamp(1e-9, 1 - 1e-7)))
+                * decoding.temperature
+            )
             length_logits = length_logits + gumbel[:, 0, : self.spec.max_words + 1]
             gumbel_BLV = gumbel[:, 1:, : self.spec.vocabulary]
         length_B = length_logits.argmax(-1)
@@ -151,7 +210,9 @@ class MaskedDiffusion(Captioner):
             length_B.fill_(self.spec.max_words)
         places = self.spec.max_words if self.fixed_shapes else int(length_B.max())
         real_BL = torch.arange(places, device=length_B.device) < length_B[:, None]
-        words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(~real_BL, PAD)
+        words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(
+            ~real_BL, PAD
+        )
         words_BL = self._unmasked(words_BL, real_BL, images, blank, gumbel_BLV, decoding)
         captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
         return by_image(captions, samples)
@@ -165,11 +226,21 @@ class MaskedDiffusion(Captioner):
                 blank_BLV = self.head(self._hidden(words_BL, real_BL, blank))
                 logits_BLV = blank_BLV + decoding.guidance * (logits_BLV - blank_BLV)
             logits_BLV[..., : UNK + 1] = -torch.inf
-            noisy_BLV = logits_BLV if gumbel_BLV is None else logits_BLV + gumbel_BLV[:, : words_BL.shape[1]]
+            noisy_BLV = (
+                logits_BLV
+                if gumbel_BLV is None
+                else logits_BLV + gumbel_BLV[:, : words_BL.shape[1]]
+            )
             new_BL = noisy_BLV.argmax(-1)
-            confidence_BL = logits_BLV.log_softmax(-1).gather(-1, new_BL[..., None])[..., 0].masked_fill(~masked_BL, -torch.inf)
+            confidence_BL = (
+                logits_BLV.log_softmax(-1)
+                .gather(-1, new_BL[..., None])[..., 0]
+                .masked_fill(~masked_BL, -torch.inf)
+            )
             left_B = masked_BL.sum(-1)
-            fix_B = torch.ceil(left_B / (decoding.steps - step))  # all that is left, at the last step
+            fix_B = torch.ceil(
+                left_B / (decoding.steps - step)
+            )  # all that is left, at the last step
             rank_BL = confidence_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
             words_BL = torch.where(masked_BL & (rank_BL < fix_B[:, None]), new_BL, words_BL)
             if not torch.compiler.is_compiling() and not (words_BL == self.mask).any():
@@ -189,7 +260,9 @@ class _FullyMasked(Policy):
         length_p_BL = self.length_log_p_BL.exp()
         length_p_BL[:, 0] = 0  # an empty caption is no caption
         length_BS = torch.multinomial(length_p_BL, samples, replacement=True)
-        real_BSL = torch.arange(int(length_BS.max()), device=length_BS.device) < length_BS[..., None]
+        real_BSL = (
+            torch.arange(int(length_BS.max()), device=length_BS.device) < length_BS[..., None]
+        )
         p_XV = self._log_p(real_BSL).exp()
         p_XV[:, : UNK + 1] = 0
         words_BSL = torch.zeros(real_BSL.shape, dtype=torch.long, device=length_BS.device)
@@ -208,4 +281,6 @@ class _FullyMasked(Policy):
         real_BL = real_BSL.flatten(0, 1)
         masked_BL = torch.full(real_BL.shape, self.captioner.mask, device=real_BL.device)
         images = [repeat_rows(image, real_BSL.shape[1]) for image in self.images]
-        return self.captioner.head(self.captioner._hidden(masked_BL, real_BL, images)[real_BL]).log_softmax(-1)
+        return self.captioner.head(
+            self.captioner._hidden(masked_BL, real_BL, images)[real_BL]
+        ).log_softmax(-1)

@@ -57,11 +57,21 @@ class Parallel(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
+        self.image_encoder = ImageEncoder(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.encoder_layers,
+            model.dropout,
+        )
         self.suggest = nn.Linear(model.width, spec.vocabulary)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.decoder_layers)
+        )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -74,7 +84,9 @@ class Parallel(Captioner):
         image_BND = self.image_encoder(features_BNC)
         copy_LN = (-self.distance_LN / self.log_width.exp()).softmax(-1)
         copied_BLD = copy_LN @ image_BND
-        x_BLD = copied_BLD + self.suggest(copied_BLD).softmax(-1) @ self.embed.weight + self.position
+        x_BLD = (
+            copied_BLD + self.suggest(copied_BLD).softmax(-1) @ self.embed.weight + self.position
+        )
         for block in self.blocks:
             x_BLD = block(x_BLD, block.cross_attention.keys_values(image_BND))
         return slot_log_probs(self.head(self.norm(x_BLD)))
@@ -90,12 +102,19 @@ class Parallel(Captioner):
         self._log_probs = compiled(self._log_probs)
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         words_BLV, uniform_XL = self._log_probs(batch.features), None
         if decoding.random:
             words_BLV = words_BLV.repeat_interleave(samples, 0)
-            uniform_XL = noise_of(batch, samples, seed, words_BLV.shape[1:2], "uniform").flatten(0, 1)
-        captions = [[word for word, _ in groupby(said)] for said in write_slots(words_BLV, uniform_XL, decoding.temperature)]
+            uniform_XL = noise_of(batch, samples, seed, words_BLV.shape[1:2], "uniform").flatten(
+                0, 1
+            )
+        captions = [
+            [word for word, _ in groupby(said)]
+            for said in write_slots(words_BLV, uniform_XL, decoding.temperature)
+        ]
         if not decoding.random:
             return [[caption] * samples for caption in captions]
         return by_image(captions, samples)

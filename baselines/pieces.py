@@ -34,10 +34,19 @@ class Pieces:
 
     def of(self, captions_XL: Tensor, end: int) -> list[list[int]]:
         """The tokens of captions given as word ids, each closed by `end`."""
-        texts = [" ".join(self.words[word] for word in until_eos(caption)) for caption in captions_XL.tolist()]
-        return [[*self.tokenizer(text, add_special_tokens=False).input_ids[: self.longest - 1], end] for text in texts]
+        texts = [
+            " ".join(self.words[word] for word in until_eos(caption))
+            for caption in captions_XL.tolist()
+        ]
+        return [
+            [*self.tokenizer(text, add_special_tokens=False).input_ids[: self.longest - 1], end]
+            for text in texts
+        ]
 
     def word_ids(self, tokens: list[list[int]]) -> list[list[int]]:
         """What tokens say in the benchmark's words; other words are dropped."""
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [[self.id_of[word] for word in text.split() if self.id_of.get(word, UNK) > UNK] for text in texts]
+        return [
+            [self.id_of[word] for word in text.split() if self.id_of.get(word, UNK) > UNK]
+            for text in texts
+        ]

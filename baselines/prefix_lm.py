@@ -19,12 +19,22 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from baselines.pieces import Pieces, from_pretrained, untie
 from dsacap.captioner.batch_parts import only_whole, share, whole
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of, until_eos
+from dsacap.captioner.interface import (
+    Batch,
+    Captioner,
+    ImageSpec,
+    Policy,
+    by_image,
+    noise_of,
+    until_eos,
+)
 from dsacap.captioner.layers import EncoderBlock
 from dsacap.common.files import check_pinned
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
-_PIECES = 3  # tokens of a named language model that a word takes at most, on the average of a caption
+_PIECES = (
+    3  # tokens of a named language model that a word takes at most, on the average of a caption
+)
 
 
 class PrefixLM(Captioner):
@@ -75,7 +85,9 @@ class PrefixLM(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.words = _BenchmarkWords(spec) if model.language_model is None else _NamedWords(model, spec)
+        self.words = (
+            _BenchmarkWords(spec) if model.language_model is None else _NamedWords(model, spec)
+        )
         self.lm = self.words.new_language_model(model).requires_grad_(not model.frozen)
         width = self.lm.get_input_embeddings().weight.shape[1]
         mapper = {"mlp": _MLP, "transformer": _Transformer}[model.mapper]
@@ -102,9 +114,13 @@ class PrefixLM(Captioner):
 
     def _log_probs(self, batch: Batch, targets_XT: Tensor) -> Tensor:
         """Of each token given those before it [X, T]; `targets_XT` are tokens, -1 after the end. 0 there."""
-        prefix_XPD = self.mapper(batch.features).repeat_interleave(len(targets_XT) // len(batch.image_ids), 0)
+        prefix_XPD = self.mapper(batch.features).repeat_interleave(
+            len(targets_XT) // len(batch.image_ids), 0
+        )
         said_XTD = self.lm.get_input_embeddings()(targets_XT.clamp_min(0)[:, :-1])
-        logits_XTV = self.lm(inputs_embeds=torch.cat([prefix_XPD, said_XTD], 1)).logits[:, self.model.prefix - 1 :]
+        logits_XTV = self.lm(inputs_embeds=torch.cat([prefix_XPD, said_XTD], 1)).logits[
+            :, self.model.prefix - 1 :
+        ]
         return -F.cross_entropy(logits_XTV.mT, targets_XT, ignore_index=-1, reduction="none")
 
     def policy(self, batch: Batch) -> Policy:
@@ -118,14 +134,28 @@ class PrefixLM(Captioner):
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         drawn = samples if decoding.random else 1
         choose = []
         if decoding.random:
             shape = (self.words.longest, self.lm.config.vocab_size)
-            gumbel_XTV = -torch.log(-torch.log(noise_of(batch, drawn, seed, shape, "uniform").flatten(0, 1).clamp(1e-9, 1 - 1e-7)))
+            gumbel_XTV = -torch.log(
+                -torch.log(
+                    noise_of(batch, drawn, seed, shape, "uniform")
+                    .flatten(0, 1)
+                    .clamp(1e-9, 1 - 1e-7)
+                )
+            )
             choose = [_drawn_by(gumbel_XTV, decoding.temperature)]
-        tokens_XT = self._generate(batch, drawn, num_beams=decoding.beam, length_penalty=decoding.length_penalty, logits_processor=choose)
+        tokens_XT = self._generate(
+            batch,
+            drawn,
+            num_beams=decoding.beam,
+            length_penalty=decoding.length_penalty,
+            logits_processor=choose,
+        )
         captions = self.words.word_ids(tokens_XT)
         return [said * (samples // drawn) for said in by_image(captions, drawn)]
 
@@ -133,7 +163,9 @@ class PrefixLM(Captioner):
         prefix_XPD = self.mapper(batch.features).repeat_interleave(samples, 0)
         return self.lm.generate(
             inputs_embeds=prefix_XPD,
-            attention_mask=torch.ones(prefix_XPD.shape[:2], dtype=torch.long, device=prefix_XPD.device),
+            attention_mask=torch.ones(
+                prefix_XPD.shape[:2], dtype=torch.long, device=prefix_XPD.device
+            ),
             max_new_tokens=self.words.longest,
             min_new_tokens=self.words.longest if self.endless else None,
             suppress_tokens=self.words.never,
@@ -157,15 +189,23 @@ class _TokenByToken(Policy):
     def sample(self, samples: int) -> Tensor:
         only_whole("a prefix language model cannot draw captions")
         c = self.captioner
-        words_XL = c._generate(self.batch, samples, do_sample=True, top_k=0, begin_suppress_tokens=[EOS])
+        words_XL = c._generate(
+            self.batch, samples, do_sample=True, top_k=0, begin_suppress_tokens=[EOS]
+        )
         ended_XL = (words_XL == EOS).cumsum(-1) > 0
-        words_XL = F.pad(words_XL, (0, 1), value=EOS).masked_fill(F.pad(ended_XL, (1, 0)), PAD)  # one EOS, then PAD
-        return words_XL.masked_fill((words_XL == EOS).cumsum(-1) > 1, PAD).unflatten(0, (-1, samples))
+        words_XL = F.pad(words_XL, (0, 1), value=EOS).masked_fill(
+            F.pad(ended_XL, (1, 0)), PAD
+        )  # one EOS, then PAD
+        return words_XL.masked_fill((words_XL == EOS).cumsum(-1) > 1, PAD).unflatten(
+            0, (-1, samples)
+        )
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         targets_XT = self.captioner.words.tokens(captions_BSL.flatten(0, 1))
         log_p_XT = self.captioner._log_probs(self.batch, targets_XT)
-        log_p_XT = log_p_XT[:, : self.captioner.spec.max_words]  # a caption that is cut there has not drawn its end
+        log_p_XT = log_p_XT[
+            :, : self.captioner.spec.max_words
+        ]  # a caption that is cut there has not drawn its end
         return log_p_XT.sum(-1).view(captions_BSL.shape[:2])
 
 
@@ -176,7 +216,9 @@ class _MLP(nn.Module):
     def __init__(self, model: PrefixLM.Model, spec: ImageSpec, width: int):
         super().__init__()
         self.shape, hidden = (model.prefix, width), model.prefix * width // 2
-        self.layers = nn.Sequential(nn.Linear(spec.channels, hidden), nn.Tanh(), nn.Linear(hidden, model.prefix * width))
+        self.layers = nn.Sequential(
+            nn.Linear(spec.channels, hidden), nn.Tanh(), nn.Linear(hidden, model.prefix * width)
+        )
 
     def forward(self, features_BNC: Tensor) -> Tensor:
         return self.layers(features_BNC.mean(1)).unflatten(-1, self.shape)
@@ -189,7 +231,9 @@ class _Transformer(nn.Module):
         self.position = nn.Parameter(torch.randn(spec.tokens, width) * 0.02)
         self.constants = nn.Parameter(torch.randn(model.prefix, width) * 0.02)
         heads = next(heads for heads in (8, 4, 2, 1) if width % heads == 0)
-        self.blocks = nn.ModuleList(EncoderBlock(width, heads, model.dropout) for _ in range(model.mapper_layers))
+        self.blocks = nn.ModuleList(
+            EncoderBlock(width, heads, model.dropout) for _ in range(model.mapper_layers)
+        )
 
     def forward(self, features_BNC: Tensor) -> Tensor:
         x_BND = self.project(features_BNC) + self.position
@@ -211,9 +255,21 @@ class _BenchmarkWords:
     def new_language_model(self, model: PrefixLM.Model) -> nn.Module:
         dropout = {name: model.dropout for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
         positions = model.prefix + self.spec.max_words + 1
-        sizes = {"n_embd": model.width, "n_layer": model.layers, "n_head": model.heads, "n_positions": positions}
-        ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD, "tie_word_embeddings": False}
-        return GPT2LMHeadModel(GPT2Config(vocab_size=self.spec.vocabulary, **sizes, **dropout, **ids))
+        sizes = {
+            "n_embd": model.width,
+            "n_layer": model.layers,
+            "n_head": model.heads,
+            "n_positions": positions,
+        }
+        ids = {
+            "bos_token_id": BOS,
+            "eos_token_id": EOS,
+            "pad_token_id": PAD,
+            "tie_word_embeddings": False,
+        }
+        return GPT2LMHeadModel(
+            GPT2Config(vocab_size=self.spec.vocabulary, **sizes, **dropout, **ids)
+        )
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
         return captions_XL.masked_fill(captions_XL == PAD, -1)
@@ -227,7 +283,11 @@ class _NamedWords:
 
     def __init__(self, model: PrefixLM.Model, spec: ImageSpec):
         self.pieces = Pieces(model.language_model, model.revision, spec, _PIECES * spec.max_words)
-        self.end, self.never, self.longest = self.pieces.tokenizer.eos_token_id, None, self.pieces.longest
+        self.end, self.never, self.longest = (
+            self.pieces.tokenizer.eos_token_id,
+            None,
+            self.pieces.longest,
+        )
 
     def new_language_model(self, model: PrefixLM.Model) -> nn.Module:
         lm = from_pretrained(AutoModelForCausalLM, model.language_model, model.revision)
@@ -237,7 +297,9 @@ class _NamedWords:
     def tokens(self, captions_XL: Tensor) -> Tensor:
         ids = self.pieces.of(captions_XL, self.end)
         longest = max(map(len, ids))
-        return torch.tensor([each + [-1] * (longest - len(each)) for each in ids], device=captions_XL.device)
+        return torch.tensor(
+            [each + [-1] * (longest - len(each)) for each in ids], device=captions_XL.device
+        )
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
         return self.pieces.word_ids(tokens_XT.tolist())

@@ -22,7 +22,11 @@ class PretrainedCaptioner:
         try:
             self.processor = AutoImageProcessor.from_pretrained(name, revision=revision)
             self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-            self.model = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=dtype).to(device).eval()
+            self.model = (
+                AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=dtype)
+                .to(device)
+                .eval()
+            )
         except (OSError, ValueError) as error:
             raise UserError(
                 f"checkpoint {name} ({revision}): {str(error).splitlines()[0]}; give a folder in transformers' format, or a name of the hub"
@@ -35,6 +39,13 @@ class PretrainedCaptioner:
     @torch.inference_mode()
     def caption(self, photos: Sequence[Image.Image], *, beams: int, max_words: int) -> list[str]:
         """One caption a photo, of at most `max_words` of the model's own tokens."""
-        pixels = self.processor(list(photos), return_tensors="pt").pixel_values.to(self.model.device, self.model.dtype)
-        ids = self.model.generate(pixel_values=pixels, num_beams=beams, max_new_tokens=max_words, do_sample=False)
-        return [caption.strip() for caption in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        pixels = self.processor(list(photos), return_tensors="pt").pixel_values.to(
+            self.model.device, self.model.dtype
+        )
+        ids = self.model.generate(
+            pixel_values=pixels, num_beams=beams, max_new_tokens=max_words, do_sample=False
+        )
+        return [
+            caption.strip()
+            for caption in self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        ]

@@ -24,8 +24,23 @@ from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
 from dsacap.captioner.batch_parts import Dropout, drawn
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of, until_eos
-from dsacap.captioner.layers import DecoderBlock, EncoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.captioner.interface import (
+    Batch,
+    Captioner,
+    ImageSpec,
+    Memory,
+    Policy,
+    by_image,
+    noise_of,
+    until_eos,
+)
+from dsacap.captioner.layers import (
+    DecoderBlock,
+    EncoderBlock,
+    ImageEncoder,
+    TimeEmbedding,
+    repeat_rows,
+)
 from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs
 from dsacap.text.vocabulary import BOS, PAD, UNK
 
@@ -73,9 +88,20 @@ class SCDNet(Captioner):
         super().__init__()
         self.model, self.spec, self.memory = model, spec, None
         self.bits = AnalogBits(spec.vocabulary)
-        self.image_encoder = ImageEncoder(spec.tokens, spec.channels, model.width, model.heads, model.encoder_layers, model.dropout)
-        self.stages = nn.ModuleList(_Stage(model, spec, self.bits.count) for _ in range(model.cascades))
-        self.register_buffer("codes_Vb", self.bits.of(torch.arange(spec.vocabulary)), persistent=False)
+        self.image_encoder = ImageEncoder(
+            spec.tokens,
+            spec.channels,
+            model.width,
+            model.heads,
+            model.encoder_layers,
+            model.dropout,
+        )
+        self.stages = nn.ModuleList(
+            _Stage(model, spec, self.bits.count) for _ in range(model.cascades)
+        )
+        self.register_buffer(
+            "codes_Vb", self.bits.of(torch.arange(spec.vocabulary)), persistent=False
+        )
 
     def learn_from(self, memory: Memory) -> None:
         self.memory = memory
@@ -97,24 +123,38 @@ class SCDNet(Captioner):
         words_XL = batch.captions.flatten(0, 1)
         x0 = self.bits.of(words_XL)
         like_BKL = self._like(batch, self.model.retrieved).repeat_interleave(references, 0)
-        like_XL = like_BKL[torch.arange(len(like_BKL)), drawn(partial(torch.randint, 0, like_BKL.shape[1]), (len(like_BKL),))]
+        like_XL = like_BKL[
+            torch.arange(len(like_BKL)),
+            drawn(partial(torch.randint, 0, like_BKL.shape[1]), (len(like_BKL),)),
+        ]
         memory_BND = self.image_encoder(batch.features)
-        exchanged_XL = (drawn(torch.rand, words_XL.shape, x0.device) < _EXCHANGED) & (words_XL != PAD)
-        others_XL = drawn(partial(torch.randint, UNK + 1, self.spec.vocabulary), words_XL.shape, x0.device)
+        exchanged_XL = (drawn(torch.rand, words_XL.shape, x0.device) < _EXCHANGED) & (
+            words_XL != PAD
+        )
+        others_XL = drawn(
+            partial(torch.randint, UNK + 1, self.spec.vocabulary), words_XL.shape, x0.device
+        )
         before = self.bits.of(torch.where(exchanged_XL, others_XL, words_XL))
         losses = []
         for number, stage in enumerate(self.stages):
             t_X = drawn(torch.rand, (len(x0),), x0.device) * _LATEST
             x = noised(x0, drawn(torch.randn, x0.shape, x0.device), t_X)
-            image, read = stage.image(memory_BND, references), before if number else torch.zeros_like(x0)
+            image, read = (
+                stage.image(memory_BND, references),
+                before if number else torch.zeros_like(x0),
+            )
             guess = torch.zeros_like(x0)
             if torch.rand(()) < 0.5:
                 with torch.no_grad():
                     guess = self._expected(stage(x, guess, read, t_X, image, like_XL))
             logits = stage(x, guess, read, t_X, image, like_XL)
-            words_loss = F.cross_entropy(logits.flatten(0, 1), words_XL.flatten(), label_smoothing=self.model.label_smoothing)
+            words_loss = F.cross_entropy(
+                logits.flatten(0, 1), words_XL.flatten(), label_smoothing=self.model.label_smoothing
+            )
             losses.append(F.mse_loss(self._expected(logits), x0) + words_loss)
-        return {"loss": sum(losses)} | {f"stage_{number}": loss.detach() for number, loss in enumerate(losses, 1)}
+        return {"loss": sum(losses)} | {
+            f"stage_{number}": loss.detach() for number, loss in enumerate(losses, 1)
+        }
 
     def _expected(self, logits_XLV: Tensor) -> Tensor:
         return logits_XLV.softmax(-1) @ self.codes_Vb
@@ -125,7 +165,14 @@ class SCDNet(Captioner):
         noise = drawn(torch.randn, shape, memory_BND.device, dim=1)
         read = torch.zeros_like(noise[0])
         for stage, x in zip(self.stages, noise, strict=True):
-            logits = stage(x, torch.zeros_like(x), read, x.new_ones(len(x)), stage.image(memory_BND, 1), like_BL)
+            logits = stage(
+                x,
+                torch.zeros_like(x),
+                read,
+                x.new_ones(len(x)),
+                stage.image(memory_BND, 1),
+                like_BL,
+            )
             read = self.bits.of(_writable(logits).argmax(-1))
         return SlotPolicy(slot_log_probs(logits))
 
@@ -135,22 +182,39 @@ class SCDNet(Captioner):
     # ------------------------------------------------------------------------------------------------------- decoding
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         like_XL = self._like(batch, 1)[:, 0].repeat_interleave(samples, 0)
         memory_BND = self.image_encoder(batch.features)
-        noise = noise_of(batch, samples, seed, (len(self.stages), self.spec.max_words + 1, self.bits.count)).flatten(0, 1)
+        noise = noise_of(
+            batch, samples, seed, (len(self.stages), self.spec.max_words + 1, self.bits.count)
+        ).flatten(0, 1)
         images = [stage.image(memory_BND, samples) for stage in self.stages]
         words_XL = self._written(noise, images, like_XL, decoding)
         captions = [until_eos(words) for words in words_XL.tolist()]
         return by_image(captions, samples)
 
-    def _written(self, noise: Tensor, images: list[list[tuple[Tensor, Tensor]]], like_XL: Tensor, decoding: Decoding) -> Tensor:
+    def _written(
+        self,
+        noise: Tensor,
+        images: list[list[tuple[Tensor, Tensor]]],
+        like_XL: Tensor,
+        decoding: Decoding,
+    ) -> Tensor:
         """The words [X, L] after K steps of each stage, which are one graph where this is compiled; `noise` [X, stages, L, b]."""
         read = torch.zeros_like(noise[:, 0].contiguous())
         for number, (stage, image) in enumerate(zip(self.stages, images, strict=True)):
-            x, guess, asymmetry = noise[:, number].contiguous(), torch.zeros_like(read), 0.0 if number else decoding.asymmetry
+            x, guess, asymmetry = (
+                noise[:, number].contiguous(),
+                torch.zeros_like(read),
+                0.0 if number else decoding.asymmetry,
+            )
             for step in range(decoding.steps):
-                now, to = 1 - step / decoding.steps, max(1 - (step + 1 + asymmetry) / decoding.steps, 0.0)
+                now, to = (
+                    1 - step / decoding.steps,
+                    max(1 - (step + 1 + asymmetry) / decoding.steps, 0.0),
+                )
                 logits = stage(x, guess, read, x.new_full((len(x),), now), image, like_XL)
                 guess = self._expected(logits)
                 x = stepped(x, guess, now, to, torch.zeros_like(x))  # the mean of DDPM's step
@@ -175,19 +239,40 @@ class _Stage(nn.Module):
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(2, spec.max_words + 1, model.width) * 0.02)
         self.dropout = Dropout(model.dropout)
-        self.semantic = nn.ModuleList(EncoderBlock(model.width, model.heads, model.dropout) for _ in range(model.semantic_layers))
-        self.blocks = nn.ModuleList(DecoderBlock(model.width, model.heads, model.dropout) for _ in range(model.decoder_layers))
+        self.semantic = nn.ModuleList(
+            EncoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.semantic_layers)
+        )
+        self.blocks = nn.ModuleList(
+            DecoderBlock(model.width, model.heads, model.dropout)
+            for _ in range(model.decoder_layers)
+        )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
 
     def image(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
-        return [repeat_rows(block.cross_attention.keys_values(memory_BND), times) for block in self.blocks]
+        return [
+            repeat_rows(block.cross_attention.keys_values(memory_BND), times)
+            for block in self.blocks
+        ]
 
-    def forward(self, x: Tensor, guess: Tensor, read: Tensor, t_X: Tensor, image: list[tuple[Tensor, Tensor]], like_XL: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        guess: Tensor,
+        read: Tensor,
+        t_X: Tensor,
+        image: list[tuple[Tensor, Tensor]],
+        like_XL: Tensor,
+    ) -> Tensor:
         """Logits of words [X, L, V] from noised bits x, the estimate before, and the words of the stage before, as bits [X, L, b] each."""
         length, time_XD = x.shape[1], self.time(t_X)
-        words_XLD = self.read(torch.cat([x, guess, read], -1)) + self.position[0, :length] + time_XD[:, None]
+        words_XLD = (
+            self.read(torch.cat([x, guess, read], -1))
+            + self.position[0, :length]
+            + time_XD[:, None]
+        )
         told_XLD = self.embed(like_XL) + self.position[1, : like_XL.shape[1]]
         h_XLD = self.dropout(torch.cat([words_XLD, told_XLD], dim=1))
         for block in self.semantic:

@@ -15,7 +15,9 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = "repository"
-_LINK = re.compile(r"(\]\()(?![a-z]+:|#|/)([^)#\s]+)")  # the target of a relative link, without its anchor
+_LINK = re.compile(
+    r"(\]\()(?![a-z]+:|#|/)([^)#\s]+)"
+)  # the target of a relative link, without its anchor
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -24,8 +26,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     while pages:
         page = pages.pop()
         for target in map(_site_path, _linked_from(page)):
-            if target.startswith(f"{OUTSIDE}/") and files.get_file_from_path(target) is None and _in_repository(target).is_file():
-                files.append(File.generated(config, target, abs_src_path=str(_in_repository(target))))
+            if (
+                target.startswith(f"{OUTSIDE}/")
+                and files.get_file_from_path(target) is None
+                and _in_repository(target).is_file()
+            ):
+                files.append(
+                    File.generated(config, target, abs_src_path=str(_in_repository(target)))
+                )
                 if target.endswith(".md"):
                     pages.append(target)
     return files
@@ -34,11 +42,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite relative links to where the files are on the site."""
     here = page.file.src_uri
-    return _LINK.sub(lambda link: link[1] + relpath(_site_path(_resolved(here, link[2])), PurePosixPath(here).parent), markdown)
+    return _LINK.sub(
+        lambda link: (
+            link[1] + relpath(_site_path(_resolved(here, link[2])), PurePosixPath(here).parent)
+        ),
+        markdown,
+    )
 
 
 def _linked_from(page: str) -> list[str]:
-    return [_resolved(page, link[2]) for link in _LINK.finditer(_in_repository(page).read_text(encoding="utf-8"))]
+    return [
+        _resolved(page, link[2])
+        for link in _LINK.finditer(_in_repository(page).read_text(encoding="utf-8"))
+    ]
 
 
 def _resolved(page: str, link: str) -> str:

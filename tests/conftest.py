@@ -21,11 +21,29 @@ torch.set_num_threads(int(os.environ.get("DSACAP_TEST_THREADS", "1")))  # two: `
 
 
 def pytest_addoption(parser):
-    group = parser.getgroup("latency", "latency benchmarks (tests/benchmarks/test_system_latency.py)")
-    group.addoption("--latency-config", type=Path, default=ROOT / "config" / "scenes.yaml", help="whose systems are timed")
-    group.addoption("--latency-seconds", type=float, default=10.0, help="how long each row is timed at most, in up to 100 calls")
-    group.addoption("--latency-compiled", action="store_true", help="decode through torch.compile too: a minute more a system")
-    group.addoption("--latency-bf16", action="store_true", help="in bf16 too; on most CPUs that is slow")
+    group = parser.getgroup(
+        "latency", "latency benchmarks (tests/benchmarks/test_system_latency.py)"
+    )
+    group.addoption(
+        "--latency-config",
+        type=Path,
+        default=ROOT / "config" / "scenes.yaml",
+        help="whose systems are timed",
+    )
+    group.addoption(
+        "--latency-seconds",
+        type=float,
+        default=10.0,
+        help="how long each row is timed at most, in up to 100 calls",
+    )
+    group.addoption(
+        "--latency-compiled",
+        action="store_true",
+        help="decode through torch.compile too: a minute more a system",
+    )
+    group.addoption(
+        "--latency-bf16", action="store_true", help="in bf16 too; on most CPUs that is slow"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

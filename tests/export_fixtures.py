@@ -36,4 +36,7 @@ def photos(layout, tmp_path_factory) -> dict[Path, int]:
     folder = tmp_path_factory.mktemp("photos")
     with zipfile.ZipFile(layout.data / "images" / "test.zip") as archive:
         archive.extractall(folder)
-    return {folder / example.image.file_name: example.image_id for example in Inputs(layout).examples("test")}
+    return {
+        folder / example.image.file_name: example.image_id
+        for example in Inputs(layout).examples("test")
+    }

@@ -24,5 +24,8 @@ def trained(layout: Layout, **system) -> Layout:
 def listed_again(folder: Path, name: str) -> None:
     """Lists a file as it now is in the folder's index, as one would who means harm."""
     index = read_json(folder / "index.json")
-    index["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+    index["files"][name] = {
+        "bytes": (folder / name).stat().st_size,
+        "sha256": sha256(folder / name),
+    }
     write_json(folder / "index.json", index)

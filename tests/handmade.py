@@ -10,7 +10,12 @@ from dsacap.reporting.table_file import COLUMNS
 from helpers import tiny_config
 
 COMMIT = "c0ffee" + "0" * 34
-ROWS = {("ar", "greedy"): 100.0, ("ar", "T=1"): 80.0, ("dsacap", "K=1"): 90.0, ("dsacap-rl", "K=1"): 110.0}
+ROWS = {
+    ("ar", "greedy"): 100.0,
+    ("ar", "T=1"): 80.0,
+    ("dsacap", "K=1"): 90.0,
+    ("dsacap-rl", "K=1"): 110.0,
+}
 
 
 def _manifest(config: dict, stage: str, verb: str, **facts) -> dict:
@@ -24,21 +29,45 @@ def _manifest(config: dict, stage: str, verb: str, **facts) -> dict:
         "peak_memory_mib": 500,
         "code": {"commit": COMMIT, "dirty": False, "lock": "f" * 64},
         "config": copy.deepcopy(config),
-        "host": {"cpu": "abacus", "cores": 2, "system": "Linux", "python": "3.11", "packages": {"torch": "2.0"}},
+        "host": {
+            "cpu": "abacus",
+            "cores": 2,
+            "system": "Linux",
+            "python": "3.11",
+            "packages": {"torch": "2.0"},
+        },
         "facts": facts,
     }
 
 
 def _rows(seeds: list[int]) -> list[dict]:
     base = dict.fromkeys(COLUMNS) | {"dataset": "tiny", "n": 6, "unit": "x100", "decoding": ""}
-    rows = [{**base, "system": "human", "decoding": "references", "metric": "held_out_CIDEr", "value": 70.0}]
+    rows = [
+        {
+            **base,
+            "system": "human",
+            "decoding": "references",
+            "metric": "held_out_CIDEr",
+            "value": 70.0,
+        }
+    ]
     for (system, decoding), value in ROWS.items():
         for seed in seeds:
             score = {"metric": "CIDEr", "value": value, "ci_low": value - 5, "ci_high": value + 5}
             rows.append({**base, "system": system, "decoding": decoding, "seed": seed, **score})
         latency = {"metric": "latency_median_ms_batch_1", "value": 2.0, "unit": "ms"}
         rows.append({**base, "system": system, "decoding": decoding, **latency})
-    rows += [{**base, "system": system, "seed": 0, "metric": "parameters", "value": 1000.0, "unit": "count"} for system in ("ar", "dsacap")]
+    rows += [
+        {
+            **base,
+            "system": system,
+            "seed": 0,
+            "metric": "parameters",
+            "value": 1000.0,
+            "unit": "count",
+        }
+        for system in ("ar", "dsacap")
+    ]
     return rows
 
 
@@ -57,15 +86,23 @@ class HandMade:
             "features": _manifest(self.config, "features", "features", skipped={}, shards=[]),
             "generator": _manifest(self.config, "generator", "generator"),
             "score human": _manifest(self.config, "score human", "score"),
-            "time": _manifest(self.config, "time", "time", machine={"device": "abacus", "cores": 2, "threads": 1}),
+            "time": _manifest(
+                self.config, "time", "time", machine={"device": "abacus", "cores": 2, "threads": 1}
+            ),
         }
         for system in ("ar", "dsacap", "dsacap-rl"):
             for seed in seeds:
                 name = f"{system} seed {seed}"
                 verb = "tune" if system == "dsacap-rl" else "train"
-                self.manifests[f"train {name}"] = _manifest(self.config, f"train {name}", verb, device="cpu")
-                self.manifests[f"caption {name}"] = _manifest(self.config, f"caption {name}", "caption", images=6)
-                self.manifests[f"score {name}"] = _manifest(self.config, f"score {name}", "score", images=6)
+                self.manifests[f"train {name}"] = _manifest(
+                    self.config, f"train {name}", verb, device="cpu"
+                )
+                self.manifests[f"caption {name}"] = _manifest(
+                    self.config, f"caption {name}", "caption", images=6
+                )
+                self.manifests[f"score {name}"] = _manifest(
+                    self.config, f"score {name}", "score", images=6
+                )
 
     def set_config(self, change) -> "HandMade":
         """Changes the configuration of the whole run."""
@@ -74,7 +111,9 @@ class HandMade:
         change(self.config)
         return self
 
-    def set_value(self, system: str, decoding: str, value: float, metric: str = "CIDEr") -> "HandMade":
+    def set_value(
+        self, system: str, decoding: str, value: float, metric: str = "CIDEr"
+    ) -> "HandMade":
         """Of one cell; the interval goes with it."""
         for row in self.rows:
             if (row["system"], row["decoding"], row["metric"]) == (system, decoding, metric):
@@ -84,7 +123,12 @@ class HandMade:
         return self
 
     def write(self, folder: Path, csv: bool = True) -> Path:
-        data = {"config": self.config, "signatures": self.signatures, "rows": self.rows, "manifests": self.manifests}
+        data = {
+            "config": self.config,
+            "signatures": self.signatures,
+            "rows": self.rows,
+            "manifests": self.manifests,
+        }
         write_json(folder / "table.json", data)
         if csv:
             pd.DataFrame(self.rows, columns=COLUMNS).to_csv(folder / "table.csv", index=False)

@@ -10,7 +10,11 @@ from dsacap.config.experiment import Config, parse_config
 from dsacap.runs.layout import Layout
 from dsacap.text.vocabulary import EOS, PAD, UNK
 
-SCENES_SHAPE = {"tokens": 4, "channels": 256, "vocabulary": 64}  # what the scenes' encoder and captions have
+SCENES_SHAPE = {
+    "tokens": 4,
+    "channels": 256,
+    "vocabulary": 64,
+}  # what the scenes' encoder and captions have
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
 TINY_VIT = {
     "embed_dim": 24,
@@ -24,7 +28,9 @@ def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:
     """Random features and captions of 1 to `max_words` words."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(images, SPEC.tokens, SPEC.channels, generator=generator)
-    captions = torch.randint(4, SPEC.vocabulary, (images, references, SPEC.max_words + 1), generator=generator)
+    captions = torch.randint(
+        4, SPEC.vocabulary, (images, references, SPEC.max_words + 1), generator=generator
+    )
     length = torch.randint(1, SPEC.max_words + 1, (images, references, 1), generator=generator)
     place = torch.arange(SPEC.max_words + 1)
     captions = captions.masked_fill(place == length, EOS).masked_fill(place > length, PAD)
@@ -41,7 +47,12 @@ class ListMemory(Memory):
         return iter(self._captions)
 
     def nearest(self, image_ids, count):
-        return torch.tensor([[self._captions[(i + k) % len(self._captions)] for k in range(count)] for i in image_ids])
+        return torch.tensor(
+            [
+                [self._captions[(i + k) % len(self._captions)] for k in range(count)]
+                for i in image_ids
+            ]
+        )
 
 
 def part_of(batch: Batch, rows: slice) -> Batch:
@@ -68,7 +79,13 @@ def tiny_config(work: Path, **changes) -> Config:
         "text": {"max_words": 32},
         "encoder": {"train": {"steps": 2, "batch_size": 8}, "shard_size": 20},
         "generator": {"train": {"steps": 3, "batch_size": 6, "width": 32, "layers": 1}},
-        "training": {"steps": 12, "batch_size": 6, "warmup": 2, "evaluations": 2, "validation_images": 6},
+        "training": {
+            "steps": 12,
+            "batch_size": 6,
+            "warmup": 2,
+            "evaluations": 2,
+            "validation_images": 6,
+        },
         "scoring": {"spice": "off"},
         "timing": {"batch_sizes": [1, 4], "warmup": 1, "rounds": 3, "iterations": 1},
         "systems": {
@@ -118,7 +135,13 @@ def save_vit(folder):
 
 def score(value, interval=None, n=6) -> dict:
     """As result files have it."""
-    return {"value": value, "interval": interval, "n": n, "per_image": {}, "signature": f"metric|of:{value}"}
+    return {
+        "value": value,
+        "interval": interval,
+        "n": n,
+        "per_image": {},
+        "signature": f"metric|of:{value}",
+    }
 
 
 def learn_by_heart(captioner, batch: Batch, steps: int, learning_rate: float) -> None:

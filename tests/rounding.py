@@ -23,7 +23,9 @@ def apart(terms: int) -> float:
     return _DEVIATIONS * terms**0.5 * EPS
 
 
-def assert_same_losses(one: Mapping[int, Mapping], other: Mapping[int, Mapping], terms: int) -> None:
+def assert_same_losses(
+    one: Mapping[int, Mapping], other: Mapping[int, Mapping], terms: int
+) -> None:
     """Compare the curves of two trainings that differ by rounding alone.
 
     Args:

@@ -24,30 +24,51 @@ from dsacap.text.ptb_tokenizer import java_environment, ptb_tokenize
 
 def show_edit_tell(folder: Path, images: int) -> tuple[dict[int, list[str]], dict[int, str]]:
     """Tokenised references and Show-Edit-Tell's captions of the first `images` of the Karpathy test split."""
-    said = json.loads((folder / "predictions" / "show-edit-tell_xe_caps.json").read_text(encoding="utf-8"))[:images]
+    said = json.loads(
+        (folder / "predictions" / "show-edit-tell_xe_caps.json").read_text(encoding="utf-8")
+    )[:images]
     captions = {r["image_id"]: r["caption"] for r in said}
-    annotations = json.loads((folder / "coco" / "captions_test5k.json").read_text(encoding="utf-8"))["annotations"]
+    annotations = json.loads(
+        (folder / "coco" / "captions_test5k.json").read_text(encoding="utf-8")
+    )["annotations"]
     annotations = [a for a in annotations if a["image_id"] in captions]
     references: dict[int, list[str]] = {}
-    for annotation, caption in zip(annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True):
+    for annotation, caption in zip(
+        annotations, ptb_tokenize([a["caption"] for a in annotations]), strict=True
+    ):
         references.setdefault(annotation["image_id"], []).append(caption)
     return references, dict(zip(captions, ptb_tokenize(list(captions.values())), strict=True))
 
 
 def stock_tokenize(captions: list[str]) -> list[str]:
     with java_environment():
-        tokenised = PTBTokenizer().tokenize({i: [{"caption": caption}] for i, caption in enumerate(captions)})
+        tokenised = PTBTokenizer().tokenize(
+            {i: [{"caption": caption}] for i, caption in enumerate(captions)}
+        )
     return [tokenised[i][0] for i in range(len(captions))]
 
 
-def stock_scores(references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor) -> dict[str, MetricResult]:
+def stock_scores(
+    references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor
+) -> dict[str, MetricResult]:
     """pycocoevalcap as its README has it, of tokenised captions."""
     candidates = {image_id: [candidates[image_id]] for image_id in references}
     scores = {}
-    for names, scorer in [(METRICS[:4], Bleu(4)), ("METEOR", meteor), ("ROUGE-L", Rouge()), ("CIDEr", Cider())]:
+    for names, scorer in [
+        (METRICS[:4], Bleu(4)),
+        ("METEOR", meteor),
+        ("ROUGE-L", Rouge()),
+        ("CIDEr", Cider()),
+    ]:
         corpus, per_image = scorer.compute_score(references, candidates)
-        pairs = [(names, corpus, per_image)] if isinstance(names, str) else zip(names, corpus, per_image, strict=True)
-        scores |= {name: MetricResult(c, dict(zip(references, p, strict=True))) for name, c, p in pairs}
+        pairs = (
+            [(names, corpus, per_image)]
+            if isinstance(names, str)
+            else zip(names, corpus, per_image, strict=True)
+        )
+        scores |= {
+            name: MetricResult(c, dict(zip(references, p, strict=True))) for name, c, p in pairs
+        }
     return scores
 
 
@@ -58,14 +79,36 @@ def corenlp_folder() -> Path:
         pytest.skip(f"tests fetch nothing: {error}")
 
 
-def stock_spice(references: dict[int, list[str]], candidates: dict[int, str], folder: Path) -> dict[int, dict[str, Any]]:
+def stock_spice(
+    references: dict[int, list[str]], candidates: dict[int, str], folder: Path
+) -> dict[int, dict[str, Any]]:
     """image id -> SPICE's scores: SpiceScorer itself, on the system's Java with the scripting engine that Java has dropped since."""
     engine = os.environ.get("NASHORN_DIR")
     if not engine or not shutil.which("java"):
-        pytest.skip("needs java on the PATH, and NASHORN_DIR with nashorn-core 15.4 and asm, -util, -commons, -tree, -analysis 9.6")
+        pytest.skip(
+            "needs java on the PATH, and NASHORN_DIR with nashorn-core 15.4 and asm, -util, -commons, -tree, -analysis 9.6"
+        )
     data = [{"image_id": i, "test": candidates[i], "refs": said} for i, said in references.items()]
     (folder / "in.json").write_text(json.dumps(data), encoding="utf-8")
-    jars = [spice._FOLDER / "spice-1.0.jar", spice._FOLDER / "lib" / "*", corenlp_folder() / "*", Path(engine) / "*"]
-    options = ["-Xmx6G", "-Dfile.encoding=UTF-8", "-cp", os.pathsep.join(map(str, jars)), "edu.anu.spice.SpiceScorer"]
-    subprocess.run(["java", *options, "in.json", "-out", "out.json", "-subset", "-silent", "-threads", "2"], cwd=folder, check=True)
-    return {image["image_id"]: image["scores"] for image in json.loads((folder / "out.json").read_text(encoding="utf-8"))}
+    jars = [
+        spice._FOLDER / "spice-1.0.jar",
+        spice._FOLDER / "lib" / "*",
+        corenlp_folder() / "*",
+        Path(engine) / "*",
+    ]
+    options = [
+        "-Xmx6G",
+        "-Dfile.encoding=UTF-8",
+        "-cp",
+        os.pathsep.join(map(str, jars)),
+        "edu.anu.spice.SpiceScorer",
+    ]
+    subprocess.run(
+        ["java", *options, "in.json", "-out", "out.json", "-subset", "-silent", "-threads", "2"],
+        cwd=folder,
+        check=True,
+    )
+    return {
+        image["image_id"]: image["scores"]
+        for image in json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    }

@@ -36,17 +36,33 @@ def test_nothing_dangerous_is_called(path):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             options = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
-            assert name not in ("eval", "exec", "os.system", "pickle.load", "pickle.loads"), f"line {node.lineno}: {name}"
-            assert name != "torch.load" or options.get("weights_only") is True, f"line {node.lineno}: unpickles more than tensors"
+            assert name not in ("eval", "exec", "os.system", "pickle.load", "pickle.loads"), (
+                f"line {node.lineno}: {name}"
+            )
+            assert name != "torch.load" or options.get("weights_only") is True, (
+                f"line {node.lineno}: unpickles more than tensors"
+            )
             assert not options.get("shell"), f"line {node.lineno}: shell=True"
-            assert not options.get("trust_remote_code"), f"line {node.lineno}: runs code that a model brings"
+            assert not options.get("trust_remote_code"), (
+                f"line {node.lineno}: runs code that a model brings"
+            )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_is_fetched_is_fetched_where_hashes_are_checked(path):
     """In segments.py, for fetch.py alone, which checks what came."""
-    if path.relative_to(ROOT).as_posix() not in ("dsacap/data/download/segments.py", "dsacap/scoring/java/corenlp.py"):
-        assert not imports_of(path) & {"requests", "urllib.request", "urllib3", "httpx", "huggingface_hub", "ftplib"}
+    if path.relative_to(ROOT).as_posix() not in (
+        "dsacap/data/download/segments.py",
+        "dsacap/scoring/java/corenlp.py",
+    ):
+        assert not imports_of(path) & {
+            "requests",
+            "urllib.request",
+            "urllib3",
+            "httpx",
+            "huggingface_hub",
+            "ftplib",
+        }
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -62,6 +78,8 @@ def test_the_compiler_is_loaded_by_who_compiles():
 
 def test_the_ground_floor_and_the_command_line_start_without_torch():
     """Portable arithmetic is chosen before torch is loaded, and `dsacap --help` takes no seconds."""
-    modules = [f"dsacap.common.{path.stem}" for path in sorted(ROOT.glob("dsacap/common/[a-z]*.py"))]
+    modules = [
+        f"dsacap.common.{path.stem}" for path in sorted(ROOT.glob("dsacap/common/[a-z]*.py"))
+    ]
     code = f"import sys, dsacap.cli.main, dsacap.cli.__main__, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -26,16 +26,26 @@ def test_standardized_usage():
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
     assert usage["mandatory-flags"].keys() == {"desc", "flags"}
-    assert all(isinstance(works, bool) for works in [usage["report"], *usage["software-stack-deployment"].values()])
+    assert all(
+        isinstance(works, bool)
+        for works in [usage["report"], *usage["software-stack-deployment"].values()]
+    )
 
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
 def test_quality_control(snakefile):
     """`snakemake --lint` and `snakefmt --check`, as the catalog runs them."""
-    lint = subprocess.run([SNAKEMAKE, "--lint", "--snakefile", snakefile], cwd=ROOT, capture_output=True, text=True)
+    lint = subprocess.run(
+        [SNAKEMAKE, "--lint", "--snakefile", snakefile], cwd=ROOT, capture_output=True, text=True
+    )
     assert lint.returncode == 0, lint.stderr
     files = ["workflow/Snakefile", *map(str, (ROOT / "workflow" / "rules").glob("*.smk"))]
-    style = subprocess.run([SNAKEMAKE.with_name("snakefmt"), "--check", *files], cwd=ROOT, capture_output=True, text=True)
+    style = subprocess.run(
+        [SNAKEMAKE.with_name("snakefmt"), "--check", *files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert style.returncode == 0, style.stderr
 
 
@@ -43,9 +53,14 @@ def test_a_snakemake_without_the_package_is_told_what_to_do(tmp_path):
     """That of the catalog, or of a conda environment."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    failed = subprocess.run([SNAKEMAKE, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    failed = subprocess.run(
+        [SNAKEMAKE, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     said = failed.stdout + failed.stderr
-    assert failed.returncode != 0 and "No module named 'torch'. Use the Snakemake that `make setup` installs" in said
+    assert (
+        failed.returncode != 0
+        and "No module named 'torch'. Use the Snakemake that `make setup` installs" in said
+    )
     assert "Traceback" not in said
 
 
@@ -76,6 +91,11 @@ module dsacap_bench:
 
 use rule * from dsacap_bench
 """)
-    plan = subprocess.run([SNAKEMAKE, "--dry-run", "results/smoke/table.md"], cwd=tmp_path, capture_output=True, text=True)
+    plan = subprocess.run(
+        [SNAKEMAKE, "--dry-run", "results/smoke/table.md"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert plan.returncode == 0, plan.stdout + plan.stderr
     assert "train" in plan.stdout.split("Job stats:")[1].split("total")[0]

@@ -15,7 +15,15 @@ PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_tex
 def planned(folder: Path, config: str, *settings: str) -> dict[str, list[dict[str, str]]]:
     """Rule -> threads and resources of each of its jobs, when `config` is run on a cluster with GPUs."""
     (folder / "config").symlink_to(ROOT / "config")
-    command = [Path(sys.executable).with_name("snakemake"), "--dry-run", "--directory", folder, "--config", "device=cuda", *settings]
+    command = [
+        Path(sys.executable).with_name("snakemake"),
+        "--dry-run",
+        "--directory",
+        folder,
+        "--config",
+        "device=cuda",
+        *settings,
+    ]
     command += ["--workflow-profile", "profiles/slurm", "--configfile", config]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -70,6 +78,12 @@ def test_kubernetes_job_runs_the_pipeline_on_the_volume():
     claim, job = yaml.safe_load_all((ROOT / "profiles/kubernetes/job.yaml").read_text())
     pod = job["spec"]["template"]["spec"]
     [main] = pod["containers"]
-    assert main["command"][0] == "snakemake" and (ROOT / main["command"][main["command"].index("--configfile") + 1]).exists()
+    assert (
+        main["command"][0] == "snakemake"
+        and (ROOT / main["command"][main["command"].index("--configfile") + 1]).exists()
+    )
     assert {"name": "bench", "mountPath": main["workingDir"]} in main["volumeMounts"]
-    assert {"name": "bench", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in pod["volumes"]
+    assert {
+        "name": "bench",
+        "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]},
+    } in pod["volumes"]

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def steps() -> list[tuple[str, str]]:
     """(instruction, its words) in their order; continued lines joined, comments gone."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
-    return [tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line]
+    return [
+        tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line
+    ]
 
 
 def of(steps, instruction: str) -> list[str]:
@@ -31,12 +33,19 @@ def test_what_is_installed(steps, device, compiler, tmp_path):
     (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "apt-get").chmod(0o755)
     step = of(steps, "RUN")[0].removesuffix("&& rm -rf /var/lib/apt/lists/*")
-    done = subprocess.run(["/bin/sh", "-c", step], env={"PATH": str(tmp_path), "DEVICE": device}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", step],
+        env={"PATH": str(tmp_path), "DEVICE": device},
+        capture_output=True,
+        text=True,
+    )
     if compiler is None:
         assert done.returncode == 1 and done.stderr == "error: DEVICE is cpu or gpu, not tpu\n"
     else:
         installed = set(done.stdout.split())
-        assert {"git", "make", "python3", "python3-venv"} <= installed and ("g++" in installed) is compiler
+        assert {"git", "make", "python3", "python3-venv"} <= installed and (
+            "g++" in installed
+        ) is compiler
 
 
 def test_the_readme_asks_for_no_more():
@@ -45,11 +54,23 @@ def test_the_readme_asks_for_no_more():
 
 
 def test_its_environment_is_that_of_the_lock_file(steps):
-    [setup] = [re.search(r"make setup VENV=(\S+)", run) for run in of(steps, "RUN") if "make" in run and "setup" in run]
-    plan = subprocess.run(["make", "--dry-run", "setup", setup[0].split()[-1]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [setup] = [
+        re.search(r"make setup VENV=(\S+)", run)
+        for run in of(steps, "RUN")
+        if "make" in run and "setup" in run
+    ]
+    plan = subprocess.run(
+        ["make", "--dry-run", "setup", setup[0].split()[-1]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     of_lock = f"--python {setup[1]}/bin/python --require-hashes -r requirements.lock"
     assert f"{setup[1]}/bin/uv pip install --quiet --compile-bytecode {of_lock}" in plan
-    assert not any("pip install" in run for run in of(steps, "RUN")), "something besides the lock file"
+    assert not any("pip install" in run for run in of(steps, "RUN")), (
+        "something besides the lock file"
+    )
     assert any(f"PATH={setup[1]}/bin:" in words for words in of(steps, "ENV"))
 
 
@@ -61,5 +82,7 @@ def test_it_makes_the_table(steps):
 def test_what_git_ignores_stays_outside_and_the_commit_goes_in():
     """One tracked file less, and every table made in the container would say that its code differs from the commit."""
     ignored = (ROOT / ".gitignore").read_text().split()
-    same = {line.strip("/") if line.startswith("/") else f"**/{line.strip('/')}" for line in ignored}
+    same = {
+        line.strip("/") if line.startswith("/") else f"**/{line.strip('/')}" for line in ignored
+    }
     assert set((ROOT / ".dockerignore").read_text().split()) == same

@@ -16,7 +16,11 @@ CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 def valid(file: Path) -> bool:
     """By the schema of the Citation File Format 1.2.0, as check-jsonschema brings it."""
     tool = Path(sys.executable).parent / "check-jsonschema"
-    done = subprocess.run([tool, "--builtin-schema", "vendor.citation-file-format", file], capture_output=True, text=True)
+    done = subprocess.run(
+        [tool, "--builtin-schema", "vendor.citation-file-format", file],
+        capture_output=True,
+        text=True,
+    )
     return done.returncode == 0
 
 
@@ -24,7 +28,9 @@ def test_citation_file_is_valid():
     assert valid(ROOT / "CITATION.cff")
 
 
-@pytest.mark.parametrize("change", [{"authors": []}, {"licence": "Apache-2.0"}, {"date-released": "24 November"}])
+@pytest.mark.parametrize(
+    "change", [{"authors": []}, {"licence": "Apache-2.0"}, {"date-released": "24 November"}]
+)
 def test_a_wrong_citation_file_is_not(tmp_path, change):
     (tmp_path / "CITATION.cff").write_text(yaml.safe_dump(CITATION | change))
     assert not valid(tmp_path / "CITATION.cff")
@@ -49,7 +55,9 @@ def test_codemeta_agrees():
     shared = {
         "name": CITATION["title"],
         "description": CITATION["abstract"],
-        "author": [{"@type": "Organization", "name": author["name"]} for author in CITATION["authors"]],
+        "author": [
+            {"@type": "Organization", "name": author["name"]} for author in CITATION["authors"]
+        ],
         "version": CITATION["version"],
         "datePublished": CITATION["date-released"],
         "license": f"https://spdx.org/licenses/{CITATION['license']}",

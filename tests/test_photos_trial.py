@@ -35,17 +35,27 @@ def test_838_coco_photos(real_data, tiny_layout, tmp_path):
     layout = Layout(config)
 
     def run(stage, output):
-        return run_stage(stage.__name__, config, lambda: stage(layout), manifest_of(output))["facts"]
+        return run_stage(stage.__name__, config, lambda: stage(layout), manifest_of(output))[
+            "facts"
+        ]
 
     def run_row(stage, output, *row):
         run_stage(stage.__name__, config, lambda: stage(layout, *row), manifest_of(output))
 
     assert run(make_data, layout.data)["captions"] == 4191
     weights = "open_clip_model.safetensors"
-    assert run(make_encoder, layout.encoder)["weights"] == {"file": weights, "sha256": sha256(tiny_layout.encoder / weights)}
+    assert run(make_encoder, layout.encoder)["weights"] == {
+        "file": weights,
+        "sha256": sha256(tiny_layout.encoder / weights),
+    }
     features = run(make_features, layout.features)
     assert features["images"] == 838 and not features["skipped"]
-    assert set(run(make_generator, layout.generator)["auc"]) == {"wrong", "nearest photo", "unpaired", "random"}
+    assert set(run(make_generator, layout.generator)["auc"]) == {
+        "wrong",
+        "nearest photo",
+        "unpaired",
+        "random",
+    }
     run_row(score_system, layout.scores(HUMAN, 0), HUMAN, 0)
     for row in layout.runs:
         tuned = layout.config.systems[row[0]].tuned_from

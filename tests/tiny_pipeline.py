@@ -1,7 +1,12 @@
 """A pipeline of diffusers that is small enough to be made in a test."""
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 CAPTIONS = ["a red ring", "a blue bar on the left", "two rings"]
@@ -12,7 +17,12 @@ def tiny_stable_diffusion(folder) -> None:
     """Random weights in the format of SD-Turbo."""
     torch.manual_seed(0)
     letters = [*"abcdefghijklmnopqrstuvwxyz"]
-    vocabulary = {token: i for i, token in enumerate([*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"])}
+    vocabulary = {
+        token: i
+        for i, token in enumerate(
+            [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
+        )
+    }
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=20)
     text = CLIPTextConfig(
         vocab_size=len(vocabulary),
@@ -34,8 +44,18 @@ def tiny_stable_diffusion(folder) -> None:
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
     )
     vae = AutoencoderKL(
-        block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
     )
     StableDiffusionPipeline(
-        vae, CLIPTextModel(text), tokenizer, unet, EulerDiscreteScheduler(steps_offset=1), None, None, requires_safety_checker=False
+        vae,
+        CLIPTextModel(text),
+        tokenizer,
+        unet,
+        EulerDiscreteScheduler(steps_offset=1),
+        None,
+        None,
+        requires_safety_checker=False,
     ).save_pretrained(folder)

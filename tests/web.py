@@ -70,7 +70,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             fault = server.faults.pop(0) if server.faults else None
         try:
             name = self.path.rpartition("/")[2]
-            answer = Answer(server.files[name].read_bytes() if server.files else server.content, self.headers["Range"])
+            answer = Answer(
+                server.files[name].read_bytes() if server.files else server.content,
+                self.headers["Range"],
+            )
             server.always(answer)
             if fault:
                 fault(answer)
@@ -78,9 +81,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             for header, value in answer.headers.items():
                 self.send_header(header, value)
             if answer.length != -1:
-                self.send_header("Content-Length", str(len(answer.body) if answer.length is None else answer.length))
+                self.send_header(
+                    "Content-Length",
+                    str(len(answer.body) if answer.length is None else answer.length),
+                )
             self.end_headers()
-            with contextlib.suppress(ConnectionError):  # the client hangs up on what it does not want
+            with contextlib.suppress(
+                ConnectionError
+            ):  # the client hangs up on what it does not want
                 answer.send(self.wfile.write, answer.body)
         finally:
             with server.lock:

@@ -39,11 +39,20 @@ class Cause:
 def outputs_of(manifest: dict[str, Any]) -> dict[str, str] | None:
     """File -> sha256 of what a stage wrote, as far as its manifest knows; those of before outputs were recorded know some, or nothing."""
     facts = manifest.get("facts", {})
-    found = {name.rsplit("/", 1)[-1]: digest for name, digest in (manifest.get("outputs") or {}).items()}
+    found = {
+        name.rsplit("/", 1)[-1]: digest for name, digest in (manifest.get("outputs") or {}).items()
+    }
     found |= facts.get("sha256") if isinstance(facts.get("sha256"), dict) else {}
     weights = facts.get("weights", {})
-    found |= {weights.get("file", "weights"): weights.get("sha256") or weights["tensors_sha256"]} if weights else {}
-    found |= {shard["file"]: shard["sha256"] for shard in chain(facts.get("shards", ()), *facts.get("views", ()))}
+    found |= (
+        {weights.get("file", "weights"): weights.get("sha256") or weights["tensors_sha256"]}
+        if weights
+        else {}
+    )
+    found |= {
+        shard["file"]: shard["sha256"]
+        for shard in chain(facts.get("shards", ()), *facts.get("views", ()))
+    }
     return found or None
 
 
@@ -54,11 +63,15 @@ def wrote_the_same(old: dict, new: dict) -> bool:
     shared = set(a or ()) & set(b or ())
     if shared:
         return all(a[name] == b[name] for name in shared)
-    scores = [(side["facts"].get("val_CIDEr"), side["facts"].get("best_step")) for side in (old, new)]
+    scores = [
+        (side["facts"].get("val_CIDEr"), side["facts"].get("best_step")) for side in (old, new)
+    ]
     return bool(scores[0][0]) and scores[0] == scores[1]
 
 
-def causes_of(stage: str, old: dict, new: dict, decoding: str, *, timed: bool = False) -> Iterator[Cause]:
+def causes_of(
+    stage: str, old: dict, new: dict, decoding: str, *, timed: bool = False
+) -> Iterator[Cause]:
     """Between two runs of a stage; `timed` says that its numbers are times, which depend on the machine's state too."""
     yield from _of_settings(stage, old["config"], new["config"], decoding)
     yield from _of_data(old, new)
@@ -79,10 +92,17 @@ def captioner_of(config: dict, stage: str) -> str | None:
 
 
 def _of_settings(stage: str, old: dict, new: dict, decoding: str) -> Iterator[Cause]:
-    yield from changed_settings(settings_of(old, stage, decoding), settings_of(new, stage, decoding), said_keys(old), said_keys(new))
+    yield from changed_settings(
+        settings_of(old, stage, decoding),
+        settings_of(new, stage, decoding),
+        said_keys(old),
+        said_keys(new),
+    )
 
 
-def changed_settings(old: dict[str, Any], new: dict[str, Any], said_old: set[str] | None, said_new: set[str] | None) -> Iterator[Cause]:
+def changed_settings(
+    old: dict[str, Any], new: dict[str, Any], said_old: set[str] | None, said_new: set[str] | None
+) -> Iterator[Cause]:
     """Keys that differ. One that a side does not have, because its code did not know it, differs only where the other side's is no
     default (`said_*`: the keys that are not; None where that cannot be told)."""
     for key in dict.fromkeys([*old, *new]):
@@ -91,7 +111,11 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any], said_old: set[str
         by_default = (key not in old or key not in new) and said is not None and key not in said
         if a != b and not by_default:
             is_seed = key.rsplit(".", 1)[-1] in ("seed", "seeds") or key == "seed of the run"
-            yield Cause("seed" if is_seed else "configuration", key, *(ABSENT if value is None else _plain(value) for value in (a, b)))
+            yield Cause(
+                "seed" if is_seed else "configuration",
+                key,
+                *(ABSENT if value is None else _plain(value) for value in (a, b)),
+            )
 
 
 def said_keys(config: dict) -> set[str] | None:
@@ -116,7 +140,11 @@ def _said(text: str) -> set[str] | None:
 
 def _defaults(settings: type, where: str, options: dict[str, Any]) -> set[str]:
     """Those of a captioner's own options that say what it does anyway."""
-    return {f"{where}.{f.name}" for f in dataclasses.fields(settings) if f.name in options and options[f.name] == f.default}
+    return {
+        f"{where}.{f.name}"
+        for f in dataclasses.fields(settings)
+        if f.name in options and options[f.name] == f.default
+    }
 
 
 def _dotted(value: dict, prefix: str) -> Iterator[str]:
@@ -136,27 +164,45 @@ def _of_data(old: dict, new: dict) -> Iterator[Cause]:
     facts, others = old["facts"], new["facts"]
     for key in ("sha256", "weights"):
         a, b = facts.get(key), others.get(key)
-        if a is None or b is None or (key == "weights" and "name" not in others):  # weights trained here are no cause, but an effect
+        if (
+            a is None or b is None or (key == "weights" and "name" not in others)
+        ):  # weights trained here are no cause, but an effect
             continue
         a, b = (value if isinstance(value, dict) else {"predictions": value} for value in (a, b))
         for name in sorted(set(a) & set(b)):
             if a[name] != b[name]:
                 yield Cause("data", name, a[name][:12], b[name][:12])
     if "skipped" in facts and set(facts["skipped"]) != set(others.get("skipped", ())):
-        yield Cause("data", "skipped photos", str(len(facts["skipped"])), str(len(others.get("skipped", ()))))
+        yield Cause(
+            "data",
+            "skipped photos",
+            str(len(facts["skipped"])),
+            str(len(others.get("skipped", ()))),
+        )
     if facts.get("images") != others.get("images"):
         yield Cause("data", "images", _plain(facts.get("images")), _plain(others.get("images")))
 
 
 def _of_code(old: dict, new: dict, verb: str, files: tuple[str, ...]) -> Iterator[Cause]:
-    commits, dirty = [side["code"]["commit"] for side in (old, new)], [side["code"]["dirty"] for side in (old, new)]
+    commits, dirty = (
+        [side["code"]["commit"] for side in (old, new)],
+        [side["code"]["dirty"] for side in (old, new)],
+    )
     if commits[0] != commits[1]:
         changed = _changed(*commits, files)
         if changed is None:
-            yield Cause("code", "commit (not in this checkout, so what changed cannot be told)", *map(short, commits))
+            yield Cause(
+                "code",
+                "commit (not in this checkout, so what changed cannot be told)",
+                *map(short, commits),
+            )
         elif changed:
-            yield Cause("code", f"{listed(changed)} ({_declared(old, new, verb)})", *map(short, commits))
-    differently = old["code"].get("changes") != new["code"].get("changes") or not old["code"].get("changes")
+            yield Cause(
+                "code", f"{listed(changed)} ({_declared(old, new, verb)})", *map(short, commits)
+            )
+    differently = old["code"].get("changes") != new["code"].get("changes") or not old["code"].get(
+        "changes"
+    )
     if any(dirty) and (commits[0] != commits[1] or differently):
         yield Cause("code", "uncommitted changes", *("yes" if side else "no" for side in dirty))
 
@@ -166,7 +212,11 @@ def _declared(old: dict, new: dict, verb: str) -> str:
     a, b = (declared_version(side, verb) for side in (old, new))
     if a is None or b is None:
         return "whether the result was meant to stay is not known"
-    return "meant to leave the result as it is" if a == b else f"meant to change the result: the stage's version is {a} -> {b}"
+    return (
+        "meant to leave the result as it is"
+        if a == b
+        else f"meant to change the result: the stage's version is {a} -> {b}"
+    )
 
 
 def declared_version(manifest: dict, verb: str) -> int | None:
@@ -199,23 +249,41 @@ def of_versions(old: dict, new: dict) -> Iterator[Cause]:
         if versions[0][name] != versions[1][name]:
             yield Cause("versions", name, versions[0][name], versions[1][name])
     if None in known:
-        yield Cause("versions", "lock file (not in this checkout)", old["code"]["lock"][:12], new["code"]["lock"][:12])
+        yield Cause(
+            "versions",
+            "lock file (not in this checkout)",
+            old["code"]["lock"][:12],
+            new["code"]["lock"][:12],
+        )
         return
-    repinned = sorted(name for name in set(known[0]) & set(known[1]) if known[0][name] != known[1][name] and name not in versions[0])
+    repinned = sorted(
+        name
+        for name in set(known[0]) & set(known[1])
+        if known[0][name] != known[1][name] and name not in versions[0]
+    )
     for name in repinned:
         yield Cause("versions", f"{name} (lock file)", known[0][name], known[1][name])
 
 
 def _of_hardware(old: dict, new: dict, timed: bool) -> Iterator[Cause]:
     sides = []
-    portable = not timed and all(side["config"].get("arithmetic") == "portable" for side in (old, new))  # the same on every processor
+    portable = not timed and all(
+        side["config"].get("arithmetic") == "portable" for side in (old, new)
+    )  # the same on every processor
     for side in (old, new):
         facts, host = side["facts"], side["host"]
         gpu = host.get("gpu") or {}
         cpu = None if portable else host.get("cpu")
-        found = {"CPU": cpu, "device": facts.get("device"), "GPU": gpu.get("device"), "driver": gpu.get("driver_version")}
+        found = {
+            "CPU": cpu,
+            "device": facts.get("device"),
+            "GPU": gpu.get("device"),
+            "driver": gpu.get("driver_version"),
+        }
         if timed:
-            machine = {key: value for key, value in (facts.get("machine") or {}).items() if key != "torch"}
+            machine = {
+                key: value for key, value in (facts.get("machine") or {}).items() if key != "torch"
+            }
             found |= {"cores": host.get("cores"), "system": host.get("system")} | {
                 f"machine.{key}": value for key, value in machine.items()
             }
@@ -233,4 +301,6 @@ def short(commit: str | None) -> str:
 def listed(files: Iterable[str]) -> str:
     """The first files of many."""
     files = list(files)
-    return ", ".join(files[:_SHOWN]) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
+    return ", ".join(files[:_SHOWN]) + (
+        f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    )

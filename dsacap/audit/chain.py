@@ -13,7 +13,14 @@ from dsacap.reporting.table_file import Table
 TRAINING = ("parameters", "images_seen", "train_cpu_seconds", "val_CIDEr", "val_still_rising")
 _TIMED = ("latency_", "memory_")
 _ENCODER = ("train", "name", "pretrained", "sha256", "beside")
-_COMPUTED = ("encoder", "features", "generator", "train", "teach", "caption")  # by torch, whose arithmetic is a setting
+_COMPUTED = (
+    "encoder",
+    "features",
+    "generator",
+    "train",
+    "teach",
+    "caption",
+)  # by torch, whose arithmetic is a setting
 _STAGE = re.compile(r"(?P<verb>[a-z]+)(?: (?P<system>.+?))?(?: seed (?P<seed>\d+))?")
 
 
@@ -42,7 +49,11 @@ def chain(table: Table, system: str, decoding: str, metric: str) -> list[str]:
         return ["data", "score human"]
     if system in config.get("predictions", {}):
         brought = config["predictions"][system]
-        return ["data", *([f"checkpoint {system}"] if brought.get("checkpoint") else []), f"score {system}"]
+        return [
+            "data",
+            *([f"checkpoint {system}"] if brought.get("checkpoint") else []),
+            f"score {system}",
+        ]
     shared = ["data", "encoder", "features"]
     if metric.startswith(_TIMED):  # of the first seed's weights
         trained = [] if system == "encoder" else _trained(config, system, config["seeds"][0])
@@ -71,7 +82,10 @@ def _trained(config: dict, system: str, seed: int) -> Iterator[str]:
 
 def _fine_tunes(config: dict, settings: dict) -> bool:
     """Whether a row trains the encoder too."""
-    training = settings.get("tuning") or {**config.get("training", {}), **(settings.get("training") or {})}
+    training = settings.get("tuning") or {
+        **config.get("training", {}),
+        **(settings.get("training") or {}),
+    }
     return bool(training.get("fine_tune"))
 
 
@@ -88,26 +102,47 @@ def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
         case "encoder":
             chosen = _keys(config, "encoder", *_ENCODER)
         case "features":
-            chosen = _keys(config, "encoder", *(key for key in config.get("encoder", {}) if key not in (*_ENCODER, "batch_size")))
+            chosen = _keys(
+                config,
+                "encoder",
+                *(key for key in config.get("encoder", {}) if key not in (*_ENCODER, "batch_size")),
+            )
         case "pixels":
             chosen = _keys(config, "encoder", "shard_size", "on_bad_image")
         case "generator":
             chosen = _keys(config, "generator") | _keys(config, "text", "max_words")
         case "train" if settings.get("tuned_from"):
-            chosen = {f"{of_row}.{key}": settings.get(key) for key in ("tuned_from", "tuning")} | _first(of_row, decodings)
+            chosen = {
+                f"{of_row}.{key}": settings.get(key) for key in ("tuned_from", "tuning")
+            } | _first(of_row, decodings)
         case "train":
             own = settings.get("training", {})
-            common = {key: value for key, value in config.get("training", {}).items() if key not in own}
-            chosen = {f"{of_row}.{key}": settings.get(key) for key in ("captioner", "model", "distilled_from")}
-            chosen |= {f"{of_row}.training": own, "training": common} | _keys(config, "text", "max_words") | _first(of_row, decodings)
+            common = {
+                key: value for key, value in config.get("training", {}).items() if key not in own
+            }
+            chosen = {
+                f"{of_row}.{key}": settings.get(key)
+                for key in ("captioner", "model", "distilled_from")
+            }
+            chosen |= (
+                {f"{of_row}.training": own, "training": common}
+                | _keys(config, "text", "max_words")
+                | _first(of_row, decodings)
+            )
         case "teach":
             teacher = settings["distilled_from"]
             of_teacher = config["systems"][teacher["system"]]["decodings"][teacher["decoding"]]
-            chosen = {f"systems.{teacher['system']}.decodings.{teacher['decoding']}": of_teacher} | _keys(config, "decoding")
+            chosen = {
+                f"systems.{teacher['system']}.decodings.{teacher['decoding']}": of_teacher
+            } | _keys(config, "decoding")
         case "caption":
-            chosen = {f"{of_row}.decodings.{decoding}": decodings.get(decoding)} | _keys(config, "decoding")
+            chosen = {f"{of_row}.decodings.{decoding}": decodings.get(decoding)} | _keys(
+                config, "decoding"
+            )
         case "checkpoint":
-            chosen = {f"predictions.{system}.checkpoint": config["predictions"][system]["checkpoint"]}
+            chosen = {
+                f"predictions.{system}.checkpoint": config["predictions"][system]["checkpoint"]
+            }
         case "score":
             brought = config.get("predictions", {}).get(system) or {}
             chosen = _keys(config, "scoring") | {f"predictions.{system}.file": brought.get("file")}
@@ -117,13 +152,17 @@ def settings_of(config: dict, stage: str, decoding: str) -> dict[str, Any]:
         chosen["seed of the run"] = seed
     if verb in _COMPUTED:
         chosen |= _keys(config, "arithmetic")
-    return {key: value for key, value in _flat(chosen.items()) if not key.endswith(".accumulate")}  # which changes no result
+    return {
+        key: value for key, value in _flat(chosen.items()) if not key.endswith(".accumulate")
+    }  # which changes no result
 
 
 def _keys(config: dict, section: str, *keys: str) -> dict[str, Any]:
     """A section, or some of its keys; what older code did not know is null."""
     found = config.get(section)
-    return {f"{section}.{key}": (found or {}).get(key) for key in keys} if keys else {section: found}
+    return (
+        {f"{section}.{key}": (found or {}).get(key) for key in keys} if keys else {section: found}
+    )
 
 
 def _first(of_row: str, decodings: Mapping[str, dict]) -> dict[str, dict]:

@@ -1,9 +1,9 @@
 """This module tells which code differs between two commits, wherever its files were.
 
 Definitions are compared, not files. A definition is a top-level statement of a module. Two of them are the same if
-their syntax trees are, without docstrings, and with every imported name replaced by what it stands for. So comments,
-format, the order of definitions and the place that they are imported from do not count; moved_names.py tells what
-became of files that were moved or divided.
+their syntax trees are, without docstrings and messages of exceptions, with local variables numbered, and with every
+imported name replaced by what it refers to. So comments, format, wording, the order of definitions and the place that
+they are imported from do not count; moved_names.py lists what became of files that were moved or divided.
 """
 
 import ast
@@ -42,7 +42,11 @@ def files_changed(old: str, new: str | None, paths: Sequence[str]) -> list[str] 
 
 
 def _lines_changed(old: "_Code", new: "_Code", path: str) -> int:
-    if not _is_moved(path) and old.source(path) == new.source(path) and old.imports(path) == new.imports(path):
+    if (
+        not _is_moved(path)
+        and old.source(path) == new.source(path)
+        and old.imports(path) == new.imports(path)
+    ):
         return 0
     before, now = old.definitions(path), new.definitions(path)
     return sum(text.count("\n") + 1 for text in ((before - now) + (now - before)).elements())
@@ -50,7 +54,11 @@ def _lines_changed(old: "_Code", new: "_Code", path: str) -> int:
 
 def _is_moved(path: str) -> bool:
     module = _module_of(path)
-    return path in FILES or path in FILES.values() or any(_module_of_name(name) == module for name in NAMES)
+    return (
+        path in FILES
+        or path in FILES.values()
+        or any(_module_of_name(name) == module for name in NAMES)
+    )
 
 
 def _code_at(commit: str | None) -> "_Code | None":
@@ -60,7 +68,9 @@ def _code_at(commit: str | None) -> "_Code | None":
     root, stamps = git_checkout.ROOT, ()
     if commit is None:
         files = [root / file for file in git_checkout.files_at(None) or () if file.endswith(".py")]
-        stamps = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
+        stamps = tuple(
+            (file, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()
+        )
     return _code_of(commit, root, stamps)
 
 
@@ -75,14 +85,18 @@ class _Code:
 
     def __init__(self, commit: str | None, files: Iterable[str]) -> None:
         self._commit, self.files = commit, frozenset(file for file in files if file.endswith(".py"))
-        self.moved_files, self.moved_names = (FILES, NAMES) if _BEFORE_THE_MOVE in self.files else ({}, {})
+        self.moved_files, self.moved_names = (
+            (FILES, NAMES) if _BEFORE_THE_MOVE in self.files else ({}, {})
+        )
         self._sources: dict[str, str | None] = {}
         self._modules: dict[str, _Module] = {}
 
     def source(self, path: str) -> str | None:
         """Return the text of a file; None if there is none."""
         if path not in self._sources:
-            self._sources[path] = git_checkout.file_at(self._commit, path) if path in self.files else None
+            self._sources[path] = (
+                git_checkout.file_at(self._commit, path) if path in self.files else None
+            )
         return self._sources[path]
 
     def definitions(self, path: str) -> Counter[str]:
@@ -100,7 +114,10 @@ class _Code:
     def imports(self, path: str) -> dict[str, str]:
         """Return what the names stand for that a file imports anywhere; nothing of a file that cannot be parsed."""
         try:
-            return {name: self.meaning(target) for name, target in self.module(path).imported_anywhere.items()}
+            return {
+                name: self.meaning(target)
+                for name, target in self.module(path).imported_anywhere.items()
+            }
         except SyntaxError:
             return {}
 
@@ -147,7 +164,10 @@ class _ByFile(dict):
             self._origins[code.present_name(path)].add(path)
         for old, new in code.moved_names.items():
             origin = _module_of_name(old)
-            for path in (f"{origin.replace('.', '/')}.py", f"{origin.replace('.', '/')}/__init__.py"):
+            for path in (
+                f"{origin.replace('.', '/')}.py",
+                f"{origin.replace('.', '/')}/__init__.py",
+            ):
                 if path in code.files:
                     self._origins[f"{_module_of_name(new).replace('.', '/')}.py"].add(path)
 
@@ -164,7 +184,9 @@ class _ByFile(dict):
                 continue
             for statement in module.statements:
                 name = next(iter(_names(statement)), None)
-                place = self._code.meaning(f"{module.name}.{name}").rpartition(".")[0] if name else None
+                place = (
+                    self._code.meaning(f"{module.name}.{name}").rpartition(".")[0] if name else None
+                )
                 if (place or _module_of(self._code.present_name(origin))) == _module_of(path):
                     found[_common_form(statement, module, self._code)] += 1
         self[path] = found
@@ -191,14 +213,14 @@ class _Module:
 
 
 class _CommonForm(ast.NodeTransformer):
-    """Leaves out docstrings and imports, and replaces names by what they stand for."""
+    """Leaves out docstrings, imports and messages, and replaces names by what they refer to."""
 
     def __init__(self, module: _Module, code: _Code) -> None:
         self._module, self._code = module, code
-        self._local: list[dict[str, str | None]] = []  # of each function around: name -> what it imports, None: a variable
+        self._local: list[dict[str, str]] = []  # of each function around: name -> its replacement
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self._local.append(_local_names(node))
+        self._local.append(self._local_names(node))
         node.body = self._body(node.body)
         node = self.generic_visit(node)
         self._local.pop()
@@ -207,7 +229,7 @@ class _CommonForm(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        self._local.append({name: None for statement in node.body for name in _names(statement)})
+        self._local.append({name: name for statement in node.body for name in _names(statement)})
         node.body = self._body(node.body)
         node = self.generic_visit(node)
         self._local.pop()
@@ -218,6 +240,10 @@ class _CommonForm(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         return None
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return ast.Raise(self.visit(kind) if kind else None, None)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Name(self._meaning(node.id), node.ctx)
@@ -231,10 +257,29 @@ class _CommonForm(ast.NodeTransformer):
     def _meaning(self, name: str) -> str:
         for local in reversed(self._local):
             if name in local:
-                imported = local[name]
-                return self._code.meaning(imported) if imported else name
+                return local[name]
         meant = self._module.meaning(name)
         return self._code.meaning(meant) if meant else name
+
+    def _local_names(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
+        """The names that are bound in a function, in those within it too, and their replacements.
+
+        Variables are numbered in the order in which they are bound. Parameters keep their names,
+        since callers use them, and so do inner functions.
+        """
+        nodes = list(ast.walk(function))
+        kept = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        inner = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        kept |= {node.name for node in nodes if isinstance(node, inner) and node is not function}
+        declared = (node.names for node in nodes if isinstance(node, ast.Global | ast.Nonlocal))
+        bound = (n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load))
+        variables = dict.fromkeys(name for name in bound if name not in kept)
+        for name in chain.from_iterable(declared):
+            variables.pop(name, None)
+        depth = len(self._local)
+        numbered = {name: f"_{depth}_{number}" for number, name in enumerate(variables)}
+        imported = {name: self._code.meaning(target) for name, target in _imports(nodes)}
+        return {name: name for name in kept} | numbered | imported
 
     def _body(self, statements: list[ast.stmt]) -> list[ast.stmt]:
         return [s for s in statements if not _is_import(s) and not _is_docstring(s)] or [ast.Pass()]
@@ -246,36 +291,27 @@ def _common_form(statement: ast.stmt, module: _Module, code: _Code) -> str:
     return ast.unparse(ast.fix_missing_locations(_CommonForm(module, code).visit(statement)))
 
 
-def _local_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str | None]:
-    """The names that are bound in a function, in those within it too."""
-    local: dict[str, str | None] = {}
-    nodes = list(ast.walk(function))
-    for node in nodes:
-        if isinstance(node, ast.arg):
-            local[node.arg] = None
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            local[node.id] = None
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node is not function:
-            local[node.name] = None
-    declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-    return {name: None for name in local if name not in declared} | dict(_imports(nodes))
-
-
 def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
     """Name -> the dotted name of what it is imported as."""
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+            yield from (
+                (alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names
+            )
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
+                yield (
+                    (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
+                )
 
 
 def _divided(statement: ast.stmt) -> list[ast.stmt]:
     """`a, b = 1, 2` as two statements, which may belong to different files by now."""
     match statement:
         case ast.Assign([ast.Tuple(targets)], ast.Tuple(values)) if len(targets) == len(values):
-            return [ast.Assign([target], value) for target, value in zip(targets, values, strict=True)]
+            return [
+                ast.Assign([target], value) for target, value in zip(targets, values, strict=True)
+            ]
     return [statement]
 
 
@@ -288,17 +324,27 @@ def _is_import(statement: ast.stmt) -> bool:
 
 def _is_docstring(statement: ast.stmt) -> bool:
     """Whether a statement is a mere string, as below an attribute too."""
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 def _names(statement: ast.stmt) -> list[str]:
     """The names that a top-level statement defines."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    targets = (
+        statement.targets
+        if isinstance(statement, ast.Assign)
+        else [getattr(statement, "target", None)]
+    )
     if not isinstance(statement, ast.Assign | ast.AnnAssign):
         return []
-    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+    return [
+        node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
+    ]
 
 
 def _module_of(path: str) -> str:

@@ -64,7 +64,9 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        return bool(self.scores) or not all(is_measured(metric) for *_, metric in (*self.only_old, *self.only_new))
+        return bool(self.scores) or not all(
+            is_measured(metric) for *_, metric in (*self.only_old, *self.only_new)
+        )
 
 
 def compare(old: Table, new: Table) -> Comparison:
@@ -72,9 +74,15 @@ def compare(old: Table, new: Table) -> Comparison:
     a, b = cells_of(old), cells_of(new)
     shared = [key for key in a if key in b]
     changed = [key for key in shared if not _equal(a[key], b[key])]
-    found = [Difference(*key, a[key], b[key], _causes(old, new, key, a[key], b[key])) for key in changed]
+    found = [
+        Difference(*key, a[key], b[key], _causes(old, new, key, a[key], b[key])) for key in changed
+    ]
     clocks = [side.manifests.get("time") for side in (old, new)]
-    machine = [cause for cause in causes_of("time", *clocks, "", timed=True) if cause.kind == "hardware"] if all(clocks) else []
+    machine = (
+        [cause for cause in causes_of("time", *clocks, "", timed=True) if cause.kind == "hardware"]
+        if all(clocks)
+        else []
+    )
     return Comparison(
         old,
         new,
@@ -93,17 +101,24 @@ def cells_of(table: Table) -> dict[tuple[str, str, str], Side]:
     for key, rows in table.numbers.groupby(["system", "decoding", "metric"], sort=False):
         halves = (rows.ci_high - rows.ci_low) / 2
         seeds = tuple(int(seed) for seed in sorted(rows.seed.dropna()))
-        cells[key] = Side(float(rows.value.mean()), float(halves.mean()) if halves.notna().all() else None, seeds)
+        cells[key] = Side(
+            float(rows.value.mean()), float(halves.mean()) if halves.notna().all() else None, seeds
+        )
     return cells
 
 
 def _equal(a: Side, b: Side) -> bool:
     """Intervals count where both sides have them: other references may leave the score and move its interval."""
     halves = (a.half, b.half) if None not in (a.half, b.half) else (0.0, 0.0)
-    return a.seeds == b.seeds and all(math.isclose(x, y, rel_tol=_ROUNDING, abs_tol=_ROUNDING) for x, y in ((a.value, b.value), halves))
+    return a.seeds == b.seeds and all(
+        math.isclose(x, y, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+        for x, y in ((a.value, b.value), halves)
+    )
 
 
-def _causes(old: Table, new: Table, key: tuple[str, str, str], a: Side, b: Side) -> dict[Cause, tuple[str, ...]]:
+def _causes(
+    old: Table, new: Table, key: tuple[str, str, str], a: Side, b: Side
+) -> dict[Cause, tuple[str, ...]]:
     found: dict[Cause, tuple[str, ...]] = {}
     for cause, stage in _all_causes(old, new, key, a, b):
         found[cause] = (*found.get(cause, ()), stage)
@@ -112,17 +127,32 @@ def _causes(old: Table, new: Table, key: tuple[str, str, str], a: Side, b: Side)
 
 def _nothing_found(old: Table, new: Table) -> str:
     bare = [str(side.path) for side in (old, new) if not side.manifests]
-    return f"no manifests beside {' and '.join(bare)}, so nobody can tell" if bare else "nothing that the manifests record differs"
+    return (
+        f"no manifests beside {' and '.join(bare)}, so nobody can tell"
+        if bare
+        else "nothing that the manifests record differs"
+    )
 
 
-def _all_causes(old: Table, new: Table, key: tuple[str, str, str], a: Side, b: Side) -> Iterator[tuple[Cause, str]]:
+def _all_causes(
+    old: Table, new: Table, key: tuple[str, str, str], a: Side, b: Side
+) -> Iterator[tuple[Cause, str]]:
     _, decoding, metric = key
     if a.seeds != b.seeds:
-        yield Cause("seed", "seeds of the row", *(", ".join(map(str, side.seeds)) or "none" for side in (a, b))), "table"
+        yield (
+            Cause(
+                "seed",
+                "seeds of the row",
+                *(", ".join(map(str, side.seeds)) or "none" for side in (a, b)),
+            ),
+            "table",
+        )
     signatures = [side.signature(metric) for side in (old, new)]
     if None not in signatures and signatures[0] != signatures[1]:
         yield from ((cause, "score") for cause in _of_signatures(*signatures))
-    shared = [stage for stage in chain(new, *key) if all(stage in side.manifests for side in (old, new))]
+    shared = [
+        stage for stage in chain(new, *key) if all(stage in side.manifests for side in (old, new))
+    ]
     for stage in _since_the_same(old, new, shared):
         manifests, timed = (old.manifests[stage], new.manifests[stage]), stage == "time"
         yield from ((cause, stage) for cause in causes_of(stage, *manifests, decoding, timed=timed))
@@ -131,14 +161,25 @@ def _all_causes(old: Table, new: Table, key: tuple[str, str, str], a: Side, b: S
 def _since_the_same(old: Table, new: Table, stages: list[str]) -> list[str]:
     """Those after the last one that wrote the same files on both sides; scores and training are of the data directly, which stay among them
     unless they are the same themselves."""
-    same = [at for at, stage in enumerate(stages) if wrote_the_same(old.manifests[stage], new.manifests[stage])]
+    same = [
+        at
+        for at, stage in enumerate(stages)
+        if wrote_the_same(old.manifests[stage], new.manifests[stage])
+    ]
     last = max((at for at in same if stages[at] != "data"), default=-1)
-    return [stage for at, stage in enumerate(stages) if (at > last or stage == "data") and at not in same]
+    return [
+        stage
+        for at, stage in enumerate(stages)
+        if (at > last or stage == "data") and at not in same
+    ]
 
 
 def _of_signatures(old: str, new: str) -> Iterator[Cause]:
     """Fields of two signatures that differ; the release of this package is none of the score."""
-    a, b = (dict(field.partition(":")[::2] for field in signature.split("|")[1:]) for signature in (old, new))
+    a, b = (
+        dict(field.partition(":")[::2] for field in signature.split("|")[1:])
+        for signature in (old, new)
+    )
     for field in dict.fromkeys([*a, *b]):
         if field != "v" and a.get(field) != b.get(field):
             yield Cause("signature", field, a.get(field, ABSENT), b.get(field, ABSENT))

@@ -53,7 +53,11 @@ took. The code is that of dsacap-bench at the commit named there. With it: `snak
 """
 _MAIN = "Snakefile"
 _USAGE_TERMS = "https://w3id.org/ro/terms/dsacap-bench"
-_USAGE = {"seconds": "SEC", "cpu_seconds": "SEC", "peak_memory_mib": "MebiBYTE"}  # key of a manifest -> unit in QUDT
+_USAGE = {
+    "seconds": "SEC",
+    "cpu_seconds": "SEC",
+    "peak_memory_mib": "MebiBYTE",
+}  # key of a manifest -> unit in QUDT
 _DONE = "http://schema.org/CompletedActionStatus"
 
 
@@ -66,7 +70,9 @@ def write_crate(table: Path, output: Path) -> None:
     if output.exists():
         raise UserError(f"{output}: is there already; remove it, or name another place")
     if not run.manifests:
-        raise UserError(f"{table}: no table.json beside it, so nothing says what the table was made by")
+        raise UserError(
+            f"{table}: no table.json beside it, so nothing says what the table was made by"
+        )
     last = max(run.manifests.values(), key=lambda manifest: manifest["started"])
     crate = _Builder(run, table if table.is_dir() else table.parent, last).crate
     if output.suffix == ".zip":
@@ -84,9 +90,17 @@ class _Builder:
         self.run, self.last = run, last
         self.crate = ROCrate(version="1.1")  # what the profiles are written for
         self.crate.metadata.extra_contexts.append(_TERMS)
-        self.config = self._text("config.yaml", yaml.safe_dump(run.config, sort_keys=False), "Configuration of the run")
-        self.lock = self._text(LOCK, self._of_commit(LOCK), "The packages that it ran with, by version and hash")
-        self.tables = [self._file(file) for file in sorted(folder.iterdir()) if file.suffix in _FORMATS and file.name != METADATA]
+        self.config = self._text(
+            "config.yaml", yaml.safe_dump(run.config, sort_keys=False), "Configuration of the run"
+        )
+        self.lock = self._text(
+            LOCK, self._of_commit(LOCK), "The packages that it ran with, by version and hash"
+        )
+        self.tables = [
+            self._file(file)
+            for file in sorted(folder.iterdir())
+            if file.suffix in _FORMATS and file.name != METADATA
+        ]
         self.workflow = self._workflow()
         self.elsewhere: dict[str, File] = {}  # sha256 -> what a stage read or wrote
         stages = sorted(run.manifests, key=lambda stage: run.manifests[stage]["started"])
@@ -97,24 +111,51 @@ class _Builder:
         commit = self.last["code"]["commit"]
         text = git("show", f"{commit}:{path}") if commit else None
         if text is None:
-            raise UserError(f"{self.run.path}: this checkout does not have {path} of commit {commit}, which made the table; fetch it first")
+            raise UserError(
+                f"{self.run.path}: this checkout does not have {path} of commit {commit}, which made the table; fetch it first"
+            )
         return text
 
     def _text(self, name: str, text: str, description: str) -> File:
         data = text.encode()
-        facts = {"name": name, "description": description, "sha256": _hash(data), "contentSize": str(len(data))}
+        facts = {
+            "name": name,
+            "description": description,
+            "sha256": _hash(data),
+            "contentSize": str(len(data)),
+        }
         return self.crate.add_file(io.BytesIO(data), name, properties=facts | _format(name))
 
     def _file(self, file: Path) -> File:
-        facts = {"name": file.name, "description": _PAGES.get(file.stem, file.name), "sha256": sha256(file)}
-        return self.crate.add_file(file, file.name, properties=facts | {"contentSize": str(file.stat().st_size)} | _format(file.name))
+        facts = {
+            "name": file.name,
+            "description": _PAGES.get(file.stem, file.name),
+            "sha256": sha256(file),
+        }
+        return self.crate.add_file(
+            file,
+            file.name,
+            properties=facts | {"contentSize": str(file.stat().st_size)} | _format(file.name),
+        )
 
     def _add(self, entity: str, kind: str, **properties: Any) -> ContextEntity:
-        return self.crate.add(ContextEntity(self.crate, entity, properties={"@type": kind} | properties))
+        return self.crate.add(
+            ContextEntity(self.crate, entity, properties={"@type": kind} | properties)
+        )
 
     def _workflow(self):
         """Snakefile as the main entity, and the rules that it includes."""
-        listed = git("ls-tree", "-r", "--name-only", self.last["code"]["commit"] or "", "--", "workflow/rules") or ""
+        listed = (
+            git(
+                "ls-tree",
+                "-r",
+                "--name-only",
+                self.last["code"]["commit"] or "",
+                "--",
+                "workflow/rules",
+            )
+            or ""
+        )
         for path in listed.split():
             self._text(path, self._of_commit(path), "Rules of the workflow")
         facts = {
@@ -125,15 +166,24 @@ class _Builder:
         }
         made = io.BytesIO(self._of_commit(_MAIN).encode())
         version = self.last["host"]["packages"].get("snakemake")
-        workflow = self.crate.add_workflow(made, _MAIN, main=True, lang="snakemake", lang_version=version, properties=facts)
-        workflow["conformsTo"] = self._add(_BIOSCHEMAS, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE")
+        workflow = self.crate.add_workflow(
+            made, _MAIN, main=True, lang="snakemake", lang_version=version, properties=facts
+        )
+        workflow["conformsTo"] = self._add(
+            _BIOSCHEMAS, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE"
+        )
         workflow["version"] = self.last["code"]["commit"]
-        workflow["input"] = [self._parameter("configuration", [self.config]), self._parameter("packages", [self.lock])]
+        workflow["input"] = [
+            self._parameter("configuration", [self.config]),
+            self._parameter("packages", [self.lock]),
+        ]
         workflow["output"] = self._parameter("tables", self.tables)
         return workflow
 
     def _parameter(self, name: str, files: list[File]) -> ContextEntity:
-        parameter = self.crate.add_formal_parameter(name, "File", f"#parameter-{name}", valueRequired=True)
+        parameter = self.crate.add_formal_parameter(
+            name, "File", f"#parameter-{name}", valueRequired=True
+        )
         parameter["workExample"] = _one(files)
         for file in files:
             file["exampleOfWork"] = parameter
@@ -146,15 +196,32 @@ class _Builder:
         self.crate.datePublished = ended
         licence = f"https://spdx.org/licenses/{project['license']}"
         self.crate.license = self._add(
-            licence, "CreativeWork", name=project["license"], identifier=licence, description="Licence of the code and the tables"
+            licence,
+            "CreativeWork",
+            name=project["license"],
+            identifier=licence,
+            description="Licence of the code and the tables",
         )
         root["version"] = version
         root["keywords"] = project["keywords"]
-        authors = [author.get("name") or f"{author['given-names']} {author['family-names']}" for author in project["authors"]]
-        self.authors = [self._add(f"#author-{at}", "Organization", name=name) for at, name in enumerate(authors, 1)]
+        authors = [
+            author.get("name") or f"{author['given-names']} {author['family-names']}"
+            for author in project["authors"]
+        ]
+        self.authors = [
+            self._add(f"#author-{at}", "Organization", name=name)
+            for at, name in enumerate(authors, 1)
+        ]
         root["author"] = root["publisher"] = _one(self.authors)
-        self._text("README.md", f"# {self.crate.name}\n\n{self.crate.description}\n\n{_README}", "What this is")["about"] = root
-        profiles = [self._add(url, "CreativeWork", name=name, version=url.rpartition("/")[2]) for url, name in _PROFILES.items()]
+        self._text(
+            "README.md",
+            f"# {self.crate.name}\n\n{self.crate.description}\n\n{_README}",
+            "What this is",
+        )["about"] = root
+        profiles = [
+            self._add(url, "CreativeWork", name=name, version=url.rpartition("/")[2])
+            for url, name in _PROFILES.items()
+        ]
         root["conformsTo"] = profiles
 
     def _ended(self) -> datetime:
@@ -175,50 +242,97 @@ class _Builder:
             "agent": _one(self.authors),
         }
         name = stage.replace(" ", "-")
-        read = [self._by_hash(file, digest) for file, digest in (manifest.get("inputs") or {}).items()]
-        result = [self._by_hash(file, digest) for file, digest in (manifest.get("outputs") or {}).items()]
-        action = self.crate.add_action(self._tool(verb), f"#run-{name}", _one([self.config, *read]), _one(result), properties)
+        read = [
+            self._by_hash(file, digest) for file, digest in (manifest.get("inputs") or {}).items()
+        ]
+        result = [
+            self._by_hash(file, digest) for file, digest in (manifest.get("outputs") or {}).items()
+        ]
+        action = self.crate.add_action(
+            self._tool(verb), f"#run-{name}", _one([self.config, *read]), _one(result), properties
+        )
         action["resourceUsage"] = list(self._usage(name, manifest))
-        step = self._add(f"#step-{name}", "HowToStep", name=stage, position=str(at), workExample=self._tool(verb))
+        step = self._add(
+            f"#step-{name}", "HowToStep", name=stage, position=str(at), workExample=self._tool(verb)
+        )
         self.workflow.append_to("step", step)
-        return self._add(f"#control-{name}", "ControlAction", name=f"snakemake: {stage}", instrument=step, object=action)
+        return self._add(
+            f"#control-{name}",
+            "ControlAction",
+            name=f"snakemake: {stage}",
+            instrument=step,
+            object=action,
+        )
 
     def _made_by(self, manifest: dict) -> str:
         code, host = manifest["code"], manifest["host"]
         gpu = (host.get("gpu") or {}).get("device")
         changed = "" if code["dirty"] is False else " with local changes"
-        return f"by commit {code['commit']}{changed}, on {host['cpu']} ({host['cores']} cores)" + (f" and {gpu}" if gpu else "")
+        return f"by commit {code['commit']}{changed}, on {host['cpu']} ({host['cores']} cores)" + (
+            f" and {gpu}" if gpu else ""
+        )
 
     def _tool(self, verb: str) -> ContextEntity:
         known = self.crate.get(f"#dsacap-{verb}")
         if known:
             return known
-        tool = self._add(f"#dsacap-{verb}", "SoftwareApplication", name=f"dsacap {verb}", softwareVersion=citation()["version"])
+        tool = self._add(
+            f"#dsacap-{verb}",
+            "SoftwareApplication",
+            name=f"dsacap {verb}",
+            softwareVersion=citation()["version"],
+        )
         self.workflow.append_to("hasPart", tool)
         return tool
 
     def _usage(self, name: str, manifest: dict) -> Iterator[ContextEntity]:
         for key, unit in _USAGE.items():
-            facts = {"propertyID": f"{_USAGE_TERMS}#{key}", "value": str(manifest[key]), "unitCode": f"http://qudt.org/vocab/unit/{unit}"}
+            facts = {
+                "propertyID": f"{_USAGE_TERMS}#{key}",
+                "value": str(manifest[key]),
+                "unitCode": f"http://qudt.org/vocab/unit/{unit}",
+            }
             yield self._add(f"#usage-{name}-{key}", "PropertyValue", name=key, **facts)
 
     def _by_hash(self, file: str, digest: str) -> File:
         """A file that is not in the crate, under the name that its hash gives it."""
         if digest not in self.elsewhere:
-            facts = {"name": file, "description": "Not in this crate; known by its hash", "sha256": digest} | _format(file)
+            facts = {
+                "name": file,
+                "description": "Not in this crate; known by its hash",
+                "sha256": digest,
+            } | _format(file)
             self.elsewhere[digest] = self.crate.add_file(_named_by(digest), properties=facts)
         return self.elsewhere[digest]
 
     def _organize(self, controls: list[ContextEntity]) -> None:
         """The run of the whole workflow, and Snakemake, which had the stages done."""
-        span = {"startTime": min(_times(m)[0] for m in self.run.manifests.values()).isoformat(), "endTime": self._ended().isoformat()}
+        span = {
+            "startTime": min(_times(m)[0] for m in self.run.manifests.values()).isoformat(),
+            "endTime": self._ended().isoformat(),
+        }
         done = {"actionStatus": _DONE, "agent": _one(self.authors)}
-        said = {"name": f"Run on {self.run.name}", "description": "All stages, from the captions and photos to the tables"}
+        said = {
+            "name": f"Run on {self.run.name}",
+            "description": "All stages, from the captions and photos to the tables",
+        }
         properties = {"@type": "CreateAction", **said, **span, **done}
-        run = self.crate.add_action(self.workflow, "#run", [self.config, self.lock], self.tables, properties)
-        engine = self._add("#snakemake", "SoftwareApplication", name="Snakemake", url="https://snakemake.github.io")
+        run = self.crate.add_action(
+            self.workflow, "#run", [self.config, self.lock], self.tables, properties
+        )
+        engine = self._add(
+            "#snakemake", "SoftwareApplication", name="Snakemake", url="https://snakemake.github.io"
+        )
         engine["softwareVersion"] = self.last["host"]["packages"].get("snakemake", "unknown")
-        organized = self._add("#organize", "OrganizeAction", name="Snakemake", instrument=engine, object=controls, result=run, **span)
+        organized = self._add(
+            "#organize",
+            "OrganizeAction",
+            name="Snakemake",
+            instrument=engine,
+            object=controls,
+            result=run,
+            **span,
+        )
         actions = [run, *(control["object"] for control in controls), organized]
         self.crate.root_dataset["mentions"] = actions
 

@@ -17,11 +17,16 @@ from dsacap.reporting.published_figures import reported_on
 from dsacap.reporting.table_file import Table
 
 _LEFT = 12
-_SAID = {SAME: "nothing that can be looked at here has changed", UNCHECKED: "not all can be checked here"}
+_SAID = {
+    SAME: "nothing that can be looked at here has changed",
+    UNCHECKED: "not all can be checked here",
+}
 _NOT_RECORDED = "not recorded (made before hashes of files were)"
 
 
-def explain(table: Table, system: str, decoding: str | None, metric: str, config: Path | None) -> dict[str, Any]:
+def explain(
+    table: Table, system: str, decoding: str | None, metric: str, config: Path | None
+) -> dict[str, Any]:
     """The cell, its stages and the checks, as plain data. `system` and the others are as a user types them. What others report of a model
     of that name is added. UserError where there is no such cell."""
     others = _reported_models(table, config)
@@ -79,7 +84,13 @@ def _stage(table: Table, stage: str, decoding: str) -> dict[str, Any]:
     text = json.dumps(manifest["config"], sort_keys=True)
     settings = settings_of(manifest["config"], stage, decoding)
     kept = {key: value for key, value in manifest.items() if key != "config"}
-    return {"name": stage, "recorded": True, **kept, "settings": settings, "config_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return {
+        "name": stage,
+        "recorded": True,
+        **kept,
+        "settings": settings,
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
 
 
 def render(found: dict[str, Any]) -> str:
@@ -95,16 +106,25 @@ def render(found: dict[str, Any]) -> str:
 
 def _head(found: dict[str, Any]) -> str:
     cell = found["cell"]
-    called = cell["label"] if cell["label"] == cell["system"] else f"{cell['label']} ({cell['system']})"
-    lines = [f"{found['table']}: {', '.join(part for part in (called, cell['decoding'], cell['metric']) if part)}"]
+    called = (
+        cell["label"] if cell["label"] == cell["system"] else f"{cell['label']} ({cell['system']})"
+    )
+    lines = [
+        f"{found['table']}: {', '.join(part for part in (called, cell['decoding'], cell['metric']) if part)}"
+    ]
     of = f", {cell['n']} images" if cell["n"] and cell["unit"] not in ("ms", "images/s") else ""
     lines.append(
-        f"= {cell['value']:.6g} ({cell['unit']}{of})" + (f", mean of {len(cell['seeds'])} seeds" if len(cell["seeds"]) > 1 else "")
+        f"= {cell['value']:.6g} ({cell['unit']}{of})"
+        + (f", mean of {len(cell['seeds'])} seeds" if len(cell["seeds"]) > 1 else "")
     )
-    for seed, value, interval in zip(cell["seeds"] or [None], cell["values"], cell["intervals"], strict=False):
+    for seed, value, interval in zip(
+        cell["seeds"] or [None], cell["values"], cell["intervals"], strict=False
+    ):
         between = f", 95 % interval {interval[0]:.6g} to {interval[1]:.6g}" if interval else ""
         if between or len(cell["values"]) > 1:
-            lines.append(f"  {'seed ' + str(seed) if seed is not None else 'no seed'}: {value:.6g}{between}")
+            lines.append(
+                f"  {'seed ' + str(seed) if seed is not None else 'no seed'}: {value:.6g}{between}"
+            )
     lines.append(wrapped(f"  signature: {cell['signature'] or 'none recorded'}", "    "))
     return "\n".join(lines)
 
@@ -112,29 +132,61 @@ def _head(found: dict[str, Any]) -> str:
 def _shared(stages: list[dict]) -> dict[str, str]:
     """What all recorded stages have in common, which is said once."""
     told = [_environment(stage) for stage in stages if stage["recorded"]]
-    return {key: value for key, value in told[0].items() if all(other.get(key) == value for other in told)} if told else {}
+    return (
+        {
+            key: value
+            for key, value in told[0].items()
+            if all(other.get(key) == value for other in told)
+        }
+        if told
+        else {}
+    )
 
 
 def _environment(stage: dict) -> dict[str, str]:
     host, code = stage["host"], stage["code"]
-    state = {False: "clean", True: "with uncommitted changes", None: "not a checkout"}[code["dirty"]]
+    state = {False: "clean", True: "with uncommitted changes", None: "not a checkout"}[
+        code["dirty"]
+    ]
     gpu = host.get("gpu") or {}
-    on = [host["cpu"], f"{host['cores']} cores", host["system"], *(f"{key} {value}" for key, value in gpu.items() if value)]
+    on = [
+        host["cpu"],
+        f"{host['cores']} cores",
+        host["system"],
+        *(f"{key} {value}" for key, value in gpu.items() if value),
+    ]
     changes = f" {code['changes'][:12]}" if code.get("changes") else ""
     locked, configured = code["lock"][:12], stage["config_sha256"][:12]
     return {
         "code": f"commit {(code['commit'] or 'unknown')[:12]}, {state}{changes}; lock file {locked}; configuration {configured}",
         "hardware": ", ".join(on),
-        "versions": f"Python {host['python']}, " + ", ".join(f"{name} {version}" for name, version in host["packages"].items()),
+        "versions": f"Python {host['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in host["packages"].items()),
     }
 
 
 def _of_all(stages: list[dict], shared: dict[str, str], bootstrapped: bool) -> str:
-    seeds = {key: value for stage in stages if stage["recorded"] for key, value in stage["settings"].items() if key.endswith(".seed")}
-    trained = list(dict.fromkeys(seed for stage in stages if (seed := parts_of(stage["name"])[2]) is not None))
-    seeds |= {"training (weights, order of images)": ", ".join(map(str, trained))} if trained else {}
+    seeds = {
+        key: value
+        for stage in stages
+        if stage["recorded"]
+        for key, value in stage["settings"].items()
+        if key.endswith(".seed")
+    }
+    trained = list(
+        dict.fromkeys(seed for stage in stages if (seed := parts_of(stage["name"])[2]) is not None)
+    )
+    seeds |= (
+        {"training (weights, order of images)": ", ".join(map(str, trained))} if trained else {}
+    )
     seeds |= {"bootstrap": "fixed in the code"} if bootstrapped else {}
-    lines = [_line("seeds", ", ".join(f"{key.removesuffix('.seed')} {value}" for key, value in seeds.items()) or "none")]
+    lines = [
+        _line(
+            "seeds",
+            ", ".join(f"{key.removesuffix('.seed')} {value}" for key, value in seeds.items())
+            or "none",
+        )
+    ]
     return "\n".join(
         [
             "All stages (hashes are the first digits of SHA-256; --json has them whole)",
@@ -147,22 +199,41 @@ def _of_all(stages: list[dict], shared: dict[str, str], bootstrapped: bool) -> s
 def _of_stage(at: int, stage: dict, shared: dict[str, str]) -> str:
     if not stage["recorded"]:
         return f"{at}. {stage['name']}\n" + _line("manifest", "not in this table")
-    when = f"{stage['started'].replace('T', ' ').removesuffix('+00:00')} UTC" if stage.get("started") else "time not recorded"
+    when = (
+        f"{stage['started'].replace('T', ' ').removesuffix('+00:00')} UTC"
+        if stage.get("started")
+        else "time not recorded"
+    )
     cost = f"{stage['seconds']:.0f} s, {stage['cpu_seconds']:.0f} CPU-s, peak {stage['peak_memory_mib']} MiB"
-    name = stage["name"] if stage.get("stage", "") in stage["name"] else f"{stage['name']} (stage {stage['stage']})"
+    name = (
+        stage["name"]
+        if stage.get("stage", "") in stage["name"]
+        else f"{stage['name']} (stage {stage['stage']})"
+    )
     lines = [f"{at}. {name}: {when}, {cost}", _line("command", shlex.join(stage["command"]))]
     lines += [_line(key, value) for key, value in _environment(stage).items() if key not in shared]
-    lines.append(_line("settings", "; ".join(f"{key} {value}" for key, value in stage["settings"].items()) or "none"))
+    lines.append(
+        _line(
+            "settings",
+            "; ".join(f"{key} {value}" for key, value in stage["settings"].items()) or "none",
+        )
+    )
     lines += [_line("facts", _plain(stage["facts"]))] if stage["facts"] else []
     for key, files in (("read", stage.get("inputs")), ("wrote", stage.get("outputs"))):
-        told = "; ".join(f"{name} {digest[:12]}" for name, digest in files.items()) if files else None
+        told = (
+            "; ".join(f"{name} {digest[:12]}" for name, digest in files.items()) if files else None
+        )
         lines.append(_line(key, told or ("nothing" if files is not None else _NOT_RECORDED)))
     return "\n".join(lines)
 
 
 def _plain(facts: dict) -> str:
     """In one line, as people write it."""
-    told = {key: value for key, value in facts.items() if key not in ("decodings", "signatures") and value not in ({}, [], None)}
+    told = {
+        key: value
+        for key, value in facts.items()
+        if key not in ("decodings", "signatures") and value not in ({}, [], None)
+    }
     return "; ".join(f"{key} {_value(value)}" for key, value in told.items()) or "none"
 
 
@@ -186,17 +257,26 @@ def _checks(checks: list[dict]) -> Iterator[str]:
     order = (STALE, UNCHECKED, SAME)
     for check in sorted(checks, key=lambda check: order.index(check["status"])):
         stages = check["stages"]
-        of = f" [{', '.join(stages[:3])}{f' and {len(stages) - 3} more' if len(stages) > 3 else ''}]" if stages else ""
+        of = (
+            f" [{', '.join(stages[:3])}{f' and {len(stages) - 3} more' if len(stages) > 3 else ''}]"
+            if stages
+            else ""
+        )
         yield wrapped(f"  {check['status']:<10}{check['what']}: {check['detail']}{of}", " " * _LEFT)
 
 
 def _reported(row: dict[str, str]) -> str:
     """A figure that was not measured here."""
     figures = ", ".join(f"{metric} {value}" for metric, value in row["figures"].items())
-    lines = [f"Reported by others, not measured here: {row['model']}, {figures}", _line("source", row["source"])]
+    lines = [
+        f"Reported by others, not measured here: {row['model']}, {figures}",
+        _line("source", row["source"]),
+    ]
     lines.append(_line("read", row["read"]))
     kept = {key: row[key] for key in ("group", "encoder", "passes", "rl", "note") if row[key]}
-    return "\n".join([*lines, *(_line(key, value) for key, value in kept.items()), _line("from", row["where"])])
+    return "\n".join(
+        [*lines, *(_line(key, value) for key, value in kept.items()), _line("from", row["where"])]
+    )
 
 
 def _line(key: str, value: str) -> str:

@@ -15,10 +15,16 @@ def find_system(table: Table, asked: str, others: Iterable[str] = ()) -> str:
     names = {key: (key, table.label(key)) for key in dict.fromkeys(table.numbers.system)}
     found = [key for key, called in names.items() if _loose(asked) in map(_loose, called)]
     if len(found) > 1:
-        raise UserError(f"{table.path}: {asked!r} is the label of {', '.join(found)}; give one of these keys")
+        raise UserError(
+            f"{table.path}: {asked!r} is the label of {', '.join(found)}; give one of these keys"
+        )
     if found:
         return found[0]
-    shown = {name: f"{label} ({key})" if label != key else key for key, label in names.values() for name in (key, label)}
+    shown = {
+        name: f"{label} ({key})" if label != key else key
+        for key, label in names.values()
+        for name in (key, label)
+    }
     shown |= {name: f"{name} (reported)" for name in others if name not in shown}
     raise UserError(f"{table.path}: no system {asked!r}; " + _suggest(asked, shown, _loose))
 
@@ -28,7 +34,10 @@ def find_metric(table: Table, system: str, asked: str) -> str:
     metrics = list(dict.fromkeys(table.numbers[table.numbers.system == system].metric))
     found = [metric for metric in metrics if _bare(metric) == _bare(asked)]
     if not found:
-        raise UserError(f"{table.path}: {table.label(system)} has no {asked!r}; " + _suggest(asked, {m: m for m in metrics}, _bare))
+        raise UserError(
+            f"{table.path}: {table.label(system)} has no {asked!r}; "
+            + _suggest(asked, {m: m for m in metrics}, _bare)
+        )
     return found[0]
 
 
@@ -38,12 +47,16 @@ def find_decoding(table: Table, system: str, metric: str, asked: str | None) -> 
     decodings = list(dict.fromkeys(numbers.decoding))
     listed = "; ".join(f'--decoding "{name}"' for name in decodings)
     if asked is None and len(decodings) > 1:
-        raise UserError(f"{table.path}: {table.label(system)} has {metric} by {len(decodings)} decodings; say which: {listed}")
+        raise UserError(
+            f"{table.path}: {table.label(system)} has {metric} by {len(decodings)} decodings; say which: {listed}"
+        )
     if asked is None or decodings == [""]:
         return decodings[0]
     found = [name for name in decodings if _tight(name) == _tight(asked)]
     if not found:
-        raise UserError(f"{table.path}: {table.label(system)} has no {metric} by {asked!r}; it has: {listed}")
+        raise UserError(
+            f"{table.path}: {table.label(system)} has no {metric} by {asked!r}; it has: {listed}"
+        )
     return found[0]
 
 

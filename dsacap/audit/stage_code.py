@@ -16,7 +16,19 @@ _PLUMBING = tuple(
     f"dsacap.{name}"
     for name in (
         *("config", "reporting", "captioner.registry", "data.download", "stages.download"),
-        *(f"common.{name}" for name in ("broken_pipe", "disk", "errors", "files", "git_checkout", "locks", "progress", "ranks")),
+        *(
+            f"common.{name}"
+            for name in (
+                "broken_pipe",
+                "disk",
+                "errors",
+                "files",
+                "git_checkout",
+                "locks",
+                "progress",
+                "ranks",
+            )
+        ),
         *(f"runs.{name}" for name in ("kept_rows", "layout", "manifest", "stage_files")),
     )
 )
@@ -33,10 +45,19 @@ _OF_STAGE = {
     ),
     "teach": ("dsacap.stages.train",),
     "train": ("dsacap.stages.train", "dsacap.training.loop"),
-    "tune": ("dsacap.stages.train", "dsacap.training.loop", "dsacap.training.reinforce", "dsacap.training.rewards"),
+    "tune": (
+        "dsacap.stages.train",
+        "dsacap.training.loop",
+        "dsacap.training.reinforce",
+        "dsacap.training.rewards",
+    ),
     "caption": ("dsacap.stages.caption",),
     "checkpoint": ("dsacap.stages.checkpoint", "baselines.pretrained"),
-    "score": ("dsacap.stages.score", "dsacap.scoring.score", "dsacap.scoring.java.jvm_worker"),  # the worker is a program of its own
+    "score": (
+        "dsacap.stages.score",
+        "dsacap.scoring.score",
+        "dsacap.scoring.java.jvm_worker",
+    ),  # the worker is a program of its own
     "inspect": ("dsacap.stages.inspect_system",),
     "time": ("dsacap.timing.latency", "dsacap.timing.worker_process"),
 }
@@ -70,7 +91,9 @@ def _is_in(module: str, packages: tuple[str, ...]) -> bool:
 
 def _file_of(module: str) -> Path | None:
     place = ROOT.joinpath(*module.split("."))
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()), None)
+    return next(
+        (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()), None
+    )
 
 
 @cache

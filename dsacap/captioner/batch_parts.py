@@ -32,7 +32,9 @@ class Part:
 
 
 _part: Part | None = None
-_bucket: tuple[int, Tensor] | None = None  # rows of the whole batch that pass a layer together, and which of them are this part's
+_bucket: tuple[int, Tensor] | None = (
+    None  # rows of the whole batch that pass a layer together, and which of them are this part's
+)
 
 
 @contextmanager
@@ -64,16 +66,25 @@ def mine(x: Tensor, dim: int = 0) -> Tensor:
     return x.narrow(dim, _part.first * each, (_part.last - _part.first) * each)
 
 
-def drawn(draw: Callable[..., Tensor], shape: Sequence[int], device: torch.device | None = None, dim: int = 0) -> Tensor:
+def drawn(
+    draw: Callable[..., Tensor],
+    shape: Sequence[int],
+    device: torch.device | None = None,
+    dim: int = 0,
+) -> Tensor:
     """Random numbers `draw(shape, device=device)` with rows for this part in dimension `dim`: its own of those of the whole batch."""
-    return mine(draw((*shape[:dim], _rows_of_all(shape[dim]), *shape[dim + 1 :]), device=device), dim)
+    return mine(
+        draw((*shape[:dim], _rows_of_all(shape[dim]), *shape[dim + 1 :]), device=device), dim
+    )
 
 
 def multinomial(p_XV: Tensor, samples: int, replacement: bool = False) -> Tensor:
     """`torch.multinomial` of rows for this part."""
     if _part is None:
         return torch.multinomial(p_XV, samples, replacement)
-    p_YV = torch.ones_like(p_XV[:1]).repeat(_rows_of_all(len(p_XV)), 1)  # what others draw does not matter, only that it is drawn
+    p_YV = torch.ones_like(p_XV[:1]).repeat(
+        _rows_of_all(len(p_XV)), 1
+    )  # what others draw does not matter, only that it is drawn
     mine(p_YV).copy_(p_XV)
     return mine(torch.multinomial(p_YV, samples, replacement))
 
@@ -83,7 +94,9 @@ def averaged(x: Tensor) -> Tensor:
     if _part is None:
         return x
     if _part.total is None:
-        raise UserError("this needs a statistic of the whole batch at once, so its batch cannot be accumulated; use accumulate: 1")
+        raise UserError(
+            "this needs a statistic of the whole batch at once, so its batch cannot be accumulated; use accumulate: 1"
+        )
     return _part.total(x * share())
 
 

@@ -75,7 +75,9 @@ class Policy(ABC):
     def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:
         """Expected n-gram overlap [B, R] with captions, in closed form and with its gradient, of words and transitions sharpened by a
         `temperature` below 1. Raises UserError where there is no closed form."""
-        raise UserError(f"{type(self).__name__} has no closed form of expected n-grams; tune it by rewards of samples")
+        raise UserError(
+            f"{type(self).__name__} has no closed form of expected n-grams; tune it by rewards of samples"
+        )
 
 
 class Captioner(nn.Module, ABC):
@@ -103,7 +105,9 @@ class Captioner(nn.Module, ABC):
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Replaces the functions of tensors in which decoding spends its time by what `compiled` makes of them, such as torch.compile.
         Captions stay what they are, but for rounding. Raises UserError where a system has none."""
-        raise UserError(f"{type(self).__name__} says of no function of its own that it can be compiled")
+        raise UserError(
+            f"{type(self).__name__} says of no function of its own that it can be compiled"
+        )
 
     @property
     def blocks_trained(self) -> list[nn.Module]:
@@ -132,7 +136,9 @@ class Captioner(nn.Module, ABC):
     def policy(self, batch: Batch) -> Policy:
         """For reinforcement, by systems that can say how likely a caption is. Where the image is noised, the noise is that of one draw,
         from torch's global generator. Raises UserError where the system cannot."""
-        raise UserError(f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
+        raise UserError(
+            f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward"
+        )
 
     def learn_from(self, memory: Memory) -> None:
         """Given the train split before it is trained and before it decodes, for systems that look something up in it."""
@@ -149,7 +155,9 @@ class Captioner(nn.Module, ABC):
         by `noise_of`, so a caption does not depend on which images share its batch."""
 
 
-def noise_of(batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind: str = "normal") -> Tensor:
+def noise_of(
+    batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind: str = "normal"
+) -> Tensor:
     """Random numbers [B, S, *shape], each slice from a generator of its own keyed by (seed, image id, sample).
 
     `kind` is "normal" or "uniform". Philox is counter-based: starting a generator costs microseconds.
@@ -157,14 +165,23 @@ def noise_of(batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind
     noise = np.empty((len(batch.image_ids), samples, *shape), np.float32)
     for b, image_id in enumerate(batch.image_ids):
         for s in range(samples):
-            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, image_id, s])))
-            noise[b, s] = generator.standard_normal(shape, np.float32) if kind == "normal" else generator.random(shape, np.float32)
+            generator = np.random.Generator(
+                np.random.Philox(np.random.SeedSequence([seed, image_id, s]))
+            )
+            noise[b, s] = (
+                generator.standard_normal(shape, np.float32)
+                if kind == "normal"
+                else generator.random(shape, np.float32)
+            )
     return torch.from_numpy(noise).to(batch.features.device)
 
 
 def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
     """Captions [B, S, L + 1] as a batch has them: EOS at the first place where one has ended, or after the last word, then PAD."""
-    words_BSL, ended_BSL = torch.nn.functional.pad(words_BSL, (0, 1)), torch.nn.functional.pad(ended_BSL, (0, 1), value=True)
+    words_BSL, ended_BSL = (
+        torch.nn.functional.pad(words_BSL, (0, 1)),
+        torch.nn.functional.pad(ended_BSL, (0, 1), value=True),
+    )
     before_BSL = ended_BSL.cumsum(-1)
     return words_BSL.masked_fill(before_BSL == 1, EOS).masked_fill(before_BSL > 1, PAD)
 

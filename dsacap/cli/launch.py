@@ -26,10 +26,18 @@ def launch(processes: int, command: Sequence[str]) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common = {
+        "WORLD_SIZE": processes,
+        "LOCAL_WORLD_SIZE": processes,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     workers = []
     for rank in range(processes):
-        variables = {name: str(value) for name, value in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+        variables = {
+            name: str(value)
+            for name, value in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()
+        }
         workers.append(subprocess.Popen(command, env=os.environ | variables, stdin=subprocess.PIPE))
     before = signal.signal(signal.SIGTERM, lambda *_: [worker.terminate() for worker in workers])
     try:
@@ -47,7 +55,10 @@ def _wait(workers: Sequence[subprocess.Popen]) -> int:
         for rank, status in enumerate(statuses):
             if status not in (None, 0, PREEMPTED):
                 if status < 0:
-                    print(f"error: process {rank} of {len(workers)} was ended by {signal.Signals(-status).name}", file=sys.stderr)
+                    print(
+                        f"error: process {rank} of {len(workers)} was ended by {signal.Signals(-status).name}",
+                        file=sys.stderr,
+                    )
                 return status if status > 0 else 128 - status
         if None not in statuses:
             return max(statuses)

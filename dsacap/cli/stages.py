@@ -42,14 +42,18 @@ def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if config.ablation is None and options.verb in ("complete", "report-claims"):
         raise UserError(f"{options.config}: no section ablation, which has the claims")
     if config.judge is None and (judge or options.verb in ("reconstruct", "report-ablation")):
-        raise UserError(f"{options.config}: no section ablation.judge, the encoder and generator that reconstructions are compared by")
+        raise UserError(
+            f"{options.config}: no section ablation.judge, the encoder and generator that reconstructions are compared by"
+        )
     layout = layout.judge if judge else layout
     layout = layout.sight if "sight" in options and options.sight else layout
     row = (options.system, options.seed or 0) if "system" in options else None
     others = {"score": (HUMAN, *config.predictions), "reconstruct": (HUMAN,)}.get(options.verb, ())
     if row and row not in layout.runs and row[0] not in others:
         known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
-        raise UserError(f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}")
+        raise UserError(
+            f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}"
+        )
 
     if options.verb in ("train", "tune") and config.processes > 1 and not launched():
         return launch(config.processes, dsacap(arguments))
@@ -67,18 +71,30 @@ def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     def stage(function: Callable[[], dict], output: Path) -> None:
         arithmetic.prepare(config.arithmetic, config.device)
         of = (options.row, 0) if options.verb == "checkpoint" else row
-        with writing(manifest_of(output)) if is_main() else contextlib.nullcontext():  # of several processes one writes
+        with (
+            writing(manifest_of(output)) if is_main() else contextlib.nullcontext()
+        ):  # of several processes one writes
             check_inputs(layout, options.verb, of)
-            run_stage(options.verb, config, function, manifest_of(output), lambda: files_of(layout, options.verb, of))
+            run_stage(
+                options.verb,
+                config,
+                function,
+                manifest_of(output),
+                lambda: files_of(layout, options.verb, of),
+            )
 
     match options.verb:
         case "check":
-            print(f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}")
+            print(
+                f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}"
+            )
             for line in predicted_sizes(layout):
                 print(line)
         case "download":
             given = {"folder": vars(options)["from"], "offline": options.offline}
-            settings = config.downloads.model_copy(update={name: value for name, value in given.items() if value})
+            settings = config.downloads.model_copy(
+                update={name: value for name, value in given.items() if value}
+            )
             download(layout, options.file, settings)
         case "unpack":
             unpack(layout, options.file)
@@ -101,8 +117,12 @@ def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         case "checkpoint":
             if options.row not in config.predictions:
                 known = ", ".join(config.predictions) or "none"
-                raise UserError(f"{options.config}: no row {options.row!r} among its predictions; known: {known}")
-            stage(lambda: caption_by_checkpoint(layout, options.row), layout.predictions(options.row))
+                raise UserError(
+                    f"{options.config}: no row {options.row!r} among its predictions; known: {known}"
+                )
+            stage(
+                lambda: caption_by_checkpoint(layout, options.row), layout.predictions(options.row)
+            )
         case "caption" if options.photos:
             from dsacap.cli.caption import caption_photos
             from dsacap.export.writing import from_run
@@ -124,7 +144,9 @@ def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             stage(lambda: reconstruct_captions(layout, *row), layout.reconstructions(*row))
         case "complete":
             if options.system not in layout.completed:
-                raise UserError(f"{options.config}: no claim tests the recovery of {options.system!r}")
+                raise UserError(
+                    f"{options.config}: no claim tests the recovery of {options.system!r}"
+                )
             stage(lambda: complete_captions(layout, *row), layout.completions(*row))
         case "inspect":
             stage(lambda: inspect_system(layout, *row), layout.inside(*row))
@@ -158,9 +180,13 @@ def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             from dsacap.reporting.publish import publish
 
             published = publish(layout)
-            print(f"published in {published.folder}, with the captions of {len(published.kept)} rows; commit it")
+            print(
+                f"published in {published.folder}, with the captions of {len(published.kept)} rows; commit it"
+            )
             if lacking := published.without_captions:
-                print(f"without captions, which are no longer in {layout.root}, so that they cannot be verified: {', '.join(lacking)}")
+                print(
+                    f"without captions, which are no longer in {layout.root}, so that they cannot be verified: {', '.join(lacking)}"
+                )
         case "keep":
             from dsacap.runs.kept_rows import keep_rows
 
@@ -168,5 +194,7 @@ def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         case "restore":
             from dsacap.runs.kept_rows import restore_rows
 
-            print(f"restored: {', '.join(restore_rows(layout)) or 'nothing that is not here already'}")
+            print(
+                f"restored: {', '.join(restore_rows(layout)) or 'nothing that is not here already'}"
+            )
     return 0

@@ -47,10 +47,14 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
         return _predictions(path, references, tokenized)
     if isinstance(data, dict) and {"images", "annotations"} <= data.keys():
         captions = {i: image.captions for i, image in read_captions([path]).items()}
-        return "\n".join([f"annotations in COCO's format: {_counts(captions)}", *_oddities(captions)])
+        return "\n".join(
+            [f"annotations in COCO's format: {_counts(captions)}", *_oddities(captions)]
+        )
     if isinstance(data, dict) and "images" in data:
         of_split = Counter(read_split(path).values())
-        return "a split file in Karpathy's format: " + ", ".join(f"{count:,} {name}" for name, count in sorted(of_split.items()))
+        return "a split file in Karpathy's format: " + ", ".join(
+            f"{count:,} {name}" for name, count in sorted(of_split.items())
+        )
     if isinstance(data, dict) and data and all(str(key).isdigit() for key in data):
         captions = read_references([path], tokenized=True)[0]
         return "\n".join([f"tokenised references: {_counts(captions)}", *_oddities(captions)])
@@ -75,7 +79,11 @@ def _predictions(path: Path, references: Sequence[Path], tokenized: bool) -> str
 def _counts(captions: Mapping[int, Sequence[str]]) -> str:
     every = [caption for said in captions.values() for caption in said]
     a_few = sorted({len(said) for said in captions.values()})
-    each = f"{a_few[0]} to {a_few[-1]} captions" if len(a_few) > 1 else f"{a_few[0]} caption{'s' * (a_few[0] > 1)}"
+    each = (
+        f"{a_few[0]} to {a_few[-1]} captions"
+        if len(a_few) > 1
+        else f"{a_few[0]} caption{'s' * (a_few[0] > 1)}"
+    )
     words = sum(len(caption.split()) for caption in every) / len(every)
     return f"{len(captions):,} images, {each} each, {words:.1f} words on average, {len(set(every)):,} captions differ"
 
@@ -84,7 +92,9 @@ def _oddities(captions: Mapping[int, Iterable[str]]) -> list[str]:
     """What is scored as it stands, and may not be meant."""
     kinds = {
         "is empty": lambda caption: not caption.strip(),
-        "holds a line break or another control character": lambda caption: any(ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in caption),
+        "holds a line break or another control character": lambda caption: any(
+            ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in caption
+        ),
         "holds a special token, such as <unk>": lambda caption: any(
             token in caption for token in ("<unk>", "<pad>", "<eos>", "[SEP]", "</s>")
         ),

@@ -5,7 +5,9 @@ from pathlib import Path
 
 _HELP = "score committed captions again, and compare every cell; exit status 1 if one differs"
 _FOLDERS = "with table.csv, table.json and captions in rows/ (default: all in results/)"
-_SPICE = "parse new captions, 40 ms each, or leave SPICE out (default: where all were parsed before)"
+_SPICE = (
+    "parse new captions, 40 ms each, or leave SPICE out (default: where all were parsed before)"
+)
 
 
 def add_verb(verbs) -> None:

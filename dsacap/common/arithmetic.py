@@ -75,7 +75,9 @@ def prepare(arithmetic: str, device: str) -> None:
     import torch
 
     if torch.cuda.is_available() and device != "cpu":
-        raise UserError("arithmetic: portable cannot be promised on a GPU, and this machine has one; set device: cpu, or arithmetic: fast")
+        raise UserError(
+            "arithmetic: portable cannot be promised on a GPU, and this machine has one; set device: cpu, or arithmetic: fast"
+        )
     if any(os.environ.get(name) != value for name, value in VARIABLES.items()):
         raise UserError(
             "arithmetic: portable has to be set before torch is loaded; run this configuration"

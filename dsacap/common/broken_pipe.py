@@ -15,7 +15,9 @@ def until_unread() -> Iterator[None]:
     except BrokenPipeError:
         if not _is_unread():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # what is flushed at exit goes nowhere
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno()
+        )  # what is flushed at exit goes nowhere
 
 
 def _is_unread() -> bool:

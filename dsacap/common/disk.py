@@ -14,7 +14,9 @@ def check_room(needed: Mapping[Path, int]) -> None:
     for there, total in by_disk(needed.items()):
         free = free_space(there)
         if total and free < total + SPARE:
-            raise UserError(f"{there}: {free / 1e9:.1f} GB free on this disk, {(total + SPARE) / 1e9:.1f} GB needed; make room")
+            raise UserError(
+                f"{there}: {free / 1e9:.1f} GB free on this disk, {(total + SPARE) / 1e9:.1f} GB needed; make room"
+            )
 
 
 def by_disk(needed: Iterable[tuple[Path, int]]) -> list[tuple[Path, int]]:
@@ -34,4 +36,6 @@ def free_space(folder: Path) -> int:
 
 def existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )

@@ -21,9 +21,13 @@ _SAID_OF_MEMORY = (
     "unable to mmap",
     "Cannot allocate memory",
 )
-_SAID_BY_LOADER = "failed to map segment from shared object"  # and no more: where a disk forbids it, that follows
+_SAID_BY_LOADER = (
+    "failed to map segment from shared object"  # and no more: where a disk forbids it, that follows
+)
 
-PREEMPTED = 128 + signal.SIGTERM  # exit status of a training that was asked to end, and can go on: 143
+PREEMPTED = (
+    128 + signal.SIGTERM
+)  # exit status of a training that was asked to end, and can go on: 143
 
 
 class UserError(Exception):
@@ -43,6 +47,8 @@ def exhausted(error: BaseException) -> str | None:
     said = str(error)
     lines = said.splitlines()
     of_memory = any(words in said for words in _SAID_OF_MEMORY) or said.endswith(_SAID_BY_LOADER)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | OSError | ImportError) and of_memory):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | OSError | ImportError) and of_memory
+    ):
         return f"out of memory{f' ({lines[0][:200]})' if lines else ''}; {_MEMORY}. Nothing half-written was kept."
     return None

@@ -26,7 +26,15 @@ if TYPE_CHECKING:  # torch takes seconds to load, and scoring does not need it
 _DIGEST = "sha256"  # in the metadata of tensors
 # What `zipfile` raises on a damaged archive: of its own, of the four ways to pack, of names (ValueError: not UTF-8), and of what it cannot
 # read (RuntimeError: encrypted, or packed in a way that it does not know).
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
 
 
 @contextlib.contextmanager
@@ -65,7 +73,9 @@ def _numbered(path: Path) -> Iterator[None]:
         yield
     except SafetensorError as error:
         number = re.search(r"\(os error (\d+)\)", str(error))
-        raise (OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error) from None
+        raise (
+            OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -75,11 +85,17 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Plain JSON; NaN and infinity are refused, since they are not JSON."""
-    write_text(path, json.dumps(data, ensure_ascii=False, indent=None, allow_nan=False, separators=(",", ":")) + "\n")
+    write_text(
+        path,
+        json.dumps(data, ensure_ascii=False, indent=None, allow_nan=False, separators=(",", ":"))
+        + "\n",
+    )
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+    write_text(
+        path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    )
 
 
 def read_text(path: Path) -> str:
@@ -92,7 +108,9 @@ def read_text(path: Path) -> str:
 
 
 def _unread(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read: {error.strerror}'}")
+    return UserError(
+        f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read: {error.strerror}'}"
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -100,7 +118,10 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path), object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets in brackets, a key twice
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits, brackets in brackets in brackets, a key twice
         raise UserError(f"{path}: no JSON that can be read: {error}") from None
 
 
@@ -109,7 +130,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in an object")
+        raise ValueError(
+            f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in an object"
+        )
     return made
 
 
@@ -126,7 +149,9 @@ def read_jsonl(path: Path) -> list[Any]:
     return rows
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """A safetensors file that carries the hash of its tensors, so that whoever reads it notices a flipped bit."""
     from safetensors.torch import save_file
 
@@ -144,9 +169,13 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except SafetensorError as error:
-        raise UserError(f"{path}: torn or not a safetensors file ({error}); delete it and run the same command again") from None
+        raise UserError(
+            f"{path}: torn or not a safetensors file ({error}); delete it and run the same command again"
+        ) from None
     if metadata.pop(_DIGEST, None) not in (None, _digest(tensors)):
-        raise UserError(f"{path}: changed since it was written (its tensors have another sha256); delete it and run the same command again")
+        raise UserError(
+            f"{path}: changed since it was written (its tensors have another sha256); delete it and run the same command again"
+        )
     return tensors, metadata
 
 
@@ -172,4 +201,6 @@ def sha256(path: Path) -> str:
 def check_pinned(name: str, revision: str | None) -> None:
     """ValueError where `name` is no folder and has no commit, so that the hub may give other weights tomorrow."""
     if not revision and not Path(name).is_dir():
-        raise ValueError(f"no folder {name!r}; a name of the hub needs a revision, so that the same weights come tomorrow")
+        raise ValueError(
+            f"no folder {name!r}; a name of the hub needs a revision, so that the same weights come tomorrow"
+        )

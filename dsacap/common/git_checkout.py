@@ -15,7 +15,9 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 def git(*arguments: str) -> str | None:
     """What git prints; None where there is no git, no checkout, or no such object."""
     try:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -46,7 +48,11 @@ def files_at(commit: str | None) -> list[str] | None:
     if commit is None:
         told = git("ls-files", "--cached", "--others", "--exclude-standard")
     else:
-        told = git("ls-tree", "-r", "--name-only", "--full-tree", commit) if is_commit(commit) else None
+        told = (
+            git("ls-tree", "-r", "--name-only", "--full-tree", commit)
+            if is_commit(commit)
+            else None
+        )
     return None if told is None else told.splitlines()
 
 

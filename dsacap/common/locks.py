@@ -20,7 +20,9 @@ def claim(folder: Path) -> None:
     """Keeps others out of `folder` until this process ends. UserError, which says who is there, where somebody is."""
     file = _open(folder / ".lock")
     if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        raise UserError(f"{folder}: another run works here ({_holder(file)}); wait until it has ended, or set another `work` folder")
+        raise UserError(
+            f"{folder}: another run works here ({_holder(file)}); wait until it has ended, or set another `work` folder"
+        )
     _sign(file)
     _kept.append(file)
 
@@ -30,13 +32,17 @@ def writing(path: Path) -> Iterator[None]:
     """Is the only one that writes `path`, after waiting for whoever does: a process that outlived its pipeline, or one started by hand."""
     with _open(path.with_name(f".{path.stem}.lock")) as file:
         if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            print(f"{path}: is being written ({_holder(file)}); waiting", file=sys.stderr, flush=True)
+            print(
+                f"{path}: is being written ({_holder(file)}); waiting", file=sys.stderr, flush=True
+            )
             _locked(file, fcntl.LOCK_EX)
         _sign(file)
         try:
             yield
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a process forked meanwhile has a copy
+            fcntl.flock(
+                file, fcntl.LOCK_UN
+            )  # closing is not enough where a process forked meanwhile has a copy
 
 
 def _open(path: Path) -> IO:
@@ -53,7 +59,10 @@ def _locked(file: IO, how: int) -> bool:
     except OSError as error:
         if error.errno not in _LOCKLESS:
             raise
-        print(f"warning: {file.name}: this file system has no locks; run one pipeline at a time in it", file=sys.stderr)
+        print(
+            f"warning: {file.name}: this file system has no locks; run one pipeline at a time in it",
+            file=sys.stderr,
+        )
     return True
 
 

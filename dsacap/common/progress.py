@@ -35,7 +35,12 @@ class _Lines(tqdm):
 
 
 def progress(
-    items: Iterable[T] | None, description: str, unit: str, total: int | None = None, initial: int = 0, unit_scale: bool = False
+    items: Iterable[T] | None,
+    description: str,
+    unit: str,
+    total: int | None = None,
+    initial: int = 0,
+    unit_scale: bool = False,
 ) -> tqdm:
     """Iterates over `items`, showing count, rate and time left; without items it is moved by hand. `unit_scale`: 3.2G, not 3200000000."""
     terminal = sys.stderr.isatty()
@@ -49,7 +54,9 @@ def progress(
         mininterval=0.2 if terminal else 15,
         maxinterval=0.2 if terminal else 15,
         dynamic_ncols=terminal,
-        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left{postfix}",
+        bar_format=None
+        if terminal
+        else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} gone, {remaining} left{postfix}",
         file=sys.stderr,
         disable=_silent or not is_main(),
     )

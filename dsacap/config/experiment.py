@@ -35,7 +35,10 @@ from dsacap.config.yaml_file import read_yaml
 
 S = TypeVar("S", bound=Section)
 
-_SAID = {"extra_forbidden": "unknown key", "missing": "is missing"}  # plainer than pydantic's own words
+_SAID = {
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
+}  # plainer than pydantic's own words
 
 
 class Config(Section):
@@ -43,11 +46,18 @@ class Config(Section):
     note: str | None = Field(None, description="said below the title of the table")
     results: Path = Path("results")
     work: Path = Path("work")
-    threads: int = Field(1, ge=1, description="torch threads a process; two jobs of one beat one job of two")
-    processes: int = Field(1, ge=1, description="of one training, each on a GPU of its own or one `threads`; results are the same")
+    threads: int = Field(
+        1, ge=1, description="torch threads a process; two jobs of one beat one job of two"
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        description="of one training, each on a GPU of its own or one `threads`; results are the same",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     arithmetic: Literal["fast", "portable"] = Field(
-        "fast", description="portable: the same bytes on every x86-64 processor with AVX2, at half the speed; see docs/reproducibility.md"
+        "fast",
+        description="portable: the same bytes on every x86-64 processor with AVX2, at half the speed; see docs/reproducibility.md",
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
@@ -63,7 +73,10 @@ class Config(Section):
     timing: Timing = Timing()
     inspection: Inspection = Inspection()
     ablation: Ablation | None = None
-    published: Path | None = Field(None, description="figures reported by others, for a section of their own; see config/published.csv")
+    published: Path | None = Field(
+        None,
+        description="figures reported by others, for a section of their own; see config/published.csv",
+    )
 
     @model_validator(mode="after")
     def _systems(self) -> "Config":
@@ -71,9 +84,13 @@ class Config(Section):
             if system.tuned_from and system.tuned_from not in self.systems:
                 raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
             if self.trained(name).tuned_from:
-                raise ValueError(f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained")
+                raise ValueError(
+                    f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained"
+                )
             if system.tuning and system.tuning.reconstructs and not self.generator:
-                raise ValueError(f"systems.{name}.tuning.rewards.reconstruction: needs a generator section")
+                raise ValueError(
+                    f"systems.{name}.tuning.rewards.reconstruction: needs a generator section"
+                )
             self._check_teacher(name)
             self._check_seeds(name)
             trained = self.trained(name)
@@ -98,7 +115,9 @@ class Config(Section):
             return
         self._check_row(teacher, f"systems.{name}.distilled_from")
         if self.trained(teacher.system).distilled_from:
-            raise ValueError(f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references")
+            raise ValueError(
+                f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references"
+            )
 
     def _check_seeds(self, name: str) -> None:
         """A row has the first seed, which is timed, and no seed that what it comes from does not have."""
@@ -106,34 +125,46 @@ class Config(Section):
         source = system.tuned_from or (system.distilled_from and system.distilled_from.system)
         known = self.seeds_of(source) if source else self.seeds
         if self.seeds[0] not in seeds or not set(seeds) <= set(known):
-            raise ValueError(f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only")
+            raise ValueError(
+                f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only"
+            )
 
     @model_validator(mode="after")
     def _portable(self) -> "Config":
         """What is compiled for this processor, computed on a GPU or rounded to bf16 is outside the promise."""
         if self.arithmetic == "portable":
             if self.device == "cuda":
-                raise ValueError("arithmetic: portable cannot be promised on a GPU; set device: cpu, or arithmetic: fast")
+                raise ValueError(
+                    "arithmetic: portable cannot be promised on a GPU; set device: cpu, or arithmetic: fast"
+                )
             for name in self.systems:
                 training = self.training_of(name)
                 if training.compile or training.precision != "fp32":
                     key = "compile" if training.compile else "precision"
-                    raise ValueError(f"arithmetic: portable does not go with training.{key} of systems.{name}; leave one of them out")
+                    raise ValueError(
+                        f"arithmetic: portable does not go with training.{key} of systems.{name}; leave one of them out"
+                    )
         return self
 
     @model_validator(mode="after")
     def _predictions(self) -> "Config":
         for name in self.predictions:
             if name in self.systems or name == "human":
-                raise ValueError(f"predictions.{name}: another row has this name; choose one of its own")
+                raise ValueError(
+                    f"predictions.{name}: another row has this name; choose one of its own"
+                )
         return self
 
     @model_validator(mode="after")
     def _claims(self) -> "Config":
         if self.judge and not self.generator:
-            raise ValueError("ablation.judge: needs a generator section, which reconstructions are compared by beside the judge's")
+            raise ValueError(
+                "ablation.judge: needs a generator section, which reconstructions are compared by beside the judge's"
+            )
         if self.ablation and self.ablation.compares_reconstructions and not self.judge:
-            raise ValueError("ablation.claims: on reconstructions, which need a judge; add ablation.judge, or leave these claims out")
+            raise ValueError(
+                "ablation.claims: on reconstructions, which need a judge; add ablation.judge, or leave these claims out"
+            )
         for name, claim in self.ablation.claims.items() if self.ablation else ():
             for test in claim.tests:
                 for row in (test.better, test.worse):
@@ -160,7 +191,9 @@ class Config(Section):
         """How many steps a row's decoding takes, where it takes steps."""
         if system not in self.systems or decoding not in self.systems[system].decodings:
             return None
-        made = captioner_class(self.trained(system).captioner).Decoding(**self.systems[system].decodings[decoding])
+        made = captioner_class(self.trained(system).captioner).Decoding(
+            **self.systems[system].decodings[decoding]
+        )
         return getattr(made, "steps", None)
 
     def training_of(self, system: str) -> Training:
@@ -171,7 +204,9 @@ class Config(Section):
     def sees_pixels(self, system: str) -> bool:
         """Whether a system has an encoder of its own, trained with it or with the one that it is tuned from."""
         base = self.systems[system].tuned_from
-        return self.training_of(system).fine_tune is not None or (base is not None and self.sees_pixels(base))
+        return self.training_of(system).fine_tune is not None or (
+            base is not None and self.sees_pixels(base)
+        )
 
 
 def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
@@ -179,7 +214,9 @@ def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
     known = {field.name for field in dataclasses.fields(settings)}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
+        raise ValueError(
+            f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}"
+        )
     try:
         return TypeAdapter(settings).validate_json(_json(options), strict=True)
     except ValidationError as error:

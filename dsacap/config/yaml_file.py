@@ -17,7 +17,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -31,7 +33,9 @@ def read_yaml(path: Path) -> Any:
         if node is None:
             return None
         if _size(node, {}) > _MOST:
-            raise UserError(f"{path}: more than {_MOST:,} values, written by aliases of aliases; write them out")
+            raise UserError(
+                f"{path}: more than {_MOST:,} values, written by aliases of aliases; write them out"
+            )
         return loader.construct_document(node)
     except UserError:
         raise
@@ -49,5 +53,9 @@ def _size(node: yaml.Node, known: dict[int, float]) -> float:
     if id(node) not in known:
         known[id(node)] = float("inf")  # until it is known
         inside = node.value if isinstance(node, yaml.CollectionNode) else ()
-        known[id(node)] = 1 + sum(_size(one, known) for item in inside for one in (item if isinstance(item, tuple) else (item,)))
+        known[id(node)] = 1 + sum(
+            _size(one, known)
+            for item in inside
+            for one in (item if isinstance(item, tuple) else (item,))
+        )
     return known[id(node)]

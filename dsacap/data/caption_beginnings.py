@@ -13,10 +13,17 @@ _LEFT = 3  # words that a reference has beyond its beginning, at least
 _SEED = 5
 
 
-def beginnings(examples: Sequence[Example], train: Sequence[Example], vocabulary: Vocabulary) -> dict[int, tuple[list[int], list[int]]]:
+def beginnings(
+    examples: Sequence[Example], train: Sequence[Example], vocabulary: Vocabulary
+) -> dict[int, tuple[list[int], list[int]]]:
     """Image id -> the first WORDS word ids of its first reference that is long enough and of known words; and the same with one word, not
     the first, exchanged for another, drawn as often as words are in `train`. Images without such a reference are left out."""
-    counts = Counter(word for example in train for caption in example.tokens for word in vocabulary.encode(caption, len(caption.split())))
+    counts = Counter(
+        word
+        for example in train
+        for caption in example.tokens
+        for word in vocabulary.encode(caption, len(caption.split()))
+    )
     words = np.array(sorted(word for word in counts if word > UNK))
     p_W = np.array([counts[word] for word in words], float)
     found = {}
@@ -27,7 +34,10 @@ def beginnings(examples: Sequence[Example], train: Sequence[Example], vocabulary
         rng = np.random.default_rng([_SEED, example.image_id])
         place = int(rng.integers(1, WORDS))
         others = p_W * (words != right[place])
-        found[example.image_id] = right, [*right[:place], int(rng.choice(words, p=others / others.sum())), *right[place + 1 :]]
+        found[example.image_id] = (
+            right,
+            [*right[:place], int(rng.choice(words, p=others / others.sum())), *right[place + 1 :]],
+        )
     return found
 
 

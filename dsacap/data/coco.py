@@ -16,7 +16,9 @@ from dsacap.common.files import read_json
 from dsacap.data.photos import PhotoSource
 
 SPLITS = ("train", "val", "test")
-_SPLIT_OF = {split: split for split in SPLITS} | {"restval": "train"}  # restval: the rest of val2014, which Karpathy trains on
+_SPLIT_OF = {split: split for split in SPLITS} | {
+    "restval": "train"
+}  # restval: the rest of val2014, which Karpathy trains on
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,20 @@ def load_coco(
         assigned = {image_id: (name, source) for image_id, name in _draw(annotated, split).items()}
     else:
         records = _read_karpathy(split, annotated)
-        annotated = annotated or {image_id: _own_captions(record, split) for image_id, record in records.items()}
+        annotated = annotated or {
+            image_id: _own_captions(record, split) for image_id, record in records.items()
+        }
         assigned = {
-            image_id: (_SPLIT_OF[record["split"]], record.get("filepath") or _only_source(images, split))
+            image_id: (
+                _SPLIT_OF[record["split"]],
+                record.get("filepath") or _only_source(images, split),
+            )
             for image_id, record in records.items()
         }
     loaded = [
-        CaptionedImage(image_id, annotated[image_id].file_name, source, name, annotated[image_id].captions)
+        CaptionedImage(
+            image_id, annotated[image_id].file_name, source, name, annotated[image_id].captions
+        )
         for image_id, (name, source) in assigned.items()
     ]
     counts = {name: sum(image.split == name for image in loaded) for name in SPLITS}
@@ -82,13 +91,18 @@ def load_coco(
     _check_ids(loaded, expected_ids or {}, split)
     if check_photos:
         _check_photos(loaded, images, split)
-    counts |= {"captions": sum(len(image.captions) for image in loaded), "dropped": len(annotated) - len(loaded)}
+    counts |= {
+        "captions": sum(len(image.captions) for image in loaded),
+        "dropped": len(annotated) - len(loaded),
+    }
     return sorted(loaded, key=lambda image: (image.split, image.image_id)), counts
 
 
 def hash_of_ids(image_ids: Iterable[int]) -> str:
     """The sha256 of image ids in ascending order, one a line: what a split is, whatever file it came from."""
-    return hashlib.sha256("".join(f"{image_id}\n" for image_id in sorted(image_ids)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{image_id}\n" for image_id in sorted(image_ids)).encode()
+    ).hexdigest()
 
 
 def read_captions(paths: Sequence[Path]) -> dict[int, Annotated]:
@@ -98,16 +112,29 @@ def read_captions(paths: Sequence[Path]) -> dict[int, Annotated]:
     caption_origin: dict[int, Path] = {}
     for path in paths:
         coco = _read_file(path)
-        _check_unique([image["id"] for image in coco.dataset["images"]], image_origin, path, "image")
-        _check_unique([annotation["id"] for annotation in coco.dataset["annotations"]], caption_origin, path, "annotation")
+        _check_unique(
+            [image["id"] for image in coco.dataset["images"]], image_origin, path, "image"
+        )
+        _check_unique(
+            [annotation["id"] for annotation in coco.dataset["annotations"]],
+            caption_origin,
+            path,
+            "annotation",
+        )
         if stray := sorted(coco.imgToAnns.keys() - coco.imgs.keys()):
             caption_id = coco.imgToAnns[stray[0]][0]["id"]
-            raise UserError(f"{path}: annotation {caption_id} is for image id {stray[0]}, not among its images; remove it")
+            raise UserError(
+                f"{path}: annotation {caption_id} is for image id {stray[0]}, not among its images; remove it"
+            )
         if bare := sorted(coco.imgs.keys() - coco.imgToAnns.keys()):
-            raise UserError(f"{path}: no captions for image ids {_few(bare)}; caption or remove them")
+            raise UserError(
+                f"{path}: no captions for image ids {_few(bare)}; caption or remove them"
+            )
         for image_id, image in coco.imgs.items():
             captions = sorted(coco.imgToAnns[image_id], key=lambda annotation: annotation["id"])
-            annotated[image_id] = Annotated(image["file_name"], tuple(annotation["caption"] for annotation in captions))
+            annotated[image_id] = Annotated(
+                image["file_name"], tuple(annotation["caption"] for annotation in captions)
+            )
     return annotated
 
 
@@ -127,7 +154,10 @@ def _read_file(path: Path) -> COCO:
         _field(annotation, "image_id", int, f"{path}: annotation {annotation['id']}")
         _caption(annotation, "caption", f"{path}: annotation {annotation['id']}")
     coco = COCO()
-    coco.dataset = {"images": data["images"], "annotations": data["annotations"]}  # "categories" would make it expect boxes
+    coco.dataset = {
+        "images": data["images"],
+        "annotations": data["annotations"],
+    }  # "categories" would make it expect boxes
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
@@ -146,22 +176,30 @@ def _read_karpathy(path: Path, annotated: dict[int, Annotated]) -> dict[int, dic
         image_id = _image_id(record, ids, f"{path}: {name}")
         if image_id in records:
             splits = f"{records[image_id]['split']!r} and {record['split']!r}"
-            raise UserError(f"{path}: image {image_id} ({name}) occurs twice, in {splits}; remove one")
+            raise UserError(
+                f"{path}: image {image_id} ({name}) occurs twice, in {splits}; remove one"
+            )
         if annotated and image_id not in annotated:
             absent.append(name)
         elif annotated and annotated[image_id].file_name != name:
             other = annotated[image_id].file_name
-            raise UserError(f"{path}: image {image_id} is {name}, in the annotations {other}; give those the split was made for")
+            raise UserError(
+                f"{path}: image {image_id} is {name}, in the annotations {other}; give those the split was made for"
+            )
         else:
             records[image_id] = record
     if absent:
-        raise UserError(f"{path}: names images that are not in the annotations: {_few(absent)}; give the annotation files that have them")
+        raise UserError(
+            f"{path}: names images that are not in the annotations: {_few(absent)}; give the annotation files that have them"
+        )
     return records
 
 
 def _check_record(record: dict[str, Any], where: str) -> None:
     if _field(record, "split", str, where) not in _SPLIT_OF:
-        raise UserError(f"{where}: unknown split {record['split']!r}; it must be one of {', '.join(_SPLIT_OF)}")
+        raise UserError(
+            f"{where}: unknown split {record['split']!r}; it must be one of {', '.join(_SPLIT_OF)}"
+        )
     if record.get("filepath") is not None:
         _field(record, "filepath", str, where)
 
@@ -178,20 +216,28 @@ def _image_id(record: dict[str, Any], ids: Mapping[str, list[int]], where: str) 
         case [image_id]:
             return image_id
         case several:
-            raise UserError(f"{where}: the annotations give this file name to image ids {_few(several)}; add 'cocoid' to tell which")
+            raise UserError(
+                f"{where}: the annotations give this file name to image ids {_few(several)}; add 'cocoid' to tell which"
+            )
 
 
 def _own_captions(record: dict[str, Any], path: Path) -> Annotated:
     name = record["filename"]
     sentences = _list(record, "sentences", f"{path}: {name}")
-    return Annotated(name, tuple(_caption(sentence, "raw", f"{path}: {name}") for sentence in sentences))
+    return Annotated(
+        name, tuple(_caption(sentence, "raw", f"{path}: {name}") for sentence in sentences)
+    )
 
 
 def _draw(image_ids: Collection[int], split: RandomSplit) -> dict[int, str]:
     """The split of each image id. Ids are ordered by hash, not by a generator, whose stream may change between NumPy releases."""
     if min(split.val, split.test) < 1 or split.val + split.test >= len(image_ids):
-        raise UserError(f"{split} of {len(image_ids)} annotated images: val, test and the rest, train, need at least one each")
-    shuffled = sorted(image_ids, key=lambda image_id: hashlib.sha256(f"{split.seed} {image_id}".encode()).digest())
+        raise UserError(
+            f"{split} of {len(image_ids)} annotated images: val, test and the rest, train, need at least one each"
+        )
+    shuffled = sorted(
+        image_ids, key=lambda image_id: hashlib.sha256(f"{split.seed} {image_id}".encode()).digest()
+    )
     names = ["val"] * split.val + ["test"] * split.test
     names += ["train"] * (len(shuffled) - len(names))
     return dict(zip(shuffled, names, strict=True))
@@ -199,7 +245,9 @@ def _draw(image_ids: Collection[int], split: RandomSplit) -> dict[int, str]:
 
 def _only_source(images: Mapping[str, Path], split: Path | RandomSplit) -> str:
     if len(images) != 1:
-        raise UserError(f"{split}: does not say which of the sources ({_few(sorted(images))}) an image is in; give exactly one source")
+        raise UserError(
+            f"{split}: does not say which of the sources ({_few(sorted(images))}) an image is in; give exactly one source"
+        )
     return next(iter(images))
 
 
@@ -211,39 +259,65 @@ def _check_unique(ids: Collection[int], origin: dict[int, Path], path: Path, wha
         origin[i] = path
 
 
-def _check_sizes(counts: Mapping[str, int], expected: Mapping[str, int], split: Path | RandomSplit) -> None:
+def _check_sizes(
+    counts: Mapping[str, int], expected: Mapping[str, int], split: Path | RandomSplit
+) -> None:
     for name, count in counts.items():
         if count == 0:
             raise UserError(f"{split}: no images in split {name!r}; assign some")
     for name, count in expected.items():
         if counts.get(name) != count:
-            raise UserError(f"{split}: {counts.get(name, 0)} images in split {name!r}, expected {count}; is this the right split file?")
+            raise UserError(
+                f"{split}: {counts.get(name, 0)} images in split {name!r}, expected {count}; is this the right split file?"
+            )
 
 
-def _check_ids(loaded: Collection[CaptionedImage], expected: Mapping[str, str], split: Path | RandomSplit) -> None:
+def _check_ids(
+    loaded: Collection[CaptionedImage], expected: Mapping[str, str], split: Path | RandomSplit
+) -> None:
     for name, digest in expected.items():
-        if (found := hash_of_ids(image.image_id for image in loaded if image.split == name)) != digest:
-            raise UserError(f"{split}: the image ids of split {name!r} have sha256 {found}, expected {digest}; is it the right split?")
+        if (
+            found := hash_of_ids(image.image_id for image in loaded if image.split == name)
+        ) != digest:
+            raise UserError(
+                f"{split}: the image ids of split {name!r} have sha256 {found}, expected {digest}; is it the right split?"
+            )
 
 
-def _check_photos(loaded: Collection[CaptionedImage], images: Mapping[str, Path], split: Path | RandomSplit) -> None:
+def _check_photos(
+    loaded: Collection[CaptionedImage], images: Mapping[str, Path], split: Path | RandomSplit
+) -> None:
     """Every image must have a photo of its own in its source."""
     sources = sorted({image.source for image in loaded})
     if unknown := [source for source in sources if source not in images]:
-        raise UserError(f"{split}: no photos given for {_few(unknown)}; give a folder or zip for each source that it names")
+        raise UserError(
+            f"{split}: no photos given for {_few(unknown)}; give a folder or zip for each source that it names"
+        )
     places = Counter((image.source, image.file_name) for image in loaded)
-    if repeated := sorted(f"{source}/{name}" for (source, name), count in places.items() if count > 1):
-        raise UserError(f"{split}: several image ids share a photo: {_few(repeated)}; each image needs its own")
+    if repeated := sorted(
+        f"{source}/{name}" for (source, name), count in places.items() if count > 1
+    ):
+        raise UserError(
+            f"{split}: several image ids share a photo: {_few(repeated)}; each image needs its own"
+        )
     for source in sources:
         names = PhotoSource(images[source]).names()
-        if absent := sorted(image.file_name for image in loaded if image.source == source and image.file_name not in names):
-            raise UserError(f"{images[source]}: photos of source {source!r} are absent: {_few(absent)}; fetch them")
+        if absent := sorted(
+            image.file_name
+            for image in loaded
+            if image.source == source and image.file_name not in names
+        ):
+            raise UserError(
+                f"{images[source]}: photos of source {source!r} are absent: {_few(absent)}; fetch them"
+            )
 
 
 def _list(record: Any, key: str, where: Path | str) -> list[Any]:
     value = record.get(key) if isinstance(record, dict) else None
     if not isinstance(value, list) or not value:
-        raise UserError(f"{where}: needs a list {key!r}, not empty, as in COCO's captions_*.json or Karpathy's dataset_*.json")
+        raise UserError(
+            f"{where}: needs a list {key!r}, not empty, as in COCO's captions_*.json or Karpathy's dataset_*.json"
+        )
     return value
 
 
@@ -263,4 +337,6 @@ def _caption(record: Any, key: str, where: str) -> str:
 
 def _few(items: Sequence[Any]) -> str:
     """The first five, and how many there are if more."""
-    return ", ".join(map(str, items[:5])) + (f", ... ({len(items)} in all)" if len(items) > 5 else "")
+    return ", ".join(map(str, items[:5])) + (
+        f", ... ({len(items)} in all)" if len(items) > 5 else ""
+    )

@@ -15,8 +15,19 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
 
 MIN_SIDE = 8  # pixels
-_LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes that file systems know, and room for the folder that it goes to
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # not all of Pillow's: its EPS reader runs Ghostscript
+_LONGEST_NAME, _LONGEST_PATH = (
+    255,
+    2000,
+)  # bytes that file systems know, and room for the folder that it goes to
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "BMP",
+    "TIFF",
+    "PPM",
+)  # not all of Pillow's: its EPS reader runs Ghostscript
 
 
 class BadImage(UserError):
@@ -27,8 +38,15 @@ def check_name(name: str, where: Path) -> None:
     """UserError if `name` is absolute, climbs with `..`, in the notation of Unix or of Windows, or is none that a file can have."""
     parts = re.split(r"[/\\]", name)
     if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in parts:
-        raise UserError(f"{where}: refusing the unsafe file name {name!r}; names must be relative and without '..'")
-    if not name.strip("./") or "\0" in name or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME or len(name) > _LONGEST_PATH:
+        raise UserError(
+            f"{where}: refusing the unsafe file name {name!r}; names must be relative and without '..'"
+        )
+    if (
+        not name.strip("./")
+        or "\0" in name
+        or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME
+        or len(name) > _LONGEST_PATH
+    ):
         raise UserError(f"{where}: refusing {name[:80]!r}, which is no name of a file")
 
 
@@ -61,7 +79,9 @@ class PhotoSource:
         if not names:
             raise UserError(f"{self.path}: no photos in it")
         leading = posixpath.commonpath([posixpath.dirname(name) for name in names])
-        self._paths = {posixpath.relpath(name, leading): name for name in names} | {name: name for name in names}
+        self._paths = {posixpath.relpath(name, leading): name for name in names} | {
+            name: name for name in names
+        }
         self._archive, self._owner = None, None
 
     def names(self) -> set[str]:
@@ -82,13 +102,17 @@ class PhotoSource:
                 return (self.path / self._paths[name]).read_bytes()
             return self._zip().read(self._paths[name])
         except ZIP_ERRORS as error:
-            raise UserError(f"{self.path}: cannot read {name!r} ({error}); fetch the photos again") from None
+            raise UserError(
+                f"{self.path}: cannot read {name!r} ({error}); fetch the photos again"
+            ) from None
 
     def _list(self) -> list[str]:
         if not self.path.is_dir():
             with open_zip(self.path) as archive:
                 return [member.filename for member in archive.infolist() if not member.is_dir()]
-        walk = ((Path(folder).relative_to(self.path), files) for folder, _, files in os.walk(self.path))
+        walk = (
+            (Path(folder).relative_to(self.path), files) for folder, _, files in os.walk(self.path)
+        )
         return [(folder / file).as_posix() for folder, files in walk for file in files]
 
     def _zip(self) -> zipfile.ZipFile:
@@ -107,20 +131,30 @@ def decode(data: bytes, where: str) -> Image.Image:
         raise BadImage(f"{where}: empty file (0 bytes); fetch it again")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about metadata that nothing here reads, and without the file's name
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # about metadata that nothing here reads, and without the file's name
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             if min(image.size) < MIN_SIDE:
-                raise BadImage(f"{where}: {image.width}x{image.height} pixels; each side needs at least {MIN_SIDE}")
+                raise BadImage(
+                    f"{where}: {image.width}x{image.height} pixels; each side needs at least {MIN_SIDE}"
+                )
             image.load()  # here, since _upright would swallow what is wrong with the pixels
             return _to_rgb(_upright(image), where)
     except (BadImage, MemoryError):  # of want of memory the photo is not guilty
         raise
     except Image.UnidentifiedImageError:
-        raise BadImage(f"{where}: not an image in any of the formats {', '.join(_FORMATS)}") from None
+        raise BadImage(
+            f"{where}: not an image in any of the formats {', '.join(_FORMATS)}"
+        ) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise BadImage(f"{where}: over {Image.MAX_IMAGE_PIXELS:,} pixels, which may be a decompression bomb; scale it down") from None
-    except Exception as error:  # on damaged files Pillow raises a dozen types, from SyntaxError to struct.error
+        raise BadImage(
+            f"{where}: over {Image.MAX_IMAGE_PIXELS:,} pixels, which may be a decompression bomb; scale it down"
+        ) from None
+    except (
+        Exception
+    ) as error:  # on damaged files Pillow raises a dozen types, from SyntaxError to struct.error
         raise BadImage(f"{where}: truncated or damaged ({error}); fetch it again") from None
 
 
@@ -142,5 +176,7 @@ def _to_rgb(image: Image.Image, where: str) -> Image.Image:
 
 def _scale_16_bit(grey: np.ndarray, where: str) -> Image.Image:
     if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
-        raise BadImage(f"{where}: grey levels beyond 16 bits, of unknown range; convert it to 8 bits")
+        raise BadImage(
+            f"{where}: grey levels beyond 16 bits, of unknown range; convert it to 8 bits"
+        )
     return Image.fromarray(np.round(grey / 257).astype(np.uint8))  # 65535 = 255 * 257

@@ -47,7 +47,9 @@ def prepare(images: Sequence[CaptionedImage], folder: Path, min_count: int) -> d
             raise UserError(
                 f"image id {image.image_id} ({image.file_name}): no caption holds a word, only punctuation; mend or remove them"
             )
-    vocabulary = Vocabulary.of([c for row in rows if row["split"] == "train" for c in row["tokens"]], min_count)
+    vocabulary = Vocabulary.of(
+        [c for row in rows if row["split"] == "train" for c in row["tokens"]], min_count
+    )
     write_jsonl(folder / "captions.jsonl", rows)
     write_json(folder / "vocabulary.json", vocabulary.words)
     lengths = [len(c.split()) for row in rows for c in row["tokens"]]
@@ -67,7 +69,12 @@ def load_references(folder: Path) -> dict[int, list[str]]:
 def load_examples(folder: Path, split: str | None = None) -> list[Example]:
     """The images of a split (or all), in a fixed order."""
     return [
-        Example(CaptionedImage(row["id"], row["file"], row["source"], row["split"], tuple(row["captions"])), tuple(row["tokens"]))
+        Example(
+            CaptionedImage(
+                row["id"], row["file"], row["source"], row["split"], tuple(row["captions"])
+            ),
+            tuple(row["tokens"]),
+        )
         for row in read_jsonl(folder / "captions.jsonl")
         if split in (None, row["split"])
     ]

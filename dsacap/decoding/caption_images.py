@@ -36,9 +36,13 @@ def caption_images(
     captions: dict[int, list[str]] = {}
     for start in progress(starts, description, "batch") if description else starts:
         ids = tuple(image_ids[start : start + batch_size])
-        prefix = None if prefix_of is None else torch.tensor([prefix_of[i] for i in ids], device=device)
+        prefix = (
+            None if prefix_of is None else torch.tensor([prefix_of[i] for i in ids], device=device)
+        )
         batch = Batch(ids, store.read(ids, device=device), prefix=prefix)
-        for image_id, said in zip(ids, captioner.caption(batch, samples, seed, decoding), strict=True):
+        for image_id, said in zip(
+            ids, captioner.caption(batch, samples, seed, decoding), strict=True
+        ):
             captions[image_id] = [vocabulary.decode(words) for words in said]
     captioner.train(training)
     return captions

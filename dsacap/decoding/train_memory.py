@@ -20,11 +20,19 @@ from dsacap.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from dsacap.vision.features.store import FeatureStore
 
-Images = tuple[Tensor, Tensor]  # unit vectors of the train images [I, E], and the first caption of each [I, L + 1], as in a batch
+Images = tuple[
+    Tensor, Tensor
+]  # unit vectors of the train images [I, E], and the first caption of each [I, L + 1], as in a batch
 
 
 class TrainMemory(Memory):
-    def __init__(self, read: Callable[[], Sequence[Example]], store: FeatureStore, vocabulary: Vocabulary, max_words: int):
+    def __init__(
+        self,
+        read: Callable[[], Sequence[Example]],
+        store: FeatureStore,
+        vocabulary: Vocabulary,
+        max_words: int,
+    ):
         """`read` gives the train split; it is called when something is looked up for the first time, as most systems never do."""
         self._read, self.store, self.vocabulary, self.max_words = read, store, vocabulary, max_words
 
@@ -34,7 +42,11 @@ class TrainMemory(Memory):
 
     def captions(self) -> Iterator[list[int]]:
         for example in self.examples:
-            yield from (self.vocabulary.encode(caption, self.max_words) for caption in example.tokens if caption)
+            yield from (
+                self.vocabulary.encode(caption, self.max_words)
+                for caption in example.tokens
+                if caption
+            )
 
     def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
         """By the cosine of the encoder's pooled vectors; the first caption of each image found."""
@@ -56,14 +68,18 @@ class TrainMemory(Memory):
 
     @cached_property
     def _firsts_IL(self) -> Tensor:
-        firsts = (next(caption for caption in example.tokens if caption) for example in self.examples)
+        firsts = (
+            next(caption for caption in example.tokens if caption) for example in self.examples
+        )
         return torch.tensor([self.vocabulary.encode(caption, self.max_words) for caption in firsts])
 
 
 class PhotoMemory(Memory):
     """The same look-ups for photos that have no features in a store: what the encoder makes of them is told beforehand, by `look_at`."""
 
-    def __init__(self, captions: Callable[[], Iterator[Sequence[int]]], images: Callable[[], Images]):
+    def __init__(
+        self, captions: Callable[[], Iterator[Sequence[int]]], images: Callable[[], Images]
+    ):
         """Both are called when they are first needed, and may raise UserError where there is nothing to look up."""
         self._captions, self._images, self._pooled_of = captions, images, {}
 
@@ -78,5 +94,7 @@ class PhotoMemory(Memory):
         pooled_IE, firsts_IL = self._images()
         pooled_BE = torch.stack([self._pooled_of[image_id] for image_id in image_ids])
         if pooled_BE.shape[1] != pooled_IE.shape[1] or len(pooled_IE) < count:
-            raise UserError("what is looked up are train images as another encoder sees them, or fewer than are asked for")
+            raise UserError(
+                "what is looked up are train images as another encoder sees them, or fewer than are asked for"
+            )
         return firsts_IL[(pooled_BE @ pooled_IE.T).topk(count).indices]

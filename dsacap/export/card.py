@@ -12,7 +12,13 @@ from dsacap.reporting.table import scale_of
 _METRICS = ("CIDEr", "BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "SPICE", "grammatical", "true")
 
 
-def model_card(described: Description, config: Config, manifests: Mapping[str, dict], scores: dict | None, carried: Sequence[str]) -> str:
+def model_card(
+    described: Description,
+    config: Config,
+    manifests: Mapping[str, dict],
+    scores: dict | None,
+    carried: Sequence[str],
+) -> str:
     """README.md as Markdown with the metadata that model hubs read. `scores` are those of the score stage, `carried` what memory holds."""
     parts = [
         _metadata(config),
@@ -36,12 +42,24 @@ def model_card(described: Description, config: Config, manifests: Mapping[str, d
 
 def _metadata(config: Config) -> str:
     licence = ["license: apache-2.0"] if isinstance(config.dataset, Scenes) else []
-    return "\n".join(["---", "library_name: dsacap-bench", "pipeline_tag: image-to-text", "language: en", *licence, "---"])
+    return "\n".join(
+        [
+            "---",
+            "library_name: dsacap-bench",
+            "pipeline_tag: image-to-text",
+            "language: en",
+            *licence,
+            "---",
+        ]
+    )
 
 
 def _usage(described: Description) -> str:
     rows = [
-        [f"`{name}`" + (" (default)" if name == described.default_decoding else ""), _options(options)]
+        [
+            f"`{name}`" + (" (default)" if name == described.default_decoding else ""),
+            _options(options),
+        ]
         for name, options in described.decodings.items()
     ]
     return "\n\n".join(
@@ -69,7 +87,9 @@ def _data(config: Config, manifests: Mapping[str, dict]) -> str:
     if "data" in manifests:
         facts = manifests["data"]["facts"]
         counts = ", ".join(f"{n:,} {split}" for split, n in facts["images"].items())
-        lines.append(f"- {counts} images, {facts['captions']:,} captions; trained on train, chosen on val, scored once on test.")
+        lines.append(
+            f"- {counts} images, {facts['captions']:,} captions; trained on train, chosen on val, scored once on test."
+        )
         lines += [f"- sha256 of {name}: `{digest}`" for name, digest in facts["sha256"].items()]
     if skipped := manifests.get("features", {}).get("facts", {}).get("skipped"):
         lines.append(f"- {len(skipped)} photos that could not be read were left out.")
@@ -79,9 +99,21 @@ def _data(config: Config, manifests: Mapping[str, dict]) -> str:
 def _scores(config: Config, scores: dict | None) -> str:
     if scores is None:
         return "Not scored when it was exported."
-    metrics = [metric for metric in _METRICS if any(metric in parts["quality"] for parts in scores.values())]
-    rows = [[f"`{name}`", *(_cell(metric, parts["quality"].get(metric)) for metric in metrics)] for name, parts in scores.items()]
-    signatures = {score["signature"]: None for parts in scores.values() for metric, score in parts["quality"].items() if metric in metrics}
+    metrics = [
+        metric
+        for metric in _METRICS
+        if any(metric in parts["quality"] for parts in scores.values())
+    ]
+    rows = [
+        [f"`{name}`", *(_cell(metric, parts["quality"].get(metric)) for metric in metrics)]
+        for name, parts in scores.items()
+    ]
+    signatures = {
+        score["signature"]: None
+        for parts in scores.values()
+        for metric, score in parts["quality"].items()
+        if metric in metrics
+    }
     images = max(score["n"] for parts in scores.values() for score in parts["quality"].values())
     return "\n\n".join(
         [
@@ -98,28 +130,48 @@ def _cell(metric: str, score: dict | None) -> str:
     if score is None or score["value"] is None:
         return "n/a"
     scale = scale_of(metric)
-    interval = " [" + ", ".join(f"{scale * bound:.1f}" for bound in score["interval"]) + "]" if score["interval"] else ""
+    interval = (
+        " [" + ", ".join(f"{scale * bound:.1f}" for bound in score["interval"]) + "]"
+        if score["interval"]
+        else ""
+    )
     return f"{scale * score['value']:.1f}{interval}"
 
 
 def _limits(described: Description, config: Config, manifests: Mapping[str, dict]) -> str:
-    lines = [f"- A caption has at most {described.max_words} words, lower-case and without punctuation (PTB tokens)."]
+    lines = [
+        f"- A caption has at most {described.max_words} words, lower-case and without punctuation (PTB tokens)."
+    ]
     if "data" in manifests:
         lines.append(
             f"- It knows {manifests['data']['facts']['vocabulary'] - 4:,} words, those of its train captions; it can say no other."
         )
     if isinstance(config.dataset, Scenes):
-        lines.append("- It has seen nothing but coloured shapes: of a real photo it says something, and it means nothing.")
+        lines.append(
+            "- It has seen nothing but coloured shapes: of a real photo it says something, and it means nothing."
+        )
     else:
-        lines.append("- Of photos unlike its training data it says things that are not there, and it repeats the biases of their captions.")
-    lines.append("- Captions are guesses without a measure of certainty. Do not rely on one where an error would harm somebody.")
+        lines.append(
+            "- Of photos unlike its training data it says things that are not there, and it repeats the biases of their captions."
+        )
+    lines.append(
+        "- Captions are guesses without a measure of certainty. Do not rely on one where an error would harm somebody."
+    )
     trained = manifests.get("tune", manifests.get("train", {})).get("facts", {})
     if trained.get("val_still_rising"):
-        lines.append("- Its validation score was still rising when training ended: more training would help it.")
-    flips = {name: n for name, n in manifests.get("caption", {}).get("facts", {}).get("flips", {}).items() if n}
+        lines.append(
+            "- Its validation score was still rising when training ended: more training would help it."
+        )
+    flips = {
+        name: n
+        for name, n in manifests.get("caption", {}).get("facts", {}).get("flips", {}).items()
+        if n
+    }
     for name, n in flips.items():
         of = manifests["caption"]["facts"]["one_by_one"]
-        lines.append(f"- `{name}`: of {of} images captioned one by one, {n} had another caption than in a batch, by rounding.")
+        lines.append(
+            f"- `{name}`: of {of} images captioned one by one, {n} had another caption than in a batch, by rounding."
+        )
     return "\n".join(lines)
 
 
@@ -133,15 +185,21 @@ def _licences(described: Description, config: Config, carried: Sequence[str]) ->
         )
     if config.encoder.name:
         where = (
-            "open_clip fetches its weights" if isinstance(described.encoder, OpenClip) and described.encoder.tag else "weights are included"
+            "open_clip fetches its weights"
+            if isinstance(described.encoder, OpenClip) and described.encoder.tag
+            else "weights are included"
         )
-        lines.append(f"- Encoder: {config.encoder.name} ({config.encoder.pretrained}); {where}, on the terms of their publisher.")
+        lines.append(
+            f"- Encoder: {config.encoder.name} ({config.encoder.pretrained}); {where}, on the terms of their publisher."
+        )
     if model := described.model.get("language_model"):
         lines.append(
             f"- Language model: {model} at {described.model.get('revision')}, fetched from its hub, on the terms of its publisher."
         )
     if "captions" in carried:
-        lines.append("- `memory.safetensors` holds all train captions, whose bigrams a decoding looks up: the data's terms hold for it.")
+        lines.append(
+            "- `memory.safetensors` holds all train captions, whose bigrams a decoding looks up: the data's terms hold for it."
+        )
     if "pooled" in carried:
         lines.append(
             "- `memory.safetensors` holds a caption and the encoder's vector of every train photo, which the system looks up: the data's "
@@ -161,6 +219,10 @@ def _provenance(described: Description, manifests: Mapping[str, dict]) -> str:
                 f"torch {host['packages']['torch']}"
             )
     lines.append(f"- commit: {commits(manifests)}")
-    lines.append(f"- run: `{described.run}`, whose last part is a hash of all settings that decide the weights")
-    lines.append("- every stage with its command, configuration, versions and hardware: `manifest.json`")
+    lines.append(
+        f"- run: `{described.run}`, whose last part is a hash of all settings that decide the weights"
+    )
+    lines.append(
+        "- every stage with its command, configuration, versions and hardware: `manifest.json`"
+    )
     return "\n".join(lines)

@@ -9,7 +9,9 @@ from dsacap.config.sections import Label, Name, Sha256
 
 FORMAT = 1  # raised when an older reader would misread what is written
 
-_Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # no path, no scheme, no hub
+_Plain = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+]  # no path, no scheme, no hub
 
 
 class ResNet(Section):
@@ -68,7 +70,10 @@ class Description(Section):
     label: Label
     run: str
     captioner: str
-    release: str | None = Field(None, description="name and version of the package that brings the captioner; null: dsacap-bench itself")
+    release: str | None = Field(
+        None,
+        description="name and version of the package that brings the captioner; null: dsacap-bench itself",
+    )
     model: dict[str, Any]
     tokens: int = Field(gt=0)
     channels: int = Field(gt=0)
@@ -81,7 +86,9 @@ class Description(Section):
     @model_validator(mode="after")
     def _has_default(self) -> "Description":
         if self.default_decoding not in self.decodings:
-            raise ValueError(f"default_decoding: {self.default_decoding!r} is none of the decodings")
+            raise ValueError(
+                f"default_decoding: {self.default_decoding!r} is none of the decodings"
+            )
         return self
 
 

@@ -40,21 +40,35 @@ def trained_resnet(folder: Path, grid: int | None) -> tuple[ResNet, dict]:
         grid=grid,
     )
     tensors = read_tensors(folder / "open_clip_model.safetensors")[0]
-    return described, {name.removeprefix(_VISUAL): tensor for name, tensor in tensors.items() if name.startswith(_VISUAL)}
+    return described, {
+        name.removeprefix(_VISUAL): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(_VISUAL)
+    }
 
 
-def write_encoder(settings: EncoderSettings, trained: Path, folder: Path, own: dict[str, Tensor] | None = None) -> Encoders:
+def write_encoder(
+    settings: EncoderSettings, trained: Path, folder: Path, own: dict[str, Tensor] | None = None
+) -> Encoders:
     """Writes the configured encoder's files to `folder`; `trained` is where one lies that was trained here, `own` are the weights of one
     that a system trained further. UserError where it cannot be carried."""
     if settings.train:
         described, tensors = trained_resnet(trained, settings.grid)
-        write_tensors(folder / WEIGHTS, tensors if own is None else {name.removeprefix(f"clip.{_VISUAL}"): own[name] for name in own})
+        write_tensors(
+            folder / WEIGHTS,
+            tensors
+            if own is None
+            else {name.removeprefix(f"clip.{_VISUAL}"): own[name] for name in own},
+        )
         return described
     loaded = load_encoder(settings.name, settings.pretrained, settings.grid, settings.sha256)
     if own is not None:
         loaded.load_state_dict(own, strict=False)  # all but what reads text
     if settings.name.startswith(_LOCAL):
-        write_json(folder / FOLDER_FILES[0], read_json(Path(settings.name.removeprefix(_LOCAL), FOLDER_FILES[0])))
+        write_json(
+            folder / FOLDER_FILES[0],
+            read_json(Path(settings.name.removeprefix(_LOCAL), FOLDER_FILES[0])),
+        )
         write_tensors(folder / FOLDER_FILES[1], loaded.clip.state_dict())
         return OpenClipFolder(grid=settings.grid)
     try:
@@ -65,7 +79,12 @@ def write_encoder(settings: EncoderSettings, trained: Path, folder: Path, own: d
         if _is_tag(settings) and own is not None:
             return _written_as_folder(settings, loaded, folder)
         if _is_tag(settings):
-            return OpenClip(name=settings.name, tag=settings.pretrained, grid=settings.grid, tensors_sha256=loaded.tensors_sha256())
+            return OpenClip(
+                name=settings.name,
+                tag=settings.pretrained,
+                grid=settings.grid,
+                tensors_sha256=loaded.tensors_sha256(),
+            )
         described = OpenClip(name=settings.name, grid=settings.grid)
         write_tensors(folder / WEIGHTS, loaded.clip.state_dict())
         return described
@@ -81,7 +100,10 @@ def _written_as_folder(settings: EncoderSettings, loaded: Encoder, folder: Path)
 
     quick = {"quick_gelu": True} if needs_quick_gelu(settings.name, settings.pretrained) else {}
     model = open_clip.get_model_config(settings.name) | quick
-    write_json(folder / FOLDER_FILES[0], {"model_cfg": model, "preprocess_cfg": loaded.clip.visual.preprocess_cfg})
+    write_json(
+        folder / FOLDER_FILES[0],
+        {"model_cfg": model, "preprocess_cfg": loaded.clip.visual.preprocess_cfg},
+    )
     write_tensors(folder / FOLDER_FILES[1], loaded.clip.state_dict())
     return OpenClipFolder(grid=settings.grid)
 
@@ -114,13 +136,19 @@ def read_encoder(described: Encoders, folder: Path) -> Encoder:
         return load_encoder(described.name, str(folder / WEIGHTS), described.grid)
     encoder = _by_tag(described)
     if encoder.tensors_sha256() != described.tensors_sha256:
-        raise UserError(f"encoder {described.name} ({described.tag}): open_clip gives other weights today than those it was exported with")
+        raise UserError(
+            f"encoder {described.name} ({described.tag}): open_clip gives other weights today than those it was exported with"
+        )
     return encoder
 
 
 def _by_tag(described: OpenClip) -> Encoder:
     import open_clip
 
-    if described.tag not in open_clip.list_pretrained_tags_by_model(described.name):  # it could be a file of the working directory
-        raise UserError(f"encoder {described.name}: open_clip knows no weights {described.tag!r} of it; is it of another version?")
+    if described.tag not in open_clip.list_pretrained_tags_by_model(
+        described.name
+    ):  # it could be a file of the working directory
+        raise UserError(
+            f"encoder {described.name}: open_clip knows no weights {described.tag!r} of it; is it of another version?"
+        )
     return load_encoder(described.name, described.tag, described.grid)

@@ -70,7 +70,10 @@ class PhotoCaptioner:
         self.decoding(decoding, samples)
         captions = []
         for start in range(0, len(named), BATCH):
-            seen = [self.see(*_read(photo), image_id) for photo, image_id in named[start : start + BATCH]]
+            seen = [
+                self.see(*_read(photo), image_id)
+                for photo, image_id in named[start : start + BATCH]
+            ]
             captions += self.caption_seen(seen, decoding, samples=samples, seed=seed)
         return captions
 
@@ -91,11 +94,19 @@ class PhotoCaptioner:
     def see(self, data: bytes, where: str, image_id: int | None = None) -> Seen:
         """A photo from the bytes of its file. Raises BadImage, starting with `where`."""
         pixels_3HW = self.encoder.preprocess(decode(data, where))
-        return Seen(int.from_bytes(hashlib.sha256(data).digest()[:8]) if image_id is None else image_id, pixels_3HW)
+        return Seen(
+            int.from_bytes(hashlib.sha256(data).digest()[:8]) if image_id is None else image_id,
+            pixels_3HW,
+        )
 
     @torch.inference_mode()
     def caption_seen(
-        self, photos: Sequence[Seen], decoding: str | None = None, *, samples: int = 1, seed: int | None = None
+        self,
+        photos: Sequence[Seen],
+        decoding: str | None = None,
+        *,
+        samples: int = 1,
+        seed: int | None = None,
     ) -> list[list[str]]:
         """As `caption`, of photos that were looked at, in one batch."""
         if not photos:
@@ -105,13 +116,18 @@ class PhotoCaptioner:
             raise UserError("seeds and ids of images are numbers from 0 on")
         batch = Batch(tuple(photo.image_id for photo in photos), self.features(photos))
         said = self.captioner.caption(batch, samples, seed, options)
-        return [[" ".join(self.words[word] for word in caption) for caption in of_photo] for of_photo in said]
+        return [
+            [" ".join(self.words[word] for word in caption) for caption in of_photo]
+            for of_photo in said
+        ]
 
     @torch.inference_mode()
     def features(self, photos: Sequence[Seen]) -> Tensor:
         """Standardised tokens [B, N, C] of photos; the memory is told what they look like."""
         device = next(self.captioner.parameters()).device
-        tokens_BNC, pooled_BE = self.encoder(torch.stack([photo.pixels_3HW for photo in photos]).to(device))
+        tokens_BNC, pooled_BE = self.encoder(
+            torch.stack([photo.pixels_3HW for photo in photos]).to(device)
+        )
         spec, found = self.captioner.spec, tuple(tokens_BNC.shape[1:])
         if found != (spec.tokens, spec.channels):
             raise UserError(
@@ -129,7 +145,9 @@ def read_file(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise BadImage(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise BadImage(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise BadImage(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def _read(photo: str | Path | bytes) -> tuple[bytes, str]:

@@ -21,26 +21,50 @@ from dsacap.text.vocabulary import SPECIALS
 
 T = TypeVar("T")
 
-INDEX, MODEL, VOCABULARY, WEIGHTS = "index.json", "model.json", "vocabulary.json", "captioner.safetensors"
+INDEX, MODEL, VOCABULARY, WEIGHTS = (
+    "index.json",
+    "model.json",
+    "vocabulary.json",
+    "captioner.safetensors",
+)
 STATISTICS, MEMORY = "statistics.safetensors", "memory.safetensors"
 
 
 def read_folder(folder: Path, device: torch.device) -> PhotoCaptioner:
     """The system in a folder that `dsacap export` wrote. UserError names the file, where it is torn, changed or not such a folder."""
     checked = _Checked(Path(folder))
-    described = parse_section(Description, read_json(checked.path(MODEL)), f"{folder}/{MODEL}: describes no system known here")
+    described = parse_section(
+        Description,
+        read_json(checked.path(MODEL)),
+        f"{folder}/{MODEL}: describes no system known here",
+    )
     words = read_json(checked.path(VOCABULARY))
-    if not isinstance(words, list) or tuple(words[: len(SPECIALS)]) != SPECIALS or not all(map(_is_word, words)):
-        raise UserError(f"{folder}/{VOCABULARY}: no list of words that begins with {' '.join(SPECIALS)}")
+    if (
+        not isinstance(words, list)
+        or tuple(words[: len(SPECIALS)]) != SPECIALS
+        or not all(map(_is_word, words))
+    ):
+        raise UserError(
+            f"{folder}/{VOCABULARY}: no list of words that begins with {' '.join(SPECIALS)}"
+        )
     statistics = read_tensors(checked.path(STATISTICS))[0]
-    if {name: tuple(tensor.shape) for name, tensor in statistics.items()} != dict.fromkeys(("mean", "std"), (described.channels,)):
-        raise UserError(f"{folder}/{STATISTICS}: needs a mean and a std of {described.channels} channels each")
-    captioner, decodings = _built(f"{folder}/{WEIGHTS}", lambda: _captioner(described, words, read_tensors(checked.path(WEIGHTS))[0]))
+    if {name: tuple(tensor.shape) for name, tensor in statistics.items()} != dict.fromkeys(
+        ("mean", "std"), (described.channels,)
+    ):
+        raise UserError(
+            f"{folder}/{STATISTICS}: needs a mean and a std of {described.channels} channels each"
+        )
+    captioner, decodings = _built(
+        f"{folder}/{WEIGHTS}",
+        lambda: _captioner(described, words, read_tensors(checked.path(WEIGHTS))[0]),
+    )
     for name in encoders.files_of(described.encoder):
         checked.path(name)
     return PhotoCaptioner(
         captioner.to(device),
-        _built(f"{folder}: the encoder", lambda: encoders.read_encoder(described.encoder, Path(folder))),
+        _built(
+            f"{folder}: the encoder", lambda: encoders.read_encoder(described.encoder, Path(folder))
+        ),
         statistics["mean"],
         statistics["std"],
         words,
@@ -66,7 +90,9 @@ class _Checked:
             raise UserError(
                 f"{folder}/{INDEX}: format {found}, this version reads {FORMAT}; export it anew, or use the version that wrote it"
             )
-        self.index = parse_section(Index, index, f"{folder}/{INDEX}: no index of an exported system")
+        self.index = parse_section(
+            Index, index, f"{folder}/{INDEX}: no index of an exported system"
+        )
 
     def __contains__(self, name: str) -> bool:
         return name in self.index.files
@@ -84,24 +110,37 @@ class _Checked:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
         if not same:
-            raise UserError(f"{path}: is torn or was changed (not the size and sha256 of {INDEX}); copy the whole folder again")
+            raise UserError(
+                f"{path}: is torn or was changed (not the size and sha256 of {INDEX}); copy the whole folder again"
+            )
         return path
 
 
-def _captioner(described: Description, words: list[str], weights: dict[str, Tensor]) -> tuple[Captioner, dict]:
+def _captioner(
+    described: Description, words: list[str], weights: dict[str, Tensor]
+) -> tuple[Captioner, dict]:
     try:
         cls = captioner_class(described.captioner)
         if (here := release_of(described.captioner)) != described.release:
-            theirs, here = (release or "dsacap-bench itself" for release in (described.release, here))
-            raise UserError(f"captioner {described.captioner!r} is of {theirs}, and here is that of {here}; install the former")
+            theirs, here = (
+                release or "dsacap-bench itself" for release in (described.release, here)
+            )
+            raise UserError(
+                f"captioner {described.captioner!r} is of {theirs}, and here is that of {here}; install the former"
+            )
         model = checked_options(cls.Model, described.model, "model")
-        decodings = {name: checked_options(cls.Decoding, options, f"decodings.{name}") for name, options in described.decodings.items()}
+        decodings = {
+            name: checked_options(cls.Decoding, options, f"decodings.{name}")
+            for name, options in described.decodings.items()
+        }
         for decoding in decodings.values():
             cls.check(model, decoding)
     except ValueError as error:
         brought = f" (it was brought by {described.release})" if described.release else ""
         raise UserError(f"{MODEL}: {error}{brought}") from None
-    spec = ImageSpec(described.tokens, described.channels, len(words), described.max_words, tuple(words))
+    spec = ImageSpec(
+        described.tokens, described.channels, len(words), described.max_words, tuple(words)
+    )
     captioner = load_captioner(described.captioner, described.model, spec)
     captioner.load_state_dict(weights)
     return captioner.eval().requires_grad_(False), decodings
@@ -109,7 +148,9 @@ def _captioner(described: Description, words: list[str], weights: dict[str, Tens
 
 def _is_word(word: object) -> bool:
     """Control characters would be commands to a terminal."""
-    return isinstance(word, str) and not any(unicodedata.category(character) == "Cc" for character in word)
+    return isinstance(word, str) and not any(
+        unicodedata.category(character) == "Cc" for character in word
+    )
 
 
 def _built(what: str, make: Callable[[], T]) -> T:
@@ -120,7 +161,9 @@ def _built(what: str, make: Callable[[], T]) -> T:
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:300]
-        raise UserError(f"{what}: cannot be made of what {MODEL} says ({type(error).__name__}: {said})") from None
+        raise UserError(
+            f"{what}: cannot be made of what {MODEL} says ({type(error).__name__}: {said})"
+        ) from None
 
 
 def _memory(checked: _Checked, described: Description, vocabulary: int) -> PhotoMemory:
@@ -129,12 +172,18 @@ def _memory(checked: _Checked, described: Description, vocabulary: int) -> Photo
 
     def kept(name: str) -> Tensor:
         if name not in tensors:
-            raise UserError(f"{checked.folder}: carries no {name} of the train split, which this decoding looks up; export it anew")
+            raise UserError(
+                f"{checked.folder}: carries no {name} of the train split, which this decoding looks up; export it anew"
+            )
         return tensors[name]
 
     def word_ids(name: str) -> Tensor:
         ids = kept(name)
-        if ids.dtype != torch.int32 or ids.shape[1:] != (described.max_words + 1,) or not ((ids >= 0) & (ids < vocabulary)).all():
+        if (
+            ids.dtype != torch.int32
+            or ids.shape[1:] != (described.max_words + 1,)
+            or not ((ids >= 0) & (ids < vocabulary)).all()
+        ):
             raise UserError(f"{checked.folder}/{MEMORY}: {name} are no captions of the vocabulary")
         return ids.long()
 
@@ -144,7 +193,9 @@ def _memory(checked: _Checked, described: Description, vocabulary: int) -> Photo
     def images() -> Images:
         pooled_IE, firsts_IL = kept("pooled").float(), word_ids("firsts")
         if pooled_IE.ndim != 2 or len(pooled_IE) != len(firsts_IL):
-            raise UserError(f"{checked.folder}/{MEMORY}: needs a vector and a caption of each train image")
+            raise UserError(
+                f"{checked.folder}/{MEMORY}: needs a vector and a caption of each train image"
+            )
         return pooled_IE, firsts_IL
 
     return PhotoMemory(captions, images)

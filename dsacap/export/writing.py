@@ -12,7 +12,14 @@ from torch import Tensor
 from dsacap.captioner.interface import Batch, Captioner, Memory
 from dsacap.captioner.registry import release_of
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json, replacing_folder, sha256, write_json, write_tensors, write_text
+from dsacap.common.files import (
+    read_json,
+    replacing_folder,
+    sha256,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from dsacap.decoding.train_memory import PhotoMemory, TrainMemory
 from dsacap.export import reading
 from dsacap.export.card import model_card
@@ -52,7 +59,11 @@ def _encoder_of(layout: Layout, store: FeatureStore | PixelFeatures) -> Encoder:
     if isinstance(store, PixelFeatures):
         return store.encoder
     settings = layout.config.encoder
-    return load_resnet(*trained_resnet(layout.encoder, settings.grid)) if settings.train else load_configured_encoder(layout)
+    return (
+        load_resnet(*trained_resnet(layout.encoder, settings.grid))
+        if settings.train
+        else load_configured_encoder(layout)
+    )
 
 
 def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
@@ -85,17 +96,28 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
             default_decoding=next(iter(config.systems[system].decodings)),
             seed=config.decoding.seed,
         )
-        write_text(temporary / reading.MODEL, json.dumps(described.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        write_text(
+            temporary / reading.MODEL,
+            json.dumps(described.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n",
+        )
         write_json(temporary / reading.VOCABULARY, inputs.vocabulary.words)
         write_tensors(temporary / reading.WEIGHTS, captioner.state_dict())
-        write_tensors(temporary / reading.STATISTICS, {"mean": inputs.store.mean, "std": inputs.store.std})
+        write_tensors(
+            temporary / reading.STATISTICS, {"mean": inputs.store.mean, "std": inputs.store.std}
+        )
         carried = _looked_up(inputs, store, captioner, system)
         if carried:
             write_tensors(temporary / reading.MEMORY, carried)
         manifests = _manifests(layout, system, seed)
         write_json(temporary / MANIFEST, manifests)
         scores = layout.scores(system, seed)
-        card = model_card(described, config, manifests, read_json(scores) if scores.exists() else None, list(carried))
+        card = model_card(
+            described,
+            config,
+            manifests,
+            read_json(scores) if scores.exists() else None,
+            list(carried),
+        )
         write_text(temporary / CARD, card)
         files = {}
         for path in sorted(temporary.iterdir()):
@@ -105,7 +127,9 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
         write_json(temporary / reading.INDEX, {"format": FORMAT, "files": files})
 
 
-def _trained(layout: Layout, system: str, seed: int) -> tuple[Inputs, Captioner, FeatureStore | PixelFeatures]:
+def _trained(
+    layout: Layout, system: str, seed: int
+) -> tuple[Inputs, Captioner, FeatureStore | PixelFeatures]:
     weights = layout.system(system, seed) / "model.safetensors"
     if not weights.exists():
         raise UserError(
@@ -135,7 +159,9 @@ class _Recorded(Memory):
         return self._memory.nearest(image_ids, count)
 
 
-def _looked_up(inputs: Inputs, store: FeatureStore | PixelFeatures, captioner: Captioner, system: str) -> dict[str, Tensor]:
+def _looked_up(
+    inputs: Inputs, store: FeatureStore | PixelFeatures, captioner: Captioner, system: str
+) -> dict[str, Tensor]:
     """What the system's decodings look up in the train split, found by letting each caption a photo: whose system it is does not matter."""
     recorded = _Recorded(inputs.memory)
     captioner.learn_from(recorded)
@@ -157,9 +183,15 @@ def _manifests(layout: Layout, system: str, seed: int) -> dict:
     base = layout.config.systems[system].tuned_from
     outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features}
     outputs |= {"pixels": layout.pixels} if layout.config.sees_pixels(system) else {}
-    outputs |= {"train": layout.system(base or system, seed)} | ({"tune": layout.system(system, seed)} if base else {})
+    outputs |= {"train": layout.system(base or system, seed)} | (
+        {"tune": layout.system(system, seed)} if base else {}
+    )
     outputs |= {"caption": layout.captions(system, seed), "score": layout.scores(system, seed)}
-    manifests = {stage: read_json(manifest_of(output)) for stage, output in outputs.items() if manifest_of(output).exists()}
+    manifests = {
+        stage: read_json(manifest_of(output))
+        for stage, output in outputs.items()
+        if manifest_of(output).exists()
+    }
     config = layout.config.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     return manifests | {"export": {"code": commit(), "config": config, "config_sha256": digest}}

@@ -50,7 +50,10 @@ class CMLM(Readout):
         rows_of, log_p = [], []
         for rows, length in length_buckets(self._words(whole(captions_BRL)) != PAD):
             words, masked = words_XL[rows, :length], masked_XL[rows, :length]
-            x_BLD = self(words.masked_fill(masked, self.mask), [take_rows(image, rows // references) for image in images])
+            x_BLD = self(
+                words.masked_fill(masked, self.mask),
+                [take_rows(image, rows // references) for image in images],
+            )
             said = -F.cross_entropy(self.words(x_BLD[masked]), words[masked], reduction="none")
             log_p.append(x_BLD.new_zeros(words.shape).masked_scatter(masked, said).sum(-1))
             rows_of.append(rows)
@@ -69,7 +72,10 @@ class CMLM(Readout):
             logits_BLV = self.words(self(words_BL.masked_fill(masked_BL, self.mask), images))
             logits_BLV[..., : UNK + 1] = -torch.inf
             best_BL, word_BL = logits_BLV.log_softmax(-1).max(-1)
-            words_BL, sure_BL = torch.where(masked_BL, word_BL, words_BL), torch.where(masked_BL, best_BL, sure_BL)
+            words_BL, sure_BL = (
+                torch.where(masked_BL, word_BL, words_BL),
+                torch.where(masked_BL, best_BL, sure_BL),
+            )
             again_B = n_B * (decoding.passes - at) // decoding.passes
             masked_BL = sure_BL.argsort(dim=-1, stable=True).argsort(dim=-1) < again_B[:, None]
         return [words[:n] for words, n in zip(words_BL.tolist(), n_B.tolist(), strict=True)]

@@ -23,7 +23,9 @@ class CTC(Readout):
 
     def __init__(self, model, spec: ImageSpec):
         if model.vertices < spec.max_words:
-            raise ValueError(f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words, a vertex each")
+            raise ValueError(
+                f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words, a vertex each"
+            )
         super().__init__(model, model.vertices, spec.vocabulary)
         self.max_words = spec.max_words
 
@@ -56,13 +58,19 @@ class CTCPolicy(Policy):
     def sample(self, samples: int) -> Tensor:
         log_p_BGV = _writable(self.words_BGV)
         p_BGV = log_p_BGV.softmax(-1)
-        said_BSG = multinomial(p_BGV.flatten(0, 1), samples, replacement=True).view(*p_BGV.shape[:2], samples).mT
+        said_BSG = (
+            multinomial(p_BGV.flatten(0, 1), samples, replacement=True)
+            .view(*p_BGV.shape[:2], samples)
+            .mT
+        )
         return collapsed(_never_silent(said_BSG, log_p_BGV), self.max_words)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         """Captions that cannot fit, for want of vertices, get a number as good as -inf, and no gradient."""
         words_BSL = captions_BSL > EOS
-        repeats_BS = ((captions_BSL[..., 1:] == captions_BSL[..., :-1]) & words_BSL[..., 1:]).sum(-1)
+        repeats_BS = ((captions_BSL[..., 1:] == captions_BSL[..., :-1]) & words_BSL[..., 1:]).sum(
+            -1
+        )
         length_BS = words_BSL.sum(-1)
         vertices, samples = self.words_BGV.shape[1], captions_BSL.shape[1]
         loss_X = F.ctc_loss(
@@ -83,7 +91,9 @@ def collapsed(said_XG: Tensor, max_words: int) -> Tensor:
     kept_XG[..., 1:] &= said_XG[..., 1:] != said_XG[..., :-1]
     kept_first = kept_XG.long().argsort(dim=-1, descending=True, stable=True)
     words_XL = said_XG.gather(-1, kept_first)[..., :max_words]
-    return closed(words_XL, torch.arange(max_words, device=said_XG.device) >= kept_XG.sum(-1, keepdim=True))
+    return closed(
+        words_XL, torch.arange(max_words, device=said_XG.device) >= kept_XG.sum(-1, keepdim=True)
+    )
 
 
 def _writable(words_BGV: Tensor) -> Tensor:
@@ -99,6 +109,9 @@ def _never_silent(said_BSG: Tensor, log_p_BGV: Tensor) -> Tensor:
     words_BGV[..., _BLANK] = -torch.inf
     likeliest_B1 = words_BGV.flatten(1).argmax(-1)[:, None]
     silent_BS = (said_BSG == _BLANK).all(-1)
-    vertex_BS, word_BS = (x.expand_as(silent_BS) for x in (likeliest_B1 // words_BGV.shape[-1], likeliest_B1 % words_BGV.shape[-1]))
+    vertex_BS, word_BS = (
+        x.expand_as(silent_BS)
+        for x in (likeliest_B1 // words_BGV.shape[-1], likeliest_B1 % words_BGV.shape[-1])
+    )
     here_BSG = torch.arange(said_BSG.shape[-1], device=said_BSG.device) == vertex_BS[..., None]
     return torch.where(silent_BS[..., None] & here_BSG, word_BS[..., None], said_BSG)

@@ -41,7 +41,9 @@ class DirectedAcyclic(Readout):
         self.place = nn.Parameter(torch.randn(model.vertices, model.width) * 0.02)
         self.from_to = nn.Linear(2 * model.width, 2 * model.width)
         self.gate = nn.Linear(2 * model.width, model.transition_heads)
-        self.distance = nn.Parameter(torch.full((model.transition_heads,), -0.7 * _TYPICAL_WORDS / model.vertices))
+        self.distance = nn.Parameter(
+            torch.full((model.transition_heads,), -0.7 * _TYPICAL_WORDS / model.vertices)
+        )
         later = torch.ones(model.vertices, model.vertices, dtype=torch.bool).triu(1)
         self.register_buffer("later", later, persistent=False)
         gap = torch.arange(model.vertices)[None] - torch.arange(model.vertices)[:, None]
@@ -51,7 +53,9 @@ class DirectedAcyclic(Readout):
         """Log-probabilities of words [B, G, V] and of transitions [B, G, G] (row: from, column: to; the last row is void)."""
         x_BGD = self.states(image_BND)
         logits_BGV = self.words(x_BGD)
-        logits_BGV[..., :UNK] = NEVER  # UNK may be learned: references hold unknown words; it is never written
+        logits_BGV[..., :UNK] = (
+            NEVER  # UNK may be learned: references hold unknown words; it is never written
+        )
         return logits_BGV.log_softmax(-1), self._transitions(x_BGD)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
@@ -60,8 +64,14 @@ class DirectedAcyclic(Readout):
     def _transitions(self, x_BGD: Tensor) -> Tensor:
         x_BG2D = torch.cat([x_BGD, self.place.expand_as(x_BGD)], dim=-1)
         heads = len(self.distance)
-        from_BHGD, to_BHGD = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.from_to(x_BG2D).chunk(2, dim=-1))
-        scores_BHGG = from_BHGD @ to_BHGD.mT / math.sqrt(from_BHGD.shape[-1]) + self.distance[:, None, None] * self.gap
+        from_BHGD, to_BHGD = (
+            part.unflatten(-1, (heads, -1)).transpose(1, 2)
+            for part in self.from_to(x_BG2D).chunk(2, dim=-1)
+        )
+        scores_BHGG = (
+            from_BHGD @ to_BHGD.mT / math.sqrt(from_BHGD.shape[-1])
+            + self.distance[:, None, None] * self.gap
+        )
         scores_BHGG = scores_BHGG.masked_fill(~self.later, NEVER).log_softmax(-1)
         gates_BHG1 = self.gate(x_BG2D).log_softmax(-1).mT[..., None]
         return (gates_BHG1 + scores_BHGG).logsumexp(1).masked_fill(~self.later, NEVER)
@@ -76,9 +86,14 @@ class DirectedAcyclic(Readout):
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         return self._search(*self(image_BND), self.spec.max_words, decoding, uniform)
 
-    def complete(self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor) -> list[list[int]]:
+    def complete(
+        self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor
+    ) -> list[list[int]]:
         words_BGV, transitions_BGG = self(image_BND)
-        follows_BGG, left = after(words_BGV, transitions_BGG, prefix_BP), self.spec.max_words - prefix_BP.shape[1]
+        follows_BGG, left = (
+            after(words_BGV, transitions_BGG, prefix_BP),
+            self.spec.max_words - prefix_BP.shape[1],
+        )
         rest = self._search(words_BGV, follows_BGG, left, decoding, uniform, prefix_BP[:, -1])
         return [said + more for said, more in zip(prefix_BP.tolist(), rest, strict=True)]
 
@@ -86,14 +101,30 @@ class DirectedAcyclic(Readout):
         return [graph_of(*of_image) for of_image in zip(*self(image_BND), captions, strict=True)]
 
     def _search(
-        self, words_BGV: Tensor, transitions_BGG: Tensor, max_words: int, decoding, uniform: Uniform, last_B: Tensor | None = None
+        self,
+        words_BGV: Tensor,
+        transitions_BGG: Tensor,
+        max_words: int,
+        decoding,
+        uniform: Uniform,
+        last_B: Tensor | None = None,
     ) -> list[list[int]]:
         if decoding.search == "draw":
-            drawn_BL = draw(words_BGV, transitions_BGG, uniform((max_words, 2))[:, None], decoding.temperature)[:, 0]
+            drawn_BL = draw(
+                words_BGV, transitions_BGG, uniform((max_words, 2))[:, None], decoding.temperature
+            )[:, 0]
             return [until_eos(words) for words in drawn_BL.tolist()]
         if decoding.search == "viterbi":
             bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
-            return viterbi(words_BGV, transitions_BGG, max_words, decoding.candidates, bigram_VV, decoding.bigram_weight, last_B)
+            return viterbi(
+                words_BGV,
+                transitions_BGG,
+                max_words,
+                decoding.candidates,
+                bigram_VV,
+                decoding.bigram_weight,
+                last_B,
+            )
         return lookahead(words_BGV, transitions_BGG, max_words)
 
     def learn_from(self, memory: Memory) -> None:

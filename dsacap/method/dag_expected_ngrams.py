@@ -15,7 +15,13 @@ from dsacap.text.vocabulary import EOS
 
 
 @exact
-def expected_overlap(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor, orders: int, temperature: float = 1.0) -> Tensor:
+def expected_overlap(
+    words_BGV: Tensor,
+    transitions_BGG: Tensor,
+    captions_BRL: Tensor,
+    orders: int,
+    temperature: float = 1.0,
+) -> Tensor:
     """Dice overlap [B, R] of the graph's n-grams with each reference's, the mean over n = 1 to `orders`:
 
         2 sum_g min(E count(g), count_r(g)) / (E total + total_r)
@@ -34,18 +40,28 @@ def expected_overlap(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: T
     emit_BRLG = words_BGV.mT[rows, captions_BRL].exp() * speaks_G
 
     length_BR = (captions_BRL > EOS).sum(-1)
-    same_BRLL = torch.ones(*captions_BRL.shape, captions_BRL.shape[-1], dtype=torch.bool, device=captions_BRL.device)
+    same_BRLL = torch.ones(
+        *captions_BRL.shape, captions_BRL.shape[-1], dtype=torch.bool, device=captions_BRL.device
+    )
     total_BG, said_BRLG, overlap = passed_BG, passed_BG[:, None, None] * emit_BRLG, 0.0
     for n in range(1, orders + 1):
         if n > 1:
             total_BG = (total_BG[:, None] @ step_BGG)[:, 0] * speaks_G
-            said_BRLG = (said_BRLG[:, :, :-1].flatten(1, 2) @ step_BGG).unflatten(1, (length_BR.shape[1], -1)) * emit_BRLG[:, :, n - 1 :]
+            said_BRLG = (said_BRLG[:, :, :-1].flatten(1, 2) @ step_BGG).unflatten(
+                1, (length_BR.shape[1], -1)
+            ) * emit_BRLG[:, :, n - 1 :]
         starts = captions_BRL.shape[-1] - n + 1
         word_BRL = captions_BRL[..., n - 1 :]
-        same_BRLL = same_BRLL[..., :starts, :starts] & (word_BRL[..., :, None] == word_BRL[..., None, :])
+        same_BRLL = same_BRLL[..., :starts, :starts] & (
+            word_BRL[..., :, None] == word_BRL[..., None, :]
+        )
         real_BRL = torch.arange(starts, device=length_BR.device) <= (length_BR - n)[..., None]
         equal_BRLL = same_BRLL & real_BRL[..., None, :]
-        first_BRL = real_BRL & ~equal_BRLL.tril(-1).any(-1)  # an n-gram counts where it stands first
+        first_BRL = real_BRL & ~equal_BRLL.tril(-1).any(
+            -1
+        )  # an n-gram counts where it stands first
         matched_BR = (torch.minimum(said_BRLG.sum(-1), equal_BRLL.sum(-1)) * first_BRL).sum(-1)
-        overlap = overlap + 2 * matched_BR / (total_BG.sum(-1)[:, None] + real_BRL.sum(-1)).clamp_min(1e-6)
+        overlap = overlap + 2 * matched_BR / (
+            total_BG.sum(-1)[:, None] + real_BRL.sum(-1)
+        ).clamp_min(1e-6)
     return overlap / orders

@@ -16,7 +16,13 @@ def exact(sums: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(sums)
     def in_fp32(*arguments, **how) -> Tensor:
         with torch.autocast(arguments[0].device.type, enabled=False):
-            return sums(*(x.float() if getattr(x, "dtype", None) is torch.bfloat16 else x for x in arguments), **how)
+            return sums(
+                *(
+                    x.float() if getattr(x, "dtype", None) is torch.bfloat16 else x
+                    for x in arguments
+                ),
+                **how,
+            )
 
     return in_fp32
 
@@ -67,7 +73,9 @@ def passage(transitions_BGG: Tensor) -> Tensor:
     start_G1 = transitions_BGG.new_zeros(transitions_BGG.shape[-1], 1)
     start_G1[0] = 1
     lower_BGG = -transitions_BGG.exp().mT.contiguous()  # of another layout, the last digits differ
-    passed_BG = torch.linalg.solve_triangular(lower_BGG, start_G1, upper=False, unitriangular=True)[..., 0]
+    passed_BG = torch.linalg.solve_triangular(lower_BGG, start_G1, upper=False, unitriangular=True)[
+        ..., 0
+    ]
     speaks_G = torch.ones_like(start_G1[:, 0])
     speaks_G[[0, -1]] = 0
     return passed_BG * speaks_G

@@ -21,12 +21,18 @@ class GraphPolicy(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        uniform_BSL2 = drawn(torch.rand, (len(self.words_BGV), samples, self.max_words, 2), self.words_BGV.device)
+        uniform_BSL2 = drawn(
+            torch.rand, (len(self.words_BGV), samples, self.max_words, 2), self.words_BGV.device
+        )
         return draw(self.words_BGV, self.transitions_BGG, uniform_BSL2)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         words_BSL = captions_BSL[..., :-1]
-        return log_likelihood(self.words_BGV, self.transitions_BGG, words_BSL.masked_fill(words_BSL == EOS, PAD))
+        return log_likelihood(
+            self.words_BGV, self.transitions_BGG, words_BSL.masked_fill(words_BSL == EOS, PAD)
+        )
 
     def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:
-        return expected_overlap(self.words_BGV, self.transitions_BGG, captions_BRL, orders, temperature)
+        return expected_overlap(
+            self.words_BGV, self.transitions_BGG, captions_BRL, orders, temperature
+        )

@@ -50,7 +50,10 @@ def viterbi(
     batch, vertices = transitions_BGG.shape[:2]
     candidates = min(candidates, words_BGV.shape[-1] - UNK - 1)
     start, end, states = 0, (vertices - 1) * candidates, vertices * candidates
-    emit_BGC, word_BGC = (x + offset for x, offset in zip(words_BGV[..., UNK + 1 :].topk(candidates), (0, UNK + 1), strict=True))
+    emit_BGC, word_BGC = (
+        x + offset
+        for x, offset in zip(words_BGV[..., UNK + 1 :].topk(candidates), (0, UNK + 1), strict=True)
+    )
     for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, which is free
         emit_BGC[:, vertex], word_BGC[:, vertex] = -torch.inf, word
         emit_BGC[:, vertex, 0] = 0
@@ -61,22 +64,34 @@ def viterbi(
     step_BGCGC = transitions_BGG.mT[:, :, None, :, None] + emit_BGC[..., None, None]
     step_BSS = step_BGCGC.expand(-1, -1, -1, -1, candidates).reshape(batch, states, states)
     if bigram_VV is not None:
-        said, place_BS = word_BS.unique(return_inverse=True)  # few of all words: what is looked up then fits the cache
+        said, place_BS = word_BS.unique(
+            return_inverse=True
+        )  # few of all words: what is looked up then fits the cache
         followed_BSW = (bigram_weight * bigram_VV[said[:, None], said]).T.contiguous()[place_BS]
         step_BSS += followed_BSW.gather(2, place_BS[:, None].expand(-1, states, -1))
     best_BS = step_BSS.new_full((batch, states), -torch.inf)
     best_BS[:, start] = 0
-    best_LBS, ends_LB, sum_BSS = [], [], torch.empty_like(step_BSS)  # one room for all sums: to make it anew costs more than they do
+    best_LBS, ends_LB, sum_BSS = (
+        [],
+        [],
+        torch.empty_like(step_BSS),
+    )  # one room for all sums: to make it anew costs more than they do
     for _ in range(max_words + 1):
         best_LBS.append(best_BS)
         best_BS = torch.add(best_BS[:, None], step_BSS, out=sum_BSS).amax(2)
         ends_LB.append(best_BS[:, end].clone())
         best_BS[:, end:] = -torch.inf
-    score_BL = torch.stack(ends_LB, 1) / torch.arange(1, max_words + 2, device=step_BSS.device)  # transitions are one more than words
+    score_BL = torch.stack(ends_LB, 1) / torch.arange(
+        1, max_words + 2, device=step_BSS.device
+    )  # transitions are one more than words
     if last_B is None:
         score_BL[:, 0] = -torch.inf
     length_B = score_BL.argmax(-1)
-    rows, state_B, words_LB = torch.arange(batch, device=step_BSS.device), torch.full_like(length_B, end), []
+    rows, state_B, words_LB = (
+        torch.arange(batch, device=step_BSS.device),
+        torch.full_like(length_B, end),
+        [],
+    )
     for at in range(int(length_B.max()), 0, -1):  # back from the end, by the step that was the best
         before_B = (best_LBS[at] + step_BSS[rows, state_B]).argmax(-1)
         state_B = torch.where(at <= length_B, before_B, state_B)
@@ -85,7 +100,9 @@ def viterbi(
     return [caption[:length] for caption, length in zip(captions, length_B.tolist(), strict=True)]
 
 
-def draw(words_BGV: Tensor, transitions_BGG: Tensor, uniform_BSL2: Tensor, temperature: float = 1.0) -> Tensor:
+def draw(
+    words_BGV: Tensor, transitions_BGG: Tensor, uniform_BSL2: Tensor, temperature: float = 1.0
+) -> Tensor:
     """Captions [B, S, L + 1] drawn from the graph, closed by EOS and filled with PAD: at each of L steps the next vertex, then its word, by
     inverting the cumulative distribution at a pair of uniform numbers. A caption that is longer is cut; none is empty."""
     batch, vertices = transitions_BGG.shape[:2]
@@ -117,9 +134,20 @@ def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:
     ids = torch.tensor([[BOS, *caption] for caption in captions])
     first, second = ids[:, :-1].flatten(), ids[:, 1:].flatten()
     real = second != PAD
-    count_VV = torch.bincount(first[real] * vocabulary + second[real], minlength=vocabulary**2).view(vocabulary, vocabulary).float()
+    count_VV = (
+        torch.bincount(first[real] * vocabulary + second[real], minlength=vocabulary**2)
+        .view(vocabulary, vocabulary)
+        .float()
+    )
     seen_VV = count_VV > 0
-    follows_V = seen_VV.sum(0).float() + 1 / vocabulary  # words that follow none (PAD, BOS) keep a finite logarithm
+    follows_V = (
+        seen_VV.sum(0).float() + 1 / vocabulary
+    )  # words that follow none (PAD, BOS) keep a finite logarithm
     total_V1 = count_VV.sum(1, keepdim=True)
-    saved_V1 = torch.where(total_V1 > 0, _DISCOUNT * seen_VV.sum(1, keepdim=True) / total_V1.clamp_min(1), 1.0)
-    return ((count_VV - _DISCOUNT).clamp_min(0) / total_V1.clamp_min(1) + saved_V1 * follows_V / follows_V.sum()).log()
+    saved_V1 = torch.where(
+        total_V1 > 0, _DISCOUNT * seen_VV.sum(1, keepdim=True) / total_V1.clamp_min(1), 1.0
+    )
+    return (
+        (count_VV - _DISCOUNT).clamp_min(0) / total_V1.clamp_min(1)
+        + saved_V1 * follows_V / follows_V.sum()
+    ).log()

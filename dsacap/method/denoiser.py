@@ -16,10 +16,20 @@ class DiTBlock(Block):
     With self-conditioning there is cross-attention to a caption between them, which starts at zero too.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4, self_conditioning: bool = False):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float = 0.0,
+        expansion: int = 4,
+        self_conditioning: bool = False,
+    ):
         super().__init__()
         self.norm1, self.norm2 = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
-        self.attention, self.feed_forward = Attention(width, heads, dropout), FeedForward(width, dropout, expansion)
+        self.attention, self.feed_forward = (
+            Attention(width, heads, dropout),
+            FeedForward(width, dropout, expansion),
+        )
         self.modulation = nn.Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -30,11 +40,15 @@ class DiTBlock(Block):
             nn.init.zeros_(self.cross_attention.out.bias)
 
     def forward(self, x_BND: Tensor, time_BD: Tensor, caption_BGD: Tensor | None) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time_BD)[:, None].chunk(6, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time_BD)[:, None].chunk(
+            6, dim=-1
+        )
         h = self.norm1(x_BND) * (1 + scale1) + shift1
         x_BND = x_BND + gate1 * self.attention(h, self.attention.keys_values(h))
         if caption_BGD is not None:
-            x_BND = x_BND + self.cross_attention(self.norm3(x_BND), self.cross_attention.keys_values(caption_BGD))
+            x_BND = x_BND + self.cross_attention(
+                self.norm3(x_BND), self.cross_attention.keys_values(caption_BGD)
+            )
         h = self.norm2(x_BND) * (1 + scale2) + shift2
         return x_BND + gate2 * self.feed_forward(h)
 
@@ -56,13 +70,19 @@ class Denoiser(nn.Module):
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.dropout = Dropout(dropout)
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, dropout, expansion, self_conditioning) for _ in range(layers))
+        self.time = nn.Sequential(
+            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+        self.blocks = nn.ModuleList(
+            DiTBlock(width, heads, dropout, expansion, self_conditioning) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
         self.caption_norm = nn.LayerNorm(width) if self_conditioning else None
 
-    def forward(self, z_BNC: Tensor, t_B: Tensor, caption_BGD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, z_BNC: Tensor, t_B: Tensor, caption_BGD: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The prediction of z_0 [B, N, C], and the hidden states [B, N, D] that the readout attends to.
 
         `caption_BGD` is the soft caption estimated before, for self-conditioning; without one, zeros stand for it.

@@ -19,7 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner.batch_parts import drawn
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Memory, Policy, by_image, noise_of
+from dsacap.captioner.interface import (
+    Batch,
+    Captioner,
+    ImageSpec,
+    Memory,
+    Policy,
+    by_image,
+    noise_of,
+)
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.method.cmlm import CMLM
 from dsacap.method.ctc import CTC
@@ -66,8 +74,12 @@ class DSACap(Captioner):
             if self.readout not in READOUTS:
                 raise ValueError(f"readout: {self.readout!r} is none of {', '.join(READOUTS)}")
             if self.self_conditioning and not READOUTS[self.readout].self_conditions:
-                able = ", ".join(name for name, readout in READOUTS.items() if readout.self_conditions)
-                raise ValueError(f"self_conditioning is for the readouts {able}; {self.readout} has no soft caption")
+                able = ", ".join(
+                    name for name, readout in READOUTS.items() if readout.self_conditions
+                )
+                raise ValueError(
+                    f"self_conditioning is for the readouts {able}; {self.readout} has no soft caption"
+                )
             if not 0 <= self.t_max <= 1 or self.beta < 0 or self.denoise_weight < 0:
                 raise ValueError("needs 0 <= t_max <= 1, beta >= 0, denoise_weight >= 0")
 
@@ -97,8 +109,14 @@ class DSACap(Captioner):
                 raise ValueError(f"search: {self.search!r} is none of lookahead, viterbi and draw")
             if self.temperature < 0 or (self.temperature > 0) != (self.search == "draw"):
                 raise ValueError("a temperature > 0 and search: draw go together")
-            if self.candidates < 1 or self.bigram_weight < 0 or (self.bigram_weight and self.search != "viterbi"):
-                raise ValueError("needs candidates >= 1 and bigram_weight >= 0, and a bigram_weight needs search: viterbi")
+            if (
+                self.candidates < 1
+                or self.bigram_weight < 0
+                or (self.bigram_weight and self.search != "viterbi")
+            ):
+                raise ValueError(
+                    "needs candidates >= 1 and bigram_weight >= 0, and a bigram_weight needs search: viterbi"
+                )
 
         @property
         def random(self) -> bool:
@@ -135,7 +153,9 @@ class DSACap(Captioner):
         """
         z0_BNC = batch.features
         z0_hat_BNC, hidden_BND = self._denoised(z0_BNC)
-        caption_loss = reference_loss(self.readout.log_prob(hidden_BND, batch.captions), batch.captions, self.model.beta)
+        caption_loss = reference_loss(
+            self.readout.log_prob(hidden_BND, batch.captions), batch.captions, self.model.beta
+        )
         denoise_loss = F.mse_loss(z0_hat_BNC, z0_BNC)
         return {
             "loss": caption_loss + self.model.denoise_weight * denoise_loss,
@@ -150,7 +170,10 @@ class DSACap(Captioner):
     def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """What the denoiser makes of the image at a random time of training."""
         t_B = drawn(torch.rand, (len(z0_BNC),), z0_BNC.device) * self.model.t_max
-        z_BNC, caption_BGD = add_noise(z0_BNC, drawn(torch.randn, z0_BNC.shape, z0_BNC.device), t_B), None
+        z_BNC, caption_BGD = (
+            add_noise(z0_BNC, drawn(torch.randn, z0_BNC.shape, z0_BNC.device), t_B),
+            None,
+        )
         if self.model.self_conditioning and torch.rand(()) < 0.5:
             with torch.no_grad():
                 caption_BGD = self.readout.soft_caption(self.denoiser(z_BNC, t_B)[1])
@@ -165,19 +188,27 @@ class DSACap(Captioner):
         return self.readout.completes
 
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         self.check(self.model, decoding)
         hidden_BND = self._seen(batch, samples, seed, decoding)
         uniform = partial(self._uniform, batch, samples, seed)
         if batch.prefix is None:
             captions = self.readout.decode(hidden_BND, decoding, uniform)
         else:
-            captions = self.readout.complete(hidden_BND, decoding, uniform, batch.prefix.repeat_interleave(samples, 0))
+            captions = self.readout.complete(
+                hidden_BND, decoding, uniform, batch.prefix.repeat_interleave(samples, 0)
+            )
         return by_image(captions, samples)
 
     def _seen(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> Tensor:
         """The hidden states that the caption is read from. Rows are the samples of each image."""
-        return self._last_hidden(self._noised(batch, samples, seed, decoding.noise_level), decoding.noise_level, decoding.steps)
+        return self._last_hidden(
+            self._noised(batch, samples, seed, decoding.noise_level),
+            decoding.noise_level,
+            decoding.steps,
+        )
 
     @staticmethod
     def _noised(batch: Batch, samples: int, seed: int, noise_level: float) -> Tensor:
@@ -193,7 +224,9 @@ class DSACap(Captioner):
         *_, (*_, hidden_BND) = self._walk(z_BNC, noise_level, steps)
         return hidden_BND
 
-    def _walk(self, z_BNC: Tensor, noise_level: float, steps: int) -> Iterator[tuple[float, Tensor, Tensor, Tensor]]:
+    def _walk(
+        self, z_BNC: Tensor, noise_level: float, steps: int
+    ) -> Iterator[tuple[float, Tensor, Tensor, Tensor]]:
         """Of each step: the time, z_t as it comes in, the prediction of z_0, and the hidden states."""
         caption_BGD = None
         for step in range(steps):
@@ -201,7 +234,9 @@ class DSACap(Captioner):
             t_B, next_B = (z_BNC.new_full((len(z_BNC),), time) for time in (t, t_next))
             z0_hat_BNC, hidden_BND = self.denoiser(z_BNC, t_B, caption_BGD)
             yield t, z_BNC, z0_hat_BNC, hidden_BND
-            if step + 1 < steps:  # the readout wants the last pass' hidden states, not the state after it
+            if (
+                step + 1 < steps
+            ):  # the readout wants the last pass' hidden states, not the state after it
                 if noise_level:  # there is no step from a clean image
                     z_BNC = ddim_step(z_BNC, z0_hat_BNC, t_B, next_B)
                 if self.model.self_conditioning:
@@ -218,10 +253,16 @@ class DSACap(Captioner):
         self.check(self.model, decoding)
         uniform = partial(self._uniform, batch, 1, seed)
         frames = [[] for _ in batch.image_ids]
-        walk = self._walk(self._noised(batch, 1, seed, self.model.t_max), self.model.t_max, steps if self.model.t_max else 1)
+        walk = self._walk(
+            self._noised(batch, 1, seed, self.model.t_max),
+            self.model.t_max,
+            steps if self.model.t_max else 1,
+        )
         for t, z_BNC, z0_hat_BNC, hidden_BND in walk:
             seen = (distance(z_BNC, batch.features), distance(z0_hat_BNC, batch.features))
-            for of_image, *facts in zip(frames, *seen, self.readout.decode(hidden_BND, decoding, uniform), strict=True):
+            for of_image, *facts in zip(
+                frames, *seen, self.readout.decode(hidden_BND, decoding, uniform), strict=True
+            ):
                 of_image.append(Frame(round(t, 4), *facts))
         hidden_BND = self._seen(batch, 1, seed, decoding)
         captions = self.readout.decode(hidden_BND, decoding, uniform)

@@ -73,12 +73,20 @@ def graph_of(words_GV: Tensor, transitions_GG: Tensor, caption: list[int]) -> Gr
     passed_G[[0, end]] = 1
     step_GG = transitions_GG.exp().triu(1)
     shown = {v for v, passed in enumerate(passed_G.tolist()) if passed >= _SEEN} | set(path)
-    taken = (passed_G[:, None] * step_GG >= _SEEN).nonzero().tolist() + [list(pair) for pair in pairwise(path)]
+    taken = (passed_G[:, None] * step_GG >= _SEEN).nonzero().tolist() + [
+        list(pair) for pair in pairwise(path)
+    ]
     likely_GW, word_GW = words_GV[:, UNK + 1 :].exp().topk(_WORDS)
     vertices = []
     for v in sorted(shown):
-        named = zip((word_GW[v] + UNK + 1).tolist(), likely_GW[v].tolist(), strict=True) if v not in (0, end) else ()
-        vertices.append(Vertex(v, round(passed_G[v].item(), 4), [(word, round(p, 4)) for word, p in named]))
+        named = (
+            zip((word_GW[v] + UNK + 1).tolist(), likely_GW[v].tolist(), strict=True)
+            if v not in (0, end)
+            else ()
+        )
+        vertices.append(
+            Vertex(v, round(passed_G[v].item(), 4), [(word, round(p, 4)) for word, p in named])
+        )
     pairs = sorted({(a, b) for a, b in taken if a in shown and b in shown})
     return Graph(vertices, [(a, b, round(step_GG[a, b].item(), 4)) for a, b in pairs], path)
 

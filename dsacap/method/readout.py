@@ -19,14 +19,20 @@ from dsacap.method.inspection import Graph
 
 _OF_EVERY_READOUT = ("noise_level", "steps", "search")
 
-Uniform = Callable[[tuple[int, ...]], Tensor]  # shape -> numbers in [0, 1), one such shape for each row that is decoded
+Uniform = Callable[
+    [tuple[int, ...]], Tensor
+]  # shape -> numbers in [0, 1), one such shape for each row that is decoded
 
 
 class Readout(nn.Module, ABC):
     """`model` and `decoding` are DSACap.Model and DSACap.Decoding."""
 
-    searches: ClassVar[tuple[str, ...]] = ()  # values of Decoding.search that it serves, beside its own
-    options: ClassVar[tuple[str, ...]] = ()  # options of Decoding that it serves, beside those of every readout
+    searches: ClassVar[
+        tuple[str, ...]
+    ] = ()  # values of Decoding.search that it serves, beside its own
+    options: ClassVar[
+        tuple[str, ...]
+    ] = ()  # options of Decoding that it serves, beside those of every readout
     self_conditions: ClassVar[bool] = False  # whether there is a soft caption of it
     completes: ClassVar[bool] = False  # whether it can `complete`
 
@@ -34,7 +40,8 @@ class Readout(nn.Module, ABC):
         super().__init__()
         self.vertices = nn.Parameter(torch.randn(vertices, model.width) * 0.02)
         self.blocks = nn.ModuleList(
-            DecoderBlock(model.width, model.heads, model.dropout, model.expansion) for _ in range(model.readout_layers)
+            DecoderBlock(model.width, model.heads, model.dropout, model.expansion)
+            for _ in range(model.readout_layers)
         )
         self.norm = nn.LayerNorm(model.width)
         self.words = nn.Linear(model.width, words)
@@ -52,7 +59,9 @@ class Readout(nn.Module, ABC):
 
     def policy(self, image_BND: Tensor) -> Policy:
         """For readouts that know the probability of a caption, by its gradient too."""
-        raise UserError(f"the readout {type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward")
+        raise UserError(
+            f"the readout {type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward"
+        )
 
     def log_prob(self, image_BND: Tensor, captions_BRL: Tensor) -> Tensor:
         """Log-likelihood [B, R] of references, closed by EOS and filled with PAD: what training raises."""
@@ -62,7 +71,9 @@ class Readout(nn.Module, ABC):
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         """One caption a row: word ids without specials, none empty. Only a search that draws asks for `uniform` numbers."""
 
-    def complete(self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor) -> list[list[int]]:
+    def complete(
+        self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor
+    ) -> list[list[int]]:
         """As `decode`, of captions that begin with P given words, where the readout `completes`."""
         raise NotImplementedError
 
@@ -91,5 +102,8 @@ class Readout(nn.Module, ABC):
                 f"search: {decoding.search} is not for readout: {name}, which has {', '.join(cls.searches) or 'none to choose'}"
             )
         for field in dataclasses.fields(decoding):
-            if field.name not in _OF_EVERY_READOUT + cls.options and getattr(decoding, field.name) != field.default:
+            if (
+                field.name not in _OF_EVERY_READOUT + cls.options
+                and getattr(decoding, field.name) != field.default
+            ):
                 raise ValueError(f"{field.name} is not for readout: {name}; leave it out")

@@ -27,7 +27,9 @@ class Slots(Readout):
     def expected_words(self, image_BND: Tensor) -> Tensor:
         p_BLV = self(image_BND).exp()
         going_on_BL = (1 - p_BLV[..., EOS]).cumprod(-1)
-        return p_BLV * F.pad(going_on_BL[:, :-1], (1, 0), value=1.0)[..., None]  # a slot speaks where none before it has ended
+        return (
+            p_BLV * F.pad(going_on_BL[:, :-1], (1, 0), value=1.0)[..., None]
+        )  # a slot speaks where none before it has ended
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         """The likeliest word of each slot, or one drawn, up to the first EOS."""

@@ -11,20 +11,44 @@ from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
-_COLUMNS = {"CIDEr": 1, "SPICE": 1, "grammatical": 1, "true": 1, "reconstruction": 1, "judged_reconstruction": 1}
+_COLUMNS = {
+    "CIDEr": 1,
+    "SPICE": 1,
+    "grammatical": 1,
+    "true": 1,
+    "reconstruction": 1,
+    "judged_reconstruction": 1,
+}
 _COLUMNS |= {"mBLEU-4": 3, "unique": 2, "novel": 1}
 # What training logs of the captions drawn: by what it is multiplied, and digits.
-_HEALTH = {"words": (1, 1), "repeats": (1, 2), "bad_endings": (100, 1), "unique": (100, 0), "nats_per_word": (1, 2), "kl": (1, 2)}
+_HEALTH = {
+    "words": (1, 1),
+    "repeats": (1, 2),
+    "bad_endings": (100, 1),
+    "unique": (100, 0),
+    "nats_per_word": (1, 2),
+    "kl": (1, 2),
+}
 _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
 
 
 def write_ablation(layout: Layout) -> None:
     """Writes ablation.csv and, last, ablation.md, which Snakemake waits for."""
-    manifests = {f"train {system} seed {seed}": read_json(manifest_of(layout.system(system, seed))) for system, seed in layout.runs}
-    rows = [*score_rows(layout, layout.runs), *_reconstruction_rows(layout), *training_rows(layout, layout.runs, manifests)]
+    manifests = {
+        f"train {system} seed {seed}": read_json(manifest_of(layout.system(system, seed)))
+        for system, seed in layout.runs
+    }
+    rows = [
+        *score_rows(layout, layout.runs),
+        *_reconstruction_rows(layout),
+        *training_rows(layout, layout.runs, manifests),
+    ]
     numbers = write_numbers(rows, layout.ablation_table)
     report = Report(layout.config, numbers, manifests, [], None)
-    judges = {name: read_json(manifest_of(part.generator))["facts"] for name, part in (("generator", layout), ("judge", layout.judge))}
+    judges = {
+        name: read_json(manifest_of(part.generator))["facts"]
+        for name, part in (("generator", layout), ("judge", layout.judge))
+    }
     seeds = ", ".join(map(str, layout.config.seeds))
     parts = [
         f"# {layout.config.name}: ablation",
@@ -54,13 +78,27 @@ def _reconstruction_rows(layout: Layout) -> Iterable[dict]:
             for metric, per_image in metrics.items():
                 values = [100 * value for value in per_image.values()]
                 interval = bootstrap_mean_interval(values)
-                yield row(layout, system, decoding, seed, metric, sum(values) / len(values), "x100", interval, len(values))
+                yield row(
+                    layout,
+                    system,
+                    decoding,
+                    seed,
+                    metric,
+                    sum(values) / len(values),
+                    "x100",
+                    interval,
+                    len(values),
+                )
 
 
 def _judges(judges: dict[str, dict]) -> str:
     kinds = list(dict.fromkeys(kind for facts in judges.values() for kind in facts["auc"]))
     rows = [
-        [name, *(f"{100 * facts['auc'][kind]:.1f}" if kind in facts["auc"] else "-" for kind in kinds), _seconds(facts)]
+        [
+            name,
+            *(f"{100 * facts['auc'][kind]:.1f}" if kind in facts["auc"] else "-" for kind in kinds),
+            _seconds(facts),
+        ]
         for name, facts in judges.items()
     ]
     return markdown(["", *kinds, "CPU seconds"], rows)
@@ -69,10 +107,24 @@ def _judges(judges: dict[str, dict]) -> str:
 def _costs(layout: Layout, manifests: dict[str, dict]) -> str:
     rows = []
     for name, system in layout.config.systems.items():
-        facts = [manifests[f"train {name} seed {seed}"]["facts"] for seed in layout.config.seeds_of(name)]
-        spent = [f"{sum(f[cost] for f in facts) / len(facts):,.0f}" if cost in facts[0] else "-" for cost in _COSTS]
-        rows.append([system.label or name, f"{facts[0]['parameters']:,}", f"{facts[0]['images_seen']:,}", *spent])
-    return markdown(["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows)
+        facts = [
+            manifests[f"train {name} seed {seed}"]["facts"] for seed in layout.config.seeds_of(name)
+        ]
+        spent = [
+            f"{sum(f[cost] for f in facts) / len(facts):,.0f}" if cost in facts[0] else "-"
+            for cost in _COSTS
+        ]
+        rows.append(
+            [
+                system.label or name,
+                f"{facts[0]['parameters']:,}",
+                f"{facts[0]['images_seen']:,}",
+                *spent,
+            ]
+        )
+    return markdown(
+        ["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows
+    )
 
 
 def _health(layout: Layout) -> str:
@@ -81,13 +133,23 @@ def _health(layout: Layout) -> str:
     for name, system in layout.config.systems.items():
         if not (system.tuning and system.tuning.rewards):
             continue
-        logs = [pd.DataFrame(read_jsonl(layout.system(name, seed) / "train.jsonl")) for seed in layout.config.seeds_of(name)]
+        logs = [
+            pd.DataFrame(read_jsonl(layout.system(name, seed) / "train.jsonl"))
+            for seed in layout.config.seeds_of(name)
+        ]
         tenth = max(1, len(logs[0]) // 10)
         first = pd.concat([log.head(tenth) for log in logs]).mean()
         last = pd.concat([log.tail(tenth) for log in logs]).mean()
-        columns += [column for column in first.index if column.startswith("reward_") and column not in columns]
+        columns += [
+            column
+            for column in first.index
+            if column.startswith("reward_") and column not in columns
+        ]
         lines.append((system.label or name, first, last))
-    rows = [[label, *(_from_to(first, last, column) for column in columns)] for label, first, last in lines]
+    rows = [
+        [label, *(_from_to(first, last, column) for column in columns)]
+        for label, first, last in lines
+    ]
     return markdown(["System", *(column.replace("_", " ") for column in columns)], rows)
 
 

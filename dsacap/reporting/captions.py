@@ -22,7 +22,11 @@ _ROW = ["system", "decoding"]
 def write_caption_page(layout: Layout) -> None:
     """Writes captions.md from the captions of every run."""
     captions = pd.DataFrame(_captions(layout), columns=[*_ROW, "seed", "image", "caption"])
-    test = {e.image_id: e for e in load_examples(layout.data, "test") if e.image_id in set(captions.image)}
+    test = {
+        e.image_id: e
+        for e in load_examples(layout.data, "test")
+        if e.image_id in set(captions.image)
+    }
     train = [caption for e in load_examples(layout.data, "train") for caption in e.tokens]
     write_text(layout.caption_page, _render(layout, captions, test, train))
 
@@ -31,13 +35,20 @@ def _captions(layout: Layout) -> Iterator[tuple]:
     """A decoding that draws several captions an image counts by the first."""
     for system, seed in layout.runs:
         for decoding, by_image in read_json(layout.captions(system, seed)).items():
-            yield from ((system, decoding, seed, int(image), said[0]) for image, said in by_image.items())
+            yield from (
+                (system, decoding, seed, int(image), said[0]) for image, said in by_image.items()
+            )
 
 
-def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], train: list[str]) -> str:
+def _render(
+    layout: Layout, captions: pd.DataFrame, test: dict[int, Example], train: list[str]
+) -> str:
     references = {i: [caption for caption in e.tokens if caption] for i, e in test.items()}
     lexicon = Lexicon.of(train)
-    humans = pd.DataFrame([(HUMAN, "references", caption) for said in references.values() for caption in said], columns=[*_ROW, "caption"])
+    humans = pd.DataFrame(
+        [(HUMAN, "references", caption) for said in references.values() for caption in said],
+        columns=[*_ROW, "caption"],
+    )
     everyone = pd.concat([humans, captions], ignore_index=True)
     everyone["words"] = everyone.caption.str.split().str.len()
     found = [faults(caption, lexicon) for caption in everyone.caption]
@@ -47,15 +58,27 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
 
     captions["CIDEr"] = np.nan
     for _, run in captions.groupby([*_ROW, "seed"]):
-        per_image = score_cider(references, dict(zip(run.image, run.caption, strict=True))).per_image
+        per_image = score_cider(
+            references, dict(zip(run.image, run.caption, strict=True))
+        ).per_image
         captions.loc[run.index, "CIDEr"] = [100 * per_image[i] for i in run.image]
-    captions["length"] = pd.cut(captions.caption.str.split().str.len(), [-1, *_LONGEST.values()], labels=list(_LONGEST))
+    captions["length"] = pd.cut(
+        captions.caption.str.split().str.len(), [-1, *_LONGEST.values()], labels=list(_LONGEST)
+    )
     captions["share"] = 100 / captions.groupby(_ROW).caption.transform("size")
 
     means = everyone.groupby(_ROW, sort=False)[[*FAULTS, "any", "words"]].mean()
     by_length = captions.groupby([*_ROW, "length"], sort=False, observed=True)
-    lengths = pd.concat({"CIDEr": by_length.CIDEr.mean().unstack(), "%": by_length.share.sum().unstack(fill_value=0)}, axis=1)
-    lengths = lengths.reindex(columns=[(what, name) for name in _LONGEST for what in ("CIDEr", "%")])
+    lengths = pd.concat(
+        {
+            "CIDEr": by_length.CIDEr.mean().unstack(),
+            "%": by_length.share.sum().unstack(fill_value=0),
+        },
+        axis=1,
+    )
+    lengths = lengths.reindex(
+        columns=[(what, name) for name in _LONGEST for what in ("CIDEr", "%")]
+    )
     lengths.columns = [f"{name}: {what}" for what, name in lengths.columns]
     seeds = "one seed" if len(layout.config.seeds) == 1 else f"all {len(layout.config.seeds)} seeds"
     parts = [
@@ -76,13 +99,19 @@ def _render(layout: Layout, captions: pd.DataFrame, test: dict[int, Example], tr
     return "\n\n".join(parts) + "\n"
 
 
-def _by_agreement(layout: Layout, captions: pd.DataFrame, references: dict[int, list[str]]) -> list[str]:
+def _by_agreement(
+    layout: Layout, captions: pd.DataFrame, references: dict[int, list[str]]
+) -> list[str]:
     """The section on thirds of the images; none where an image has one reference only, which nothing agrees with."""
     if not (rounds := held_out(references)):
         return []
     agreement = pd.DataFrame([score_cider(others, one).per_image for one, others in rounds]).mean()
     thirds = pd.qcut(agreement.rank(method="first"), 3, labels=_THIRDS)
-    by_third = captions.groupby([*_ROW, captions.image.map(thirds)], sort=False, observed=True).CIDEr.mean().unstack()[list(_THIRDS)]
+    by_third = (
+        captions.groupby([*_ROW, captions.image.map(thirds)], sort=False, observed=True)
+        .CIDEr.mean()
+        .unstack()[list(_THIRDS)]
+    )
     return [
         "## CIDEr by agreement of the references",
         _table(layout, by_third),
@@ -94,12 +123,18 @@ def _by_agreement(layout: Layout, captions: pd.DataFrame, references: dict[int, 
 def _photos(layout: Layout, captions: pd.DataFrame, test: list[Example]) -> Iterator[str]:
     shown = captions[captions.seed == layout.config.seeds[0]].set_index([*_ROW, "image"]).caption
     for example in test[:: _step(test)][:_PHOTOS]:
-        lines = [f"- {_label(layout, *row)}: {caption}" for row, caption in shown.xs(example.image_id, level="image").items()]
+        lines = [
+            f"- {_label(layout, *row)}: {caption}"
+            for row, caption in shown.xs(example.image_id, level="image").items()
+        ]
         yield f"### {example.image.file_name}\n\n" + "\n".join(lines)
 
 
 def _table(layout: Layout, numbers: pd.DataFrame) -> str:
-    rows = [[_label(layout, *row), *("-" if pd.isna(x) else f"{x:.1f}" for x in values)] for row, *values in numbers.itertuples()]
+    rows = [
+        [_label(layout, *row), *("-" if pd.isna(x) else f"{x:.1f}" for x in values)]
+        for row, *values in numbers.itertuples()
+    ]
     return markdown(["System", *map(str, numbers.columns)], rows)
 
 

@@ -41,7 +41,9 @@ def write_citation(csv: Path) -> str:
     """Writes table.bib and table.tex beside a table.csv; its version. UserError where its manifests are not beside it."""
     table = load_table(csv)
     if not table.manifests:
-        raise UserError(f"{csv}: no table.json beside it, which says what the table was made by; it cannot be cited without")
+        raise UserError(
+            f"{csv}: no table.json beside it, which says what the table was made by; it cannot be cited without"
+        )
     named = table_version(csv, table)
     write_text(csv.with_suffix(".bib"), bibtex(table, named))
     write_text(csv.with_suffix(".tex"), latex(table, named))
@@ -50,7 +52,9 @@ def write_citation(csv: Path) -> str:
 
 def table_version(csv: Path, table: Table) -> str:
     """`0.1.0+1a2b3c4d`"""
-    releases = {found[1] for signature in table.signatures.values() if (found := _RELEASE.search(signature))}
+    releases = {
+        found[1] for signature in table.signatures.values() if (found := _RELEASE.search(signature))
+    }
     return f"{max(releases, default=version('dsacap-bench'))}+{sha256(csv)[:8]}"
 
 
@@ -58,7 +62,9 @@ def bibtex(table: Table, named: str) -> str:
     """The entry of one table. A URL stands in it where CITATION.cff has one."""
     project = citation()
     made = max(datetime.fromisoformat(manifest["started"]) for manifest in table.manifests.values())
-    commits = dict.fromkeys((manifest["code"]["commit"] or "unknown")[:_DIGITS] for manifest in table.manifests.values())
+    commits = dict.fromkeys(
+        (manifest["code"]["commit"] or "unknown")[:_DIGITS] for manifest in table.manifests.values()
+    )
     fields = {
         "author": " and ".join(_author(author) for author in project["authors"]),
         "title": f"{{{escaped(f'dsacap-bench, table of {table.name}: image captioners measured alike')}}}",
@@ -69,7 +75,17 @@ def bibtex(table: Table, named: str) -> str:
     if url := project.get("url") or project.get("repository-code"):
         fields["url"] = url
     lines = [f"  {key:<8} = {{{value}}}," for key, value in fields.items()]
-    return "\n".join([f"@misc{{{key_of(table, named)},", *lines, f"  month    = {f'{made:%b}'.lower()},", "}"]) + "\n"
+    return (
+        "\n".join(
+            [
+                f"@misc{{{key_of(table, named)},",
+                *lines,
+                f"  month    = {f'{made:%b}'.lower()},",
+                "}",
+            ]
+        )
+        + "\n"
+    )
 
 
 def key_of(table: Table, named: str) -> str:
@@ -103,20 +119,37 @@ def latex(table: Table, named: str) -> str:
     seeds = "one seed" if len(config.seeds) == 1 else f"mean over {len(config.seeds)} seeds"
     rising = (table.numbers[table.numbers.metric == "val_still_rising"].value > 0).any()
     marked = "; † validation CIDEr was still rising" if rising else ""
-    marked += "; ‡ with an encoder of its own, trained too" if any(map(config.sees_pixels, config.systems)) else ""
-    quality = f"Quality on {table.name} ({images}, {seeds}; ± half the 95 % bootstrap interval{marked})"
+    marked += (
+        "; ‡ with an encoder of its own, trained too"
+        if any(map(config.sees_pixels, config.systems))
+        else ""
+    )
+    quality = (
+        f"Quality on {table.name} ({images}, {seeds}; ± half the 95 % bootstrap interval{marked})"
+    )
     sections: dict[str, tuple[str, Cells]] = {
         "quality": (quality, metric_cells(report, QUALITY)),
-        "humans": (f"Beside humans on {table.name}, against all references but one", metric_cells(report, BESIDE_HUMANS)),
-        "diversity": (f"Diversity of {config.decoding.samples} captions an image on {table.name}", metric_cells(report, DIVERSITY)),
+        "humans": (
+            f"Beside humans on {table.name}, against all references but one",
+            metric_cells(report, BESIDE_HUMANS),
+        ),
+        "diversity": (
+            f"Diversity of {config.decoding.samples} captions an image on {table.name}",
+            metric_cells(report, DIVERSITY),
+        ),
         "training": (f"Training on {table.name}", training_cells(report)),
     }
     if "machine" in table.manifests.get("time", {}).get("facts", {}):
         sections["latency"] = (f"{latency_title(report)}, on {table.name}", latency_cells(report))
     head = (
-        f"% Version {named}; made by dsacap from table.csv, not to be edited. \\usepackage{{booktabs,graphicx}}; \\cite needs table.bib.\n"
+        f"% Version {named}; made by dsacap from table.csv, not to be edited. "
+        "\\usepackage{booktabs,graphicx}; \\cite needs table.bib.\n"
     )
-    floats = [_float(f"{table.name}-{name}", said, cells, key_of(table, named)) for name, (said, cells) in sections.items() if cells[1]]
+    floats = [
+        _float(f"{table.name}-{name}", said, cells, key_of(table, named))
+        for name, (said, cells) in sections.items()
+        if cells[1]
+    ]
     return "\n".join([head, *floats])
 
 
@@ -124,7 +157,9 @@ def _float(label: str, said: str, cells: Cells, key: str) -> str:
     headers, rows = cells
     texts = 2 if headers[1] == "Decoding" else 1
     align = ["left"] * texts + ["right"] * (len(headers) - texts)
-    tabular = tabulate(rows, headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=align)
+    tabular = tabulate(
+        rows, headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=align
+    )
     caption = f"{escaped(said)} \\cite{{{key}}}."
     text = (
         f"\\begin{{table*}}\n\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n"

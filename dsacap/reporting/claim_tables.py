@@ -34,7 +34,9 @@ def first_captions(layout: Layout, system: str, seed: int, decoding: str) -> dic
 def along_the_caption(layout: Layout, tests: Sequence[Comparison]) -> str:
     """Share of a row's trigrams that some reference has, by where in the caption they stand and by how long it is."""
     references = references_of(layout)
-    compared = dict.fromkeys((row.system, row.decoding) for test in tests for row in (test.better, test.worse))
+    compared = dict.fromkeys(
+        (row.system, row.decoding) for test in tests for row in (test.better, test.worse)
+    )
     lines = []
     for system, decoding in compared:
         quarters, lengths = [[] for _ in range(_QUARTERS)], [[] for _ in _LENGTHS]
@@ -64,11 +66,25 @@ def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> st
             parts = [of_seed[decoding] for of_seed in scores]
             if not all("mBLEU-4" in part["diversity"] for part in parts):
                 continue
-            diversity = {name: np.mean([part["diversity"][name]["value"] for part in parts]) for name in DIVERSITY}
+            diversity = {
+                name: np.mean([part["diversity"][name]["value"] for part in parts])
+                for name in DIVERSITY
+            }
             cider = 100 * np.mean([part["quality"]["CIDEr"]["value"] for part in parts])
-            lines.append((diversity["mBLEU-4"], [settings.label or system, decoding, f"{cider:.1f}", *_rounded(diversity)]))
-    table = markdown(["System", "Decoding", "CIDEr", *DIVERSITY], [line for _, line in sorted(lines, key=lambda line: line[0])])
-    return table + "\n\nMeans over seeds, the most diverse (lowest mBLEU-4) first: compare systems at like diversity."
+            lines.append(
+                (
+                    diversity["mBLEU-4"],
+                    [settings.label or system, decoding, f"{cider:.1f}", *_rounded(diversity)],
+                )
+            )
+    table = markdown(
+        ["System", "Decoding", "CIDEr", *DIVERSITY],
+        [line for _, line in sorted(lines, key=lambda line: line[0])],
+    )
+    return (
+        table
+        + "\n\nMeans over seeds, the most diverse (lowest mBLEU-4) first: compare systems at like diversity."
+    )
 
 
 def _rounded(values: dict[str, float]) -> Iterable[str]:

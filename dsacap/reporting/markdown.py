@@ -12,11 +12,29 @@ from dsacap.reporting.tradeoff import of_seed, tradeoff_section
 from dsacap.runs.layout import ENCODER, HUMAN, PREDICTIONS
 from dsacap.scoring.metrics.spice import METRICS as SPICE
 
-QUALITY = {"CIDEr": 1, "BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1, "BLEU-4": 1, "METEOR": 1, "ROUGE-L": 1}
+QUALITY = {
+    "CIDEr": 1,
+    "BLEU-1": 1,
+    "BLEU-2": 1,
+    "BLEU-3": 1,
+    "BLEU-4": 1,
+    "METEOR": 1,
+    "ROUGE-L": 1,
+}
 QUALITY |= {"SPICE": 1, "grammatical": 1, "true": 1}
-DIVERSITY = {"Div-1": 3, "Div-2": 3, "mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2, "novel": 1, "vocabulary": 0}
+DIVERSITY = {
+    "Div-1": 3,
+    "Div-2": 3,
+    "mBLEU-4": 3,
+    "Self-CIDEr": 3,
+    "unique": 2,
+    "novel": 1,
+    "vocabulary": 0,
+}
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
-BESIDE_HUMANS = {f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")} | {"in_train": 1}
+BESIDE_HUMANS = {
+    f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")
+} | {"in_train": 1}
 _NOTHING = "-"
 _WEIGHTS = "/model.safetensors"
 LOCAL_CHANGES = " with local changes"
@@ -58,7 +76,13 @@ def render(report: Report) -> str:
         "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
         "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
         *_latency(report),
-        tradeoff_section(of_first, labels_of(config), weights_of(config, report.manifests), config.timing.batch_sizes, "table.svg"),
+        tradeoff_section(
+            of_first,
+            labels_of(config),
+            weights_of(config, report.manifests),
+            config.timing.batch_sizes,
+            "table.svg",
+        ),
         "## Training",
         markdown(*training_cells(report)),
         _brought(report),
@@ -78,8 +102,14 @@ def labels_of(config: Config) -> dict[str, str]:
 
 def weights_of(config: Config, manifests: dict[str, dict]) -> dict[str, str | None]:
     """The sha256 of each system's weights of the first seed, where it was recorded."""
-    trained = {name: manifests.get(f"train {name} seed {config.seeds[0]}", {}).get("outputs", {}) for name in config.systems}
-    return {name: next((digest for file, digest in outputs.items() if file.endswith(_WEIGHTS)), None) for name, outputs in trained.items()}
+    trained = {
+        name: manifests.get(f"train {name} seed {config.seeds[0]}", {}).get("outputs", {})
+        for name in config.systems
+    }
+    return {
+        name: next((digest for file, digest in outputs.items() if file.endswith(_WEIGHTS)), None)
+        for name, outputs in trained.items()
+    }
 
 
 def render_samples(report: Report) -> str:
@@ -115,12 +145,17 @@ def _systems(report: Report) -> list[tuple[str, str, str]]:
         mark = " †" if _value(report, name, "", "val_still_rising") else ""
         mark += " ‡" if report.config.sees_pixels(name) else ""
         rows += [(name, decoding, (system.label or name) + mark) for decoding in system.decodings]
-    return rows + [(name, PREDICTIONS, brought.label or name) for name, brought in report.config.predictions.items()]
+    return rows + [
+        (name, PREDICTIONS, brought.label or name)
+        for name, brought in report.config.predictions.items()
+    ]
 
 
 def _select(report: Report, system: str, decoding: str, metric: str) -> pd.DataFrame:
     numbers = report.numbers
-    return numbers[(numbers.system == system) & (numbers.decoding == decoding) & (numbers.metric == metric)]
+    return numbers[
+        (numbers.system == system) & (numbers.decoding == decoding) & (numbers.metric == metric)
+    ]
 
 
 def _value(report: Report, system: str, decoding: str, metric: str) -> float | None:
@@ -129,19 +164,27 @@ def _value(report: Report, system: str, decoding: str, metric: str) -> float | N
     return None if found.empty else float(found.value.mean())
 
 
-def metric_table(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> str:
+def metric_table(
+    report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None
+) -> str:
     return markdown(*metric_cells(report, metrics, extra))
 
 
-def metric_cells(report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None) -> Cells:
+def metric_cells(
+    report: Report, metrics: dict[str, int], extra: dict[str, str] | None = None
+) -> Cells:
     """Of every row that has one of `metrics` (name -> digits)."""
     present = {m: digits for m, digits in metrics.items() if (report.numbers.metric == m).any()}
     rows = []
     for system, decoding, label in _systems(report):
-        cells = [_cell(report, system, decoding, metric, digits) for metric, digits in present.items()]
+        cells = [
+            _cell(report, system, decoding, metric, digits) for metric, digits in present.items()
+        ]
         if any(cell != _NOTHING for cell in cells):
             rows.append([label, decoding, *cells, *(extra or {}).values()])
-    names = [metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present]
+    names = [
+        metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present
+    ]
     return ["System", "Decoding", *names, *(extra or {})], rows
 
 
@@ -172,7 +215,9 @@ def _quality_notes(report: Report) -> str:
         )
     notes.append(_flips(report))
     if (report.numbers[report.numbers.metric == "val_still_rising"].value > 0).any():
-        notes.append("†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training would help this row.")
+        notes.append(
+            "†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training would help this row."
+        )
     if any(report.config.sees_pixels(name) for name in report.config.systems):
         notes.append(
             "‡: with an encoder of its own, which was trained too (fine_tune): other features than those of the other rows, and "
@@ -183,11 +228,21 @@ def _quality_notes(report: Report) -> str:
 
 def _flips(report: Report) -> str:
     """Whether captions depend on their batch."""
-    facts = {name.removeprefix("caption "): m["facts"] for name, m in report.manifests.items() if name.startswith("caption ")}
-    flipped = [f"{n} of {name}, {decoding}" for name, fact in facts.items() for decoding, n in fact["flips"].items() if n]
+    facts = {
+        name.removeprefix("caption "): m["facts"]
+        for name, m in report.manifests.items()
+        if name.startswith("caption ")
+    }
+    flipped = [
+        f"{n} of {name}, {decoding}"
+        for name, fact in facts.items()
+        for decoding, n in fact["flips"].items()
+        if n
+    ]
     count = max(fact["one_by_one"] for fact in facts.values())
-    return f"Of {count} images captioned one by one, all have the captions that they have in a batch" + (
-        f", but for {'; '.join(flipped)}." if flipped else "."
+    return (
+        f"Of {count} images captioned one by one, all have the captions that they have in a batch"
+        + (f", but for {'; '.join(flipped)}." if flipped else ".")
     )
 
 
@@ -243,7 +298,12 @@ def training_cells(report: Report) -> Cells:
     for name, system in report.config.systems.items():
         values = {metric: _value(report, name, "", metric) for metric in columns}
         if None not in values.values():
-            rows.append([system.label or name, *(f"{values[metric]:,.{digits}f}" for metric, digits in columns.items())])
+            rows.append(
+                [
+                    system.label or name,
+                    *(f"{values[metric]:,.{digits}f}" for metric, digits in columns.items()),
+                ]
+            )
     return ["System", "Parameters", "Images seen", "CPU seconds", "Validation CIDEr"], rows
 
 
@@ -259,15 +319,24 @@ def _brought(report: Report) -> str:
         "Captions of systems that were not trained here, scored as all others; their training is theirs to state, and their speed was not "
         "measured here."
     )
-    return f"## Rows of others\n\n{said}\n\n" + markdown(["System", "Citation", "Trained on", "sha256 of the captions"], rows, 4)
+    return f"## Rows of others\n\n{said}\n\n" + markdown(
+        ["System", "Citation", "Trained on", "sha256 of the captions"], rows, 4
+    )
 
 
 def _provenance(report: Report) -> str:
     made = report.manifests.get("time", report.manifests[f"score {HUMAN}"])
     code, host = made["code"], made["host"]
-    stages = [[name, f"{m['seconds']:.0f}", f"{m['cpu_seconds']:.0f}", m["peak_memory_mib"]] for name, m in report.manifests.items()]
+    stages = [
+        [name, f"{m['seconds']:.0f}", f"{m['cpu_seconds']:.0f}", m["peak_memory_mib"]]
+        for name, m in report.manifests.items()
+    ]
     data = report.manifests["data"]["facts"]
-    lines = [f"- version {report.version}; to cite it: table.bib, in LaTeX: table.tex"] if report.version else []
+    lines = (
+        [f"- version {report.version}; to cite it: table.bib, in LaTeX: table.tex"]
+        if report.version
+        else []
+    )
     lines += [
         f"- commit {commits(report.manifests)}, lock file sha256 {code['lock'][:12]}",
         f"- data: {', '.join(f'{n} {split}' for split, n in data['images'].items())} images, {data['captions']} captions; "
@@ -279,11 +348,20 @@ def _provenance(report: Report) -> str:
         "- configuration and full manifests: table.json"
         + (f"; latency by `{shlex.join(made['command'])}`" if "time" in report.manifests else ""),
     ]
-    return "\n".join(lines) + "\n\n" + markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
+    return (
+        "\n".join(lines)
+        + "\n\n"
+        + markdown(["Stage", "Seconds", "CPU seconds", "Peak MiB"], stages)
+    )
 
 
 def commits(manifests: dict[str, dict]) -> str:
     """Those that the stages were run from: several, where a run went on after an update. Outside a git checkout nobody can say that code is
     unchanged, so it counts as changed."""
     codes = [manifest["code"] for manifest in manifests.values()]
-    return ", ".join(dict.fromkeys(f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}" for code in codes))
+    return ", ".join(
+        dict.fromkeys(
+            f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}"
+            for code in codes
+        )
+    )

@@ -39,7 +39,9 @@ def publish(layout: Layout) -> Published:
     require_committed(layout.table, read_json(layout.table.with_suffix(".json"))["manifests"])
     target = layout.published
     if target.resolve() == layout.table.parent.resolve():
-        raise UserError(f"{target}: the tables of this configuration lie there already (`results`); nothing to copy")
+        raise UserError(
+            f"{target}: the tables of this configuration lie there already (`results`); nothing to copy"
+        )
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".csv", ".json", ".svg", ".bib", ".tex"):
         if (file := layout.table.with_suffix(suffix)).exists():
@@ -54,9 +56,18 @@ def publish(layout: Layout) -> Published:
     kept = keep_rows(layout, may_be_none=True)
     readme = read_text(_README)
     name = re.escape(layout.config.name)
-    place = re.compile(rf"(<!-- {name}(?: \(([\w, ]+)\))?: written by make publish -->\n).*?(<!-- end -->)", re.DOTALL)
+    place = re.compile(
+        rf"(<!-- {name}(?: \(([\w, ]+)\))?: written by make publish -->\n).*?(<!-- end -->)",
+        re.DOTALL,
+    )
     table = read_text(layout.table)
-    write_text(_README, place.sub(lambda m: m[1] + summarise(table, tuple(m[2].split(", ")) if m[2] else _SHOWN) + m[3], readme))
+    write_text(
+        _README,
+        place.sub(
+            lambda m: m[1] + summarise(table, tuple(m[2].split(", ")) if m[2] else _SHOWN) + m[3],
+            readme,
+        ),
+    )
     return Published(target, kept, missing)
 
 
@@ -65,20 +76,31 @@ def _pages(layout: Layout) -> list[Path]:
     index.html from another table."""
     pages, title = [], f"<title>{html.escape(title_of(layout.config.name))}</title>"
     for page in (layout.caption_page, layout.ablation_table, layout.claims, layout.page):
-        if page.exists() and ((text := read_text(page)).startswith(f"# {layout.config.name}: ") or title in text):
+        if page.exists() and (
+            (text := read_text(page)).startswith(f"# {layout.config.name}: ") or title in text
+        ):
             if page == layout.page and sha256(layout.table.with_suffix(".json")) not in text:
-                raise UserError(f"{page}: shows another table than {layout.table}; run `dsacap report-page` again")
+                raise UserError(
+                    f"{page}: shows another table than {layout.table}; run `dsacap report-page` again"
+                )
             if LOCAL_CHANGES in text:
-                raise UserError(f"{page}: made from uncommitted code; commit, remove those stages' files and run again")
+                raise UserError(
+                    f"{page}: made from uncommitted code; commit, remove those stages' files and run again"
+                )
             pages.append(page)
     return pages
 
 
 def summarise(table: str, shown: tuple[str, ...] = _SHOWN) -> str:
     """The sections of table.md that the README shows, one heading lower and without their notes."""
-    starts = tuple(f"{name}{end}" for name in shown for end in ("\n", " of ", " on "))  # "Latency on AMD EPYC"
+    starts = tuple(
+        f"{name}{end}" for name in shown for end in ("\n", " of ", " on ")
+    )  # "Latency on AMD EPYC"
     sections = [section for section in table.split("\n## ") if section.startswith(starts)]
-    return "".join(f"\n### {section.split(chr(10), 1)[0]}\n\n{_rows(section)}" for section in sections) + "\n"
+    return (
+        "".join(f"\n### {section.split(chr(10), 1)[0]}\n\n{_rows(section)}" for section in sections)
+        + "\n"
+    )
 
 
 def _rows(section: str) -> str:

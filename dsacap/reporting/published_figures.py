@@ -25,8 +25,19 @@ def published_section(file: Path, dataset: str) -> str:
         return ""
     notes = [f"- {row['model']}: {row['note']}" for row in rows if row["note"]]
     texts = ("model", "group", "encoder", "passes", "rl", "source")
-    headers = ["Reported, not measured here", "Kind", "Encoder", "Passes", "Tuned by RL", "Source", *_METRICS]
-    table = [[*(row[key] or "-" for key in texts), *(_cell(row, metric) for metric in _METRICS)] for row in rows]
+    headers = [
+        "Reported, not measured here",
+        "Kind",
+        "Encoder",
+        "Passes",
+        "Tuned by RL",
+        "Source",
+        *_METRICS,
+    ]
+    table = [
+        [*(row[key] or "-" for key in texts), *(_cell(row, metric) for metric in _METRICS)]
+        for row in rows
+    ]
     parts = [
         "## Reported by others",
         "Figures that we did not measure, as their sources give them: other encoders, other training data, other hardware, so not to be "
@@ -40,10 +51,19 @@ def published_section(file: Path, dataset: str) -> str:
 def reported_on(file: Path, dataset: str) -> list[dict]:
     """What is reported on a data set: of each model its figures, how they were read and where they stand."""
     rows = [row for row in _read(file) if row["dataset"] == dataset]
-    read = {"V": "in the source", "V2": "in two sources that agree", "A": "in the abstract alone", "S": "second-hand"}
+    read = {
+        "V": "in the source",
+        "V2": "in two sources that agree",
+        "A": "in the abstract alone",
+        "S": "second-hand",
+    }
     return [
         {key: row[key] for key in ("model", "source", "group", "encoder", "passes", "rl", "note")}
-        | {"figures": {metric: row[metric] for metric in _METRICS if row[metric]}, "read": read[row["verified"]], "where": str(file)}
+        | {
+            "figures": {metric: row[metric] for metric in _METRICS if row[metric]},
+            "read": read[row["verified"]],
+            "where": str(file),
+        }
         for row in rows
     ]
 
@@ -56,14 +76,20 @@ def _read(file: Path) -> list[dict[str, str]]:
     for row in rows:
         where = f"{file}:{rows.line_num}"
         if None in row or None in row.values():
-            raise UserError(f"{where}: {len(rows.fieldnames)} fields are expected; put texts with commas in quotes")
+            raise UserError(
+                f"{where}: {len(rows.fieldnames)} fields are expected; put texts with commas in quotes"
+            )
         if row["verified"] not in _PLAIN + _MARKED:
-            raise UserError(f"{where}: verified is {row['verified']!r}; only {', '.join(_PLAIN + _MARKED)} are printed")
+            raise UserError(
+                f"{where}: verified is {row['verified']!r}; only {', '.join(_PLAIN + _MARKED)} are printed"
+            )
         if not row["source"] or not row["model"]:
             raise UserError(f"{where}: a reported figure needs its model and its source")
         for metric in _METRICS:
             if row[metric] and not _NUMBER.fullmatch(row[metric]):
-                raise UserError(f"{where}: {metric} is {row[metric]!r}; a number is expected, or two with a hyphen where sources disagree")
+                raise UserError(
+                    f"{where}: {metric} is {row[metric]!r}; a number is expected, or two with a hyphen where sources disagree"
+                )
         checked.append(row)
     return checked
 

@@ -34,33 +34,55 @@ def check_page(config: Config, page: Path) -> None:
     """UserError, before anything is measured, where `page` is of another configuration."""
     for record in (record_of(page, kind) for kind in KINDS):
         if record.exists() and (name := read_json(record)["config"]["name"]) != config.name:
-            raise UserError(f"{record}: is of the configuration {name}; name another page by --output")
+            raise UserError(
+                f"{record}: is of the configuration {name}; name another page by --output"
+            )
 
 
 def write_scale(config: Config, page: Path) -> None:
     """Writes `page` from the records that lie beside it. UserError where one is of another configuration."""
-    records = {kind: read_json(record_of(page, kind)) for kind in KINDS if record_of(page, kind).exists()}
+    records = {
+        kind: read_json(record_of(page, kind)) for kind in KINDS if record_of(page, kind).exists()
+    }
     for kind, record in records.items():
         if record["config"] != config.model_dump(mode="json"):
             told = f"{record_of(page, kind)}: was measured with another configuration"
-            raise UserError(f"{told}; measure again on a {KINDS[kind]} or delete it, or write another page by --output")
+            raise UserError(
+                f"{told}; measure again on a {KINDS[kind]} or delete it, or write another page by --output"
+            )
     parts = [f"# The size of {config.name}", _METHOD.format(words=config.text.max_words)]
     for kind, name in KINDS.items():
-        parts += [f"## {name}", *(_measured(config, kind, records[kind]) if kind in records else [f"{name}: {_UNKNOWN}."])]
+        parts += [
+            f"## {name}",
+            *(
+                _measured(config, kind, records[kind])
+                if kind in records
+                else [f"{name}: {_UNKNOWN}."]
+            ),
+        ]
     parts += ["## The whole benchmark", _whole(config, records)]
     write_text(page, "\n\n".join(parts) + "\n")
 
 
 def _neighbours(kind: str, record: dict) -> str:
     """What to know of a CPU that was not idle."""
-    alone = kind != "cpu" or record["cpu_seconds"] > 0.8 * record["seconds"] * record["facts"]["machine"]["threads"]
-    return "" if alone else ": other work ran beside it, so rates here are low and hours high by about as much"
+    alone = (
+        kind != "cpu"
+        or record["cpu_seconds"] > 0.8 * record["seconds"] * record["facts"]["machine"]["threads"]
+    )
+    return (
+        ""
+        if alone
+        else ": other work ran beside it, so rates here are low and hours high by about as much"
+    )
 
 
 def _measured(config: Config, kind: str, record: dict) -> list[str]:
     facts, code = record["facts"], record["code"]
     size, peak = facts["size"], facts["peak"]
-    machine = ", ".join(f"{name} {value}" for name, value in facts["machine"].items() if value is not None)
+    machine = ", ".join(
+        f"{name} {value}" for name, value in facts["machine"].items() if value is not None
+    )
     told = (
         f"{machine}. Peak of a product of matrices: {peak['fp32'] / 1e12:.3g} TFLOP/s fp32, {peak['bf16'] / 1e12:.3g} TFLOP/s bf16. "
         f"{size['batch_size']} images a step, {size['images']} at once to encode and to decode, {size['pictures']} picture(s) of "
@@ -86,10 +108,22 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
                 ", ".join(f"{decoding}: {_rate(rate)}" for decoding, rate in of["decode"].items()),
             ]
         )
-    headers = ["System", "M parameters", "precision", "steps/s", "images/s", "MFU", "held MiB", "peak MiB", "decoding, images/s"]
+    headers = [
+        "System",
+        "M parameters",
+        "precision",
+        "steps/s",
+        "images/s",
+        "MFU",
+        "held MiB",
+        "peak MiB",
+        "decoding, images/s",
+    ]
     lines = [f"- encoder: {_rate(facts['encoder_cost']['images_per_s'])} images/s"]
     if "reward_cost" in facts:
-        lines.append(f"- reward: {_rate(facts['reward_cost']['images_per_s'])} images/s ({facts['reward_cost']['what']})")
+        lines.append(
+            f"- reward: {_rate(facts['reward_cost']['images_per_s'])} images/s ({facts['reward_cost']['what']})"
+        )
     return [told, markdown(headers, rows, 1), "\n".join(lines)]
 
 
@@ -100,13 +134,19 @@ def _whole(config: Config, records: dict[str, dict]) -> str:
     for alike in zip(*parts.values(), strict=True):
         hours = {kind: part.seconds / 3600 for kind, part in zip(parts, alike, strict=True)}
         work = "-" if alike[0].flops is None else f"{alike[0].flops / 1e15:,.1f}"
-        rows.append([alike[0].name, alike[0].often, work, *(_hours(hours.get(kind)) for kind in KINDS)])
+        rows.append(
+            [alike[0].name, alike[0].often, work, *(_hours(hours.get(kind)) for kind in KINDS)]
+        )
     work = sum(part.flops or 0 for part in next(iter(parts.values()))) / 1e15
     totals = {kind: sum(part.seconds for part in of) / 3600 for kind, of in parts.items()}
     rows.append(["**together**", "", f"{work:,.1f}", *(_hours(totals.get(kind)) for kind in KINDS)])
     return "\n\n".join(
         [
-            markdown(["Part", "how often", "PFLOP", *(f"{name} hours" for name in KINDS.values())], rows, 2),
+            markdown(
+                ["Part", "how often", "PFLOP", *(f"{name} hours" for name in KINDS.values())],
+                rows,
+                2,
+            ),
             f"Hours are of one device and one seed of each row ({len(config.seeds)} configured), by the rates above; scoring and "
             "downloads are not in them. Steps and pictures of another size than the measured one are taken to cost in proportion to "
             "images and pixels. Operations of decoding are not counted. At the goal of "
@@ -135,26 +175,58 @@ class _Part:
 def _parts(config: Config, facts: dict) -> list[_Part]:
     """All that is to be done, once a row, at the rates of `facts`."""
     dataset, encoder = config.dataset, facts["encoder_cost"]
-    counts = {split: getattr(dataset, split) for split in ("train", "val", "test")} if isinstance(dataset, Scenes) else dataset.expected
+    counts = (
+        {split: getattr(dataset, split) for split in ("train", "val", "test")}
+        if isinstance(dataset, Scenes)
+        else dataset.expected
+    )
     images = sum(counts.values())
-    parts = [_Part("features", f"{images:,} images", images / encoder["images_per_s"], images * encoder["flops_an_image"])]
+    parts = [
+        _Part(
+            "features",
+            f"{images:,} images",
+            images / encoder["images_per_s"],
+            images * encoder["flops_an_image"],
+        )
+    ]
     for name, system in config.systems.items():
         training, label = config.training_of(name), system.label or name
         step, rates = facts["systems"][name]["step"], facts["systems"][name]["decode"]
         seen = training.steps * training.batch_size
         steps = seen / step["images"]  # as large as the one that was measured
-        verb, often = "tuning" if system.tuned_from else "training", f"{training.steps:,} steps of {training.batch_size}"
-        parts.append(_Part(f"{label}: {verb}", often, steps * step["seconds"], steps * step["flops"]))
+        verb, often = (
+            "tuning" if system.tuned_from else "training",
+            f"{training.steps:,} steps of {training.batch_size}",
+        )
+        parts.append(
+            _Part(f"{label}: {verb}", often, steps * step["seconds"], steps * step["flops"])
+        )
         if system.tuning and system.tuning.reconstructs:
-            painted, reward, often, pixels = seen * system.tuning.samples, facts["reward_cost"], "", 1.0
+            painted, reward, often, pixels = (
+                seen * system.tuning.samples,
+                facts["reward_cost"],
+                "",
+                1.0,
+            )
             if config.generator.name:
-                often, pixels = f" of {config.generator.size} px", (config.generator.size / facts["size"]["picture"]) ** 2
-            seconds, flops = painted * pixels / reward["images_per_s"], painted * pixels * reward["flops_an_image"]
+                often, pixels = (
+                    f" of {config.generator.size} px",
+                    (config.generator.size / facts["size"]["picture"]) ** 2,
+                )
+            seconds, flops = (
+                painted * pixels / reward["images_per_s"],
+                painted * pixels * reward["flops_an_image"],
+            )
             parts.append(_Part(f"{label}: reward", f"{painted:,} pictures{often}", seconds, flops))
         validated = training.evaluations * min(training.validation_images, counts["val"])
         decoding = captioner_class(config.trained(name).captioner).Decoding
-        samples = {said: config.decoding.samples if decoding(**how).random else 1 for said, how in system.decodings.items()}
-        seconds = validated / rates[next(iter(samples))] + sum(counts["test"] * each / rates[said] for said, each in samples.items())
+        samples = {
+            said: config.decoding.samples if decoding(**how).random else 1
+            for said, how in system.decodings.items()
+        }
+        seconds = validated / rates[next(iter(samples))] + sum(
+            counts["test"] * each / rates[said] for said, each in samples.items()
+        )
         often = f"{validated + counts['test'] * sum(samples.values()):,} captions"
         parts.append(_Part(f"{label}: validation and captions", often, seconds, None))
     return parts

@@ -17,7 +17,19 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_text
 from dsacap.common.git_checkout import is_commit
 
-COLUMNS = ("dataset", "system", "decoding", "steps", "seed", "metric", "value", "ci_low", "ci_high", "n", "unit")
+COLUMNS = (
+    "dataset",
+    "system",
+    "decoding",
+    "steps",
+    "seed",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "unit",
+)
 _SIGNATURES = re.compile(r"```\n(.*?\|.*?)\n```", re.DOTALL)
 
 
@@ -46,7 +58,9 @@ class Table:
     def rows(self, system: str, decoding: str, metric: str) -> pd.DataFrame:
         """A cell's rows, one a seed."""
         numbers = self.numbers
-        return numbers[(numbers.system == system) & (numbers.decoding == decoding) & (numbers.metric == metric)]
+        return numbers[
+            (numbers.system == system) & (numbers.decoding == decoding) & (numbers.metric == metric)
+        ]
 
     def signature(self, metric: str) -> str | None:
         """Of the metric itself, where none was recorded for it against fewer references or as the best of several."""
@@ -65,12 +79,16 @@ def load_table(path: Path) -> Table:
     if file.suffix == ".md":
         file = file.with_suffix(".csv")
     if file.suffix not in (".csv", ".json"):
-        raise UserError(f"{path}: not a table; give table.csv, table.json, or the folder that holds them")
+        raise UserError(
+            f"{path}: not a table; give table.csv, table.json, or the folder that holds them"
+        )
     data, beside = {}, file.with_suffix(".json")
     if file.suffix == ".json" or beside.exists():
         data = read_json(beside)
         if not isinstance(data, dict) or not {"rows", "manifests"} <= set(data):
-            raise UserError(f"{beside}: has no rows and manifests, so it is not a table that `dsacap report` wrote")
+            raise UserError(
+                f"{beside}: has no rows and manifests, so it is not a table that `dsacap report` wrote"
+            )
     numbers = _checked(_numbers(file), file) if file.suffix == ".csv" else _rows(data, beside)
     if file.suffix == ".csv" and data and not _same(numbers, _rows(data, beside)):
         raise UserError(
@@ -98,7 +116,9 @@ def _file_in(folder: Path) -> Path:
         if (folder / name).exists():
             return folder / name
     held = ", ".join(sorted(file.name for file in folder.iterdir())[:6]) or "nothing"
-    raise UserError(f"{folder}: holds no table.csv or table.json (but {held}); give results/NAME, or results of a run of your own")
+    raise UserError(
+        f"{folder}: holds no table.csv or table.json (but {held}); give results/NAME, or results of a run of your own"
+    )
 
 
 def _numbers(file: Path) -> pd.DataFrame:
@@ -150,7 +170,9 @@ def of_ours(*tables: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise UserError(f"{' or '.join(map(str, tables))}: not as `dsacap report` writes a table ({said}); make it anew") from error
+        raise UserError(
+            f"{' or '.join(map(str, tables))}: not as `dsacap report` writes a table ({said}); make it anew"
+        ) from error
 
 
 def _same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
@@ -163,7 +185,11 @@ def _same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 def _latest_config(manifests: dict[str, dict]) -> dict[str, Any]:
     """Of the stage that ran last. (Runs that share their data have that from another's configuration.)"""
     of_stages = [manifest for manifest in manifests.values() if manifest.get("config")]
-    return max(of_stages, key=lambda manifest: manifest.get("started", ""))["config"] if of_stages else {}
+    return (
+        max(of_stages, key=lambda manifest: manifest.get("started", ""))["config"]
+        if of_stages
+        else {}
+    )
 
 
 def _signatures(file: Path) -> dict[str, str]:
@@ -171,4 +197,6 @@ def _signatures(file: Path) -> dict[str, str]:
     page = file.with_suffix(".md")
     found = _SIGNATURES.search(read_text(page)) if page.exists() else None
     lines = found[1].splitlines() if found else []
-    return {{"CIDEr-D": "CIDEr"}.get(name, name): line for line in lines if (name := line.split("|")[0])}
+    return {
+        {"CIDEr-D": "CIDEr"}.get(name, name): line for line in lines if (name := line.split("|")[0])
+    }

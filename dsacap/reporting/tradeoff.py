@@ -10,9 +10,17 @@ from dsacap.reporting.pipe_table import markdown
 
 _QUALITY = "CIDEr"
 _OF_DECODING = {"CIDEr": 1, "SPICE": 1, "BLEU-4": 1, "mBLEU-4": 3, "unique": 2}  # metric -> digits
-_OF_SYSTEM = {"memory_process_mib": "process MiB", "parameters": "parameters", "train_cpu_seconds": "CPU seconds"}
+_OF_SYSTEM = {
+    "memory_process_mib": "process MiB",
+    "parameters": "parameters",
+    "train_cpu_seconds": "CPU seconds",
+}
 _GPU_MEMORY = {"memory_allocated_mib": "GPU MiB"}  # of a decoding; where there is no GPU, no column
-_STYLE = {"svg.hashsalt": "dsacap", "svg.fonttype": "none", "font.size": 9}  # the same file every time, with text that can be searched
+_STYLE = {
+    "svg.hashsalt": "dsacap",
+    "svg.fonttype": "none",
+    "font.size": 9,
+}  # the same file every time, with text that can be searched
 _MARKERS = "osD^v<>phXP*d"
 
 
@@ -21,15 +29,28 @@ def of_seed(numbers: pd.DataFrame, seed: int) -> pd.DataFrame:
     return numbers[numbers.seed.isna() | (numbers.seed == seed)]
 
 
-def checkpoints(numbers: pd.DataFrame, systems: Sequence[str], batch_sizes: Sequence[int]) -> pd.DataFrame:
+def checkpoints(
+    numbers: pd.DataFrame, systems: Sequence[str], batch_sizes: Sequence[int]
+) -> pd.DataFrame:
     """One row a decoding, of numbers `of_seed`, the fastest first: system, decoding, steps, the metrics that a trade-off is between, `ms_N`
     and `front_N` for each batch size N that was timed, memory, parameters, train_cpu_seconds. NaN: unknown."""
     numbers = numbers[numbers.system.isin(systems)]
     wanted = numbers[numbers.metric.isin([*_OF_DECODING, *_GPU_MEMORY]) & (numbers.decoding != "")]
-    table = wanted.pivot_table(index=["system", "decoding"], columns="metric", values="value", sort=False).reset_index()
-    table = table.reindex(columns=["system", "decoding", *_OF_DECODING, *(name for name in _GPU_MEMORY if name in table)])
+    table = wanted.pivot_table(
+        index=["system", "decoding"], columns="metric", values="value", sort=False
+    ).reset_index()
+    table = table.reindex(
+        columns=[
+            "system",
+            "decoding",
+            *_OF_DECODING,
+            *(name for name in _GPU_MEMORY if name in table),
+        ]
+    )
     for metric in _OF_SYSTEM:
-        table[metric] = table.system.map(numbers[numbers.metric == metric].set_index("system").value)
+        table[metric] = table.system.map(
+            numbers[numbers.metric == metric].set_index("system").value
+        )
     steps = numbers.drop_duplicates(["system", "decoding"])[["system", "decoding", "steps"]]
     table = table.merge(steps, "left", ["system", "decoding"])
     timed = []
@@ -38,17 +59,29 @@ def checkpoints(numbers: pd.DataFrame, systems: Sequence[str], batch_sizes: Sequ
         if not found.empty:
             timed.append(f"ms_{size}")
             names = {"ms": f"ms_{size}", "front": f"front_{size}"}
-            table = table.merge(found[["system", "decoding", *names]].rename(columns=names), "left", ["system", "decoding"])
+            table = table.merge(
+                found[["system", "decoding", *names]].rename(columns=names),
+                "left",
+                ["system", "decoding"],
+            )
     return table.sort_values([*timed[:1], _QUALITY], kind="stable", ignore_index=True)
 
 
 def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
     """system, decoding, steps, CIDEr, ms a batch, images/s, and `front`: on the Pareto front of CIDEr and ms. Of several seeds, means."""
-    named = {_QUALITY: "quality", f"latency_median_ms_batch_{batch_size}": "ms", f"latency_images_per_s_batch_{batch_size}": "images_per_s"}
+    named = {
+        _QUALITY: "quality",
+        f"latency_median_ms_batch_{batch_size}": "ms",
+        f"latency_images_per_s_batch_{batch_size}": "images_per_s",
+    }
     chosen = numbers[numbers.metric.isin(named)].assign(metric=lambda n: n.metric.map(named))
-    table = chosen.pivot_table(index=["system", "decoding"], columns="metric", values="value", sort=False).dropna()
+    table = chosen.pivot_table(
+        index=["system", "decoding"], columns="metric", values="value", sort=False
+    ).dropna()
     if not {"quality", "ms"} <= set(table.columns):
-        return pd.DataFrame(columns=["system", "decoding", "steps", *named.values(), "front"]).astype({"front": bool})
+        return pd.DataFrame(
+            columns=["system", "decoding", "steps", *named.values(), "front"]
+        ).astype({"front": bool})
     steps = numbers.drop_duplicates(["system", "decoding"]).set_index(["system", "decoding"]).steps
     table = table.join(steps).reset_index()
     return table.assign(front=on_front(table.ms, table.quality))
@@ -57,23 +90,41 @@ def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
 def on_front(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
     """Of each point: whether no other costs as little and gains as much, and is better in one of both."""
     pairs = list(zip(costs, gains, strict=True))
-    return [not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in pairs) for cost, gain in pairs]
+    return [
+        not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in pairs)
+        for cost, gain in pairs
+    ]
 
 
 def tradeoff_section(
-    numbers: pd.DataFrame, labels: Mapping[str, str], weights: Mapping[str, str | None], batch_sizes: Sequence[int], plot: str
+    numbers: pd.DataFrame,
+    labels: Mapping[str, str],
+    weights: Mapping[str, str | None],
+    batch_sizes: Sequence[int],
+    plot: str,
 ) -> str:
     """The one table of quality, diversity, latency, memory and training cost, of numbers `of_seed`; the plot where latency was measured.
     `weights` are the sha256 of each system's file."""
     table = checkpoints(numbers, list(labels), batch_sizes)
     timed = [size for size in batch_sizes if f"ms_{size}" in table]
     costs = {name: title for name, title in (_GPU_MEMORY | _OF_SYSTEM).items() if name in table}
-    headers = ["System", "Decoding", "weights", "K", *_OF_DECODING, *(f"batch {size}: ms" for size in timed), *costs.values()]
+    headers = [
+        "System",
+        "Decoding",
+        "weights",
+        "K",
+        *_OF_DECODING,
+        *(f"batch {size}: ms" for size in timed),
+        *costs.values(),
+    ]
     rows = []
     for row in table.to_dict("records"):
         named = [labels[row["system"]], row["decoding"], (weights[row["system"]] or "-")[:8]]
         scores = [_cell(row[name], digits) for name, digits in {"steps": 0, **_OF_DECODING}.items()]
-        times = [_cell(row[f"ms_{size}"], 1) + (" *" if row[f"front_{size}"] is True else "") for size in timed]
+        times = [
+            _cell(row[f"ms_{size}"], 1) + (" *" if row[f"front_{size}"] is True else "")
+            for size in timed
+        ]
         rows.append([*named, *scores, *times, *(_cell(row[name], 0) for name in costs)])
     said = (
         "A row is one file of weights, named by the first 8 digits of the sha256 of its model.safetensors (-: none recorded), decoded one "
@@ -82,14 +133,18 @@ def tradeoff_section(
         "that of a teacher, of what a row is tuned from, and of the generator that rewarded it."
     )
     picture = [f"![Quality against latency]({plot})"] if timed else []
-    return "\n\n".join(["## Trade-off, one checkpoint a row", *picture, markdown(headers, rows), said])
+    return "\n\n".join(
+        ["## Trade-off, one checkpoint a row", *picture, markdown(headers, rows), said]
+    )
 
 
 def _cell(value: float, digits: int) -> str:
     return "-" if pd.isna(value) else f"{value:,.{digits}f}"
 
 
-def write_plot(numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], path: Path) -> None:
+def write_plot(
+    numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], path: Path
+) -> None:
     """The same as a picture (SVG): a panel a batch size, a line through the best decoding of each K, and the front."""
     from matplotlib import rc_context  # a second to load, which other pages need not wait for
     from matplotlib.figure import Figure
@@ -97,22 +152,49 @@ def write_plot(numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Seque
 
     with rc_context(_STYLE):
         figure = Figure(figsize=(6.2 * len(batch_sizes), 4.8), layout="constrained")
-        for axes, size in zip(figure.subplots(1, len(batch_sizes), squeeze=False)[0], batch_sizes, strict=True):
+        for axes, size in zip(
+            figure.subplots(1, len(batch_sizes), squeeze=False)[0], batch_sizes, strict=True
+        ):
             found = points(numbers, size)
             for at, (system, rows) in enumerate(found.groupby("system", sort=False)):
                 colour, marker = f"C{at % 10}", _MARKERS[at % len(_MARKERS)]
-                axes.plot(rows.ms, rows.quality, marker, color=colour, label=labels[system], markersize=5)
-                sweep = rows.sort_values("quality").drop_duplicates("steps", keep="last").dropna().sort_values("steps")
+                axes.plot(
+                    rows.ms, rows.quality, marker, color=colour, label=labels[system], markersize=5
+                )
+                sweep = (
+                    rows.sort_values("quality")
+                    .drop_duplicates("steps", keep="last")
+                    .dropna()
+                    .sort_values("steps")
+                )
                 if len(sweep) > 1:
                     axes.plot(sweep.ms, sweep.quality, "-", color=colour, linewidth=0.8)
             front = found[found.front].sort_values("ms")
-            axes.step(front.ms, front.quality, where="post", color="0.6", linewidth=4, alpha=0.5, zorder=0, label="front")
+            axes.step(
+                front.ms,
+                front.quality,
+                where="post",
+                color="0.6",
+                linewidth=4,
+                alpha=0.5,
+                zorder=0,
+                label="front",
+            )
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set(xlabel=f"ms a batch of {size}, decoding only", ylabel=_QUALITY, title=f"batch {size}")
+            axes.set(
+                xlabel=f"ms a batch of {size}, decoding only",
+                ylabel=_QUALITY,
+                title=f"batch {size}",
+            )
             axes.grid(alpha=0.3)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=3,
+            fontsize=8,
+        )
         with replacing(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None})

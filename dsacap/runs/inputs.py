@@ -24,10 +24,16 @@ class Inputs:
         self.store = FeatureStore(layout.features)  # of the frozen encoder
         self.vocabulary = load_vocabulary(layout.data)
         words = tuple(self.vocabulary.words)
-        self.spec = ImageSpec(self.store.tokens, self.store.channels, len(words), layout.config.text.max_words, words)
+        self.spec = ImageSpec(
+            self.store.tokens, self.store.channels, len(words), layout.config.text.max_words, words
+        )
 
     def examples(self, split: str) -> list[Example]:
-        return [example for example in load_examples(self.layout.data, split) if example.image_id in self.store]
+        return [
+            example
+            for example in load_examples(self.layout.data, split)
+            if example.image_id in self.store
+        ]
 
     def captioner(self, system: str, seed: int | None = None) -> Captioner:
         """The system with fresh weights, or with its trained ones where a seed names the run."""
@@ -38,7 +44,9 @@ class Inputs:
         captioner.learn_from(self.memory)
         return captioner.to(device_of(self.layout.config.device)).eval()
 
-    def seen_by(self, system: str, seed: int | None = None, tuned_from: str | None = None) -> FeatureStore | PixelFeatures:
+    def seen_by(
+        self, system: str, seed: int | None = None, tuned_from: str | None = None
+    ) -> FeatureStore | PixelFeatures:
         """What the system is given of photos: the features on disk; or, where it has an encoder of its own, what that makes of the pixels,
         with its trained weights where a seed names the run, or with those of the run that it is `tuned_from`."""
         config = self.layout.config
@@ -46,7 +54,9 @@ class Inputs:
             return self.store
         fine_tune = config.training_of(system).fine_tune
         drawn = fine_tune is not None and fine_tune.drawn
-        seen = PixelFeatures(self.layout.pixels, self.store, load_configured_encoder(self.layout), drawn)
+        seen = PixelFeatures(
+            self.layout.pixels, self.store, load_configured_encoder(self.layout), drawn
+        )
         if seed is not None:
             seen.encoder.load_state_dict(self._weights(tuned_from or system, seed)["encoder"])
         seen.encoder.to(device_of(config.device))
@@ -65,9 +75,14 @@ class Inputs:
 
     @cached_property
     def memory(self) -> TrainMemory:
-        return TrainMemory(lambda: self.examples("train"), self.store, self.vocabulary, self.spec.max_words)
+        return TrainMemory(
+            lambda: self.examples("train"), self.store, self.vocabulary, self.spec.max_words
+        )
 
     def decodings(self, system: str) -> dict:
         """The system's decodings by name; the first one also selects the weights on validation."""
         decoding = captioner_class(self.layout.config.trained(system).captioner).Decoding
-        return {name: decoding(**options) for name, options in self.layout.config.systems[system].decodings.items()}
+        return {
+            name: decoding(**options)
+            for name, options in self.layout.config.systems[system].decodings.items()
+        }

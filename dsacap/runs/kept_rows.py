@@ -26,7 +26,10 @@ def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
         raise UserError(f"{layout.root}: no row has captions yet; run `snakemake row_SYSTEM` first")
     for run in finished:
         folder, captions = layout.system(*run), layout.captions(*run)
-        require_committed(folder, {"train": read_json(manifest_of(folder)), "caption": read_json(manifest_of(captions))})
+        require_committed(
+            folder,
+            {"train": read_json(manifest_of(folder)), "caption": read_json(manifest_of(captions))},
+        )
         _copy(_files(layout, run), kept_row(layout.published, layout, run))
     for row in others:
         with replacing(kept_predictions(layout.published, row)) as temporary:
@@ -37,13 +40,19 @@ def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
 def rows_without_captions(layout: Layout) -> list[str]:
     """The names of the scored rows whose captions are no longer in `work`, so that they cannot be kept."""
     trained = [_named(run) for run in layout.finished if not layout.captions(*run).exists()]
-    return trained + [row for row in layout.config.predictions if not layout.predictions(row).exists()]
+    return trained + [
+        row for row in layout.config.predictions if not layout.predictions(row).exists()
+    ]
 
 
 def restore_rows(layout: Layout) -> list[str]:
     """Copies kept rows that the configuration still asks for to `work`, where captions are not there already; the names of the rows."""
     absent = [run for run in layout.runs if not layout.captions(*run).exists()]
-    kept = [run for run in absent if (kept_row(layout.published, layout, run) / layout.captions(*run).name).exists()]
+    kept = [
+        run
+        for run in absent
+        if (kept_row(layout.published, layout, run) / layout.captions(*run).name).exists()
+    ]
     for run in kept:
         folder = kept_row(layout.published, layout, run)
         _copy((folder / file.name for file in _files(layout, run)), layout.system(*run))

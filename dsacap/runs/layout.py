@@ -85,7 +85,9 @@ class Layout:
     def judge(self) -> "Layout":
         """The same data with the encoder and the generator of the judge."""
         judge = self.config.judge
-        return Layout(self.config.model_copy(update={"encoder": judge.encoder, "generator": judge.generator}))
+        return Layout(
+            self.config.model_copy(update={"encoder": judge.encoder, "generator": judge.generator})
+        )
 
     @property
     def latency(self) -> Path:
@@ -109,53 +111,91 @@ class Layout:
 
     def scores(self, system: str, seed: int) -> Path:
         if system == HUMAN:
-            return self.root / f"{HUMAN}-{_key('score', self._data_key, self.config.scoring)}" / "scores.json"
+            return (
+                self.root
+                / f"{HUMAN}-{_key('score', self._data_key, self.config.scoring)}"
+                / "scores.json"
+            )
         if system in self.config.predictions:
             key = _key("score", self._data_key, self.predictions(system), self.config.scoring)
             return self.root / f"{system}-{key}" / "scores.json"
-        return self.system(system, seed) / f"scores-{_key('score', self._captions_key(system, seed), self.config.scoring)}.json"
+        return (
+            self.system(system, seed)
+            / f"scores-{_key('score', self._captions_key(system, seed), self.config.scoring)}.json"
+        )
 
     def predictions(self, row: str) -> Path:
         """The captions of a row that was not trained here: the user's file, or what a published checkpoint says."""
         brought = self.config.predictions[row]
-        return brought.file or self.root / f"{row}-{_key('checkpoint', self._data_key, brought.checkpoint)}" / "captions.json"
+        return (
+            brought.file
+            or self.root
+            / f"{row}-{_key('checkpoint', self._data_key, brought.checkpoint)}"
+            / "captions.json"
+        )
 
     def sample_scores(self, system: str, seed: int) -> Path:
         """AllSPICE and what else is costly."""
-        return self.system(system, seed) / f"sample-scores-{_key('score', self._captions_key(system, seed))}.json"
+        return (
+            self.system(system, seed)
+            / f"sample-scores-{_key('score', self._captions_key(system, seed))}.json"
+        )
 
     def reconstructions(self, system: str, seed: int) -> Path:
         """How well originals come back from captions."""
         judged_by = [self._generator_key, self.judge._generator_key]
         if system == HUMAN:
-            return self.root / f"{HUMAN}-{_key('reconstruct', self._data_key, *judged_by)}" / "reconstructions.json"
-        return self.system(system, seed) / f"reconstructions-{_key('reconstruct', self._captions_key(system, seed), *judged_by)}.json"
+            return (
+                self.root
+                / f"{HUMAN}-{_key('reconstruct', self._data_key, *judged_by)}"
+                / "reconstructions.json"
+            )
+        return (
+            self.system(system, seed)
+            / f"reconstructions-{_key('reconstruct', self._captions_key(system, seed), *judged_by)}.json"
+        )
 
     def inside(self, system: str, seed: int) -> Path:
         """What goes on inside a system while it captions."""
-        return self.system(system, seed) / f"inside-{_key('inspect', self._captions_key(system, seed), self.config.inspection)}.json"
+        return (
+            self.system(system, seed)
+            / f"inside-{_key('inspect', self._captions_key(system, seed), self.config.inspection)}.json"
+        )
 
     @property
     def inspected(self) -> list[tuple[str, int]]:
         """(system, first seed) of the systems that can show their inside."""
         config = self.config
-        return [(name, config.seeds[0]) for name in config.systems if captioner_class(config.trained(name).captioner).inspects]
+        return [
+            (name, config.seeds[0])
+            for name in config.systems
+            if captioner_class(config.trained(name).captioner).inspects
+        ]
 
     def completions(self, system: str, seed: int) -> Path:
         """How captions go on from right and wrong beginnings."""
-        key = _key("complete", self._system_key(system, seed), self.completed[system], self.config.decoding)
+        key = _key(
+            "complete", self._system_key(system, seed), self.completed[system], self.config.decoding
+        )
         return self.system(system, seed) / f"completions-{key}.json"
 
     @property
     def completed(self) -> dict[str, dict]:
         """System -> its decodings that a claim tests for recovery from a wrong beginning."""
         tested = self.config.ablation.decodings_tested("recovery") if self.config.ablation else {}
-        return {system: {name: self.config.systems[system].decodings[name] for name in names} for system, names in tested.items()}
+        return {
+            system: {name: self.config.systems[system].decodings[name] for name in names}
+            for system, names in tested.items()
+        }
 
     @property
     def runs(self) -> list[tuple[str, int]]:
         """All trained (system, seed) pairs."""
-        return [(system, seed) for system in self.config.systems for seed in self.config.seeds_of(system)]
+        return [
+            (system, seed)
+            for system in self.config.systems
+            for seed in self.config.seeds_of(system)
+        ]
 
     @property
     def finished(self) -> list[tuple[str, int]]:
@@ -226,17 +266,25 @@ class Layout:
     @property
     def _pixels_key(self) -> str:
         encoder = self.config.encoder
-        return _key("pixels", self._data_key, self._encoder_key, encoder.shard_size, encoder.on_bad_image)
+        return _key(
+            "pixels", self._data_key, self._encoder_key, encoder.shard_size, encoder.on_bad_image
+        )
 
     @property
     def _generator_key(self) -> str:
-        return _key("generator", self.sight._features_key, self.config.generator, self.config.text.max_words)
+        return _key(
+            "generator", self.sight._features_key, self.config.generator, self.config.text.max_words
+        )
 
     @property
     def _arithmetic(self) -> list[str]:
         """Part of the keys of what torch computes first, the encoder and its features; all other keys hold one of these. Bytes are promised
         for one number of threads."""
-        return [f"portable, {self.config.threads} threads"] if self.config.arithmetic == "portable" else []
+        return (
+            [f"portable, {self.config.threads} threads"]
+            if self.config.arithmetic == "portable"
+            else []
+        )
 
     def _system_key(self, system: str, seed: int) -> str:
         settings = self.config.systems[system]
@@ -245,11 +293,21 @@ class Layout:
         if self._arithmetic:  # to the byte, a batch divided otherwise is another result
             parts = [f"{self.config.processes} processes"]
         else:
-            training = training.model_copy(update={"accumulate": 1})  # as `processes`, it changes a result by rounding alone
+            training = training.model_copy(
+                update={"accumulate": 1}
+            )  # as `processes`, it changes a result by rounding alone
         pixels = [self._pixels_key] if training.fine_tune else []
         if settings.tuned_from:
             judged_by = self._generator_key if settings.tuning.reconstructs else None
-            return _key("tune", self._system_key(settings.tuned_from, seed), training, validated_by, judged_by, *pixels, *parts)
+            return _key(
+                "tune",
+                self._system_key(settings.tuned_from, seed),
+                training,
+                validated_by,
+                judged_by,
+                *pixels,
+                *parts,
+            )
         release = release_of(settings.captioner)
         taught = [self._lessons_key(system, seed)] if settings.distilled_from else []
         return _key(
@@ -270,10 +328,21 @@ class Layout:
     def _lessons_key(self, system: str, seed: int) -> str:
         teacher = self.config.systems[system].distilled_from
         decoding = self.config.systems[teacher.system].decodings[teacher.decoding]
-        return _key("caption", self._system_key(teacher.system, seed), decoding, self.config.decoding, "train")
+        return _key(
+            "caption",
+            self._system_key(teacher.system, seed),
+            decoding,
+            self.config.decoding,
+            "train",
+        )
 
     def _captions_key(self, system: str, seed: int) -> str:
-        return _key("caption", self._system_key(system, seed), self.config.systems[system].decodings, self.config.decoding)
+        return _key(
+            "caption",
+            self._system_key(system, seed),
+            self.config.systems[system].decodings,
+            self.config.decoding,
+        )
 
 
 def manifest_of(path: Path) -> Path:
@@ -288,4 +357,8 @@ def _key(stage: str, *parts: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """Without defaults: a new option, as long as it is not used, leaves everything where it is. A default that changes raises VERSIONS."""
-    return value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else str(value)
+    return (
+        value.model_dump(mode="json", exclude_defaults=True)
+        if hasattr(value, "model_dump")
+        else str(value)
+    )

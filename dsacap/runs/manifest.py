@@ -40,7 +40,11 @@ _PACKAGES = (
 
 
 def run_stage(
-    stage: str, config: Config, function: Callable[[], dict], manifest: Path, files: Callable[[], Files] = lambda: ([], [])
+    stage: str,
+    config: Config,
+    function: Callable[[], dict],
+    manifest: Path,
+    files: Callable[[], Files] = lambda: ([], []),
 ) -> dict:
     """Runs `function` and writes the manifest: command, commit, configuration, host, versions, cost, and the facts it returned. `files` is
     called then; it names what was read and what was written, whose hashes are recorded. Of several processes of a stage, the first one
@@ -67,19 +71,31 @@ def run_stage(
         "facts": facts,
     }
     write_json(manifest, record)
-    print(f"{stage}: {record['seconds']:.0f} s, {record['cpu_seconds']:.0f} CPU-s, peak {record['peak_memory_mib']} MiB", file=sys.stderr)
+    print(
+        f"{stage}: {record['seconds']:.0f} s, {record['cpu_seconds']:.0f} CPU-s, peak {record['peak_memory_mib']} MiB",
+        file=sys.stderr,
+    )
     return record
 
 
 def _hashes(files: Iterable[Path], config: Config) -> dict[str, str]:
     """File -> sha256; by its place in the run's folder, or as the configuration names it."""
     root = config.work / config.name
-    return {(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(): sha256(path) for path in files}
+    return {
+        (path.relative_to(root) if path.is_relative_to(root) else path).as_posix(): sha256(path)
+        for path in files
+    }
 
 
 def peak_memory_mib() -> float:
     """Of this process and the children it waited for (Java), whichever was larger."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    return (
+        max(
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        / 1024
+    )
 
 
 def commit() -> dict:
@@ -97,9 +113,13 @@ def commit() -> dict:
 
 def require_committed(where: Path, manifests: dict[str, dict]) -> None:
     """UserError if one of the manifests, by stage, is of code that no commit holds; `where` is what was made so."""
-    dirty = [stage for stage, manifest in manifests.items() if manifest["code"]["dirty"] is not False]
+    dirty = [
+        stage for stage, manifest in manifests.items() if manifest["code"]["dirty"] is not False
+    ]
     if dirty:
-        raise UserError(f"{where}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again")
+        raise UserError(
+            f"{where}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again"
+        )
 
 
 def host() -> dict:
@@ -111,5 +131,7 @@ def host() -> dict:
         "packages": {name: version(name) for name in _PACKAGES},
         "arithmetic": arithmetic.in_use(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "gpu": machine(torch.device("cuda")) if torch.cuda.is_initialized() else None,  # that the stage used,
+        "gpu": machine(torch.device("cuda"))
+        if torch.cuda.is_initialized()
+        else None,  # that the stage used,
     }

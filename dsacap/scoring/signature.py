@@ -35,7 +35,9 @@ class Scored:
     split: str | None
 
 
-def scored_against(references: Mapping[int, Sequence[str]], tokenizer: str | None = None, split: str | None = None) -> Scored:
+def scored_against(
+    references: Mapping[int, Sequence[str]], tokenizer: str | None = None, split: str | None = None
+) -> Scored:
     """`references` are the tokenised ones, by image id; neither the order of images nor that of an image's captions counts.
 
     `tokenizer` is `GIVEN` where the files were tokenised already; by default it is the PTB tokeniser, by its jar.
@@ -45,7 +47,12 @@ def scored_against(references: Mapping[int, Sequence[str]], tokenizer: str | Non
         said = sorted(references[image_id])
         digest.update(json.dumps([image_id, said]).encode() + b"\n")
         captions += len(said)
-    return Scored(tokenizer or ptb(), f"sha256:{digest.hexdigest()[:_DIGITS]}x{captions}", len(references), split)
+    return Scored(
+        tokenizer or ptb(),
+        f"sha256:{digest.hexdigest()[:_DIGITS]}x{captions}",
+        len(references),
+        split,
+    )
 
 
 def ptb() -> str:
@@ -77,7 +84,9 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
     }
     for key, value in parts.items():
         if "|" in f"{key}{value}":
-            raise UserError(f"{metric}: {key} {value!r} holds a |, which parts the fields of a signature; name it without")
+            raise UserError(
+                f"{metric}: {key} {value!r} holds a |, which parts the fields of a signature; name it without"
+            )
     return "|".join([name, *(f"{key}:{value}" for key, value in parts.items())])
 
 
@@ -85,14 +94,29 @@ def _fixed(metric: str) -> dict[str, str | int]:
     if metric.startswith("BLEU-"):
         return {"len": "closest", "smooth": "none", "case": "lower"}
     if metric.startswith("mBLEU-"):
-        return {"refs-of": "the other captions", "mean": "slots", "len": "closest", "smooth": "none"}
+        return {
+            "refs-of": "the other captions",
+            "mean": "slots",
+            "len": "closest",
+            "smooth": "none",
+        }
     if metric.startswith("Div-"):
         return {"per": "word", "mean": "images"}
     if metric == "METEOR":
         data = _METEOR / "data" / "paraphrase-en.gz"
-        return {"lang": "en", "norm": "yes", "jar": f"1.5@{file_hash(_METEOR / meteor.METEOR_JAR)}", "paraphrases": file_hash(data)}
+        return {
+            "lang": "en",
+            "norm": "yes",
+            "jar": f"1.5@{file_hash(_METEOR / meteor.METEOR_JAR)}",
+            "paraphrases": file_hash(data),
+        }
     if "SPICE" in metric:
-        return {"corenlp": "3.6.0", "annotators": ANNOTATORS, "jars": f"sha256:{parser_id()[:_DIGITS]}", "known": known_tuples_id()}
+        return {
+            "corenlp": "3.6.0",
+            "annotators": ANNOTATORS,
+            "jars": f"sha256:{parser_id()[:_DIGITS]}",
+            "known": known_tuples_id(),
+        }
     fixed = {
         "ROUGE-L": {"beta": "1.2"},
         "CIDEr": {"df": "test-refs", "n": HIGHEST, "sigma": f"{SIGMA:g}"},

@@ -37,7 +37,9 @@ class Paired:
     p: float
 
 
-def bootstrap_mean_interval(values: Sequence[float], seed: int = 0, resamples: int = 1000, level: float = 0.95) -> tuple[float, float]:
+def bootstrap_mean_interval(
+    values: Sequence[float], seed: int = 0, resamples: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
     """The percentile bootstrap interval (Efron & Tibshirani 1993, section 13.3) of the mean of `values`, one value an image.
 
     The same values, in any order, and the same seed give the same interval. Memory is that of a few resamples. Raises UserError
@@ -46,10 +48,17 @@ def bootstrap_mean_interval(values: Sequence[float], seed: int = 0, resamples: i
     if len(values) == 0:
         raise UserError("no values, so their mean has no interval")
     ordered = np.sort(np.asarray(values, np.float64))
-    return _interval(np.concatenate([ordered[drawn_RI].mean(1) for drawn_RI in _draws(seed, len(ordered), resamples)]), level)
+    return _interval(
+        np.concatenate(
+            [ordered[drawn_RI].mean(1) for drawn_RI in _draws(seed, len(ordered), resamples)]
+        ),
+        level,
+    )
 
 
-def bootstrap_seeds_interval(values_SI: np.ndarray, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> tuple[float, float]:
+def bootstrap_seeds_interval(
+    values_SI: np.ndarray, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
     """The percentile bootstrap interval of the mean over S training seeds and I images, both drawn anew: a gain that one lucky seed
     brings is not taken for one of the method. Of one seed it is the interval over images alone."""
     seeds, images = values_SI.shape
@@ -60,7 +69,9 @@ def bootstrap_seeds_interval(values_SI: np.ndarray, seed: int = 0, resamples: in
     return _interval(means, level)
 
 
-def bootstrap_pooled_interval(pooled: Pooled, seed: int = 0, resamples: int = 1000, level: float = 0.95) -> tuple[float, float]:
+def bootstrap_pooled_interval(
+    pooled: Pooled, seed: int = 0, resamples: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
     """The percentile bootstrap interval of a corpus score: images are drawn with their counts, which are summed anew.
 
     Independent of the order of images, like `bootstrap_mean_interval`. Raises UserError where there is no image.
@@ -77,31 +88,50 @@ def bootstrap_bleu_interval(
     statistics: BleuStatistics, n: int, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
     """`bootstrap_pooled_interval` of corpus BLEU-n, 0..1."""
-    return bootstrap_pooled_interval(Pooled(statistics.table(), partial(bleu_of_sums, n=n)), seed, resamples, level)
+    return bootstrap_pooled_interval(
+        Pooled(statistics.table(), partial(bleu_of_sums, n=n)), seed, resamples, level
+    )
 
 
-def interval_of(result: MetricResult, seed: int = 0, resamples: int = 1000, level: float = 0.95) -> tuple[float, float] | None:
+def interval_of(
+    result: MetricResult, seed: int = 0, resamples: int = 1000, level: float = 0.95
+) -> tuple[float, float] | None:
     """The interval of any metric's corpus score; None where the score is neither pooled from known counts nor its images' mean."""
     if result.pooled:
         return bootstrap_pooled_interval(result.pooled, seed, resamples, level)
-    return bootstrap_mean_interval(list(result.per_image.values()), seed, resamples, level) if is_mean(result) else None
+    return (
+        bootstrap_mean_interval(list(result.per_image.values()), seed, resamples, level)
+        if is_mean(result)
+        else None
+    )
 
 
 def is_mean(result: MetricResult) -> bool:
     """Whether the corpus score is the mean of the per-image scores."""
-    return bool(result.per_image) and abs(np.mean(list(result.per_image.values())) - result.corpus) < 1e-9
+    return (
+        bool(result.per_image)
+        and abs(np.mean(list(result.per_image.values())) - result.corpus) < 1e-9
+    )
 
 
-def compare(a: MetricResult, b: MetricResult, seed: int = 0, resamples: int = 2000) -> Paired | None:
+def compare(
+    a: MetricResult, b: MetricResult, seed: int = 0, resamples: int = 2000
+) -> Paired | None:
     """Compares two systems by any metric's corpus score; None where that is neither pooled nor a mean. Raises UserError where the
     images differ."""
     if a.pooled and b.pooled:
         rows_a, rows_b = (dict(zip(r.per_image, r.pooled.counts_IK, strict=True)) for r in (a, b))
         return paired_pooled_bootstrap(rows_a, rows_b, a.pooled.score, seed, resamples)
-    return paired_bootstrap(a.per_image, b.per_image, seed, resamples) if is_mean(a) and is_mean(b) else None
+    return (
+        paired_bootstrap(a.per_image, b.per_image, seed, resamples)
+        if is_mean(a) and is_mean(b)
+        else None
+    )
 
 
-def paired_bootstrap(a: Mapping[int, float], b: Mapping[int, float], seed: int = 0, resamples: int = 2000) -> Paired:
+def paired_bootstrap(
+    a: Mapping[int, float], b: Mapping[int, float], seed: int = 0, resamples: int = 2000
+) -> Paired:
     """Compares two systems by the mean of their per-image scores, by image id.
 
     The interval is a bootstrap of the differences; p tosses their signs. The smallest p is 1 / (resamples + 1). Raises UserError where
@@ -131,7 +161,9 @@ def paired_pooled_bootstrap(
     of_a, of_b = (np.stack([rows[i] for i in ids]) for rows in (a, b))
     observed = (score(of_a.sum(0)[None]) - score(of_b.sum(0)[None]))[0]
     drawn = [_draw(rng, len(ids)) for _ in range(resamples)]
-    drawn_a, drawn_b = (score(np.stack([weights @ rows for weights in drawn])) for rows in (of_a, of_b))
+    drawn_a, drawn_b = (
+        score(np.stack([weights @ rows for weights in drawn])) for rows in (of_a, of_b)
+    )
     middle, half = (of_a + of_b).sum(0) / 2, (of_a - of_b) / 2
     moved = np.stack([_signs(rng, len(ids)) @ half for _ in range(resamples)])
     p = _p(observed, score(middle + moved) - score(middle - moved))
@@ -143,7 +175,11 @@ def _draws(seed: int, images: int, resamples: int) -> Iterator[np.ndarray]:
     size, rng = max(1, _BLOCK // images), np.random.default_rng(seed)
     kept = _kept_draws(seed, images, resamples) if images * resamples <= _KEPT else None
     for at in range(0, resamples, size):
-        yield rng.integers(images, size=(min(size, resamples - at), images)) if kept is None else kept[at : at + size]
+        yield (
+            rng.integers(images, size=(min(size, resamples - at), images))
+            if kept is None
+            else kept[at : at + size]
+        )
 
 
 @lru_cache(maxsize=2)
@@ -153,7 +189,9 @@ def _kept_draws(seed: int, images: int, resamples: int) -> np.ndarray:
 
 def _times_drawn(drawn_RI: np.ndarray) -> np.ndarray:
     """How often each image is in each resample."""
-    return np.stack([np.bincount(drawn_I, minlength=len(drawn_I)) for drawn_I in drawn_RI]).astype(np.float64)
+    return np.stack([np.bincount(drawn_I, minlength=len(drawn_I)) for drawn_I in drawn_RI]).astype(
+        np.float64
+    )
 
 
 def _draw(rng: np.random.Generator, images: int) -> np.ndarray:
@@ -180,7 +218,9 @@ def _same_images(a: Mapping, b: Mapping) -> list[int]:
     """In ascending order, so that results do not depend on that of the files."""
     only = sorted(a.keys() ^ b.keys())
     if only:
-        raise UserError(f"systems are compared on the same images: {len(only)} are in one only (first: {only[0]}); score both on one set")
+        raise UserError(
+            f"systems are compared on the same images: {len(only)} are in one only (first: {only[0]}); score both on one set"
+        )
     if not a:
         raise UserError("no images to compare two systems on")
     return sorted(a)

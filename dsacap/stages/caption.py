@@ -21,14 +21,29 @@ def caption_split(layout: Layout, system: str, seed: int, split: str = "test") -
     captioner, store = inputs.captioner(system, seed), inputs.seen_by(system, seed)
     captions, flips = {}, {}
     for name, decoding in inputs.decodings(system).items():
-        captions[name] = captions_of_split(inputs, store, captioner, split, decoding, f"caption by {system} {name}")
+        captions[name] = captions_of_split(
+            inputs, store, captioner, split, decoding, f"caption by {system} {name}"
+        )
         alone = captions_of_split(
-            inputs, store, captioner, split, decoding, f"one by one: {system} {name}", count=_ONE_BY_ONE, batch_size=1
+            inputs,
+            store,
+            captioner,
+            split,
+            decoding,
+            f"one by one: {system} {name}",
+            count=_ONE_BY_ONE,
+            batch_size=1,
         )
         flips[name] = sum(captions[name][image_id] != said for image_id, said in alone.items())
     write_json(layout.captions(system, seed), captions)
     images = len(next(iter(captions.values())))
-    return {"split": split, "images": images, "decodings": list(captions), "one_by_one": len(alone), "flips": flips}
+    return {
+        "split": split,
+        "images": images,
+        "decodings": list(captions),
+        "one_by_one": len(alone),
+        "flips": flips,
+    }
 
 
 def complete_captions(layout: Layout, system: str, seed: int) -> dict:
@@ -38,7 +53,9 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
     inputs = Inputs(layout)
     captioner, store = inputs.captioner(system, seed), inputs.seen_by(system, seed)
     if not captioner.completes:
-        raise UserError(f"{system}: cannot go on from given words, so no claim can test its recovery")
+        raise UserError(
+            f"{system}: cannot go on from given words, so no claim can test its recovery"
+        )
     begun = beginnings(inputs.examples("test"), inputs.examples("train"), inputs.vocabulary)
     found: dict[str, dict] = {}
     for name in layout.completed[system]:
@@ -56,7 +73,9 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
                 description=f"complete by {system} {name}, {which}",
                 prefix_of={image_id: pair[at] for image_id, pair in begun.items()},
             )
-            found.setdefault(name, {})[which] = {i: " ".join(said[0].split()[WORDS:]) for i, said in captions.items()}
+            found.setdefault(name, {})[which] = {
+                i: " ".join(said[0].split()[WORDS:]) for i, said in captions.items()
+            }
     write_json(layout.completions(system, seed), found)
     return {"images": len(begun), "decodings": list(found)}
 

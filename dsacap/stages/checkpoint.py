@@ -19,14 +19,31 @@ def caption_by_checkpoint(layout: Layout, row: str) -> dict:
         raise UserError(f"predictions.{row}: is a file; there is no checkpoint to caption by")
     images = [example.image for example in load_examples(layout.data, "test")]
     sources = photo_sources(layout, images)
-    captioner = PretrainedCaptioner(settings.name, settings.revision, device_of(layout.config.device))
+    captioner = PretrainedCaptioner(
+        settings.name, settings.revision, device_of(layout.config.device)
+    )
     records = []
     for start in progress(range(0, len(images), settings.batch_size), f"caption by {row}", "batch"):
-        part, batch = output.with_name(f"part-{start:06d}.json"), images[start : start + settings.batch_size]
+        part, batch = (
+            output.with_name(f"part-{start:06d}.json"),
+            images[start : start + settings.batch_size],
+        )
         if not part.exists():
-            photos = [decode(sources[i.source].read(i.file_name), f"{i.source}/{i.file_name} (image id {i.image_id})") for i in batch]
+            photos = [
+                decode(
+                    sources[i.source].read(i.file_name),
+                    f"{i.source}/{i.file_name} (image id {i.image_id})",
+                )
+                for i in batch
+            ]
             said = captioner.caption(photos, beams=settings.beams, max_words=settings.max_words)
-            write_json(part, [{"image_id": i.image_id, "caption": caption} for i, caption in zip(batch, said, strict=True)])
+            write_json(
+                part,
+                [
+                    {"image_id": i.image_id, "caption": caption}
+                    for i, caption in zip(batch, said, strict=True)
+                ],
+            )
         records += read_json(part)
     write_json(output, records)
     return {"images": len(images), "parameters": captioner.parameters}

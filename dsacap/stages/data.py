@@ -16,11 +16,18 @@ def make_data(layout: Layout, with_photos: bool = True) -> dict:
     """
     images, counts = _load_images(layout, with_photos)
     facts = prepare(images, layout.data, layout.config.text.min_count)
-    files = [layout.data / "captions.jsonl"]  # what captioners are trained and scored on; the photos' hash is that of the features
+    files = [
+        layout.data / "captions.jsonl"
+    ]  # what captioners are trained and scored on; the photos' hash is that of the features
     if isinstance(layout.config.dataset, Scenes):
         files += layout.photos.values()
-    ids = {split: hash_of_ids(image.image_id for image in images if image.split == split) for split in scenes.SPLITS}
-    return counts | facts | {"ids_sha256": ids, "sha256": {path.name: sha256(path) for path in files}}
+    ids = {
+        split: hash_of_ids(image.image_id for image in images if image.split == split)
+        for split in scenes.SPLITS
+    }
+    return (
+        counts | facts | {"ids_sha256": ids, "sha256": {path.name: sha256(path) for path in files}}
+    )
 
 
 def _load_images(layout: Layout, with_photos: bool) -> tuple[list[CaptionedImage], dict]:
@@ -28,9 +35,18 @@ def _load_images(layout: Layout, with_photos: bool) -> tuple[list[CaptionedImage
     if isinstance(dataset, Scenes):
         sizes = {split: getattr(dataset, split) for split in scenes.SPLITS}
         scenes.generate(layout.data, sizes, dataset.seed)
-        annotations = [layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS]
+        annotations = [
+            layout.data / "annotations" / f"captions_{split}.json" for split in scenes.SPLITS
+        ]
         return load_coco(annotations, layout.photos, layout.data / "dataset_scenes.json", sizes)
     if with_photos:
         verify_sources(layout)
     split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
-    return load_coco(dataset.annotations, dataset.images, split, dataset.expected, dataset.expected_ids, with_photos)
+    return load_coco(
+        dataset.annotations,
+        dataset.images,
+        split,
+        dataset.expected,
+        dataset.expected_ids,
+        with_photos,
+    )

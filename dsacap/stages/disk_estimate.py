@@ -29,15 +29,30 @@ def predicted_sizes(layout: Layout) -> list[Need]:
     needs = []
     if config.dataset.downloads:
         for folder, size in room_for_downloads(layout, config.downloads).items():
-            needs.append(Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB"))
-    if config.encoder.name and not (layout.features / INDEX).exists() and (images := _images(layout)):
+            needs.append(
+                Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB")
+            )
+    if (
+        config.encoder.name
+        and not (layout.features / INDEX).exists()
+        and (images := _images(layout))
+    ):
         from dsacap.vision.encoders.load import shape_without_weights
         from dsacap.vision.features.encode import FeatureSize
 
-        size = FeatureSize(images, config.encoder.views, *shape_without_weights(config.encoder.name, config.encoder.grid))
+        size = FeatureSize(
+            images,
+            config.encoder.views,
+            *shape_without_weights(config.encoder.name, config.encoder.grid),
+        )
         needs.append(Need(layout.root, size.bytes, f"features in {layout.root}: {size}"))
     looking = any(config.sees_pixels(system) for system in config.systems)
-    if looking and config.encoder.name and not (layout.pixels / INDEX).exists() and (images := _images(layout)):
+    if (
+        looking
+        and config.encoder.name
+        and not (layout.pixels / INDEX).exists()
+        and (images := _images(layout))
+    ):
         from dsacap.vision.encoders.load import input_size
         from dsacap.vision.features.pixels import PixelSize
 

@@ -28,7 +28,10 @@ def download(layout: Layout, target: Path | None = None, settings: Downloads | N
     needed = room_for_downloads(layout, settings)
     check_room(needed)
     if any(needed.values()):
-        print(f"in all, {sum(needed.values()) / 1e9:.1f} GB are still to come, with what is unpacked from them", file=sys.stderr)
+        print(
+            f"in all, {sum(needed.values()) / 1e9:.1f} GB are still to come, with what is unpacked from them",
+            file=sys.stderr,
+        )
     for path, remote in chosen.items():
         fetch(
             remote.url,
@@ -41,16 +44,25 @@ def download(layout: Layout, target: Path | None = None, settings: Downloads | N
             offline=settings.offline,
             connections=settings.connections,
         )
-        print(f"{path}: {remote.size:,} bytes, as published" + (f"; linked from {path.resolve()}" if path.is_symlink() else ""))
+        print(
+            f"{path}: {remote.size:,} bytes, as published"
+            + (f"; linked from {path.resolve()}" if path.is_symlink() else "")
+        )
 
 
 def _check_at_hand(remotes: Mapping[Path, Remote], settings: Downloads) -> None:
     """Offline, all that is absent is named at once: it has to be carried here."""
     if settings.folder and not settings.folder.is_dir():
         raise UserError(f"{settings.folder}: no such folder")
-    absent = [(path, remote) for path, remote in remotes.items() if not path.exists() and not _linked(path, settings)]
+    absent = [
+        (path, remote)
+        for path, remote in remotes.items()
+        if not path.exists() and not _linked(path, settings)
+    ]
     if settings.offline and absent:
-        lines = [f"  {path.name}, {remote.size:,} bytes, from {remote.url}" for path, remote in absent]
+        lines = [
+            f"  {path.name}, {remote.size:,} bytes, from {remote.url}" for path, remote in absent
+        ]
         place = settings.folder or "a folder, and name it (--from)"
         raise UserError("\n".join([f"offline, and not here; put into {place}:", *lines]))
 
@@ -76,7 +88,11 @@ def unpack(layout: Layout, target: Path) -> None:
     if not target.exists():
         raise UserError(f"{target}: not here yet; dsacap download fetches it")
     verify(target, remote.size, remote.checksums, remote.url)
-    extract(target, target.parent, [path.relative_to(target.parent).as_posix() for path in remote.unpack])
+    extract(
+        target,
+        target.parent,
+        [path.relative_to(target.parent).as_posix() for path in remote.unpack],
+    )
 
 
 def verify_sources(layout: Layout) -> None:

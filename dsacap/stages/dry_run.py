@@ -23,7 +23,9 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
 
     base, settings = layout.config.systems[system].tuned_from, layout.config.training_of(system)
     if base and not (layout.system(base, seed) / "model.safetensors").exists():
-        raise UserError(f"{system}: is tuned from {base}, whose weights are not there yet; try {base} first")
+        raise UserError(
+            f"{system}: is tuned from {base}, whose weights are not there yet; try {base} first"
+        )
     with joined(layout.config.device) as accelerator:
         inputs = Inputs(layout)
         work = prepared(inputs, system, seed)
@@ -40,14 +42,28 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
             fused=layout.config.arithmetic == "portable",
         )
         cost = cost_of_step(take, accelerator.device, _PROBE_SECONDS)
-        validated = [example.image_id for example in inputs.examples("val")][: settings.validation_images]
+        validated = [example.image_id for example in inputs.examples("val")][
+            : settings.validation_images
+        ]
         decoding = next(iter(inputs.decodings(system).values()))
         started, some = time.perf_counter(), validated[:_CAPTIONED]
-        caption_images(work.captioner, work.store, inputs.vocabulary, some, decoding, samples=1, seed=0, batch_size=_CAPTIONED)
+        caption_images(
+            work.captioner,
+            work.store,
+            inputs.vocabulary,
+            some,
+            decoding,
+            samples=1,
+            seed=0,
+            batch_size=_CAPTIONED,
+        )
         rate = len(some) / (time.perf_counter() - started)
         processes, device = accelerator.num_processes, device_name(accelerator.device)
     evaluated = f"{settings.evaluations} x {len(validated):,} images"
-    training, validation = settings.steps * cost["seconds"], settings.evaluations * len(validated) / rate
+    training, validation = (
+        settings.steps * cost["seconds"],
+        settings.evaluations * len(validated) / rate,
+    )
     parts = f"{processes} process{'es' if processes > 1 else ''}, accumulate {settings.accumulate}, {settings.precision}"
     lines = {
         "device": f"{device}; {parts}{', compiled' if settings.compile else ''}",
@@ -58,17 +74,28 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
         "validation": f"{_duration(validation)}: {evaluated}, {rate:.3g} images/s as captions are now",
         "together": _duration(training + validation),
     }
-    return "\n".join([f"{system}, a rehearsal; nothing is kept", *(f"  {name:<12}{value}" for name, value in lines.items())])
+    return "\n".join(
+        [
+            f"{system}, a rehearsal; nothing is kept",
+            *(f"  {name:<12}{value}" for name, value in lines.items()),
+        ]
+    )
 
 
 def _of_encoder(store: FeatureStore | PixelFeatures) -> str:
     if isinstance(store, FeatureStore):
         return ""
-    trained = "trained" if any(p.requires_grad for p in store.encoder.parameters()) else "not trained"
+    trained = (
+        "trained" if any(p.requires_grad for p in store.encoder.parameters()) else "not trained"
+    )
     return f", {sum(p.numel() for p in store.encoder.parameters()):,} of them of the encoder, which is {trained} from pixels"
 
 
 def _duration(seconds: float) -> str:
     return (
-        f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
+        f"{seconds / 3600:.1f} hours"
+        if seconds >= 3600
+        else f"{seconds / 60:.1f} minutes"
+        if seconds >= 60
+        else f"{seconds:.1f} seconds"
     )

@@ -19,15 +19,25 @@ def make_encoder(layout: Layout) -> dict:
 
     encoder = layout.config.encoder
     if encoder.train is None:
-        return {"name": encoder.name, "pretrained": encoder.pretrained, "weights": load_configured_encoder(layout).identity()}
+        return {
+            "name": encoder.name,
+            "pretrained": encoder.pretrained,
+            "weights": load_configured_encoder(layout).identity(),
+        }
     if not isinstance(layout.config.dataset, Scenes):
-        raise UserError("encoder.train: the tiny CLIP learns from scenes only; name an open_clip or timm model for other data sets")
+        raise UserError(
+            "encoder.train: the tiny CLIP learns from scenes only; name an open_clip or timm model for other data sets"
+        )
     truth = load_scenes(layout)
 
     def part(split: str) -> tuple[torch.Tensor, list[tuple[str, ...]], list[scenes.Scene]]:
         images = [example.image for example in load_examples(layout.data, split)]
         pixels = pixels_of(images, photo_sources(layout, images))
-        return pixels, [image.captions for image in images], [truth[image.image_id] for image in images]
+        return (
+            pixels,
+            [image.captions for image in images],
+            [truth[image.image_id] for image in images],
+        )
 
     settings = encoder.train.model_dump() | {"fused": layout.config.arithmetic == "portable"}
     probe = train_tiny_clip(*part("train"), held_out=part("val"), folder=layout.encoder, **settings)

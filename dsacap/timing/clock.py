@@ -23,7 +23,11 @@ def timed(run: Callable[[], object], device: torch.device) -> float:
 
 
 def repeated(
-    prepare: Callable[[], Callable[[], object]], device: torch.device, warmup: int, iterations: int, seconds: float = float("inf")
+    prepare: Callable[[], Callable[[], object]],
+    device: torch.device,
+    warmup: int,
+    iterations: int,
+    seconds: float = float("inf"),
 ) -> list[float]:
     """Seconds of each of `iterations` calls, or of as many as begin within `seconds`, at least one; `warmup` calls before do not count.
 
@@ -39,7 +43,9 @@ def repeated(
 
 def summary(times: list[float], images: int) -> dict:
     """Of the seconds that batches of `images` took: median, tails, throughput, and each time, in milliseconds."""
-    quantiles = statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
+    quantiles = (
+        statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
+    )
     return {
         "median_ms": 1000 * quantiles[49],
         "p90_ms": 1000 * quantiles[89],

@@ -18,7 +18,9 @@ class FlopCounter(FlopCounterMode):
 
     def __init__(self):
         super().__init__(display=False)
-        self.mod_tracker = SimpleNamespace(parents={"Global"}, __enter__=lambda: None, __exit__=lambda: None)
+        self.mod_tracker = SimpleNamespace(
+            parents={"Global"}, __enter__=lambda: None, __exit__=lambda: None
+        )
 
 
 def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.device) -> dict:
@@ -44,7 +46,13 @@ def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.de
     with FlopCounter() as counter:
         decode()
     parameters = sum(parameter.numel() for parameter in captioner.parameters())
-    return {"passes": passes, "flops": counter.get_total_flops(), "parameters": parameters, **memory, "top": _top(decode, device)}
+    return {
+        "passes": passes,
+        "flops": counter.get_total_flops(),
+        "parameters": parameters,
+        **memory,
+        "top": _top(decode, device),
+    }
 
 
 def _top(decode: Callable[[], object], device: torch.device) -> list[tuple[str, float]]:
@@ -55,4 +63,7 @@ def _top(decode: Callable[[], object], device: torch.device) -> list[tuple[str, 
     clock = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     own = {event.key: getattr(event, clock) for event in profiled.key_averages()}
     total = sum(own.values()) or 1
-    return [(name, round(time / total, 4)) for name, time in sorted(own.items(), key=lambda item: -item[1])[:_TOP]]
+    return [
+        (name, round(time / total, 4))
+        for name, time in sorted(own.items(), key=lambda item: -item[1])[:_TOP]
+    ]

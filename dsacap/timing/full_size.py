@@ -59,15 +59,22 @@ def size_of(config: Config, asked: argparse.Namespace) -> Size:
         seconds=asked.seconds,
     )
     if min(dataclasses.astuple(size)) <= 0 or size.picture % 64 or size.vocabulary < 100:
-        raise UserError("measure-scale: numbers are above 0, --picture is a multiple of 64, --vocabulary 100 or more")
+        raise UserError(
+            "measure-scale: numbers are above 0, --picture is a multiple of 64, --vocabulary 100 or more"
+        )
     return size
 
 
 def measure_scale(config: Config, size: Size) -> dict:
     """Peak of the device, and what each part does in a second. UserError where nobody says how many images there are."""
     if not isinstance(config.dataset, Scenes) and config.dataset.expected is None:
-        raise UserError("measure-scale: needs dataset.expected, the number of images of each split, to say what all of them take")
-    settings, parts = config.model_dump(mode="json", exclude_unset=True), [encoder_cost, *([reward_cost] if config.generator else [])]
+        raise UserError(
+            "measure-scale: needs dataset.expected, the number of images of each split, to say what all of them take"
+        )
+    settings, parts = (
+        config.model_dump(mode="json", exclude_unset=True),
+        [encoder_cost, *([reward_cost] if config.generator else [])],
+    )
     found = {}
     steps = progress([*parts, *config.systems], "measure", "part")
     for part in steps:
@@ -77,11 +84,22 @@ def measure_scale(config: Config, size: Size) -> dict:
             if callable(part):
                 found[part.__name__] = alone.submit(part, settings, size).result()
             else:
-                tokens, channels = found["encoder_cost"]["tokens"], found["encoder_cost"]["channels"]
+                tokens, channels = (
+                    found["encoder_cost"]["tokens"],
+                    found["encoder_cost"]["channels"],
+                )
                 spec = ImageSpec(tokens, channels, size.vocabulary, config.text.max_words)
-                found.setdefault("systems", {})[part] = alone.submit(system_cost, settings, part, spec, size).result()
+                found.setdefault("systems", {})[part] = alone.submit(
+                    system_cost, settings, part, spec, size
+                ).result()
     device = device_of(config.device)
-    return {"machine": machine(device), "kind": device.type, "peak": peak_of(device), "size": dataclasses.asdict(size), **found}
+    return {
+        "machine": machine(device),
+        "kind": device.type,
+        "peak": peak_of(device),
+        "size": dataclasses.asdict(size),
+        **found,
+    }
 
 
 def peak_of(device: torch.device) -> dict[str, float]:
@@ -89,7 +107,9 @@ def peak_of(device: torch.device) -> dict[str, float]:
     side, found = 8192 if device.type == "cuda" else 1024, {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        found[name] = 2 * side**3 / min(repeated(lambda a=a, b=b: partial(torch.mm, a, b), device, 2, 10, 5))
+        found[name] = (
+            2 * side**3 / min(repeated(lambda a=a, b=b: partial(torch.mm, a, b), device, 2, 10, 5))
+        )
     return found
 
 
@@ -102,22 +122,32 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
     vocabulary = Vocabulary([*SPECIALS, *(f"w{i}" for i in range(size.vocabulary - len(SPECIALS)))])
     training = config.training_of(system)
     with joined(config.device) as accelerator:
-        store = _Pixels(config).on(accelerator.device) if config.sees_pixels(system) else _Store(spec)
+        store = (
+            _Pixels(config).on(accelerator.device) if config.sees_pixels(system) else _Store(spec)
+        )
         training = training.model_copy(update={"batch_size": size.batch_size, "accumulate": 1})
         captioner = _captioner(config, system, spec, accelerator.device)
         examples = _examples(max(2 * size.batch_size, 64), vocabulary)
         objective = _objective(config, system, spec, captioner, examples, vocabulary, training)
-        take = Step(captioner, training, 0, examples, store, vocabulary, system, accelerator, objective)
+        take = Step(
+            captioner, training, 0, examples, store, vocabulary, system, accelerator, objective
+        )
         cost = cost_of_step(take, accelerator.device, size.seconds)
         captioner.eval().endless = True
         with torch.no_grad():
-            batch = Batch(tuple(range(size.images)), store.features(store.rows(range(size.images)), accelerator.device))
+            batch = Batch(
+                tuple(range(size.images)),
+                store.features(store.rows(range(size.images)), accelerator.device),
+            )
         decoding_class = captioner_class(config.trained(system).captioner).Decoding
         rates = {}
         for name, options in config.systems[system].decodings.items():
             decode = partial(captioner.caption, batch, 1, 0, decoding_class(**options))
             rates[name] = size.images / _seconds(decode, accelerator.device, size)
-    return {"step": cost | {"precision": training.precision, "compiled": training.compile}, "decode": rates}
+    return {
+        "step": cost | {"precision": training.precision, "compiled": training.compile},
+        "decode": rates,
+    }
 
 
 def encoder_cost(settings: dict, size: Size) -> dict:
@@ -143,7 +173,11 @@ def reward_cost(settings: dict, size: Size) -> dict:
     with FlopCounter() as counter:
         run()
     rate = size.pictures / _seconds(run, device, size)
-    return {"what": what, "images_per_s": rate, "flops_an_image": counter.get_total_flops() // size.pictures}
+    return {
+        "what": what,
+        "images_per_s": rate,
+        "flops_an_image": counter.get_total_flops() // size.pictures,
+    }
 
 
 def _seconds(run: Callable[[], object], device: torch.device, size: Size) -> float:
@@ -165,7 +199,9 @@ def _captioner(config: Config, system: str, spec: ImageSpec, device: torch.devic
     return captioner
 
 
-def _objective(config: Config, system: str, spec: ImageSpec, captioner, examples, vocabulary, training):
+def _objective(
+    config: Config, system: str, spec: ImageSpec, captioner, examples, vocabulary, training
+):
     """A tuning's, with what its judges do left out: that is measured apart."""
     from dsacap.training.ngram_objective import NgramObjective
     from dsacap.training.reinforce import Reinforce
@@ -177,7 +213,9 @@ def _objective(config: Config, system: str, spec: ImageSpec, captioner, examples
         return NgramObjective(captioner, training)
     before = _captioner(config, system, spec, next(captioner.parameters()).device)
     judges = {name: _NoJudge() for name in ("reconstruction", "clipscore")}
-    return Reinforce(captioner, before, training, RewardSum(training.rewards, examples, judges), vocabulary)
+    return Reinforce(
+        captioner, before, training, RewardSum(training.rewards, examples, judges), vocabulary
+    )
 
 
 class _NoJudge:
@@ -193,7 +231,12 @@ class _Store:
     def __init__(self, spec: ImageSpec):
         self._features = torch.randn(256, spec.tokens, spec.channels)
 
-    def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def rows(
+        self,
+        image_ids: Sequence[int],
+        views: Mapping[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         return self._features[torch.tensor(image_ids) % len(self._features)]
 
     def features(self, rows_BNC: Tensor, device: torch.device | str) -> Tensor:
@@ -204,14 +247,22 @@ class _Pixels(PixelFeatures):
     """Random pixels, in memory, for an encoder with random weights."""
 
     def __init__(self, config: Config):
-        self.drawn, self.encoder = False, _encoder(config.encoder.name, config.encoder.grid).for_photos_alone()
+        self.drawn, self.encoder = (
+            False,
+            _encoder(config.encoder.name, config.encoder.grid).for_photos_alone(),
+        )
         self._pixels = torch.randint(256, (256, 3, *self.encoder.image_size), dtype=torch.uint8)
 
     def on(self, device: torch.device) -> "_Pixels":
         self.encoder.to(device)
         return self
 
-    def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def rows(
+        self,
+        image_ids: Sequence[int],
+        views: Mapping[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         return self._pixels[torch.tensor(image_ids) % len(self._pixels)]
 
     def features(self, rows_B3HW: Tensor, device: torch.device | str) -> Tensor:
@@ -225,7 +276,9 @@ def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:
     for number in range(images):
         lengths = rng.normal(*_WORDS, 5).round().clip(5, 20).astype(int)
         said = tuple(" ".join(rng.choice(words, length)) for length in lengths)
-        examples.append(Example(CaptionedImage(number, f"{number}.jpg", "random", "train", said), said))
+        examples.append(
+            Example(CaptionedImage(number, f"{number}.jpg", "random", "train", said), said)
+        )
     return examples
 
 
@@ -242,21 +295,39 @@ def _encoder(name: str | None, grid: int | None = None):
     try:
         return without_weights(name, grid)
     except (RuntimeError, OSError, ValueError) as error:
-        raise UserError(f"encoder {name}: cannot be had with random weights ({error}); only open_clip's and timm's names can") from None
+        raise UserError(
+            f"encoder {name}: cannot be had with random weights ({error}); only open_clip's and timm's names can"
+        ) from None
 
 
-def _reconstruction(config: Config, size: Size, device: torch.device) -> tuple[str, Callable[[], object]]:
+def _reconstruction(
+    config: Config, size: Size, device: torch.device
+) -> tuple[str, Callable[[], object]]:
     """What stands for the configured generator, and a call that looks at pictures of so many captions."""
     from dsacap.timing.random_generator import StableDiffusion2
     from dsacap.vision.generators.caption_prior import new_caption_prior
 
     settings, sight = config.generator, config.generator.encoder or config.encoder
-    encoders = [_encoder(sight.name, sight.grid), *(_encoder(other.name) for other in getattr(sight, "beside", ()))]
+    encoders = [
+        _encoder(sight.name, sight.grid),
+        *(_encoder(other.name) for other in getattr(sight, "beside", ())),
+    ]
     if settings.train:
         tokens_BNC, pooled_BE = encoders[0](torch.randn(1, 3, *encoders[0].image_size))
-        seen = pooled_BE.shape[1] if settings.compare == "pooled" else tokens_BNC.shape[2] * settings.grid**2
-        captions = [example.tokens[0] for example in _examples(size.pictures, Vocabulary([*SPECIALS, *map(str, range(100))]))]
-        shape = {"width": settings.train.width, "layers": settings.train.layers, "max_words": config.text.max_words}
+        seen = (
+            pooled_BE.shape[1]
+            if settings.compare == "pooled"
+            else tokens_BNC.shape[2] * settings.grid**2
+        )
+        captions = [
+            example.tokens[0]
+            for example in _examples(size.pictures, Vocabulary([*SPECIALS, *map(str, range(100))]))
+        ]
+        shape = {
+            "width": settings.train.width,
+            "layers": settings.train.layers,
+            "max_words": config.text.max_words,
+        }
         prior = new_caption_prior(captions, seen, **shape).to(device)
         return "the caption prior of the configuration, random weights", partial(
             prior, captions, torch.randn(size.pictures, seen).to(device)

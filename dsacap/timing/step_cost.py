@@ -25,8 +25,15 @@ def cost_of_step(take: Step, device: torch.device, seconds: float) -> dict:
     times = sorted(repeated(lambda: partial(take, next(numbers)), device, _WARMUP, _STEPS, seconds))
     parameters = list(take.model.parameters())
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-    held = sum(p.numel() * p.element_size() for p in parameters) * (2 if take.average else 1) + 3 * trained
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    held = (
+        sum(p.numel() * p.element_size() for p in parameters) * (2 if take.average else 1)
+        + 3 * trained
+    )
+    peak = (
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return {
         "images": take.images,
         "seconds": times[len(times) // 2],

@@ -15,7 +15,9 @@ from dsacap.common.errors import UserError, exhausted
 from dsacap.config.experiment import Config
 
 _COMMAND = (sys.executable, "-P", "-m", "dsacap.timing.worker_process")
-_QUIET = {"KINETO_LOG_LEVEL": "99"}  # torch's profiler, which tells of each start, and calls a machine without a GPU an error
+_QUIET = {
+    "KINETO_LOG_LEVEL": "99"
+}  # torch's profiler, which tells of each start, and calls a machine without a GPU an error
 
 
 class TimedSystem:
@@ -25,12 +27,29 @@ class TimedSystem:
     decodes through torch.compile, on a GPU as CUDA graphs; `precision` is fp32, or bf16 by autocast.
     """
 
-    def __init__(self, config: Config, system: str, spec: dict[str, int] | None = None, compiled: bool = False, precision: str = "fp32"):
+    def __init__(
+        self,
+        config: Config,
+        system: str,
+        spec: dict[str, int] | None = None,
+        compiled: bool = False,
+        precision: str = "fp32",
+    ):
         self.name = system
         environment = _QUIET | without_choice(os.environ, config.arithmetic)
-        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self._process = subprocess.Popen(
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         settings = config.model_dump(mode="json", exclude_unset=True)
-        self._send({"config": settings, "system": system, "spec": spec, "compiled": compiled, "precision": precision})
+        self._send(
+            {
+                "config": settings,
+                "system": system,
+                "spec": spec,
+                "compiled": compiled,
+                "precision": precision,
+            }
+        )
 
     def __enter__(self) -> "TimedSystem":
         return self
@@ -53,10 +72,20 @@ class TimedSystem:
         """See workload.py."""
         return self._ask({"do": "largest", "decoding": decoding, "images": start})
 
-    def seconds(self, stage: str, decoding: str, images: int, warmup: int, iterations: int, budget: float = 1e9) -> list[float]:
+    def seconds(
+        self,
+        stage: str,
+        decoding: str,
+        images: int,
+        warmup: int,
+        iterations: int,
+        budget: float = 1e9,
+    ) -> list[float]:
         """Of each of `iterations` batches, or of as many as begin within `budget` seconds; see workload.py for the stages."""
         what = {"stage": stage, "decoding": decoding, "images": images}
-        return self._ask({"do": "time", **what, "warmup": warmup, "iterations": iterations, "seconds": budget})
+        return self._ask(
+            {"do": "time", **what, "warmup": warmup, "iterations": iterations, "seconds": budget}
+        )
 
     def _ask(self, request: dict) -> Any:
         self._send(request)
@@ -88,7 +117,11 @@ def main() -> None:
     try:
         subject = _subject(**json.loads(sys.stdin.readline()))
         for line in sys.stdin:
-            print(json.dumps({"answer": _answer(subject, **json.loads(line))}), file=answers, flush=True)
+            print(
+                json.dumps({"answer": _answer(subject, **json.loads(line))}),
+                file=answers,
+                flush=True,
+            )
     except Exception as error:
         said = str(error) if isinstance(error, UserError) else exhausted(error)
         if said is None:
@@ -105,14 +138,20 @@ def _subject(config: dict, system: str, spec: dict | None, compiled: bool, preci
 
     settings = parse_config(config, "configuration")
     torch.set_num_threads(settings.threads)
-    subject = trained(settings, system) if spec is None else untrained(settings, system, ImageSpec(**spec))
+    subject = (
+        trained(settings, system)
+        if spec is None
+        else untrained(settings, system, ImageSpec(**spec))
+    )
     subject.precision = precision
     if compiled:
         subject.compile()
     return subject
 
 
-def _answer(subject, do: str, decoding: str = "", images: int = 1, stage: str = "decode", **how) -> Any:
+def _answer(
+    subject, do: str, decoding: str = "", images: int = 1, stage: str = "decode", **how
+) -> Any:
     from dsacap.common.machine import machine
     from dsacap.timing.clock import repeated
     from dsacap.timing.decode_cost import cost_of
@@ -120,7 +159,9 @@ def _answer(subject, do: str, decoding: str = "", images: int = 1, stage: str = 
     if do == "machine":
         return machine(subject.device)
     if do == "cost":
-        return cost_of(subject.captioner, subject.run_of("decode", decoding, images), subject.device)
+        return cost_of(
+            subject.captioner, subject.run_of("decode", decoding, images), subject.device
+        )
     if do == "largest":
         return subject.largest_batch(decoding, images)
     return repeated(lambda: subject.run_of(stage, decoding, images), subject.device, **how)

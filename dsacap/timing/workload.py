@@ -32,14 +32,22 @@ class Photos:
 
     def __init__(self, layout: Layout, system: str):
         self.inputs, self.device = Inputs(layout), device_of(layout.config.device)
-        self.store = self.inputs.store if system == ENCODER else self.inputs.seen_by(system, layout.config.seeds[0])
+        self.store = (
+            self.inputs.store
+            if system == ENCODER
+            else self.inputs.seen_by(system, layout.config.seeds[0])
+        )
         self.images = [example.image for example in self.inputs.examples("test")]
         self._layout, self._at, self._pixels = layout, 0, {}
 
     @cached_property
     def encoder(self) -> torch.nn.Module:
         """Loaded when it is asked for: decoding alone needs none."""
-        return self.store.encoder if isinstance(self.store, PixelFeatures) else load_configured_encoder(self._layout).to(self.device)
+        return (
+            self.store.encoder
+            if isinstance(self.store, PixelFeatures)
+            else load_configured_encoder(self._layout).to(self.device)
+        )
 
     @cached_property
     def sources(self) -> dict[str, PhotoSource]:
@@ -55,14 +63,20 @@ class Photos:
         for at in places:
             if at not in self._pixels:
                 self._pixels[at] = self.read(at)
-        return tuple(self.images[at].image_id for at in places), torch.stack([self._pixels[at] for at in places]).to(self.device)
+        return tuple(self.images[at].image_id for at in places), torch.stack(
+            [self._pixels[at] for at in places]
+        ).to(self.device)
 
     def read(self, at: int) -> Tensor:
         image = self.images[at]
-        return self.encoder.preprocess(decode_photo(self.sources[image.source].read(image.file_name), image.file_name))
+        return self.encoder.preprocess(
+            decode_photo(self.sources[image.source].read(image.file_name), image.file_name)
+        )
 
     def encoded(self, image_ids: tuple[int, ...], pixels_B3HW: Tensor) -> Batch:
-        return Batch(image_ids, self.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device))
+        return Batch(
+            image_ids, self.store.standardised(self.encoder(pixels_B3HW)[0].cpu()).to(self.device)
+        )
 
     def next(self, count: int) -> list[int]:
         """Places in the split."""
@@ -83,7 +97,9 @@ class Subject:
 
     def __post_init__(self):
         if self.captioner:
-            self.captioner.eval().requires_grad_(False)  # torch's counter of operations fails on parameters that are trained
+            self.captioner.eval().requires_grad_(
+                False
+            )  # torch's counter of operations fails on parameters that are trained
 
     def run_of(self, stage: str, decoding: str, images: int) -> Callable[[], object]:
         """A call that does a stage's work on the next `images`; what it needs in memory is there before it is called."""
@@ -120,7 +136,9 @@ class Subject:
     def _from_files(self, places: Sequence[int], decoding: str) -> list[str]:
         pixels = torch.stack([self.photos.read(at) for at in places]).to(self.device)
         batch = self.photos.encoded(tuple(self.photos.images[at].image_id for at in places), pixels)
-        return [self.photos.inputs.vocabulary.decode(said[0]) for said in self._caption(batch, decoding)]
+        return [
+            self.photos.inputs.vocabulary.decode(said[0]) for said in self._caption(batch, decoding)
+        ]
 
 
 def trained(config: Config, system: str) -> Subject:
@@ -140,7 +158,9 @@ def untrained(config: Config, system: str, spec: ImageSpec) -> Subject:
     captioner.learn_from(RandomCaptions(spec))
     captioner.endless = True
     decoding = captioner_class(settings.captioner).Decoding
-    decodings = {name: decoding(**options) for name, options in config.systems[system].decodings.items()}
+    decodings = {
+        name: decoding(**options) for name, options in config.systems[system].decodings.items()
+    }
 
     def batch(count: int) -> Batch:
         return Batch(tuple(range(count)), torch.randn(count, spec.tokens, spec.channels).to(device))

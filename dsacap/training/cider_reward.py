@@ -5,7 +5,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dsacap.common.errors import UserError
-from dsacap.scoring.metrics.cider import CiderScorer, DocumentFrequencies, Lookup, Pairs, ReferenceVectors, cider_d, cider_d_of_pairs, norms
+from dsacap.scoring.metrics.cider import (
+    CiderScorer,
+    DocumentFrequencies,
+    Lookup,
+    Pairs,
+    ReferenceVectors,
+    cider_d,
+    cider_d_of_pairs,
+    norms,
+)
 from dsacap.scoring.metrics.ngrams import Captions, Ngrams, count_ngrams, read_captions, starts_run
 
 
@@ -22,7 +31,10 @@ class CiderDReward:
         self.frequencies = DocumentFrequencies(captions)
         self._image = {said: image for image, said in enumerate(images)}
         self._start_I, self._length_R = captions.reference_start_I, captions.lengths_C
-        self._vectors = [_by_image(captions, ngrams, self.frequencies.add(ngrams)) for ngrams in count_ngrams(captions)]
+        self._vectors = [
+            _by_image(captions, ngrams, self.frequencies.add(ngrams))
+            for ngrams in count_ngrams(captions)
+        ]
 
     def score(self, references: Sequence[Sequence[str]], candidates: Sequence[str]) -> np.ndarray:
         """CIDEr-D, 0..10, of each tokenised candidate against the list of references beside it.
@@ -31,7 +43,9 @@ class CiderDReward:
         many as the candidates, or one is empty.
         """
         if len(references) != len(candidates):
-            raise UserError(f"{len(candidates)} candidates need as many lists of references, got {len(references)}")
+            raise UserError(
+                f"{len(candidates)} candidates need as many lists of references, got {len(references)}"
+            )
         if not len(candidates):
             return np.zeros(0)
         keys = [tuple(said) for said in references]
@@ -44,7 +58,9 @@ class CiderDReward:
             scorer.add(ngrams)
         return scorer.scores()
 
-    def score_pairs(self, references: Sequence[Sequence[str]], candidates: Sequence[str]) -> list[np.ndarray]:
+    def score_pairs(
+        self, references: Sequence[Sequence[str]], candidates: Sequence[str]
+    ) -> list[np.ndarray]:
         """Of each candidate, its CIDEr-D, 0..10, against each of the references beside it, which must be lists of the corpus."""
         image_K = np.array([self._image[tuple(said)] for said in references])
         pairs, cosines, length_K = self._cosines(image_K, candidates)
@@ -55,7 +71,9 @@ class CiderDReward:
         pairs, cosines, length_K = self._cosines(image_K, candidates)
         return cider_d(pairs, cosines, length_K, self._length_R)
 
-    def _cosines(self, image_K: np.ndarray, candidates: Sequence[str]) -> tuple[Pairs, list[np.ndarray], np.ndarray]:
+    def _cosines(
+        self, image_K: np.ndarray, candidates: Sequence[str]
+    ) -> tuple[Pairs, list[np.ndarray], np.ndarray]:
         """Every candidate beside the references of its image: the cosines for each n; and the candidates' lengths."""
         captions = read_captions([], candidates, image_K)
         pairs, lookup = Pairs(image_K, self._start_I), Lookup(self.frequencies, captions)
@@ -65,7 +83,11 @@ class CiderDReward:
             gram, candidate = ngrams.gram_T[order], ngrams.caption_T[order]
             weight = ngrams.count_T[order] * lookup(ngrams)[gram]
             number = lookup.number_G[gram]
-            key = np.where(number < 0, -1, image_K[candidate] * len(self.frequencies.keys[ngrams.n - 1]) + number)
+            key = np.where(
+                number < 0,
+                -1,
+                image_K[candidate] * len(self.frequencies.keys[ngrams.n - 1]) + number,
+            )
             cosines.append(vectors.cosines(pairs, key, candidate, weight))
         return pairs, cosines, captions.lengths_C
 

@@ -19,7 +19,10 @@ _PATIENCE = timedelta(days=1)  # while the first process evaluates, the others w
 @contextmanager
 def joined(device: str) -> Iterator[Accelerator]:
     """This process' accelerator; where several were launched, waits for all. `device` as in the configuration."""
-    accelerator = Accelerator(cpu=device_of(device).type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
+    accelerator = Accelerator(
+        cpu=device_of(device).type == "cpu",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
     yield accelerator
     if accelerator.num_processes > 1:  # not where this one failed: it would wait for the others
         torch.distributed.destroy_process_group()
@@ -30,7 +33,9 @@ def from_main(work: Callable[[], float], accelerator: Accelerator) -> float:
     mine = work() if accelerator.is_main_process else 0.0
     if accelerator.num_processes == 1:
         return mine
-    return accelerator.reduce(torch.tensor(mine, dtype=torch.float64, device=accelerator.device), "sum").item()
+    return accelerator.reduce(
+        torch.tensor(mine, dtype=torch.float64, device=accelerator.device), "sum"
+    ).item()
 
 
 class Watch:
@@ -38,12 +43,19 @@ class Watch:
 
     def __init__(self, accelerator: Accelerator, cpu_seconds: float):
         """`cpu_seconds` were spent before."""
-        self.accelerator, self._before, self._started, self._asked = accelerator, cpu_seconds, time.process_time(), threading.Event()
+        self.accelerator, self._before, self._started, self._asked = (
+            accelerator,
+            cpu_seconds,
+            time.process_time(),
+            threading.Event(),
+        )
 
     @contextmanager
     def over_sigterm(self) -> Iterator[None]:
         """SIGTERM, by which a cluster takes a machine back, is noted instead of obeyed."""
-        if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        if (
+            threading.current_thread() is not threading.main_thread()
+        ):  # where Python allows no handlers
             yield
             return
         before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())

@@ -66,21 +66,40 @@ def train(
     Preempted. Of several processes all call it, the first one evaluates and writes, and all get the facts.
     """
     main = accelerator.is_main_process
-    take = Step(captioner, settings, seed, train_examples, store, vocabulary, description, accelerator, objective, fused)
+    take = Step(
+        captioner,
+        settings,
+        seed,
+        train_examples,
+        store,
+        vocabulary,
+        description,
+        accelerator,
+        objective,
+        fused,
+    )
     model, average = take.model, take.average
     at = restore(folder / "checkpoint", model, take.optimizer, average)
     if from_main(lambda: at.step, accelerator) != at.step:
-        raise UserError(f"{folder}: the processes find different checkpoints; the work folder must be one that all machines share")
+        raise UserError(
+            f"{folder}: the processes find different checkpoints; the work folder must be one that all machines share"
+        )
     log = [row for row in _read_log(folder) if row["step"] <= at.step]
-    evaluate = _evaluator(captioner, val_examples[: settings.validation_images], store, vocabulary, decoding)
-    evaluation_steps = {round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)}
+    evaluate = _evaluator(
+        captioner, val_examples[: settings.validation_images], store, vocabulary, decoding
+    )
+    evaluation_steps = {
+        round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
+    }
     watch, saved = Watch(accelerator, at.cpu_seconds), time.monotonic()
 
     def checkpoint() -> None:
         write_jsonl(folder / "train.jsonl", log)
         save(folder / "checkpoint", model, take.optimizer, at, average)
 
-    steps = progress(range(at.step, settings.steps), description, "step", total=settings.steps, initial=at.step)
+    steps = progress(
+        range(at.step, settings.steps), description, "step", total=settings.steps, initial=at.step
+    )
     with watch.over_sigterm():
         for step in steps:
             losses = take(step)
@@ -88,7 +107,10 @@ def train(
             at.cpu_seconds, asked_to_end = watch.look()
             evaluated = at.step in evaluation_steps
             if evaluated or at.step % _LOG_EVERY == 0:
-                row = {"step": at.step, **{name: round(value.item(), 6) for name, value in losses.items()}}
+                row = {
+                    "step": at.step,
+                    **{name: round(value.item(), 6) for name, value in losses.items()},
+                }
                 if evaluated:
                     with average.in_place() if average else nullcontext():
                         row["val_CIDEr"] = from_main(evaluate, accelerator)
@@ -119,7 +141,11 @@ def train(
         "steps": settings.steps,
         "images_seen": settings.steps * take.images,
         "parameters": sum(p.numel() for p in captioner.parameters()),
-        **({"encoder_parameters_trained": sum(p.numel() for p in store.encoder.parameters())} if settings.fine_tune else {}),
+        **(
+            {"encoder_parameters_trained": sum(p.numel() for p in store.encoder.parameters())}
+            if settings.fine_tune
+            else {}
+        ),
         "best_step": at.best_step if keep == "best" else at.step,
         "val_CIDEr": at.best_cider if keep == "best" else curve[-1],
         "val_still_rising": is_still_rising(curve),
@@ -145,14 +171,32 @@ class Step:
         fused: bool = False,
     ):
         """See `train`."""
-        self.captioner, self.settings, self.seed, self.description = captioner, settings, seed, description
+        self.captioner, self.settings, self.seed, self.description = (
+            captioner,
+            settings,
+            seed,
+            description,
+        )
         self.examples, self.store, self.vocabulary = examples, store, vocabulary
         self.images = min(settings.batch_size, len(examples))
         self.model = _trained_together(captioner, store, settings)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, captioner, settings), betas=(0.9, 0.98), eps=1e-9, fused=fused)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.model, captioner, settings),
+            betas=(0.9, 0.98),
+            eps=1e-9,
+            fused=fused,
+        )
         self.average = MovingAverage(self.model, settings.ema) if settings.ema else None
         self._device = accelerator.device
-        self._gradients = Gradients(self.model, captioner, store.features, objective or captioner.loss, settings, self.images, accelerator)
+        self._gradients = Gradients(
+            self.model,
+            captioner,
+            store.features,
+            objective or captioner.loss,
+            settings,
+            self.images,
+            accelerator,
+        )
         self._read_ahead = ReadAhead(self._read, settings.steps)
         captioner.train(objective is None)
 
@@ -172,13 +216,21 @@ class Step:
 
     def _read(self, step: int) -> Read:
         longest, views = self.captioner.spec.max_words, self.store.views
-        ids, captions_BRL, view_of = _batch(step, self.seed, self.settings, self.examples, self.vocabulary, longest, views)
-        return Read(ids, captions_BRL, [self.store.rows(ids[mine], view_of, self._device) for mine in self._gradients.slices])
+        ids, captions_BRL, view_of = _batch(
+            step, self.seed, self.settings, self.examples, self.vocabulary, longest, views
+        )
+        return Read(
+            ids,
+            captions_BRL,
+            [self.store.rows(ids[mine], view_of, self._device) for mine in self._gradients.slices],
+        )
 
 
 def is_still_rising(curve: Sequence[float]) -> bool:
     """Whether the last evaluation is the best and more than 1 % above the one before: more training would have helped."""
-    return len(curve) < 2 or (curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING))
+    return len(curve) < 2 or (
+        curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING)
+    )
 
 
 def learning_rate(step: int, settings: Training) -> float:
@@ -214,9 +266,18 @@ def _batch(
     """Ids of a step's images, their captions [B, R, L + 1], and which view of each is seen."""
     chosen = [examples[i] for i in batch_indices(step, seed, len(examples), settings.batch_size)]
     rng = np.random.default_rng([seed, step, 2])
-    captions = [[vocabulary.encode(c, max_words) for c in _references(e, settings.references, rng)] for e in chosen]
+    captions = [
+        [vocabulary.encode(c, max_words) for c in _references(e, settings.references, rng)]
+        for e in chosen
+    ]
     ids = tuple(e.image_id for e in chosen)
-    view_of = dict(zip(ids, rng.integers(views, size=len(ids)).tolist() if views > 1 else [0] * len(ids), strict=True))
+    view_of = dict(
+        zip(
+            ids,
+            rng.integers(views, size=len(ids)).tolist() if views > 1 else [0] * len(ids),
+            strict=True,
+        )
+    )
     captions_BRL = torch.tensor(captions)
     used = int((captions_BRL != 0).sum(-1).max())  # no work on columns that are padding everywhere
     return ids, captions_BRL[..., :used], view_of
@@ -230,17 +291,32 @@ def _references(example: Example, count: int, rng: np.random.Generator) -> list[
     return [said[i % len(said)] for i in range(count)]
 
 
-def _evaluator(captioner, examples: Sequence[Example], store, vocabulary, decoding) -> Callable[[], float]:
+def _evaluator(
+    captioner, examples: Sequence[Example], store, vocabulary, decoding
+) -> Callable[[], float]:
     references = {e.image_id: list(e.tokens) for e in examples}
 
     def evaluate() -> float:
-        captions = caption_images(captioner, store, vocabulary, list(references), decoding, samples=1, seed=0, batch_size=100)
-        return score_cider(references, {image_id: said[0] for image_id, said in captions.items()}).corpus
+        captions = caption_images(
+            captioner,
+            store,
+            vocabulary,
+            list(references),
+            decoding,
+            samples=1,
+            seed=0,
+            batch_size=100,
+        )
+        return score_cider(
+            references, {image_id: said[0] for image_id, said in captions.items()}
+        ).corpus
 
     return evaluate
 
 
-def _trained_together(captioner: Captioner, store: FeatureStore | PixelFeatures, settings: Training) -> nn.Module:
+def _trained_together(
+    captioner: Captioner, store: FeatureStore | PixelFeatures, settings: Training
+) -> nn.Module:
     """What is saved, averaged and clipped as one: the captioner, and the encoder where it looks at pixels. The encoder stays in the mode of
     evaluation: statistics of its batch norms are those that it came with, whatever the batch and however it is divided."""
     if not isinstance(store, PixelFeatures):
@@ -253,11 +329,20 @@ def _parameter_groups(model: nn.Module, captioner: Captioner, settings: Training
     """Weight decay for matrices only, as is usual. `factor` is of the captioner's learning rate."""
     groups, own = [], set(captioner.parameters())
     encoders = [p for p in model.parameters() if p not in own]
-    factor = settings.fine_tune.learning_rate / settings.learning_rate if settings.fine_tune else 0.0
+    factor = (
+        settings.fine_tune.learning_rate / settings.learning_rate if settings.fine_tune else 0.0
+    )
     for parameters, of_rate in ((list(captioner.parameters()), 1.0), (encoders, factor)):
-        matrices, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+        matrices, others = (
+            [p for p in parameters if p.ndim >= 2],
+            [p for p in parameters if p.ndim < 2],
+        )
         decays = ((matrices, settings.weight_decay), (others, 0.0))
-        groups += [{"params": some, "weight_decay": decay, "factor": of_rate} for some, decay in decays if some]
+        groups += [
+            {"params": some, "weight_decay": decay, "factor": of_rate}
+            for some, decay in decays
+            if some
+        ]
     return groups
 
 

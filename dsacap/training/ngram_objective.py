@@ -15,7 +15,9 @@ class NgramObjective:
         self.captioner, self.settings, self.ngrams = captioner, settings, settings.ngrams
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        overlap_BR = self.captioner.policy(batch).expected_overlap(batch.captions, self.ngrams.orders, self.ngrams.temperature)
+        overlap_BR = self.captioner.policy(batch).expected_overlap(
+            batch.captions, self.ngrams.orders, self.ngrams.temperature
+        )
         overlap = soft_maximum(overlap_BR, self.ngrams.beta).mean()
         loss = -overlap
         if self.settings.supervised:

@@ -20,11 +20,19 @@ class ReadAhead(Generic[T]):
     def __init__(self, read: Callable[[int], T], steps: int):
         """`steps`: there is none from that number on."""
         self._read, self._steps, self._ahead = read, steps, {}
-        here = partial(torch.cuda.set_device, torch.cuda.current_device()) if torch.cuda.is_initialized() else None
-        self._thread = ThreadPoolExecutor(1, "read-ahead", here)  # a thread's memory would be pinned for the first GPU, whosever it is
+        here = (
+            partial(torch.cuda.set_device, torch.cuda.current_device())
+            if torch.cuda.is_initialized()
+            else None
+        )
+        self._thread = ThreadPoolExecutor(
+            1, "read-ahead", here
+        )  # a thread's memory would be pinned for the first GPU, whosever it is
 
     def __call__(self, step: int) -> T:
         ahead: Future[T] | None = self._ahead.pop(step, None)
         found = self._read(step) if ahead is None else ahead.result()
-        self._ahead = {step + 1: self._thread.submit(self._read, step + 1)} if step + 1 < self._steps else {}
+        self._ahead = (
+            {step + 1: self._thread.submit(self._read, step + 1)} if step + 1 < self._steps else {}
+        )
         return found

@@ -23,15 +23,29 @@ from dsacap.training.rewards import RewardSum, repeats
 class Reinforce:
     """The objective of a tuning, for the training loop."""
 
-    def __init__(self, captioner: Captioner, before: Captioner, settings: Tuning, reward: RewardSum, vocabulary: Vocabulary):
+    def __init__(
+        self,
+        captioner: Captioner,
+        before: Captioner,
+        settings: Tuning,
+        reward: RewardSum,
+        vocabulary: Vocabulary,
+    ):
         """`before` is the system as it was; UserError, when called, where it gives no probabilities."""
-        self.captioner, self.settings, self.reward, self.vocabulary = captioner, settings, reward, vocabulary
+        self.captioner, self.settings, self.reward, self.vocabulary = (
+            captioner,
+            settings,
+            reward,
+            vocabulary,
+        )
         self.before = before.eval() if settings.kl else None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         samples = self.settings.samples
         apart = samples if self.settings.noises == "each" else 1
-        ids = tuple(image_id for image_id in batch.image_ids for _ in range(apart))  # the same image, once for each noise
+        ids = tuple(
+            image_id for image_id in batch.image_ids for _ in range(apart)
+        )  # the same image, once for each noise
         seen = Batch(ids, batch.features.repeat_interleave(apart, 0))
         before = self._policy_before(seen)
         policy = self.captioner.policy(seen)
@@ -41,7 +55,10 @@ class Reinforce:
                 only_whole("captions drawn word by word cannot be guided")
             captions_BSL = _guided(captions_BSL, batch.captions)
         drawn_GSL = captions_BSL.view(len(seen.image_ids), samples // apart, -1)
-        texts = [[self.vocabulary.decode(until_eos(words)) for words in of_image] for of_image in captions_BSL.tolist()]
+        texts = [
+            [self.vocabulary.decode(until_eos(words)) for words in of_image]
+            for of_image in captions_BSL.tolist()
+        ]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
         with at_work_on(None):  # a judge's batches are its own
             total, parts = self.reward(batch.image_ids, texts)
@@ -70,8 +87,12 @@ class Reinforce:
 def _guided(captions_BSL: Tensor, references_BRL: Tensor) -> Tensor:
     """With one of the image's references, drawn at random, in place of its last sample."""
     longest = max(captions_BSL.shape[-1], references_BRL.shape[-1])
-    captions_BSL, references_BRL = (F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL))
-    which_B = drawn(partial(torch.randint, 0, references_BRL.shape[1]), (len(references_BRL),)).to(references_BRL.device)
+    captions_BSL, references_BRL = (
+        F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL)
+    )
+    which_B = drawn(partial(torch.randint, 0, references_BRL.shape[1]), (len(references_BRL),)).to(
+        references_BRL.device
+    )
     reference_BL = references_BRL[torch.arange(len(references_BRL), device=which_B.device), which_B]
     return torch.cat([captions_BSL[:, :-1], reference_BL[:, None]], dim=1)
 
@@ -81,17 +102,28 @@ def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
     differs. By image, one where samples differ little moves the system as much as one where they differ much."""
     samples = reward_BS.shape[1]
     advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
-    square = averaged(advantage_BS.square().mean()) if spread == "batch" else advantage_BS.square().mean(1, keepdim=True)
+    square = (
+        averaged(advantage_BS.square().mean())
+        if spread == "batch"
+        else advantage_BS.square().mean(1, keepdim=True)
+    )
     return advantage_BS / square.sqrt().clamp_min(1e-6)
 
 
 def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
     """How the captions drawn look: what collapses or is hacked shows here first."""
-    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts]).to(log_p_BS)
+    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts]).to(
+        log_p_BS
+    )
     return {
         "words": words_BS.mean(),
-        "repeats": torch.tensor([[float(repeats(text)) for text in of_image] for of_image in texts]).mean(),
-        "bad_endings": torch.tensor([[float(stops_short(text.split())) for text in of_image] for of_image in texts]).mean(),
-        "unique": torch.tensor([float(len(set(of_image))) for of_image in texts]).mean() / len(texts[0]),
+        "repeats": torch.tensor(
+            [[float(repeats(text)) for text in of_image] for of_image in texts]
+        ).mean(),
+        "bad_endings": torch.tensor(
+            [[float(stops_short(text.split())) for text in of_image] for of_image in texts]
+        ).mean(),
+        "unique": torch.tensor([float(len(set(of_image))) for of_image in texts]).mean()
+        / len(texts[0]),
         "nats_per_word": -(log_p_BS / (words_BS + 1)).mean(),
     }

@@ -15,14 +15,23 @@ from dsacap.vision.generators.judges import Captions, Judge
 class RewardSum:
     """Weighted sum of rewards of captions of train images."""
 
-    def __init__(self, weights: Rewards, train_examples: Iterable[Example], judges: Mapping[str, Judge] | None = None):
+    def __init__(
+        self,
+        weights: Rewards,
+        train_examples: Iterable[Example],
+        judges: Mapping[str, Judge] | None = None,
+    ):
         """`judges` by the name of their reward, for those that look at the picture and have a weight."""
         self.judges = judges or {}
         self.weights = {name: weight for name, weight in weights.model_dump().items() if weight}
-        self.references: Mapping[int, list[str]] = {e.image_id: [c for c in e.tokens if c] for e in train_examples}
+        self.references: Mapping[int, list[str]] = {
+            e.image_id: [c for c in e.tokens if c] for e in train_examples
+        }
         self._cider = CiderDReward(self.references.values())
 
-    def __call__(self, image_ids: Sequence[int], captions_BS: Captions) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def __call__(
+        self, image_ids: Sequence[int], captions_BS: Captions
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The sum [B, S], and its parts by name, each [B, S] and not weighted."""
         parts = {name: self._part(name)(image_ids, captions_BS) for name in self.weights}
         return sum(weight * parts[name] for name, weight in self.weights.items()), parts
@@ -33,7 +42,9 @@ class RewardSum:
     def _cider_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         samples = len(captions_BS[0])
         flat = [caption for of_image in captions_BS for caption in of_image]
-        return self._cider.score([self.references[i] for i in image_ids for _ in range(samples)], flat).reshape(-1, samples)
+        return self._cider.score(
+            [self.references[i] for i in image_ids for _ in range(samples)], flat
+        ).reshape(-1, samples)
 
     def _coverage_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         """Of the mean over references of the best CIDEr-D that a caption of the set has with it: the part that the set loses without
@@ -41,15 +52,29 @@ class RewardSum:
         (our reading of 'rewarding the set'; the objective is that of facility location)."""
         samples = len(captions_BS[0])
         flat = [caption for of_image in captions_BS for caption in of_image]
-        of_pairs = self._cider.score_pairs([self.references[i] for i in image_ids for _ in range(samples)], flat)
-        return np.stack([_marginal(np.stack(of_pairs[at : at + samples])) for at in range(0, len(flat), samples)])
+        of_pairs = self._cider.score_pairs(
+            [self.references[i] for i in image_ids for _ in range(samples)], flat
+        )
+        return np.stack(
+            [
+                _marginal(np.stack(of_pairs[at : at + samples]))
+                for at in range(0, len(flat), samples)
+            ]
+        )
 
     def _repeats_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
-        return -np.array([[float(repeats(caption)) for caption in of_image] for of_image in captions_BS])
+        return -np.array(
+            [[float(repeats(caption)) for caption in of_image] for of_image in captions_BS]
+        )
 
     def _excess_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         longest = [max(len(said.split()) for said in self.references[i]) for i in image_ids]
-        return -np.array([[max(0.0, len(c.split()) - most) for c in said] for most, said in zip(longest, captions_BS, strict=True)])
+        return -np.array(
+            [
+                [max(0.0, len(c.split()) - most) for c in said]
+                for most, said in zip(longest, captions_BS, strict=True)
+            ]
+        )
 
 
 def _marginal(score_SR: np.ndarray) -> np.ndarray:

@@ -37,20 +37,46 @@ def train_caption_prior(
     Kill it at any moment and call it again with a prior of the same seed: it goes on from the last checkpoint.
     """
     model = nn.ModuleDict({"text": prior.text_encoder, "prior": prior.prior}).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+        fused=fused,
+    )
     at = restore(folder, model, optimizer)
     saved, started = time.monotonic(), time.process_time() - at.cpu_seconds
-    for step in progress(range(at.step, settings.steps), "train the generator", "step", total=settings.steps, initial=at.step):
+    for step in progress(
+        range(at.step, settings.steps),
+        "train the generator",
+        "step",
+        total=settings.steps,
+        initial=at.step,
+    ):
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(1, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+            group["lr"] = (
+                settings.learning_rate
+                * min(1, (step + 1) / _WARMUP)
+                * 0.5
+                * (1 + math.cos(math.pi * step / settings.steps))
+            )
         rng = np.random.default_rng([settings.seed, step])
         chosen = rng.integers(len(captions), size=settings.batch_size)
         x0_BE = embeddings_IE[chosen].to(prior.device)
-        ids_BL, mask_BL = prior.tokenize([captions[i][rng.integers(len(captions[i]))] for i in chosen])
-        time_B = torch.from_numpy(rng.integers(prior.last_time + 1, size=len(chosen))).to(prior.device)
+        ids_BL, mask_BL = prior.tokenize(
+            [captions[i][rng.integers(len(captions[i]))] for i in chosen]
+        )
+        time_B = torch.from_numpy(rng.integers(prior.last_time + 1, size=len(chosen))).to(
+            prior.device
+        )
         time_B[: 3 * len(chosen) // 4] = prior.last_time
         noise_BE = torch.from_numpy(rng.standard_normal(x0_BE.shape, np.float32)).to(x0_BE)
-        loss = F.mse_loss(prior.denoise(prior.scheduler.add_noise(x0_BE, noise_BE, time_B), time_B, ids_BL, mask_BL), x0_BE)
+        loss = F.mse_loss(
+            prior.denoise(
+                prior.scheduler.add_noise(x0_BE, noise_BE, time_B), time_B, ids_BL, mask_BL
+            ),
+            x0_BE,
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

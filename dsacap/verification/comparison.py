@@ -91,7 +91,9 @@ def render(committed: Committed, outcome: Outcome) -> str:
     lines += [f"{count} not computed: {reason}." for reason, count in outcome.not_computed.items()]
     if others := sum(not is_quality(metric) for metric in committed.table.numbers.metric):
         lines.append(f"{others} other cells (latency, memory, training) are not of captions.")
-    return "\n".join([wrapped(lines[0], "  "), *(wrapped(f"  {line}", "    ") for line in lines[1:])])
+    return "\n".join(
+        [wrapped(lines[0], "  "), *(wrapped(f"  {line}", "    ") for line in lines[1:])]
+    )
 
 
 def _differing(cell: Cell, committed: Numbers, computed: Numbers | None) -> str:

@@ -35,12 +35,19 @@ def clip_score(
     ids = list(candidates)
     caption_BE = encode_texts(encoder, tokenizer, [candidates[i] for i in ids], batch_size)
     image_BE = torch.cat(
-        [_encode_photos(encoder, photos, file_names, part) for part in progress(_parts(ids, batch_size), "encode photos", "batch")]
+        [
+            _encode_photos(encoder, photos, file_names, part)
+            for part in progress(_parts(ids, batch_size), "encode photos", "batch")
+        ]
     )
     fit_B = _SCALE * (image_BE * caption_BE).sum(-1).clamp_min(0)
     flat = [caption for i in ids for caption in references[i]]
-    reference_RE = encode_texts(encoder, tokenizer, flat, batch_size).split([len(references[i]) for i in ids])
-    agreement_B = torch.stack([(r @ c).max() for r, c in zip(reference_RE, caption_BE, strict=True)]).clamp_min(0)
+    reference_RE = encode_texts(encoder, tokenizer, flat, batch_size).split(
+        [len(references[i]) for i in ids]
+    )
+    agreement_B = torch.stack(
+        [(r @ c).max() for r, c in zip(reference_RE, caption_BE, strict=True)]
+    ).clamp_min(0)
     both_B = 2 * fit_B * agreement_B / (fit_B + agreement_B).clamp_min(1e-12)
     return {
         "CLIPScore": mean_over_images(dict(zip(ids, fit_B.tolist(), strict=True))),
@@ -52,17 +59,32 @@ def _parts(items: Sequence, size: int) -> list[Sequence]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _encode_photos(encoder: Encoder, photos: PhotoSource, file_names: Mapping[int, str], ids: Sequence[int]) -> Tensor:
-    pixels = [encoder.preprocess(decode(photos.read(file_names[i]), f"{file_names[i]} (image id {i})")) for i in ids]
+def _encode_photos(
+    encoder: Encoder, photos: PhotoSource, file_names: Mapping[int, str], ids: Sequence[int]
+) -> Tensor:
+    pixels = [
+        encoder.preprocess(decode(photos.read(file_names[i]), f"{file_names[i]} (image id {i})"))
+        for i in ids
+    ]
     return encoder(torch.stack(pixels))[1]
 
 
 @torch.inference_mode()
 def encode_texts(
-    encoder: Encoder, tokenizer: open_clip.SimpleTokenizer, captions: Sequence[str], batch_size: int = 64, prompt: str = PROMPT
+    encoder: Encoder,
+    tokenizer: open_clip.SimpleTokenizer,
+    captions: Sequence[str],
+    batch_size: int = 64,
+    prompt: str = PROMPT,
 ) -> Tensor:
     """Unit vectors [n, E] of captions, on the CPU. UserError where the encoder reads no text."""
     if not isinstance(encoder, ClipEncoder):
-        raise UserError("CLIPScore: needs an image-text encoder, so an open_clip name; a timm model reads no text")
-    texts = [tokenizer([prompt + caption for caption in part]) for part in _parts(captions, batch_size)]
-    return torch.cat([F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts])
+        raise UserError(
+            "CLIPScore: needs an image-text encoder, so an open_clip name; a timm model reads no text"
+        )
+    texts = [
+        tokenizer([prompt + caption for caption in part]) for part in _parts(captions, batch_size)
+    ]
+    return torch.cat(
+        [F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts]
+    )

@@ -11,7 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner import BOS, EOS, PAD, UNK, Batch, Captioner, ImageSpec, Policy, by_image, closed, noise_of, until_eos
+from dsacap.captioner import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Batch,
+    Captioner,
+    ImageSpec,
+    Policy,
+    by_image,
+    closed,
+    noise_of,
+    until_eos,
+)
 from dsacap.captioner.batch_parts import drawn, share, whole
 
 
@@ -55,7 +68,9 @@ class ShowAndTell(Captioner):
         logits_XLV = self._teacher_forced(batch, targets_XL)
         real_XL = targets_XL != PAD
         loss = F.cross_entropy(logits_XLV[real_XL], targets_XL[real_XL])
-        return {"loss": loss * (real_XL.sum() / ((whole(batch.captions) != PAD).sum() * share()))}  # of all words, also in parts
+        return {
+            "loss": loss * (real_XL.sum() / ((whole(batch.captions) != PAD).sum() * share()))
+        }  # of all words, also in parts
 
     def _teacher_forced(self, batch: Batch, targets_XL: Tensor) -> Tensor:
         inputs_XL = F.pad(targets_XL[:, :-1], (1, 0), value=BOS)
@@ -64,15 +79,21 @@ class ShowAndTell(Captioner):
 
     # Called to decode. Random numbers come from `noise_of`, keyed by seed, image and sample, so that nobody's caption depends on the batch.
     @torch.inference_mode()
-    def caption(self, batch: Batch, samples: int, seed: int, decoding: Decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Decoding
+    ) -> list[list[list[int]]]:
         uniform_XL = None
         if decoding.random:
-            uniform_XL = noise_of(batch, samples, seed, (self.spec.max_words,), "uniform").flatten(0, 1)
+            uniform_XL = noise_of(batch, samples, seed, (self.spec.max_words,), "uniform").flatten(
+                0, 1
+            )
         words_XL = self._write(batch, samples, decoding.temperature, uniform_XL)
         captions = [until_eos(words) for words in words_XL.tolist()]
         return by_image(captions, samples)
 
-    def _write(self, batch: Batch, samples: int, temperature: float, uniform_XL: Tensor | None) -> Tensor:
+    def _write(
+        self, batch: Batch, samples: int, temperature: float, uniform_XL: Tensor | None
+    ) -> Tensor:
         state, said = self._shown(batch, samples), []
         words_X = torch.full((len(batch.image_ids) * samples,), BOS, device=batch.features.device)
         for at in range(self.spec.max_words):
@@ -85,9 +106,11 @@ class ShowAndTell(Captioner):
                 words_X = logits_XV.argmax(-1)
             else:
                 cumulative_XV = (logits_XV / temperature).softmax(-1).cumsum(-1)
-                words_X = torch.searchsorted(cumulative_XV, uniform_XL[:, at : at + 1] * cumulative_XV[:, -1:] * (1 - 1e-6), right=True)[
-                    :, 0
-                ]
+                words_X = torch.searchsorted(
+                    cumulative_XV,
+                    uniform_XL[:, at : at + 1] * cumulative_XV[:, -1:] * (1 - 1e-6),
+                    right=True,
+                )[:, 0]
             said.append(words_X)
         return torch.stack(said, 1)
 
@@ -103,14 +126,20 @@ class _LikelyWords(Policy):
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         rows = len(self.batch.image_ids) * samples
-        uniform_XL = drawn(torch.rand, (rows, self.captioner.spec.max_words), self.batch.features.device)
+        uniform_XL = drawn(
+            torch.rand, (rows, self.captioner.spec.max_words), self.batch.features.device
+        )
         words_XL = self.captioner._write(self.batch, samples, 1.0, uniform_XL)
         words_BSL = words_XL.unflatten(0, (-1, samples))
         return closed(words_BSL, (words_BSL == EOS).cummax(-1).values)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         targets_XL = captions_BSL.flatten(0, 1)
-        log_p_XL = -F.cross_entropy(self.captioner._teacher_forced(self.batch, targets_XL).mT, targets_XL, reduction="none")
+        log_p_XL = -F.cross_entropy(
+            self.captioner._teacher_forced(self.batch, targets_XL).mT, targets_XL, reduction="none"
+        )
         real_XL = targets_XL != PAD
-        real_XL[:, self.captioner.spec.max_words :] = False  # a caption that is cut there has not drawn its end
+        real_XL[:, self.captioner.spec.max_words :] = (
+            False  # a caption that is cut there has not drawn its end
+        )
         return (log_p_XL * real_XL).sum(-1).view(captions_BSL.shape[:2])

@@ -60,6 +60,10 @@ def test_one_table_is_compared_with_the_committed_one_of_its_configuration(made,
 
 def test_make_table_ends_with_it_and_does_not_fail_by_it():
     command = ["make", "--dry-run", "table"]
-    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}  # these tests run under make
-    said = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
+    alone = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")
+    }  # these tests run under make
+    said = subprocess.run(
+        command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True
+    ).stdout
     assert said.splitlines()[-1].endswith("/dsacap diff --brief results || true")

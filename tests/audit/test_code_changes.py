@@ -18,7 +18,12 @@ LAYOUT = {"dsacap/layout.py": "VERSIONS = {}\n"}  # which code of before the mov
 def commit(tmp_path, monkeypatch):
     """Makes a commit of these files alone, in a repository of its own."""
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
-    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+    for name in (
+        "GIT_AUTHOR_NAME",
+        "GIT_AUTHOR_EMAIL",
+        "GIT_COMMITTER_NAME",
+        "GIT_COMMITTER_EMAIL",
+    ):
         monkeypatch.setenv(name, "somebody")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
 
@@ -60,9 +65,51 @@ def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):
 
 
 def test_words_and_order_are_no_change(commit):
-    old = commit({"a.py": '"""One."""\nimport os\n\n\ndef f(x):\n    """Two."""\n    return x  # three\n\n\ndef g():\n    return os.sep\n'})
-    new = commit({"a.py": '"""1"""\n\n\ndef g():\n    import os\n\n    return os.sep\n\n\ndef f( x ):\n    return x\n'})
+    old = commit(
+        {
+            "a.py": '"""One."""\nimport os\n\n\ndef f(x):\n    """Two."""\n    return x  # three\n\n\ndef g():\n    return os.sep\n'
+        }
+    )
+    new = commit(
+        {
+            "a.py": '"""1"""\n\n\ndef g():\n    import os\n\n    return os.sep\n\n\ndef f( x ):\n    return x\n'
+        }
+    )
     assert files_changed(old, new, ["a.py"]) == []
+
+
+SUBTRACT = """
+def f(x):
+    if x is None:
+        raise ValueError(f"no {x}")
+    said, told = x
+
+    def inner(y):
+        total = y
+        return total + said
+
+    return inner(said) - told
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ("said", "first", False),
+        ("total", "sum_of_all", False),
+        ('f"no {x}"', '"x is missing"', False),
+        ("ValueError", "TypeError", True),
+        ("said, told = x", "told, said = x", True),
+        ("total + said", "total + told", True),
+        ("total + said", "total + total", True),
+        ("def f(x):", "def f(x, y=1):", True),
+    ],
+)
+def test_names_of_variables_and_messages_are_no_change(commit, before, after, changed):
+    old = commit({"a.py": SUBTRACT})
+    assert before in SUBTRACT
+    new = commit({"a.py": SUBTRACT.replace(before, after)})
+    assert files_changed(old, new, ["a.py"]) == (["a.py"] if changed else [])
 
 
 @pytest.mark.parametrize(
@@ -77,8 +124,15 @@ def test_words_and_order_are_no_change(commit):
 )
 def test_what_is_computed_otherwise_is_a_change(commit, text):
     files = {"dsacap/exact.py": "def log(x):\n    return 0\n\n\ndef exp(x):\n    return 1\n"}
-    old = commit({**files, "dsacap/a.py": "from dsacap.exact import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n"})
-    assert files_changed(old, commit({**files, "dsacap/a.py": text}), ["dsacap/a.py"]) == ["dsacap/a.py"]
+    old = commit(
+        {
+            **files,
+            "dsacap/a.py": "from dsacap.exact import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",
+        }
+    )
+    assert files_changed(old, commit({**files, "dsacap/a.py": text}), ["dsacap/a.py"]) == [
+        "dsacap/a.py"
+    ]
 
 
 OLD = {
@@ -112,13 +166,19 @@ def test_code_that_moved_is_known_again(commit):
         ("dsacap/common/machine.py", "torch.device(name)", "torch.device(name, 0)"),
         ("dsacap/runs/inputs.py", "'cpu'", "'cuda'"),
         ("dsacap/stages/caption.py", "return Inputs(inputs)", "return Inputs([inputs])"),
-        ("dsacap/stages/train.py", "from dsacap.stages.caption import captions_of_split", "from dsacap.old import captions_of_split"),
+        (
+            "dsacap/stages/train.py",
+            "from dsacap.stages.caption import captions_of_split",
+            "from dsacap.old import captions_of_split",
+        ),
     ],
 )
 def test_code_that_moved_and_changed_is_a_change(commit, path, before, after):
     old = commit(OLD)
     assert before in NEW[path]
-    assert files_changed(old, commit({**NEW, path: NEW[path].replace(before, after)}), list(NEW)) == [path]
+    assert files_changed(
+        old, commit({**NEW, path: NEW[path].replace(before, after)}), list(NEW)
+    ) == [path]
 
 
 def test_what_was_lost_on_the_way_is_a_change_where_it_belonged(commit):
@@ -129,17 +189,40 @@ def test_what_was_lost_on_the_way_is_a_change_where_it_belonged(commit):
 
 def test_a_door_that_hands_on_is_followed(commit):
     files = {"dsacap/a/b.py": "def f():\n    return 1\n\n\ndef g():\n    return 2\n"}
-    old = commit({**files, "dsacap/a/__init__.py": "from dsacap.a.b import f\n", "dsacap/c.py": "from dsacap.a import f\n\nX = f()\n"})
-    new = commit({**files, "dsacap/a/__init__.py": "", "dsacap/c.py": "from dsacap.a.b import f\n\nX = f()\n"})
+    old = commit(
+        {
+            **files,
+            "dsacap/a/__init__.py": "from dsacap.a.b import f\n",
+            "dsacap/c.py": "from dsacap.a import f\n\nX = f()\n",
+        }
+    )
+    new = commit(
+        {
+            **files,
+            "dsacap/a/__init__.py": "",
+            "dsacap/c.py": "from dsacap.a.b import f\n\nX = f()\n",
+        }
+    )
     assert files_changed(old, new, ["dsacap/c.py"]) == []
-    new = commit({**files, "dsacap/a/__init__.py": "from dsacap.a.b import g as f\n", "dsacap/c.py": "from dsacap.a import f\n\nX = f()\n"})
+    new = commit(
+        {
+            **files,
+            "dsacap/a/__init__.py": "from dsacap.a.b import g as f\n",
+            "dsacap/c.py": "from dsacap.a import f\n\nX = f()\n",
+        }
+    )
     assert files_changed(old, new, ["dsacap/c.py"]) == ["dsacap/c.py"]
 
 
 def test_a_local_name_is_not_that_of_an_import(commit):
     """A divided file has other imports, which must not reach into its functions."""
     files = {"dsacap/a.py": "def seen():\n    return 1\n"}
-    old = commit({**files, "dsacap/b.py": "from dsacap.a import seen\n\n\ndef f(x):\n    seen = x\n    return seen\n"})
+    old = commit(
+        {
+            **files,
+            "dsacap/b.py": "from dsacap.a import seen\n\n\ndef f(x):\n    seen = x\n    return seen\n",
+        }
+    )
     new = commit({**files, "dsacap/b.py": "def f(x):\n    seen = x\n    return seen\n"})
     assert files_changed(old, new, ["dsacap/b.py"]) == []
 
@@ -147,7 +230,9 @@ def test_a_local_name_is_not_that_of_an_import(commit):
 def test_the_table_of_moves_leads_to_files_that_are_here():
     """Those that stages run; others may have been moved again, or are gone."""
     of_stages = {
-        path for verb in ("data", "features", "train", "tune", "caption", "score", "time") for path in files_of_stage(verb, "dsacap")
+        path
+        for verb in ("data", "features", "train", "tune", "caption", "score", "time")
+        for path in files_of_stage(verb, "dsacap")
     }
     assert of_stages & set(FILES.values())
     assert not of_stages & {old for old in FILES if not (git_checkout.ROOT / old).exists()}

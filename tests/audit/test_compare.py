@@ -50,15 +50,23 @@ def test_the_same_table_twice_has_no_difference(made, tmp_path):
 
 
 def test_nothing_recorded_differs_is_said_so(differ):
-    assert causes_named(differ(lambda new: None)) == {("unknown", "nothing that the manifests record differs", "", "")}
+    assert causes_named(differ(lambda new: None)) == {
+        ("unknown", "nothing that the manifests record differs", "", "")
+    }
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda c: c["systems"]["dsacap"]["model"].update(width=32), ("configuration", "systems.dsacap.model.width", "16", "32")),
+        (
+            lambda c: c["systems"]["dsacap"]["model"].update(width=32),
+            ("configuration", "systems.dsacap.model.width", "16", "32"),
+        ),
         (lambda c: c["training"].update(steps=99), ("configuration", "training.steps", "12", "99")),
-        (lambda c: c["encoder"]["train"].update(steps=9), ("configuration", "encoder.train.steps", "2", "9")),
+        (
+            lambda c: c["encoder"]["train"].update(steps=9),
+            ("configuration", "encoder.train.steps", "2", "9"),
+        ),
         (
             lambda c: c["systems"]["dsacap"]["decodings"]["K=1"].update(noise_level=0.5),
             ("configuration", "systems.dsacap.decodings.K=1.noise_level", "0.3", "0.5"),
@@ -83,12 +91,16 @@ def test_a_key_of_the_configuration_is_named(differ, change, expected):
     ],
 )
 def test_a_key_that_cannot_reach_the_cell_is_not_named(differ, change):
-    assert {kind for kind, *_ in causes_named(differ(lambda new: new.set_config(change)))} == {"unknown"}
+    assert {kind for kind, *_ in causes_named(differ(lambda new: new.set_config(change)))} == {
+        "unknown"
+    }
 
 
 def test_a_key_that_only_one_side_knows_counts_where_it_is_no_default(differ, made):
     old = made().set_config(lambda c: c["training"].pop("ema"))
-    named = causes_named(differ(lambda new: new.set_config(lambda c: c["training"].update(ema=0.5)), against=old))
+    named = causes_named(
+        differ(lambda new: new.set_config(lambda c: c["training"].update(ema=0.5)), against=old)
+    )
     assert named == {("configuration", "training.ema", "absent", "0.5")}
 
 
@@ -111,14 +123,20 @@ def set_gpu(new):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda new: new.manifests["features"]["facts"].update(skipped={"3": "torn"}), ("data", "skipped photos", "0", "1")),
+        (
+            lambda new: new.manifests["features"]["facts"].update(skipped={"3": "torn"}),
+            ("data", "skipped photos", "0", "1"),
+        ),
         (set_signature, ("signature", "jar", "sha256:aaa", "sha256:bbb")),
         (of_all("host.packages", {"torch": "2.1"}), ("versions", "torch", "2.0", "2.1")),
         (of_all("host.python", "3.12"), ("versions", "python", "3.11", "3.12")),
         (of_all("host.cpu", "slide rule"), ("hardware", "CPU", "abacus", "slide rule")),
         (set_device, ("hardware", "device", "cpu", "cuda")),
         (of_all("code.dirty", True), ("code", "uncommitted changes", "no", "yes")),
-        (of_all("code.lock", "e" * 64), ("versions", "lock file (not in this checkout)", "f" * 12, "e" * 12)),
+        (
+            of_all("code.lock", "e" * 64),
+            ("versions", "lock file (not in this checkout)", "f" * 12, "e" * 12),
+        ),
     ],
 )
 def test_every_other_cause_is_named_alone(differ, change, expected):
@@ -128,9 +146,14 @@ def test_every_other_cause_is_named_alone(differ, change, expected):
 def test_other_captions_are_named_and_the_same_clear_the_data_stage(differ, made):
     old = made()
     set_data(old, "a")
-    assert causes_named(differ(set_data, against=old)) == {("data", "captions.jsonl", "a" * 12, "b" * 12)}
+    assert causes_named(differ(set_data, against=old)) == {
+        ("data", "captions.jsonl", "a" * 12, "b" * 12)
+    }
     set_data(old, "b")
-    found = differ(lambda new: (set_data(new), new.set_config(lambda c: c["dataset"].update(seed=7))), against=old)
+    found = differ(
+        lambda new: (set_data(new), new.set_config(lambda c: c["dataset"].update(seed=7))),
+        against=old,
+    )
     assert {kind for kind, *_ in causes_named(found)} == {"unknown"}
 
 
@@ -149,14 +172,33 @@ def test_code_is_named_by_what_changed_in_what_the_stage_runs(differ, monkeypatc
 
     monkeypatch.setattr(causes, "_changed", changed)
     named = causes_named(differ(of_all("code.commit", "d" * 40)))
-    assert named == {("code", "dsacap/method/dag.py (meant to leave the result as it is)", "c0ffee00", "dddddddd")}
-    assert any("dsacap/scoring/metrics/cider.py" in files and "dsacap/method/dag.py" not in files for files in asked)  # what score runs
+    assert named == {
+        (
+            "code",
+            "dsacap/method/dag.py (meant to leave the result as it is)",
+            "c0ffee00",
+            "dddddddd",
+        )
+    }
+    assert any(
+        "dsacap/scoring/metrics/cider.py" in files and "dsacap/method/dag.py" not in files
+        for files in asked
+    )  # what score runs
 
 
 def test_a_raised_version_of_a_stage_says_that_the_result_was_meant_to_change(differ, monkeypatch):
     monkeypatch.setattr(causes, "_changed", lambda old, new, files: ["x.py"])
-    named = causes_named(differ(lambda new: (of_all("code.commit", "d" * 40)(new), of_all("version", 2)(new))))
-    assert named == {("code", "x.py (meant to change the result: the stage's version is 1 -> 2)", "c0ffee00", "dddddddd")}
+    named = causes_named(
+        differ(lambda new: (of_all("code.commit", "d" * 40)(new), of_all("version", 2)(new)))
+    )
+    assert named == {
+        (
+            "code",
+            "x.py (meant to change the result: the stage's version is 1 -> 2)",
+            "c0ffee00",
+            "dddddddd",
+        )
+    }
 
 
 def test_a_commit_that_git_does_not_know_is_said_so(differ):
@@ -165,10 +207,17 @@ def test_a_commit_that_git_does_not_know_is_said_so(differ):
 
 
 def test_pins_that_moved_are_named_and_new_ones_are_not(differ, monkeypatch):
-    locks = {"c0ffee" + "0" * 34: {"torch": "2.0", "pillow": "11"}, "d" * 40: {"torch": "2.0", "pillow": "12", "rocrate": "1"}}
+    locks = {
+        "c0ffee" + "0" * 34: {"torch": "2.0", "pillow": "11"},
+        "d" * 40: {"torch": "2.0", "pillow": "12", "rocrate": "1"},
+    }
     monkeypatch.setattr(causes, "_pins", locks.get)
     monkeypatch.setattr(causes, "_changed", lambda old, new, files: [])
-    named = causes_named(differ(lambda new: (of_all("code.commit", "d" * 40)(new), of_all("code.lock", "e" * 64)(new))))
+    named = causes_named(
+        differ(
+            lambda new: (of_all("code.commit", "d" * 40)(new), of_all("code.lock", "e" * 64)(new))
+        )
+    )
     assert named == {("versions", "pillow (lock file)", "11", "12")}
 
 
@@ -183,10 +232,18 @@ def test_several_causes_are_all_named_with_their_stages(differ, made):
         new.set_config(lambda c: c["training"].update(steps=99))
 
     (difference,) = differ(change, against=old).scores
-    assert {cause.kind for cause in difference.causes} == {"data", "signature", "hardware", "configuration"}
+    assert {cause.kind for cause in difference.causes} == {
+        "data",
+        "signature",
+        "hardware",
+        "configuration",
+    }
     stages = {cause.kind: stages for cause, stages in difference.causes.items()}
     assert stages["data"] == ("data",) and stages["configuration"] == ("train dsacap seed 0",)
-    assert stages["hardware"][-1] == "score dsacap seed 0" and "train ar seed 0" not in stages["hardware"]
+    assert (
+        stages["hardware"][-1] == "score dsacap seed 0"
+        and "train ar seed 0" not in stages["hardware"]
+    )
 
 
 def test_what_lies_before_a_stage_that_wrote_the_same_is_no_cause(differ, made):
@@ -194,23 +251,40 @@ def test_what_lies_before_a_stage_that_wrote_the_same_is_no_cause(differ, made):
     old.manifests["caption dsacap seed 0"]["outputs"] = {"x/captions.json": "1" * 64}
 
     def change(new):
-        new.set_config(lambda c: (c["training"].update(steps=99), c["scoring"].update(spice="auto")))
+        new.set_config(
+            lambda c: (c["training"].update(steps=99), c["scoring"].update(spice="auto"))
+        )
         new.manifests["caption dsacap seed 0"]["outputs"] = {"y/captions.json": "1" * 64}
 
     pruned = ("configuration", "scoring.spice", "off", "auto")
     assert causes_named(differ(change, against=old)) == {pruned}
     old.manifests["caption dsacap seed 0"]["outputs"] = {"x/captions.json": "2" * 64}
-    assert causes_named(differ(change, against=old)) == {pruned, ("configuration", "training.steps", "12", "99")}
+    assert causes_named(differ(change, against=old)) == {
+        pruned,
+        ("configuration", "training.steps", "12", "99"),
+    }
 
 
 def test_a_tuned_row_answers_for_what_it_was_tuned_from(made, tmp_path):
-    new = made().set_config(lambda c: (c["systems"]["dsacap"]["model"].update(width=32), c["generator"]["train"].update(steps=9)))
+    new = made().set_config(
+        lambda c: (
+            c["systems"]["dsacap"]["model"].update(width=32),
+            c["generator"]["train"].update(steps=9),
+        )
+    )
     new.set_value("dsacap-rl", "K=1", 112)
-    (difference,) = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b"))).scores
-    assert {cause.what for cause in difference.causes} == {"systems.dsacap.model.width", "generator.train.steps"}
+    (difference,) = compare(
+        load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b"))
+    ).scores
+    assert {cause.what for cause in difference.causes} == {
+        "systems.dsacap.model.width",
+        "generator.train.steps",
+    }
 
 
-@pytest.mark.parametrize(("value", "against"), [(92.0, "within"), (96.0, "beyond"), (84.0, "beyond")])
+@pytest.mark.parametrize(
+    ("value", "against"), [(92.0, "within"), (96.0, "beyond"), (84.0, "beyond")]
+)
 def test_changes_are_held_against_their_intervals(differ, value, against):
     (difference,) = differ(lambda new: None, value=value).scores
     assert difference.against == against and difference.change == value - 90
@@ -228,27 +302,42 @@ def test_a_change_outside_one_interval_alone_is_partly(differ):
 
 def test_rows_of_one_side_are_named(made, tmp_path):
     new = made()
-    new.rows = [row for row in new.rows if row["decoding"] != "T=1"] + [{**new.rows[1], "metric": "SPICE"}]
+    new.rows = [row for row in new.rows if row["decoding"] != "T=1"] + [
+        {**new.rows[1], "metric": "SPICE"}
+    ]
     found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     said = render(found)
-    assert found.differs and "Only in A\n\n  ar: T=1" in said and "Only in B\n\n  of ar: greedy: SPICE" in said
+    assert (
+        found.differs
+        and "Only in A\n\n  ar: T=1" in said
+        and "Only in B\n\n  of ar: greedy: SPICE" in said
+    )
 
 
 def test_other_seeds_are_a_cause(made, tmp_path):
     new = made(seeds=(0, 1)).set_value("ar", "greedy", 103)
     found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     difference = next(d for d in found.scores if (d.system, d.decoding) == ("ar", "greedy"))
-    assert [str(cause) for cause in difference.causes] == ["seeds of the row: 0 -> 0, 1"] and difference.new.value == 103
+    assert [str(cause) for cause in difference.causes] == [
+        "seeds of the row: 0 -> 0, 1"
+    ] and difference.new.value == 103
 
 
 def test_times_are_told_apart(made, tmp_path):
     old, new = made(), made().set_value("ar", "greedy", 4.0, "latency_median_ms_batch_1")
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
-    assert not found.differs and len(found.measured) == 1 and "B / A 2.00 in the median" in render(found)
+    assert (
+        not found.differs
+        and len(found.measured) == 1
+        and "B / A 2.00 in the median" in render(found)
+    )
     of_all("host.cpu", "slide rule")(new)
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     said = " ".join(render(found).split())  # lines break where the folder's name lets them
-    assert "not comparable, another machine: CPU: abacus -> slide rule" in said and "B / A 2.00" not in said
+    assert (
+        "not comparable, another machine: CPU: abacus -> slide rule" in said
+        and "B / A 2.00" not in said
+    )
 
 
 def test_a_measurement_that_one_side_lacks_is_no_difference(made, tmp_path):
@@ -256,14 +345,32 @@ def test_a_measurement_that_one_side_lacks_is_no_difference(made, tmp_path):
     new.rows = [row for row in new.rows if not row["metric"].startswith("latency")]
     found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     said = render(found)
-    assert not found.differs and "No difference" in said and "Only in A\n\n  of 4 rows: latency_median_ms_batch_1" in said
+    assert (
+        not found.differs
+        and "No difference" in said
+        and "Only in A\n\n  of 4 rows: latency_median_ms_batch_1" in said
+    )
 
 
 def test_memory_is_measured_too(made, tmp_path):
     tables = [made(), made()]
     for table, value in zip(tables, (500.0, 600.0), strict=True):
-        table.rows.append({**table.rows[-1], "system": "ar", "decoding": "", "seed": None, "metric": "memory_process_mib", "value": value})
-    found = compare(*(load_table(table.write(tmp_path / name)) for table, name in zip(tables, "ab", strict=True)))
+        table.rows.append(
+            {
+                **table.rows[-1],
+                "system": "ar",
+                "decoding": "",
+                "seed": None,
+                "metric": "memory_process_mib",
+                "value": value,
+            }
+        )
+    found = compare(
+        *(
+            load_table(table.write(tmp_path / name))
+            for table, name in zip(tables, "ab", strict=True)
+        )
+    )
     assert not found.differs and "memory: B / A 1.20 in the median" in render(found)
 
 
@@ -277,7 +384,12 @@ def test_exit_status_is_that_of_diff(made, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
     assert main(["diff", a, b, "--json"]) == 1
     (cell,) = json.loads(capsys.readouterr().out)["changed"]
-    assert cell["system"] == "ar" and cell["a"]["value"] == 100 and cell["change"] == 2 and cell["causes"][0]["kind"] == "unknown"
+    assert (
+        cell["system"] == "ar"
+        and cell["a"]["value"] == 100
+        and cell["change"] == 2
+        and cell["causes"][0]["kind"] == "unknown"
+    )
 
 
 def test_numbers_without_manifests_can_be_compared_but_not_explained(made, tmp_path):
@@ -292,6 +404,12 @@ def test_numbers_without_manifests_can_be_compared_but_not_explained(made, tmp_p
 def test_committed_tables_compare():
     scenes, longer = (load_table(RESULTS / name) for name in ("scenes", "scenes-long"))
     found = compare(scenes, longer)
-    difference = next(d for d in found.scores if (d.system, d.decoding, d.metric) == ("ar", "greedy", "CIDEr"))
-    assert ("training.steps", "1200", "12000") in {(c.what, c.old, c.new) for c in difference.causes}
-    assert as_json(found)["differs"] and "training.steps: 1200 -> 12000" in render(found, cells=True)
+    difference = next(
+        d for d in found.scores if (d.system, d.decoding, d.metric) == ("ar", "greedy", "CIDEr")
+    )
+    assert ("training.steps", "1200", "12000") in {
+        (c.what, c.old, c.new) for c in difference.causes
+    }
+    assert as_json(found)["differs"] and "training.steps: 1200 -> 12000" in render(
+        found, cells=True
+    )

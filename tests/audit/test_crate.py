@@ -27,8 +27,14 @@ def folder(tmp_path_factory) -> Path:
         (source / file.name).write_bytes(file.read_bytes())
     data = read_json(source / "table.json")
     weights = {"dsacap-seed0-1/model.safetensors": "a" * 64}
-    data["manifests"]["train dsacap seed 0"] |= {"inputs": {"data-1/captions.jsonl": "b" * 64}, "outputs": weights}
-    data["manifests"]["caption dsacap seed 0"] |= {"inputs": weights, "outputs": {"dsacap-seed0-1/captions.json": "c" * 64}}
+    data["manifests"]["train dsacap seed 0"] |= {
+        "inputs": {"data-1/captions.jsonl": "b" * 64},
+        "outputs": weights,
+    }
+    data["manifests"]["caption dsacap seed 0"] |= {
+        "inputs": weights,
+        "outputs": {"dsacap-seed0-1/captions.json": "c" * 64},
+    }
     write_json(source / "table.json", data)
     output = tmp_path_factory.mktemp("crate") / "crate"
     try:
@@ -53,12 +59,22 @@ def listed(value) -> list:
 
 def test_files_are_there_with_their_hashes(crate, folder):
     here = [entity for entity in crate.data_entities if not entity.id.startswith("ni:")]
-    assert {"Snakefile", "config.yaml", "requirements.lock", "table.csv", "table.bib", "workflow/rules/systems.smk"} <= {e.id for e in here}
+    assert {
+        "Snakefile",
+        "config.yaml",
+        "requirements.lock",
+        "table.csv",
+        "table.bib",
+        "workflow/rules/systems.smk",
+    } <= {e.id for e in here}
     for entity in here:
         assert (folder / entity.id).is_file(), entity.id
         if "sha256" in entity.properties():
             assert hashlib.sha256((folder / entity.id).read_bytes()).hexdigest() == entity["sha256"]
-    assert {file.name for file in folder.iterdir()} - {entity.id for entity in here} == {METADATA, "workflow"}
+    assert {file.name for file in folder.iterdir()} - {entity.id for entity in here} == {
+        METADATA,
+        "workflow",
+    }
 
 
 def test_the_root_names_its_profiles_and_licence(crate):
@@ -72,16 +88,29 @@ def test_the_root_names_its_profiles_and_licence(crate):
 
 def test_the_workflow_is_the_main_entity_and_names_its_tools_and_steps(crate):
     workflow = crate.mainEntity
-    assert {"File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"} == set(types_of(workflow)) and workflow.id == "Snakefile"
+    assert {"File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"} == set(
+        types_of(workflow)
+    ) and workflow.id == "Snakefile"
     assert workflow["programmingLanguage"]["name"] == "Snakemake"
     tools = listed(workflow["hasPart"])
-    assert {"dsacap data", "dsacap train", "dsacap tune", "dsacap score"} <= {tool["name"] for tool in tools}
+    assert {"dsacap data", "dsacap train", "dsacap tune", "dsacap score"} <= {
+        tool["name"] for tool in tools
+    }
     assert all("SoftwareApplication" in types_of(tool) for tool in tools)
     steps = workflow["step"]
     assert len(steps) == len(load_table(SCENES).manifests)
-    assert all("HowToStep" in types_of(step) and step["workExample"] in tools and step["position"].isdigit() for step in steps)
+    assert all(
+        "HowToStep" in types_of(step)
+        and step["workExample"] in tools
+        and step["position"].isdigit()
+        for step in steps
+    )
     for parameter in [*listed(workflow["input"]), *listed(workflow["output"])]:
-        assert "FormalParameter" in types_of(parameter) and parameter["additionalType"] == "File" and parameter["workExample"]
+        assert (
+            "FormalParameter" in types_of(parameter)
+            and parameter["additionalType"] == "File"
+            and parameter["workExample"]
+        )
     assert crate.get("table.csv")["exampleOfWork"] in listed(workflow["output"])
 
 
@@ -91,11 +120,21 @@ def test_every_stage_has_an_action_with_its_manifest_s_facts(crate):
     assert set(actions) == {*manifests, "Run on scenes"}
     for stage, manifest in manifests.items():
         action = actions[stage]
-        assert "SoftwareApplication" in types_of(action["instrument"]) and action["instrument"]["name"] == f"dsacap {manifest['stage']}"
-        assert " ".join(manifest["command"]) in action["description"] and manifest["code"]["commit"] in action["description"]
-        assert action["startTime"] == manifest["started"] and action["endTime"] > action["startTime"]
+        assert (
+            "SoftwareApplication" in types_of(action["instrument"])
+            and action["instrument"]["name"] == f"dsacap {manifest['stage']}"
+        )
+        assert (
+            " ".join(manifest["command"]) in action["description"]
+            and manifest["code"]["commit"] in action["description"]
+        )
+        assert (
+            action["startTime"] == manifest["started"] and action["endTime"] > action["startTime"]
+        )
         usage = {value["name"]: value["value"] for value in action["resourceUsage"]}
-        assert usage["cpu_seconds"] == str(manifest["cpu_seconds"]) and all(value["propertyID"] for value in action["resourceUsage"])
+        assert usage["cpu_seconds"] == str(manifest["cpu_seconds"]) and all(
+            value["propertyID"] for value in action["resourceUsage"]
+        )
         assert crate.get("config.yaml") in listed(action["object"])
     assert actions["Run on scenes"]["instrument"] is crate.mainEntity
     assert crate.get("table.csv") in listed(actions["Run on scenes"]["result"])
@@ -104,18 +143,31 @@ def test_every_stage_has_an_action_with_its_manifest_s_facts(crate):
 def test_files_that_stay_behind_are_named_by_their_hash_and_link_the_stages(crate):
     actions = {action["name"]: action for action in crate.get_by_type("CreateAction")}
     (weights,) = listed(actions["train dsacap seed 0"]["result"])
-    assert weights in listed(actions["caption dsacap seed 0"]["object"]) and weights["sha256"] == "a" * 64
-    assert weights.id == "ni:///sha-256;qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo" and "File" in types_of(weights)
+    assert (
+        weights in listed(actions["caption dsacap seed 0"]["object"])
+        and weights["sha256"] == "a" * 64
+    )
+    assert (
+        weights.id == "ni:///sha-256;qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo"
+        and "File" in types_of(weights)
+    )
 
 
 def test_snakemake_organized_the_run(crate):
     (organized,) = crate.get_by_type("OrganizeAction")
-    assert "SoftwareApplication" in types_of(organized["instrument"]) and organized["result"]["name"] == "Run on scenes"
+    assert (
+        "SoftwareApplication" in types_of(organized["instrument"])
+        and organized["result"]["name"] == "Run on scenes"
+    )
     controls = crate.get_by_type("ControlAction")
     assert set(map(id, listed(organized["object"]))) == set(map(id, controls))
     for control in controls:
-        assert "HowToStep" in types_of(control["instrument"]) and "CreateAction" in types_of(control["object"])
-    assert {action.id for action in crate.root_dataset["mentions"]} >= {action.id for action in crate.get_by_type("CreateAction")}
+        assert "HowToStep" in types_of(control["instrument"]) and "CreateAction" in types_of(
+            control["object"]
+        )
+    assert {action.id for action in crate.root_dataset["mentions"]} >= {
+        action.id for action in crate.get_by_type("CreateAction")
+    }
 
 
 def test_the_workflow_is_that_of_the_commit_that_made_the_table(folder):
@@ -142,6 +194,8 @@ def test_a_commit_that_is_not_here_is_an_error(tmp_path):
     for manifest in data["manifests"].values():
         manifest["code"]["commit"] = "d" * 40
     write_json(tmp_path / "table.json", data)
-    with pytest.raises(UserError, match=r"this checkout does not have requirements\.lock of commit dddd"):
+    with pytest.raises(
+        UserError, match=r"this checkout does not have requirements\.lock of commit dddd"
+    ):
         write_crate(tmp_path, tmp_path / "crate")
     assert not (tmp_path / "crate").exists()

@@ -18,7 +18,18 @@ def asked(table, *arguments) -> int:
 def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
     """Labels, any case, a metric without its case: what the README's number was made by. Asked where no run has left its files."""
     monkeypatch.chdir(tmp_path)
-    assert asked(RESULTS / "scenes/table.csv", "--system", "dsacap + RL", "--decoding", "k=1,t_s=0", "--metric", "cider") == 0
+    assert (
+        asked(
+            RESULTS / "scenes/table.csv",
+            "--system",
+            "dsacap + RL",
+            "--decoding",
+            "k=1,t_s=0",
+            "--metric",
+            "cider",
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     table = load_table(RESULTS / "scenes")
     value = table.rows("dsacap-rl", "K=1, t_s=0", "CIDEr").value.item()
@@ -36,38 +47,97 @@ def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
     ]
     manifest = table.manifests["train dsacap-rl seed 0"]
     said = " ".join(said.split())  # lines break where the folder's name lets them
-    for part in (" ".join(manifest["command"]), manifest["code"]["commit"][:12], manifest["code"]["lock"][:12], manifest["host"]["cpu"]):
+    for part in (
+        " ".join(manifest["command"]),
+        manifest["code"]["commit"][:12],
+        manifest["code"]["lock"][:12],
+        manifest["host"]["cpu"],
+    ):
         assert part in said
-    assert "captions.jsonl fd541ab6d95c" in said and "CIDEr-D|df:test-refs" in said and "tuning.rewards.reconstruction 5.0" in said
-    assert "dataset 0, encoder.train 0, generator.train 0, decoding 0, training (weights, order of images) 0" in said
+    assert (
+        "captions.jsonl fd541ab6d95c" in said
+        and "CIDEr-D|df:test-refs" in said
+        and "tuning.rewards.reconstruction 5.0" in said
+    )
+    assert (
+        "dataset 0, encoder.train 0, generator.train 0, decoding 0, training (weights, order of images) 0"
+        in said
+    )
     assert "unchecked files: not on this machine: work/scenes/" in said
     assert "not recorded" not in said
-    assert asked(RESULTS / "flickr8k", "--system", "dsacap", "--decoding", "K=1, t_s=0", "--metric", "CIDEr") == 0
+    assert (
+        asked(
+            RESULTS / "flickr8k",
+            "--system",
+            "dsacap",
+            "--decoding",
+            "K=1, t_s=0",
+            "--metric",
+            "CIDEr",
+        )
+        == 0
+    )
     assert "not recorded" in capsys.readouterr().out, "of before hashes of files were"
 
 
 def test_json_holds_the_manifests_whole(capsys):
-    assert asked(RESULTS / "flickr8k", "--system", "dsacap", "--decoding", "K=1, t_s=0", "--metric", "CIDEr", "--json") == 0
+    assert (
+        asked(
+            RESULTS / "flickr8k",
+            "--system",
+            "dsacap",
+            "--decoding",
+            "K=1, t_s=0",
+            "--metric",
+            "CIDEr",
+            "--json",
+        )
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
-    assert found["cell"]["seeds"] == [0, 1] and len(found["cell"]["intervals"]) == 2 and found["fresh"]["verdict"] in ("stale", "unchecked")
+    assert (
+        found["cell"]["seeds"] == [0, 1]
+        and len(found["cell"]["intervals"]) == 2
+        and found["fresh"]["verdict"] in ("stale", "unchecked")
+    )
     names = [stage["name"] for stage in found["stages"]]
     assert names[-3:] == ["train dsacap seed 1", "caption dsacap seed 1", "score dsacap seed 1"]
-    assert all(len(stage["config_sha256"]) == 64 and stage["code"]["commit"] for stage in found["stages"])
+    assert all(
+        len(stage["config_sha256"]) == 64 and stage["code"]["commit"] for stage in found["stages"]
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--system", "DSACapp", "--metric", "CIDEr"), "no system 'DSACapp'; did you mean DSACap (dsacap)"),
-        (("--system", "nothing like it", "--metric", "CIDEr"), "known: Human (human), Autoregressive (ar)"),
-        (("--system", "ar", "--metric", "cidr"), "Autoregressive has no 'cidr'; did you mean CIDEr or val_CIDEr or Self-CIDEr?"),
-        (("--system", "human", "--metric", "CIDEr"), "Human has no 'CIDEr'; did you mean Self-CIDEr or held_out_CIDEr?"),
+        (
+            ("--system", "DSACapp", "--metric", "CIDEr"),
+            "no system 'DSACapp'; did you mean DSACap (dsacap)",
+        ),
+        (
+            ("--system", "nothing like it", "--metric", "CIDEr"),
+            "known: Human (human), Autoregressive (ar)",
+        ),
+        (
+            ("--system", "ar", "--metric", "cidr"),
+            "Autoregressive has no 'cidr'; did you mean CIDEr or val_CIDEr or Self-CIDEr?",
+        ),
+        (
+            ("--system", "human", "--metric", "CIDEr"),
+            "Human has no 'CIDEr'; did you mean Self-CIDEr or held_out_CIDEr?",
+        ),
         (
             ("--system", "ar", "--metric", "CIDEr"),
             'by 3 decodings; say which: --decoding "greedy"; --decoding "beam=3"; --decoding "T=0.5"',
         ),
-        (("--system", "ar", "--metric", "CIDEr", "--decoding", "beam"), "has no CIDEr by 'beam'; it has:"),
-        (("--system", "ar", "--metric", "Div-1", "--decoding", "greedy"), 'it has: --decoding "T=0.5"'),
+        (
+            ("--system", "ar", "--metric", "CIDEr", "--decoding", "beam"),
+            "has no CIDEr by 'beam'; it has:",
+        ),
+        (
+            ("--system", "ar", "--metric", "Div-1", "--decoding", "greedy"),
+            'it has: --decoding "T=0.5"',
+        ),
     ],
 )
 def test_a_mistake_is_answered_by_the_nearest_names(capsys, arguments, said):
@@ -76,7 +146,9 @@ def test_a_mistake_is_answered_by_the_nearest_names(capsys, arguments, said):
 
 
 def test_two_systems_of_one_label_are_told_by_their_keys(made, tmp_path, capsys):
-    both = made().set_config(lambda c: [c["systems"][name].update(label="Twin") for name in ("ar", "dsacap")])
+    both = made().set_config(
+        lambda c: [c["systems"][name].update(label="Twin") for name in ("ar", "dsacap")]
+    )
     assert asked(both.write(tmp_path), "--system", "twin", "--metric", "CIDEr") == 1
     assert "'twin' is the label of ar, dsacap; give one of these keys" in capsys.readouterr().err
 
@@ -87,38 +159,74 @@ def chain_of(table, *cell) -> list[str]:
 
 def test_rows_without_training_have_shorter_chains(made, tmp_path):
     of_row = {"label": "Theirs", "citation": "Somebody 2025", "trained_on": "COCO"}
-    brought = {"theirs": {**of_row, "file": "theirs.json"}, "blip": {**of_row, "checkpoint": {"name": "x", "revision": "1"}}}
+    brought = {
+        "theirs": {**of_row, "file": "theirs.json"},
+        "blip": {**of_row, "checkpoint": {"name": "x", "revision": "1"}},
+    }
     table = made().set_config(lambda c: c["predictions"].update(brought))
-    table.rows += [{**table.rows[1], "system": name, "decoding": "predictions", "seed": None} for name in brought]
+    table.rows += [
+        {**table.rows[1], "system": name, "decoding": "predictions", "seed": None}
+        for name in brought
+    ]
     table.write(tmp_path)
     assert chain_of(tmp_path, "human", "references", "held_out_CIDEr") == ["data", "score human"]
     assert chain_of(tmp_path, "theirs", "predictions", "CIDEr") == ["data", "score theirs"]
-    assert chain_of(tmp_path, "blip", "predictions", "CIDEr") == ["data", "checkpoint blip", "score blip"]
-    assert chain_of(tmp_path, "ar", "", "parameters") == ["data", "encoder", "features", "train ar seed 0"]
-    assert chain_of(tmp_path, "ar", "greedy", "latency_median_ms_batch_1")[-2:] == ["train ar seed 0", "time"]
+    assert chain_of(tmp_path, "blip", "predictions", "CIDEr") == [
+        "data",
+        "checkpoint blip",
+        "score blip",
+    ]
+    assert chain_of(tmp_path, "ar", "", "parameters") == [
+        "data",
+        "encoder",
+        "features",
+        "train ar seed 0",
+    ]
+    assert chain_of(tmp_path, "ar", "greedy", "latency_median_ms_batch_1")[-2:] == [
+        "train ar seed 0",
+        "time",
+    ]
 
 
 def test_a_distilled_row_answers_for_its_teacher(made, tmp_path):
     taught = {"system": "ar", "decoding": "greedy"}
-    table = made().set_config(lambda c: c["systems"]["dsacap"].update(distilled_from=taught)).write(tmp_path)
+    table = (
+        made()
+        .set_config(lambda c: c["systems"]["dsacap"].update(distilled_from=taught))
+        .write(tmp_path)
+    )
     stages = chain_of(table, "dsacap", "K=1", "CIDEr")
     assert stages[3:6] == ["train ar seed 0", "teach dsacap seed 0", "train dsacap seed 0"]
     found = explain(load_table(table), "dsacap", None, "CIDEr", None)
-    assert {stage["name"]: stage["recorded"] for stage in found["stages"]}["teach dsacap seed 0"] is False
+    assert {stage["name"]: stage["recorded"] for stage in found["stages"]}[
+        "teach dsacap seed 0"
+    ] is False
     assert "5. teach dsacap seed 0\n   manifest  not in this table" in render(found)
 
 
 def test_a_row_that_trains_the_encoder_answers_for_the_pixels(made, tmp_path):
     training = {"fine_tune": {"learning_rate": 0.001}}
-    table = made().set_config(lambda c: c["systems"]["dsacap"].update(training=training)).write(tmp_path)
-    assert chain_of(table, "dsacap", "", "parameters") == ["data", "encoder", "features", "pixels", "train dsacap seed 0"]
+    table = (
+        made()
+        .set_config(lambda c: c["systems"]["dsacap"].update(training=training))
+        .write(tmp_path)
+    )
+    assert chain_of(table, "dsacap", "", "parameters") == [
+        "data",
+        "encoder",
+        "features",
+        "pixels",
+        "train dsacap seed 0",
+    ]
     assert "pixels" not in chain_of(table, "ar", "", "parameters")
 
 
 def test_what_others_report_is_told_by_its_source(made, tmp_path, capsys):
     header = "dataset,group,model,encoder,passes,rl,BLEU-4,METEOR,ROUGE-L,CIDEr,SPICE,verified,source,note\n"
     published = tmp_path / "published.csv"
-    published.write_text(header + "tiny,diffusion,Paper Captioner,CLIP,10,no,20,,,99.5,,A,arXiv 1234.5678,\n")
+    published.write_text(
+        header + "tiny,diffusion,Paper Captioner,CLIP,10,no,20,,,99.5,,A,arXiv 1234.5678,\n"
+    )
     table = made().set_config(lambda c: c.update(published=str(published))).write(tmp_path)
     assert asked(table, "--system", "paper captioner", "--metric", "CIDEr") == 0
     said = capsys.readouterr().out
@@ -133,4 +241,8 @@ def test_numbers_without_manifests_are_not_called_fresh(made, tmp_path, capsys):
     (tmp_path / "table.json").unlink()
     assert asked(tmp_path, "--system", "dsacap", "--metric", "CIDEr") == 0
     said = capsys.readouterr().out
-    assert "= 90 (x100, 6 images)" in said and "not all can be checked here" in said and "no manifest beside the table" in said
+    assert (
+        "= 90 (x100, 6 images)" in said
+        and "not all can be checked here" in said
+        and "no manifest beside the table" in said
+    )

@@ -27,7 +27,10 @@ def checked(made, tmp_path, monkeypatch):
         digest = hashlib.sha256(b"captions").hexdigest()
         for stage, manifest in table.manifests.items():
             manifest["code"]["lock"] = sha256(ROOT / LOCK)
-            manifest |= {"inputs": {}, "outputs": {CAPTIONS: digest} if stage == "caption ar seed 0" else {}}
+            manifest |= {
+                "inputs": {},
+                "outputs": {CAPTIONS: digest} if stage == "caption ar seed 0" else {},
+            }
         table.manifests["score ar seed 0"]["inputs"] = {CAPTIONS: digest}
         for stage in STAGES:
             if stage not in ("caption ar seed 0", "score ar seed 0"):
@@ -41,24 +44,37 @@ def checked(made, tmp_path, monkeypatch):
 
 
 def said(checks, what, status=STALE) -> str:
-    return "\n".join(f"{check.detail} {check.stages}" for check in checks if check.what == what and check.status == status)
+    return "\n".join(
+        f"{check.detail} {check.stages}"
+        for check in checks
+        if check.what == what and check.status == status
+    )
 
 
 def test_nothing_changed(checked):
     checks = checked()
-    assert verdict(checks) == SAME and {check.what for check in checks} == {"configuration", "code", "versions", "files"}
+    assert verdict(checks) == SAME and {check.what for check in checks} == {
+        "configuration",
+        "code",
+        "versions",
+        "files",
+    }
 
 
 def test_a_changed_file_of_captions_is_stale(checked, tmp_path):
     (tmp_path / "work/tiny" / CAPTIONS).write_text("other captions")
     checks = checked()
-    assert verdict(checks) == STALE and f"work/tiny/{CAPTIONS} is another file" in said(checks, "files")
+    assert verdict(checks) == STALE and f"work/tiny/{CAPTIONS} is another file" in said(
+        checks, "files"
+    )
 
 
 def test_a_file_that_is_not_here_is_unchecked_not_fresh(checked, tmp_path):
     (tmp_path / "work/tiny" / CAPTIONS).unlink()
     checks = checked()
-    assert verdict(checks) == UNCHECKED and f"not on this machine: work/tiny/{CAPTIONS}" in said(checks, "files", UNCHECKED)
+    assert verdict(checks) == UNCHECKED and f"not on this machine: work/tiny/{CAPTIONS}" in said(
+        checks, "files", UNCHECKED
+    )
     assert not said(checks, "files", SAME)
 
 
@@ -67,28 +83,40 @@ def test_a_stage_that_ran_again_after_its_reader_is_stale(checked):
         table.manifests["train ar seed 0"]["outputs"] = {"ar-seed0-1/model.safetensors": "1" * 64}
         table.manifests["caption ar seed 0"]["inputs"] = {"ar-seed0-1/model.safetensors": "2" * 64}
 
-    assert "read another ar-seed0-1/model.safetensors than train ar seed 0 wrote last" in said(checked(retrain), "files")
+    assert "read another ar-seed0-1/model.safetensors than train ar seed 0 wrote last" in said(
+        checked(retrain), "files"
+    )
 
 
 def test_a_changed_configuration_is_stale_where_it_reaches_the_cell(checked, tmp_path):
     def write(change):
         def changed(table):
             change(table.config)
-            (tmp_path / "config/tiny.yaml").write_text(yaml.safe_dump(table.config, sort_keys=False))
+            (tmp_path / "config/tiny.yaml").write_text(
+                yaml.safe_dump(table.config, sort_keys=False)
+            )
 
         return changed
 
     checks = checked(write(lambda c: c["training"].update(steps=99)))
-    assert "training.steps: 12 -> 99 (now, in config/tiny.yaml) ('train ar seed 0',)" in said(checks, "configuration")
-    assert verdict(checked(write(lambda c: c["systems"]["dsacap"]["model"].update(width=64)))) == SAME
-    assert "systems.ar: there -> absent" in said(checked(write(lambda c: c["systems"].pop("ar"))), "configuration")
+    assert "training.steps: 12 -> 99 (now, in config/tiny.yaml) ('train ar seed 0',)" in said(
+        checks, "configuration"
+    )
+    assert (
+        verdict(checked(write(lambda c: c["systems"]["dsacap"]["model"].update(width=64)))) == SAME
+    )
+    assert "systems.ar: there -> absent" in said(
+        checked(write(lambda c: c["systems"].pop("ar"))), "configuration"
+    )
 
 
 def test_another_configuration_can_be_named(checked, made, tmp_path):
     other = made().config
     other["scoring"]["spice"] = "auto"
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other, sort_keys=False))
-    assert "scoring.spice: off -> auto (now, in" in said(checked(config=tmp_path / "other.yaml"), "configuration")
+    assert "scoring.spice: off -> auto (now, in" in said(
+        checked(config=tmp_path / "other.yaml"), "configuration"
+    )
 
 
 def test_no_configuration_here_is_unchecked(checked, tmp_path):
@@ -96,11 +124,17 @@ def test_no_configuration_here_is_unchecked(checked, tmp_path):
     assert "no config/tiny.yaml here" in said(checks, "configuration", UNCHECKED)
 
 
-def test_changed_code_is_stale_and_says_whether_the_result_was_meant_to_change(checked, monkeypatch):
+def test_changed_code_is_stale_and_says_whether_the_result_was_meant_to_change(
+    checked, monkeypatch
+):
     monkeypatch.setattr(
         freshness,
         "files_changed",
-        lambda commit, new, files: ["dsacap/scoring/metrics/cider.py"] if "dsacap/scoring/metrics/spice.py" in files else [],
+        lambda commit, new, files: (
+            ["dsacap/scoring/metrics/cider.py"]
+            if "dsacap/scoring/metrics/spice.py" in files
+            else []
+        ),
     )
     monkeypatch.setattr(freshness, "stage_versions", lambda commit: {"score": 1})
     checks = checked()
@@ -116,7 +150,9 @@ def test_code_that_git_cannot_tell_of_is_unchecked(checked, monkeypatch):
     monkeypatch.setattr(freshness, "files_changed", lambda commit, new, files: None)
     assert "is not in this checkout" in said(checked(), "code", UNCHECKED)
     dirty = checked(lambda table: table.manifests["score ar seed 0"]["code"].update(dirty=True))
-    assert "ran from code that no commit holds ('score ar seed 0',)" in said(dirty, "code", UNCHECKED)
+    assert "ran from code that no commit holds ('score ar seed 0',)" in said(
+        dirty, "code", UNCHECKED
+    )
 
 
 def test_a_moved_pin_is_stale_and_a_new_one_is_not(checked, monkeypatch):
@@ -136,10 +172,19 @@ def test_a_moved_pin_is_stale_and_a_new_one_is_not(checked, monkeypatch):
 def test_a_changed_file_of_predictions_is_stale(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "theirs.json").write_text("[]")
-    table = made().set_config(lambda c: c["predictions"].update(theirs={"file": "theirs.json", "citation": "x", "trained_on": "y"}))
-    table.manifests["score theirs"] = {**table.manifests["score human"], "facts": {"sha256": sha256(tmp_path / "theirs.json")}}
+    table = made().set_config(
+        lambda c: c["predictions"].update(
+            theirs={"file": "theirs.json", "citation": "x", "trained_on": "y"}
+        )
+    )
+    table.manifests["score theirs"] = {
+        **table.manifests["score human"],
+        "facts": {"sha256": sha256(tmp_path / "theirs.json")},
+    }
     table.write(tmp_path / "table")
     before = checks_of(load_table(tmp_path / "table"), ["score theirs"], "predictions", None)
     assert not said(before, "files") and said(before, "files", SAME)
     (tmp_path / "theirs.json").write_text("[1]")
-    assert "theirs.json is another file" in said(checks_of(load_table(tmp_path / "table"), ["score theirs"], "predictions", None), "files")
+    assert "theirs.json is another file" in said(
+        checks_of(load_table(tmp_path / "table"), ["score theirs"], "predictions", None), "files"
+    )

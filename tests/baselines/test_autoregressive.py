@@ -12,7 +12,9 @@ from helpers import SPEC, part_of, random_batch
 
 def make(spec=SPEC, **model) -> Autoregressive:
     torch.manual_seed(1)
-    captioner = Autoregressive(Autoregressive.Model(width=16, heads=2, encoder_layers=1, decoder_layers=2, **model), spec).eval()
+    captioner = Autoregressive(
+        Autoregressive.Model(width=16, heads=2, encoder_layers=1, decoder_layers=2, **model), spec
+    ).eval()
     with torch.no_grad():
         captioner.head.weight.mul_(6)  # far from uniform, so that choices are clear
     return captioner
@@ -38,7 +40,9 @@ def test_cached_steps_equal_teacher_forcing():
     for at in range(SPEC.max_words):
         stepped.append(state.step(said, at).log_softmax(-1).gather(-1, words[:, at : at + 1])[:, 0])
         said = words[:, at]
-    torch.testing.assert_close(torch.stack(stepped, 1), teacher_forced(captioner, batch, words)[:, : SPEC.max_words])
+    torch.testing.assert_close(
+        torch.stack(stepped, 1), teacher_forced(captioner, batch, words)[:, : SPEC.max_words]
+    )
 
 
 def cross_entropies(captioner: Autoregressive, batch: Batch, **options) -> torch.Tensor:
@@ -49,7 +53,9 @@ def cross_entropies(captioner: Autoregressive, batch: Batch, **options) -> torch
     x = captioner.embed(inputs) + captioner.position[: inputs.shape[1]]
     for block, image in zip(captioner.blocks, captioner._image_keys_values(rows), strict=True):
         x = block(x, image, causal=True)
-    return F.cross_entropy(captioner.head(captioner.norm(x)).flatten(0, 1), flat.flatten(), ignore_index=PAD, **options)
+    return F.cross_entropy(
+        captioner.head(captioner.norm(x)).flatten(0, 1), flat.flatten(), ignore_index=PAD, **options
+    )
 
 
 def test_loss_is_the_mean_over_real_words_whatever_the_buckets():
@@ -61,13 +67,22 @@ def test_loss_is_the_mean_over_real_words_whatever_the_buckets():
 @pytest.mark.parametrize("references", [1, 3])
 def test_beta_lets_an_image_commit_to_a_reference(references, smoothing):
     captioner, batch = make(beta=4.0, label_smoothing=smoothing), random_batch(5, references)
-    losses = cross_entropies(captioner, batch, reduction="none", label_smoothing=smoothing).view(batch.captions.shape)
+    losses = cross_entropies(captioner, batch, reduction="none", label_smoothing=smoothing).view(
+        batch.captions.shape
+    )
     per_word = losses.sum(-1) / (batch.captions != PAD).sum(-1)
     expected = -((-4 * per_word).exp().mean(1).log() / 4).mean()
     torch.testing.assert_close(captioner.loss(batch)["loss"], expected)
     captioner.loss(batch)["loss"].backward()
-    assert all(p.grad.abs().any() for name, p in captioner.named_parameters() if not name.endswith("key_value.bias"))
-    assert captioner.loss(batch)["loss"] < make(beta=1e-3, label_smoothing=smoothing).loss(batch)["loss"] + 1e-6
+    assert all(
+        p.grad.abs().any()
+        for name, p in captioner.named_parameters()
+        if not name.endswith("key_value.bias")
+    )
+    assert (
+        captioner.loss(batch)["loss"]
+        < make(beta=1e-3, label_smoothing=smoothing).loss(batch)["loss"] + 1e-6
+    )
 
 
 def test_a_negative_beta_is_refused():
@@ -75,12 +90,18 @@ def test_a_negative_beta_is_refused():
         Autoregressive.Model(beta=-1)
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.6}, {"beam": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.6}, {"beam": 3}]
+)
 def test_captions_do_not_depend_on_the_batch(options):
     captioner, batch, decoding = make(), random_batch(5), Autoregressive.Decoding(**options)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(5)]
-    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(5)
+    ]
+    assert all(
+        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+    )
 
 
 @torch.inference_mode()
@@ -100,15 +121,29 @@ def test_a_wide_beam_finds_the_best_caption_of_all():
 def test_sampling_follows_temperature_nucleus_and_top_k():
     logits = torch.tensor([[0.0, 2.0, 1.0, -1.0]]).expand(20_000, -1)
     uniform = (torch.arange(20_000) + 0.5) / 20_000
-    plain = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=2.0), uniform), minlength=4) / 20_000
+    plain = (
+        torch.bincount(
+            _draw(logits, Autoregressive.Decoding(temperature=2.0), uniform), minlength=4
+        )
+        / 20_000
+    )
     torch.testing.assert_close(plain, (logits[0] / 2).softmax(-1), atol=1e-3, rtol=0)
-    nucleus = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=1.0, top_p=0.7), uniform), minlength=4)
+    nucleus = torch.bincount(
+        _draw(logits, Autoregressive.Decoding(temperature=1.0, top_p=0.7), uniform), minlength=4
+    )
     assert nucleus[0] == nucleus[3] == 0 and nucleus[1] > nucleus[2] > 0
-    top = torch.bincount(_draw(logits, Autoregressive.Decoding(temperature=1.0, top_k=2), uniform), minlength=4) / 20_000
+    top = (
+        torch.bincount(
+            _draw(logits, Autoregressive.Decoding(temperature=1.0, top_k=2), uniform), minlength=4
+        )
+        / 20_000
+    )
     torch.testing.assert_close(top[[1, 2]], logits[0, [1, 2]].softmax(-1), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"beam": 2, "temperature": 0.5}, {"top_p": 0}, {"top_k": -1}, {"beam": 0}])
+@pytest.mark.parametrize(
+    "options", [{"beam": 2, "temperature": 0.5}, {"top_p": 0}, {"top_k": -1}, {"beam": 0}]
+)
 def test_impossible_decodings_are_refused(options):
     with pytest.raises(ValueError):
         Autoregressive.Decoding(**options)

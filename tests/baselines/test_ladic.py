@@ -5,7 +5,15 @@ from baselines.ladic import LaDiC
 from dsacap.text.vocabulary import EOS, PAD, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch
 
-SMALL = {"width": 32, "latent": 16, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1, "text_steps": 100}
+SMALL = {
+    "width": 32,
+    "latent": 16,
+    "heads": 2,
+    "encoder_layers": 1,
+    "text_layers": 1,
+    "decoder_layers": 1,
+    "text_steps": 100,
+}
 
 
 @pytest.fixture
@@ -17,20 +25,29 @@ def captioner():
     return captioner
 
 
-@pytest.mark.parametrize("options", [{"stride": 300}, {"stride": 300, "guidance": 0}, {"stride": 300, "refine": True}])
+@pytest.mark.parametrize(
+    "options", [{"stride": 300}, {"stride": 300, "guidance": 0}, {"stride": 300, "refine": True}]
+)
 def test_captions_do_not_depend_on_the_batch(captioner, options):
     batch, decoding = random_batch(6), LaDiC.Decoding(**options)
     together = captioner.caption(batch, 2, 7, decoding)
     assert len({tuple(said) for of_image in together for said in of_image}) > 1
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
+    ]
     assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
-    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert all(
+        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+    )
 
 
 def test_refining_keeps_the_places_that_the_decoder_is_sure_of(captioner):
     batch, decoding = random_batch(2), LaDiC.Decoding(stride=300, refine=True)
     times = [999, 699, 399, 99]
-    images, blank = (captioner._keys_values(m, 1) for m in (captioner.image_encoder(batch.features), captioner.blank.expand(2, -1, -1)))
+    images, blank = (
+        captioner._keys_values(m, 1)
+        for m in (captioner.image_encoder(batch.features), captioner.blank.expand(2, -1, -1))
+    )
     x0, noises = torch.randn(2, 8, 16), torch.randn(2, 5, 8, 16)
     with torch.no_grad():
         refined = captioner._refined(x0, noises, times, images, blank, decoding)
@@ -69,7 +86,16 @@ def test_the_text_encoder_comes_first_and_is_frozen_then(captioner):
     for _ in range(102):
         captioner.zero_grad()
         captioner.loss(batch)["loss"].backward()
-        moved.append(tuple(p.grad is not None for p in (captioner.text.embed.weight, captioner.text.head.weight, captioner.write.weight)))
+        moved.append(
+            tuple(
+                p.grad is not None
+                for p in (
+                    captioner.text.embed.weight,
+                    captioner.text.head.weight,
+                    captioner.write.weight,
+                )
+            )
+        )
     assert moved == [(True, True, False)] * 100 + [(False, False, True)] * 2
     assert "trained_steps" in captioner.state_dict()  # a training that goes on knows where it was
 

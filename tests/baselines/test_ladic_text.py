@@ -20,13 +20,28 @@ def bert(tmp_path_factory) -> str:
     """A tiny BERT in the real format, whose word pieces are letters."""
     folder = tmp_path_factory.mktemp("bert")
     pieces = [*SPECIAL, ".", *"abcdefghij", *(f"##{letter}" for letter in "abcdefghij")]
-    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **names).save_pretrained(folder)
+    names = dict(
+        zip(
+            ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True
+        )
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **names
+    ).save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    BertForMaskedLM(BertConfig(vocab_size=len(pieces), max_position_embeddings=32, **sizes)).save_pretrained(folder)
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    BertForMaskedLM(
+        BertConfig(vocab_size=len(pieces), max_position_embeddings=32, **sizes)
+    ).save_pretrained(folder)
     return str(folder)
 
 
@@ -41,7 +56,9 @@ def test_captions_become_pieces_and_come_back(bert):
     tokens = text.tokens(batch.captions[:, 0])
     assert tokens.shape[1] == SPEC.max_words + 4
     said = words_of(batch)
-    fits = [sum(len(NAMED.words[word]) for word in words) < tokens.shape[1] for words in said]  # others are cut
+    fits = [
+        sum(len(NAMED.words[word]) for word in words) < tokens.shape[1] for words in said
+    ]  # others are cut
     assert True in fits and False in fits
     for words, back, fit in zip(said, text.word_ids(tokens), fits, strict=True):
         assert back == words if fit else len(back) < len(words)
@@ -61,16 +78,24 @@ def test_it_learns_length_and_words_and_leaves_bert_as_it_is(bert):
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=700, learning_rate=3e-3)
     said = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
-    expected = [[w for i, w in enumerate(words) if i == 0 or w != words[i - 1]] for words in words_of(batch)]
+    expected = [
+        [w for i, w in enumerate(words) if i == 0 or w != words[i - 1]] for words in words_of(batch)
+    ]
     assert [c[0] for c in said] == expected
-    assert all(torch.equal(p, before[name]) for name, p in captioner.text.bert.bert.named_parameters())
+    assert all(
+        torch.equal(p, before[name]) for name, p in captioner.text.bert.bert.named_parameters()
+    )
 
 
 def test_captions_do_not_depend_on_the_batch(bert):
     captioner, batch, decoding = make(bert).eval(), random_batch(6), LaDiC.Decoding(stride=300)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
-    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
+    ]
+    assert all(
+        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+    )
 
 
 def test_a_bert_must_be_there_and_pinned(tmp_path):

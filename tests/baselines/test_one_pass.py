@@ -9,15 +9,21 @@ from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 @pytest.fixture
 def captioner():
     torch.manual_seed(2)
-    return Parallel(Parallel.Model(width=16, heads=2, encoder_layers=1, decoder_layers=1), SPEC).eval()
+    return Parallel(
+        Parallel.Model(width=16, heads=2, encoder_layers=1, decoder_layers=1), SPEC
+    ).eval()
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0}])
 def test_captions_do_not_depend_on_the_batch(captioner, options):
     batch, decoding = random_batch(6), Parallel.Decoding(**options)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
-    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
+    ]
+    assert all(
+        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+    )
     assert all(said[0] == said[1] for said in together) != decoding.random
 
 

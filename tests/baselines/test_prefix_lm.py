@@ -27,15 +27,24 @@ def make(**model) -> PrefixLM:
 def test_captions_do_not_depend_on_the_batch(mapper, options):
     captioner, batch, decoding = make(mapper=mapper), random_batch(6), PrefixLM.Decoding(**options)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
-    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
+    ]
+    assert all(
+        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+    )
     assert all(len(said) == 2 for said in together)
 
 
 def test_temperature_draws_as_the_probabilities_say():
     captioner, image = make(), part_of(random_batch(1, references=1), slice(0, 1))
     drawn = captioner.caption(image, 3000, 0, PrefixLM.Decoding(temperature=1.0))[0]
-    first = torch.bincount(torch.tensor([said[0] if said else 2 for said in drawn]), minlength=SPEC.vocabulary) / 3000
+    first = (
+        torch.bincount(
+            torch.tensor([said[0] if said else 2 for said in drawn]), minlength=SPEC.vocabulary
+        )
+        / 3000
+    )
     with torch.no_grad():
         logits = captioner.lm(inputs_embeds=captioner.mapper(image.features)).logits[0, -1]
     logits[captioner.words.never] = -torch.inf
@@ -57,17 +66,25 @@ def gpt2(tmp_path_factory) -> str:
     """A tiny GPT-2 in the real format, whose tokens are letters and spaces."""
     folder = tmp_path_factory.mktemp("gpt2")
     letters = ["<|endoftext|>", *"abcdefghij "]
-    tokenizer = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token=letters[0]))
+    tokenizer = Tokenizer(
+        models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token=letters[0])
+    )
     tokenizer.decoder = decoders.Fuse()
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=letters[0], clean_up_tokenization_spaces=False).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=letters[0], clean_up_tokenization_spaces=False
+    ).save_pretrained(folder)
     torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config(vocab_size=12, n_embd=32, n_layer=1, n_head=2, n_positions=64, eos_token_id=0)).save_pretrained(folder)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=12, n_embd=32, n_layer=1, n_head=2, n_positions=64, eos_token_id=0)
+    ).save_pretrained(folder)
     return str(folder)
 
 
 def test_a_named_language_model_speaks_in_pieces_of_words(gpt2):
-    spec = dataclasses.replace(SPEC, words=(*SPECIALS, "ab", "cd", "ef", "g", "hij", "a", "b", "c", "de", "fg"))
+    spec = dataclasses.replace(
+        SPEC, words=(*SPECIALS, "ab", "cd", "ef", "g", "hij", "a", "b", "c", "de", "fg")
+    )
     torch.manual_seed(1)
     captioner = PrefixLM(PrefixLM.Model(language_model=gpt2, prefix=4), spec).eval()
     batch = random_batch(2, references=1)
@@ -82,13 +99,18 @@ def test_a_named_language_model_speaks_in_pieces_of_words(gpt2):
 
 def test_a_frozen_language_model_stays_as_it_is(gpt2):
     spec = dataclasses.replace(SPEC, words=(*SPECIALS, *"abcdefghij"))
-    captioner = PrefixLM(PrefixLM.Model(language_model=gpt2, frozen=True, mapper="transformer", mapper_layers=1), spec)
+    captioner = PrefixLM(
+        PrefixLM.Model(language_model=gpt2, frozen=True, mapper="transformer", mapper_layers=1),
+        spec,
+    )
     captioner.loss(random_batch(2))["loss"].backward()
     assert all(p.grad is None for p in captioner.lm.parameters())
     assert all(p.grad is not None for p in captioner.mapper.parameters())
 
 
-@pytest.mark.parametrize("options", [{"mapper": "linear"}, {"frozen": True}, {"prefix": 0}, {"language_model": "gpt2"}])
+@pytest.mark.parametrize(
+    "options", [{"mapper": "linear"}, {"frozen": True}, {"prefix": 0}, {"language_model": "gpt2"}]
+)
 def test_impossible_models_are_refused(options):
     with pytest.raises(ValueError):
         PrefixLM.Model(**options)
@@ -96,4 +118,7 @@ def test_impossible_models_are_refused(options):
 
 def test_a_language_model_that_cannot_be_had_is_said_so(tmp_path):
     with pytest.raises(UserError, match="language_model"):
-        PrefixLM(PrefixLM.Model(language_model=str(tmp_path)), dataclasses.replace(SPEC, words=("a",) * 14))
+        PrefixLM(
+            PrefixLM.Model(language_model=str(tmp_path)),
+            dataclasses.replace(SPEC, words=("a",) * 14),
+        )

@@ -16,15 +16,29 @@ from dsacap.stages.score import score_system
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(40))]
 PAD, START, END = 0, 2, 3
-SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 VISION = {**SMALL, "image_size": 32, "patch_size": 16}
-TEXT = {**SMALL, "vocab_size": len(WORDS), "max_position_embeddings": 32, "pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
+TEXT = {
+    **SMALL,
+    "vocab_size": len(WORDS),
+    "max_position_embeddings": 32,
+    "pad_token_id": PAD,
+    "bos_token_id": START,
+    "eos_token_id": END,
+}
 SIZE = {"height": 32, "width": 32}
 
 
 def blip() -> tuple:
     text = {**TEXT, "encoder_hidden_size": 16, "sep_token_id": END, "projection_dim": 16}
-    config = hf.BlipConfig(text_config=text, vision_config=VISION, projection_dim=16, image_text_hidden_size=16)
+    config = hf.BlipConfig(
+        text_config=text, vision_config=VISION, projection_dim=16, image_text_hidden_size=16
+    )
     return hf.BlipForConditionalGeneration(config), hf.BlipImageProcessor(size=SIZE)
 
 
@@ -35,9 +49,17 @@ def git() -> tuple:
 
 def vit_gpt2() -> tuple:
     decoder = hf.GPT2Config(
-        vocab_size=len(WORDS), n_embd=16, n_layer=1, n_head=2, n_positions=32, add_cross_attention=True, is_decoder=True
+        vocab_size=len(WORDS),
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=32,
+        add_cross_attention=True,
+        is_decoder=True,
     )
-    config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(hf.ViTConfig(**VISION), decoder)
+    config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        hf.ViTConfig(**VISION), decoder
+    )
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = START, PAD, END
     return hf.VisionEncoderDecoderModel(config), hf.ViTImageProcessor(size=SIZE)
 
@@ -57,7 +79,11 @@ def blip_2() -> tuple:
         eos_token_id=END,
     )
     config = hf.Blip2Config(
-        vision_config=VISION, qformer_config=qformer, text_config=text.to_dict(), num_query_tokens=4, image_token_index=len(WORDS)
+        vision_config=VISION,
+        qformer_config=qformer,
+        text_config=text.to_dict(),
+        num_query_tokens=4,
+        image_token_index=len(WORDS),
     )
     return hf.Blip2ForConditionalGeneration(config), hf.BlipImageProcessor(size=SIZE)
 
@@ -67,7 +93,9 @@ def saved(kind, folder) -> str:
     model, processor = kind()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)  # far enough from nothing that photos make a difference
+            parameter.add_(
+                torch.randn_like(parameter) * 0.3
+            )  # far enough from nothing that photos make a difference
     tokenizer = hf.BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
     for part in (model, processor, tokenizer):
         part.save_pretrained(folder)
@@ -83,20 +111,28 @@ def test_a_checkpoint_says_its_own_words_whatever_shares_the_batch(kind, tmp_pat
     captioner = PretrainedCaptioner(saved(kind, tmp_path), None, torch.device("cpu"))
     seen = photos(3)
     said = captioner.caption(seen, beams=3, max_words=6)
-    assert all(set(caption.split()) <= set(WORDS[5:]) and len(caption.split()) <= 6 for caption in said)
+    assert all(
+        set(caption.split()) <= set(WORDS[5:]) and len(caption.split()) <= 6 for caption in said
+    )
     assert any(said)
     assert said == [captioner.caption([photo], beams=3, max_words=6)[0] for photo in seen]
     assert captioner.parameters > 1000
 
 
 def test_what_cannot_be_had_is_said_so(tmp_path):
-    with pytest.raises(UserError, match=r"checkpoint .* \(None\): .*give a folder in transformers' format"):
+    with pytest.raises(
+        UserError, match=r"checkpoint .* \(None\): .*give a folder in transformers' format"
+    ):
         PretrainedCaptioner(str(tmp_path), None, torch.device("cpu"))
 
 
 def test_a_checkpoint_is_a_row_and_goes_on_where_it_was_killed(tiny_layout, tmp_path, monkeypatch):
-    checkpoint = Checkpoint(name=saved(blip, tmp_path / "model"), beams=1, max_words=5, batch_size=2)
-    row = Predictions(checkpoint=checkpoint, citation="Li et al. 2022", trained_on="nothing: random weights")
+    checkpoint = Checkpoint(
+        name=saved(blip, tmp_path / "model"), beams=1, max_words=5, batch_size=2
+    )
+    row = Predictions(
+        checkpoint=checkpoint, citation="Li et al. 2022", trained_on="nothing: random weights"
+    )
     config = tiny_layout.config.model_copy(update={"predictions": {"tiny-blip": row}})
     layout, calls = Layout(config), []
     caption = PretrainedCaptioner.caption
@@ -114,6 +150,8 @@ def test_a_checkpoint_is_a_row_and_goes_on_where_it_was_killed(tiny_layout, tmp_
     assert calls == [2, 2, 2, 2]  # three batches, the first of them once
     assert facts["images"] == 6 and facts["parameters"] > 1000
     records = read_json(layout.predictions("tiny-blip"))
-    assert [r["image_id"] for r in records] == [e.image_id for e in load_examples(layout.data, "test")]
+    assert [r["image_id"] for r in records] == [
+        e.image_id for e in load_examples(layout.data, "test")
+    ]
     score_system(layout, "tiny-blip", 0)
     assert read_json(layout.scores("tiny-blip", 0))["predictions"]["samples"] == 1

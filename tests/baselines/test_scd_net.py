@@ -10,7 +10,12 @@ MEMORY = ListMemory(random_batch(30, references=1, seed=9).captions[:, 0].tolist
 
 def make(**model) -> SCDNet:
     torch.manual_seed(2)
-    captioner = SCDNet(SCDNet.Model(**{"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, **model}), SPEC).eval()
+    captioner = SCDNet(
+        SCDNet.Model(
+            **{"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, **model}
+        ),
+        SPEC,
+    ).eval()
     captioner.learn_from(MEMORY)
     return captioner
 
@@ -22,9 +27,13 @@ def test_captions_do_not_depend_on_the_batch(options):
         captioner.stages[-1].head.weight.mul_(20)
     together = captioner.caption(batch, 2, 7, decoding)
     assert len({tuple(said) for of_image in together for said in of_image}) > 1
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)]
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
+    ]
     assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
-    assert all(UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption)
+    assert all(
+        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+    )
 
 
 def test_what_like_images_are_said_to_show_is_read():
@@ -32,7 +41,9 @@ def test_what_like_images_are_said_to_show_is_read():
     with torch.no_grad():
         captioner.stages[-1].head.weight.mul_(20)
     before = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=2))
-    captioner.learn_from(ListMemory(random_batch(30, references=1, seed=10).captions[:, 0].tolist()))
+    captioner.learn_from(
+        ListMemory(random_batch(30, references=1, seed=10).captions[:, 0].tolist())
+    )
     assert captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=2)) != before
     with pytest.raises(ValueError, match="call learn_from first"):
         SCDNet(SCDNet.Model(width=32), SPEC).caption(batch, 1, 0, SCDNet.Decoding())

@@ -23,7 +23,12 @@ from dsacap.vision.encoders.load import without_weights
 from dsacap.vision.features.pixels import PixelFeatures
 from dsacap.vision.features.store import INDEX, FeatureStore
 
-IMAGES, SHARD, TOKENS, BATCH = 2048, 512, 50, 96  # a batch as in config/coco.yaml, tokens as of grid: 7
+IMAGES, SHARD, TOKENS, BATCH = (
+    2048,
+    512,
+    50,
+    96,
+)  # a batch as in config/coco.yaml, tokens as of grid: 7
 STEP = 0.02  # seconds
 
 
@@ -35,8 +40,13 @@ def feature_store(folder: Path, dtype: str, channels: int) -> FeatureStore:
         shards.append({"file": f"shard-{start}.safetensors"})
         ids, pooled = torch.arange(start, start + SHARD), tokens[:, 0].contiguous()
         write_tensors(folder / shards[-1]["file"], {"ids": ids, "tokens": tokens, "pooled": pooled})
-    write_tensors(folder / "statistics.safetensors", {"mean": torch.zeros(channels), "std": torch.ones(channels)})
-    write_json(folder / INDEX, {"shards": shards, "tokens": TOKENS, "channels": channels, "skipped": {}})
+    write_tensors(
+        folder / "statistics.safetensors",
+        {"mean": torch.zeros(channels), "std": torch.ones(channels)},
+    )
+    write_json(
+        folder / INDEX, {"shards": shards, "tokens": TOKENS, "channels": channels, "skipped": {}}
+    )
     return FeatureStore(folder)
 
 
@@ -47,12 +57,18 @@ def pixel_store(folder: Path) -> PixelFeatures:
         shown = torch.randint(256, (SHARD, 3, 224, 224), generator=generator, dtype=torch.uint8)
         shards.append({"file": f"shard-{start}.safetensors"})
         ids = torch.arange(start, start + SHARD)
-        write_tensors(folder / shards[-1]["file"], {"ids": ids, "sided": ids % 2 == 0, "pixels": shown})
+        write_tensors(
+            folder / shards[-1]["file"], {"ids": ids, "sided": ids % 2 == 0, "pixels": shown}
+        )
     write_json(folder / INDEX, {"shards": shards})
     return PixelFeatures(folder, None, without_weights("timm:test_vit"), drawn=True)
 
 
-@pytest.fixture(scope="module", params=[("float16", 768), ("bfloat16", 768), ("bfloat16", 1024)], ids=lambda p: f"{p[1]} channels, {p[0]}")
+@pytest.fixture(
+    scope="module",
+    params=[("float16", 768), ("bfloat16", 768), ("bfloat16", 1024)],
+    ids=lambda p: f"{p[1]} channels, {p[0]}",
+)
 def store(request, tmp_path_factory) -> FeatureStore:
     return feature_store(tmp_path_factory.mktemp("features"), *request.param)
 
@@ -60,7 +76,11 @@ def store(request, tmp_path_factory) -> FeatureStore:
 def test_shuffled_reading(benchmark, store):
     benchmark.group = f"features of {BATCH} images in random order, {TOKENS} tokens each"
     order = np.random.default_rng(0)
-    read = benchmark.pedantic(lambda: store.read(order.choice(IMAGES, BATCH, replace=False).tolist()), rounds=50, warmup_rounds=5)
+    read = benchmark.pedantic(
+        lambda: store.read(order.choice(IMAGES, BATCH, replace=False).tolist()),
+        rounds=50,
+        warmup_rounds=5,
+    )
     assert read.shape == (BATCH, TOKENS, store.channels) and read.dtype == torch.float32
 
 
@@ -68,22 +88,50 @@ def test_shuffled_reading(benchmark, store):
 def take(request, tmp_path_factory) -> Step:
     """A training that reads as that of config/coco.yaml does: five captions an image, in 10,000 words."""
     folder = tmp_path_factory.mktemp(request.param)
-    source = pixel_store(folder) if request.param == "pixels" else feature_store(folder, "bfloat16", 768)
-    vocabulary, rng = Vocabulary([*SPECIALS, *(f"w{i}" for i in range(10_000))]), np.random.default_rng(0)
+    source = (
+        pixel_store(folder) if request.param == "pixels" else feature_store(folder, "bfloat16", 768)
+    )
+    vocabulary, rng = (
+        Vocabulary([*SPECIALS, *(f"w{i}" for i in range(10_000))]),
+        np.random.default_rng(0),
+    )
     words = np.array(vocabulary.words[len(SPECIALS) :])
     captions = [tuple(" ".join(rng.choice(words, 10)) for _ in range(5)) for _ in range(IMAGES)]
-    examples = [Example(CaptionedImage(i, f"{i}.jpg", "random", "train", said), said) for i, said in enumerate(captions)]
-    captioner = load_captioner("autoregressive", {"width": 16, "heads": 2}, ImageSpec(TOKENS, 768, len(vocabulary.words), 20))
-    return Step(captioner, Training(steps=10**6, batch_size=BATCH), 0, examples, source, vocabulary, "", Accelerator(cpu=True), None)
+    examples = [
+        Example(CaptionedImage(i, f"{i}.jpg", "random", "train", said), said)
+        for i, said in enumerate(captions)
+    ]
+    captioner = load_captioner(
+        "autoregressive",
+        {"width": 16, "heads": 2},
+        ImageSpec(TOKENS, 768, len(vocabulary.words), 20),
+    )
+    return Step(
+        captioner,
+        Training(steps=10**6, batch_size=BATCH),
+        0,
+        examples,
+        source,
+        vocabulary,
+        "",
+        Accelerator(cpu=True),
+        None,
+    )
 
 
 @pytest.mark.parametrize("how", ["nothing is read", "a step ahead", "in turn"])
 def test_what_a_step_waits_for(benchmark, take, how):
     """Beside a device that works on each step for 20 ms while this process has nothing to do: sleeping stands for a GPU. What is above
     the time of nothing read is what the GPU waits for."""
-    benchmark.group = f"steps of {1000 * STEP:.0f} ms on {BATCH} images, by a {type(take.store).__name__}"
+    benchmark.group = (
+        f"steps of {1000 * STEP:.0f} ms on {BATCH} images, by a {type(take.store).__name__}"
+    )
     known, steps = take._read(0), itertools.count()
-    read = {"nothing is read": lambda step: known, "a step ahead": ReadAhead(take._read, 10**6), "in turn": take._read}[how]
+    read = {
+        "nothing is read": lambda step: known,
+        "a step ahead": ReadAhead(take._read, 10**6),
+        "in turn": take._read,
+    }[how]
 
     def step() -> Read:
         found = read(next(steps))

@@ -41,7 +41,10 @@ def captions(images: int) -> list[list[str]]:
 
 def prepare_data(images: int, folder: Path) -> Callable[[], object]:
     """From captions to tokens and vocabulary on disk, and from there into memory, as every later stage begins."""
-    of_image = [CaptionedImage(i, f"{i}.jpg", "random", "train", tuple(said[:REFERENCES])) for i, said in enumerate(captions(images))]
+    of_image = [
+        CaptionedImage(i, f"{i}.jpg", "random", "train", tuple(said[:REFERENCES]))
+        for i, said in enumerate(captions(images))
+    ]
 
     def run() -> None:
         prepare(of_image, folder, 5)
@@ -59,7 +62,9 @@ def read_features(images: int, folder: Path) -> Callable[[], object]:
     """50 batches of 64 images that are found as training finds them."""
     _write_features(images, folder)
     store = FeatureStore(folder)
-    return lambda: [store.read(batch_indices(step, 0, images, BATCH).tolist()) for step in range(BATCHES)]
+    return lambda: [
+        store.read(batch_indices(step, 0, images, BATCH).tolist()) for step in range(BATCHES)
+    ]
 
 
 def _write_features(images: int, folder: Path) -> None:
@@ -68,15 +73,26 @@ def _write_features(images: int, folder: Path) -> None:
         ids = torch.arange(start, min(start + SHARD, images))
         tokens = noise[: len(ids)]
         shards.append({"file": f"shard-{start}.safetensors"})
-        write_tensors(folder / shards[-1]["file"], {"ids": ids, "tokens": tokens, "pooled": tokens[:, 0].contiguous()})
-    write_tensors(folder / "statistics.safetensors", {"mean": torch.zeros(CHANNELS), "std": torch.ones(CHANNELS)})
-    write_json(folder / INDEX, {"shards": shards, "tokens": TOKENS, "channels": CHANNELS, "skipped": {}})
+        write_tensors(
+            folder / shards[-1]["file"],
+            {"ids": ids, "tokens": tokens, "pooled": tokens[:, 0].contiguous()},
+        )
+    write_tensors(
+        folder / "statistics.safetensors",
+        {"mean": torch.zeros(CHANNELS), "std": torch.ones(CHANNELS)},
+    )
+    write_json(
+        folder / INDEX, {"shards": shards, "tokens": TOKENS, "channels": CHANNELS, "skipped": {}}
+    )
 
 
 def score_ngrams(images: int, folder: Path) -> Callable[[], object]:
     """BLEU, ROUGE-L and CIDEr-D of one caption an image."""
     said = captions(images)
-    references, candidates = {i: of[:REFERENCES] for i, of in enumerate(said)}, {i: of[-1] for i, of in enumerate(said)}
+    references, candidates = (
+        {i: of[:REFERENCES] for i, of in enumerate(said)},
+        {i: of[-1] for i, of in enumerate(said)},
+    )
     return lambda: score_without_java(references, candidates)
 
 
@@ -98,11 +114,20 @@ def alone(part: Callable, images: int, folder: Path) -> tuple[float, float]:
 
 
 def memory_mib(field: str) -> float:
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)) / 1024
+    return (
+        next(
+            int(line.split()[1])
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith(field)
+        )
+        / 1024
+    )
 
 
 @pytest.mark.parametrize("images", COUNTS)
-@pytest.mark.parametrize("part", [prepare_data, open_features, read_features, count_documents, score_ngrams])
+@pytest.mark.parametrize(
+    "part", [prepare_data, open_features, read_features, count_documents, score_ngrams]
+)
 def test_growth(benchmark, part, images, tmp_path):
     benchmark.group = part.__name__
 

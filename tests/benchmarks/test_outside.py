@@ -22,19 +22,38 @@ def ours(config, images: int, compiled: bool):
     subject = untrained(config, "ar", ImageSpec(**SCENES_SHAPE, max_words=WORDS))
     if compiled:
         subject.compile()
-    return subject.run_of("decode", "greedy", images), sum(p.numel() for p in subject.captioner.parameters())
+    return subject.run_of("decode", "greedy", images), sum(
+        p.numel() for p in subject.captioner.parameters()
+    )
 
 
 def transformers(config, images: int, compiled: bool):
     """BART, as many layers of encoder and decoder as ours and as wide, on image tokens that a linear layer projects to its width."""
     model = config.systems["ar"].model
     width, layers, heads = model["width"], model.get("decoder_layers", 3), model.get("heads", 4)
-    sizes = {"d_model": width, "decoder_layers": layers, "decoder_attention_heads": heads, "decoder_ffn_dim": 4 * width}
-    sizes |= {"encoder_layers": model.get("encoder_layers", 2), "encoder_attention_heads": heads, "encoder_ffn_dim": 4 * width}
-    ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD, "decoder_start_token_id": BOS, "forced_eos_token_id": None}
+    sizes = {
+        "d_model": width,
+        "decoder_layers": layers,
+        "decoder_attention_heads": heads,
+        "decoder_ffn_dim": 4 * width,
+    }
+    sizes |= {
+        "encoder_layers": model.get("encoder_layers", 2),
+        "encoder_attention_heads": heads,
+        "encoder_ffn_dim": 4 * width,
+    }
+    ids = {
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
+        "decoder_start_token_id": BOS,
+        "forced_eos_token_id": None,
+    }
     torch.manual_seed(0)
     bart = BartForConditionalGeneration(
-        BartConfig(vocab_size=SCENES_SHAPE["vocabulary"], max_position_embeddings=WORDS + 2, **sizes, **ids)
+        BartConfig(
+            vocab_size=SCENES_SHAPE["vocabulary"], max_position_embeddings=WORDS + 2, **sizes, **ids
+        )
     )
     bart = bart.eval().requires_grad_(False)
     project = torch.nn.Linear(SCENES_SHAPE["channels"], width).requires_grad_(False)
@@ -47,7 +66,9 @@ def transformers(config, images: int, compiled: bool):
     @torch.inference_mode()
     def generate() -> list[list[int]]:
         memory = bart.model.encoder(inputs_embeds=project(features_BNC))
-        return bart.generate(encoder_outputs=BaseModelOutput(memory.last_hidden_state), **how).tolist()
+        return bart.generate(
+            encoder_outputs=BaseModelOutput(memory.last_hidden_state), **how
+        ).tolist()
 
     return generate, sum(p.numel() for p in (*bart.parameters(), *project.parameters()))
 
@@ -62,6 +83,12 @@ def test_greedy_decoding(benchmark, whose, images, compiled, request):
     config = load_config(request.config.getoption("--latency-config"))
     run, parameters = whose(config, images, compiled)
     said = benchmark.pedantic(run, rounds=100, warmup_rounds=10)
-    lengths = {len(s) for of_image in said for s in of_image} if whose is ours else {len(words) - 1 for words in said}
+    lengths = (
+        {len(s) for of_image in said for s in of_image}
+        if whose is ours
+        else {len(words) - 1 for words in said}
+    )
     assert lengths == {WORDS}
-    benchmark.extra_info.update(whose=whose.__name__, images=images, compiled=compiled, words=WORDS, parameters=parameters)
+    benchmark.extra_info.update(
+        whose=whose.__name__, images=images, compiled=compiled, words=WORDS, parameters=parameters
+    )

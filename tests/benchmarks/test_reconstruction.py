@@ -13,7 +13,10 @@ from dsacap.vision.generators.judges import Reconstruction
 CONFIG = load_config(Path(__file__).parents[2] / "config" / "scenes.yaml")
 TOKENS, CHANNELS, IMAGES, SAMPLES = 4, 256, 24, 8
 WORDS = [f"word{i}" for i in range(60)]
-CAPTIONS = [[" ".join(WORDS[(7 * i + s + k) % len(WORDS)] for k in range(12)) for s in range(SAMPLES)] for i in range(IMAGES)]
+CAPTIONS = [
+    [" ".join(WORDS[(7 * i + s + k) % len(WORDS)] for k in range(12)) for s in range(SAMPLES)]
+    for i in range(IMAGES)
+]
 
 
 class Store:
@@ -35,6 +38,8 @@ def test_reconstruction(benchmark, of):
     reward = Reconstruction(generator, Store)
     noise = torch.randn(IMAGES * SAMPLES, TOKENS * CHANNELS)
     flat = [caption for of_image in CAPTIONS for caption in of_image]
-    run = (lambda: prior(flat, noise)) if of == "generator" else (lambda: reward.score(ids, CAPTIONS))
+    run = (
+        (lambda: prior(flat, noise)) if of == "generator" else (lambda: reward.score(ids, CAPTIONS))
+    )
     made = benchmark.pedantic(run, rounds=10, warmup_rounds=2)
     assert len(made) == (IMAGES * SAMPLES if of == "generator" else IMAGES)

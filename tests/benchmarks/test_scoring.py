@@ -18,7 +18,12 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer as StockScorer
 from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
-from dsacap.scoring.metrics.coco_metrics import METRICS, score_captions, score_cider, score_without_java
+from dsacap.scoring.metrics.coco_metrics import (
+    METRICS,
+    score_captions,
+    score_cider,
+    score_without_java,
+)
 from dsacap.text.ptb_tokenizer import java_environment
 from dsacap.training.cider_reward import CiderDReward
 from stock import show_edit_tell
@@ -38,11 +43,18 @@ def captions(real_data) -> tuple[dict[int, list[str]], dict[int, str]]:
 def stock(references, candidates) -> list[np.ndarray]:
     candidates = {image_id: [caption] for image_id, caption in candidates.items()}
     bleu = Bleu(4).compute_score(references, candidates, verbose=0)[1]
-    return [*bleu, Rouge().compute_score(references, candidates)[1], Cider().compute_score(references, candidates)[1]]
+    return [
+        *bleu,
+        Rouge().compute_score(references, candidates)[1],
+        Cider().compute_score(references, candidates)[1],
+    ]
 
 
 def ours(references, candidates) -> list[list[float]]:
-    return [list(result.per_image.values()) for result in score_without_java(references, candidates).values()]
+    return [
+        list(result.per_image.values())
+        for result in score_without_java(references, candidates).values()
+    ]
 
 
 @pytest.mark.parametrize("implementation", [stock, ours])
@@ -56,14 +68,20 @@ def stock_with_meteor(references, candidates) -> list[np.ndarray]:
     with java_environment():
         meteor = Meteor()
     scores = stock(references, candidates)  # while METEOR loads
-    scores.insert(METRICS.index("METEOR"), meteor.compute_score(references, {i: [caption] for i, caption in candidates.items()})[1])
+    scores.insert(
+        METRICS.index("METEOR"),
+        meteor.compute_score(references, {i: [caption] for i, caption in candidates.items()})[1],
+    )
     meteor.meteor_p.kill()
     meteor.meteor_p.communicate()
     return scores
 
 
 def ours_with_meteor(references, candidates) -> list[list[float]]:
-    return [list(result.per_image.values()) for result in score_captions(references, candidates).values()]
+    return [
+        list(result.per_image.values())
+        for result in score_captions(references, candidates).values()
+    ]
 
 
 @pytest.mark.parametrize("implementation", [stock_with_meteor, ours_with_meteor])
@@ -71,7 +89,9 @@ def test_all_four_warm(benchmark, captions, implementation):
     """As after a few evaluations in one process: pycocoevalcap starts METEOR for each, ours keeps it."""
     benchmark.group = f"all four metrics of {IMAGES} images, warm"
     ours = implementation is ours_with_meteor
-    scores = benchmark.pedantic(implementation, args=captions, rounds=3 if ours else 1, warmup_rounds=5 if ours else 0)
+    scores = benchmark.pedantic(
+        implementation, args=captions, rounds=3 if ours else 1, warmup_rounds=5 if ours else 0
+    )
     if ours:
         assert_mostly_equals_stock(np.ravel(scores), np.ravel(stock_with_meteor(*captions)))
 
@@ -82,26 +102,40 @@ def test_all_four_in_a_new_process(benchmark, captions, tmp_path, implementation
     benchmark.group = f"all four metrics of {IMAGES} images, in a new process"
     (tmp_path / "captions.json").write_text(json.dumps(captions))
     script = f"import json, sys; from {__name__} import {implementation.__name__} as score; score(*json.load(open(sys.argv[1])))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, Path(__file__).parent)))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, Path(__file__).parent)))
+    }
     command = [sys.executable, "-c", script, str(tmp_path / "captions.json")]
-    benchmark.pedantic(subprocess.run, args=(command,), kwargs={"env": environment, "check": True}, rounds=2)
+    benchmark.pedantic(
+        subprocess.run, args=(command,), kwargs={"env": environment, "check": True}, rounds=2
+    )
 
 
-@pytest.mark.parametrize("implementation", [Cider().compute_score, score_cider], ids=["stock", "ours"])
+@pytest.mark.parametrize(
+    "implementation", [Cider().compute_score, score_cider], ids=["stock", "ours"]
+)
 def test_cider(benchmark, captions, implementation):
     """What training does to choose a checkpoint."""
     benchmark.group = f"CIDEr-D of {IMAGES} images"
     references, candidates = captions
-    given = candidates if implementation is score_cider else {i: [caption] for i, caption in candidates.items()}
+    given = (
+        candidates
+        if implementation is score_cider
+        else {i: [caption] for i, caption in candidates.items()}
+    )
     benchmark.pedantic(implementation, args=(references, given), rounds=3, warmup_rounds=1)
 
 
-def stock_reward(train: StockScorer, references: list[list[str]], candidates: list[str]) -> np.ndarray:
+def stock_reward(
+    train: StockScorer, references: list[list[str]], candidates: list[str]
+) -> np.ndarray:
     scorer = StockScorer()
     scorer.document_frequency = train.document_frequency
     for said, candidate in zip(references, candidates, strict=True):
         scorer += (candidate, said)
-    return np.array(scorer.compute_cider())  # its document count is the batch's, which is wrong but costs the same
+    return np.array(
+        scorer.compute_cider()
+    )  # its document count is the batch's, which is wrong but costs the same
 
 
 @pytest.mark.parametrize("implementation", ["stock", "ours"])

@@ -20,7 +20,11 @@ IMAGES = 5000 if os.environ.get("DSACAP_BENCH_FULL") else 500
 def captions(real_data) -> tuple[dict[int, list[str]], dict[int, str], dict[int, str]]:
     """References, a first system's captions, and a second's: the first's, word for word backwards, so that none was seen."""
     references, first = show_edit_tell(real_data, IMAGES)
-    return references, first, {i: " ".join(reversed(caption.split())) for i, caption in first.items()}
+    return (
+        references,
+        first,
+        {i: " ".join(reversed(caption.split())) for i, caption in first.items()},
+    )
 
 
 @pytest.fixture
@@ -49,4 +53,7 @@ def test_spice_of_a_second_system(benchmark, captions, scorers, implementation):
     references, first, second = captions
     if implementation == "ours":
         ours(references, first)
-    assert len(benchmark.pedantic(scorers[implementation], args=(references, second), rounds=1)) == IMAGES
+    assert (
+        len(benchmark.pedantic(scorers[implementation], args=(references, second), rounds=1))
+        == IMAGES
+    )

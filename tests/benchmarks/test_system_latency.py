@@ -41,7 +41,11 @@ def pytest_generate_tests(metafunc):
     layout = Layout(config)
     modes = [False, True] if option("--latency-compiled") else [False]
     precisions = ["fp32", "bf16"] if option("--latency-bf16") else ["fp32"]
-    trained = {name for name in config.systems if (layout.system(name, config.seeds[0]) / "model.safetensors").exists()}
+    trained = {
+        name
+        for name in config.systems
+        if (layout.system(name, config.seeds[0]) / "model.safetensors").exists()
+    }
     offline = [OFFLINE, LARGEST] if device_of(config.device).type == "cuda" else [OFFLINE]
     rows = []  # (how the process is started, decoding, stage, images)
     if trained:
@@ -49,20 +53,36 @@ def pytest_generate_tests(metafunc):
     for name, system in config.systems.items():
         for compiled in modes:
             for precision in precisions:
-                natural = [("decode", 1), *(("decode", n) for n in offline), ("end_to_end", 1), ("wall", 1)] if name in trained else []
+                natural = (
+                    [
+                        ("decode", 1),
+                        *(("decode", n) for n in offline),
+                        ("end_to_end", 1),
+                        ("wall", 1),
+                    ]
+                    if name in trained
+                    else []
+                )
                 for decoding in system.decodings:
-                    rows += [((name, None, compiled, precision), decoding, stage, images) for stage, images in natural]
+                    rows += [
+                        ((name, None, compiled, precision), decoding, stage, images)
+                        for stage, images in natural
+                    ]
                 first = next(iter(system.decodings))
                 if not system.tuned_from:  # tuning changes no shape
                     rows += [
-                        ((name, length, compiled, precision), first, "decode", images) for length in LENGTHS for images in (1, *offline)
+                        ((name, length, compiled, precision), first, "decode", images)
+                        for length in LENGTHS
+                        for images in (1, *offline)
                     ]
     ids = [
         f"{name}-{decoding or stage}-{'natural' if length is None else f'{length} words'}-{stage}-batch {images}"
         f"{'-compiled' if compiled else ''}{'-bf16' if precision == 'bf16' else ''}"
         for (name, length, compiled, precision), decoding, stage, images in rows
     ]
-    metafunc.parametrize(("timed", "decoding", "stage", "images"), rows, indirect=["timed"], ids=ids, scope="module")
+    metafunc.parametrize(
+        ("timed", "decoding", "stage", "images"), rows, indirect=["timed"], ids=ids, scope="module"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +92,10 @@ def timed(request):
     system, length, compiled, precision = request.param
     spec = None if length is None else spec_of(config) | {"max_words": length}
     with TimedSystem(config, system, spec, compiled, precision) as process:
-        yield process, {"system": system, "length": length, "compiled": compiled, "precision": precision}
+        yield (
+            process,
+            {"system": system, "length": length, "compiled": compiled, "precision": precision},
+        )
 
 
 def spec_of(config) -> dict[str, int]:
@@ -92,7 +115,9 @@ def test_latency(benchmark, timed, decoding, stage, images, request):
     if images == LARGEST:
         images = process.largest_batch(decoding, OFFLINE)
     length = "natural length" if how["length"] is None else f"{how['length']} words"
-    how_fast = f"{', compiled' if how['compiled'] else ''}{', bf16' if how['precision'] == 'bf16' else ''}"
+    how_fast = (
+        f"{', compiled' if how['compiled'] else ''}{', bf16' if how['precision'] == 'bf16' else ''}"
+    )
     benchmark.group = f"{stage.replace('_', ' ')}, {length}, batch {images}{how_fast}"
 
     def run():
@@ -100,7 +125,13 @@ def test_latency(benchmark, timed, decoding, stage, images, request):
 
     first = process.seconds(stage, decoding, images, warmup=1, iterations=1)[0]
     fit = max(1, int(seconds / first))
-    typical = median(process.seconds(stage, decoding, images, warmup=min(WARMUP, fit), iterations=3, budget=seconds))
+    typical = median(
+        process.seconds(
+            stage, decoding, images, warmup=min(WARMUP, fit), iterations=3, budget=seconds
+        )
+    )
     benchmark.pedantic(run, rounds=min(ROUNDS, max(3, int(seconds / typical))))
     cost = process.cost(decoding, images) if stage == "decode" and not how["compiled"] else {}
-    benchmark.extra_info.update(how, decoding=decoding, stage=stage, images=images, machine=process.machine(), **cost)
+    benchmark.extra_info.update(
+        how, decoding=decoding, stage=stage, images=images, machine=process.machine(), **cost
+    )

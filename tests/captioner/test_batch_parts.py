@@ -37,27 +37,51 @@ TUNED = ["autoregressive", "parallel", "scd-net", "dsacap", "dsacap, ctc", "dsac
 
 class CountB:
     def __call__(self, image_ids, captions):
-        part = torch.tensor([[float(text.count("b")) for text in of_image] for of_image in captions]).numpy()
+        part = torch.tensor(
+            [[float(text.count("b")) for text in of_image] for of_image in captions]
+        ).numpy()
         return part, {"b": part}
 
 
 def new(name: str) -> Captioner:
     torch.manual_seed(0)
     captioner = load_captioner(name.split(",")[0], SYSTEMS[name], SPEC)
-    captioner.learn_from(ListMemory([[4, 5, 6, 2], [7, 4, 2, 0], [4, 4, 2, 0], [9, 4, 2, 0], [8, 5, 2, 0]]))
+    captioner.learn_from(
+        ListMemory([[4, 5, 6, 2], [7, 4, 2, 0], [4, 4, 2, 0], [9, 4, 2, 0], [8, 5, 2, 0]])
+    )
     return captioner
 
 
-def gradients(captioner: Captioner, objective, accumulate: int, seed: int, images: int = 7) -> tuple[dict, dict]:
+def gradients(
+    captioner: Captioner, objective, accumulate: int, seed: int, images: int = 7
+) -> tuple[dict, dict]:
     """Losses and gradients of a batch of 7 images, in 3 parts of 2, 2 and 3."""
-    losses = worked(captioner, objective, Training(steps=1, accumulate=accumulate), random_batch(images, seed=seed), seed)
+    losses = worked(
+        captioner,
+        objective,
+        Training(steps=1, accumulate=accumulate),
+        random_batch(images, seed=seed),
+        seed,
+    )
     grads = {name: p.grad.clone() for name, p in captioner.named_parameters() if p.grad is not None}
     return {name: value.item() for name, value in losses.items()}, grads
 
 
-def worked(captioner: Captioner, objective, settings: Training, batch: Batch, seed: int = 0) -> dict[str, torch.Tensor]:
-    made = Gradients(captioner, captioner, lambda rows, device: rows, objective, settings, len(batch.image_ids), Accelerator(cpu=True))
-    return made(Read(batch.image_ids, batch.captions, [batch.features[mine] for mine in made.slices]), seed)
+def worked(
+    captioner: Captioner, objective, settings: Training, batch: Batch, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    made = Gradients(
+        captioner,
+        captioner,
+        lambda rows, device: rows,
+        objective,
+        settings,
+        len(batch.image_ids),
+        Accelerator(cpu=True),
+    )
+    return made(
+        Read(batch.image_ids, batch.captions, [batch.features[mine] for mine in made.slices]), seed
+    )
 
 
 def assert_same(captioner: Captioner, objective) -> None:
@@ -73,12 +97,20 @@ def test_training(name):
     assert_same(captioner, captioner.loss)
 
 
-@pytest.mark.parametrize("how", [{}, {"noises": "each"}, {"guided": True}, {"supervised": 0.3, "kl": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{}, {"noises": "each"}, {"guided": True}, {"supervised": 0.3, "kl": 0.1}], ids=str
+)
 @pytest.mark.parametrize("name", TUNED)
 def test_tuning_by_rewards(name, how):
     captioner = new(name).eval()
     settings = Tuning(steps=1, samples=4, spread="image", rewards=Rewards(cider=1), **how)
-    tuned = Reinforce(captioner, copy.deepcopy(captioner), settings, CountB(), Vocabulary([*SPECIALS, *"abcdefghij"]))
+    tuned = Reinforce(
+        captioner,
+        copy.deepcopy(captioner),
+        settings,
+        CountB(),
+        Vocabulary([*SPECIALS, *"abcdefghij"]),
+    )
     if name == "autoregressive" and how.get("guided"):
         with pytest.raises(UserError, match="word by word cannot be guided in parts of a batch"):
             assert_same(captioner, tuned)
@@ -88,28 +120,41 @@ def test_tuning_by_rewards(name, how):
 
 def test_tuning_by_expected_ngrams():
     captioner = new("dsacap").eval()
-    assert_same(captioner, NgramObjective(captioner, Tuning(steps=1, ngrams=ExpectedNgrams(beta=5), supervised=0.2)))
+    assert_same(
+        captioner,
+        NgramObjective(captioner, Tuning(steps=1, ngrams=ExpectedNgrams(beta=5), supervised=0.2)),
+    )
 
 
 def test_what_looks_at_the_whole_batch_says_so():
     captioner = new("dsacap").eval()
     settings = Tuning(steps=1, samples=4, rewards=Rewards(cider=1))
-    tuned = Reinforce(captioner, captioner, settings, CountB(), Vocabulary([*SPECIALS, *"abcdefghij"]))
+    tuned = Reinforce(
+        captioner, captioner, settings, CountB(), Vocabulary([*SPECIALS, *"abcdefghij"])
+    )
     with pytest.raises(UserError, match=r"statistic of the whole batch at once.*use accumulate: 1"):
         gradients(captioner, tuned, 2, seed=0)
     ladic = load_captioner("ladic", {**SMALL, "latent": 8}, SPEC).train()
     with pytest.raises(UserError, match="use accumulate: 1"):
         gradients(ladic, ladic.loss, 2, seed=0)
     masked = new("masked-diffusion").eval()
-    with pytest.raises(UserError, match="masked diffusion cannot draw captions in parts of a batch"):
+    with pytest.raises(
+        UserError, match="masked diffusion cannot draw captions in parts of a batch"
+    ):
         masked.policy(random_batch(2))
-        tuned = Reinforce(masked, masked, settings, CountB(), Vocabulary([*SPECIALS, *"abcdefghij"]))
+        tuned = Reinforce(
+            masked, masked, settings, CountB(), Vocabulary([*SPECIALS, *"abcdefghij"])
+        )
         gradients(masked, tuned, 2, seed=0)
 
 
 def test_what_cannot_be_divided_is_refused():
-    dropping = load_captioner("prefix-lm", {**SMALL, "layers": 1, "prefix": 2, "dropout": 0.1}, SPEC)
-    with pytest.raises(UserError, match=r"PrefixLM cannot be trained in 2 parts \(processes 1 x accumulate 2\)"):
+    dropping = load_captioner(
+        "prefix-lm", {**SMALL, "layers": 1, "prefix": 2, "dropout": 0.1}, SPEC
+    )
+    with pytest.raises(
+        UserError, match=r"PrefixLM cannot be trained in 2 parts \(processes 1 x accumulate 2\)"
+    ):
         gradients(dropping, dropping.loss, 2, seed=0)
     captioner = new("dsacap")
     with pytest.raises(UserError, match="a batch of 3 images cannot be worked through in 4 parts"):
@@ -118,12 +163,22 @@ def test_what_cannot_be_divided_is_refused():
 
 @pytest.mark.parametrize("name", [*SYSTEMS, "ladic"])
 def test_bf16_gives_about_the_loss_of_fp32(name):
-    captioner = load_captioner("ladic", {**SMALL, "latent": 8, "text_steps": 1}, SPEC) if name == "ladic" else new(name)
+    captioner = (
+        load_captioner("ladic", {**SMALL, "latent": 8, "text_steps": 1}, SPEC)
+        if name == "ladic"
+        else new(name)
+    )
     captioner.eval()
     batch, found = random_batch(7), []
     for precision in ("fp32", "bf16"):
-        found.append(worked(captioner, captioner.loss, Training(steps=1, precision=precision), batch)["loss"].item())
-        assert all(torch.isfinite(p.grad).all() for p in captioner.parameters() if p.grad is not None)
+        found.append(
+            worked(captioner, captioner.loss, Training(steps=1, precision=precision), batch)[
+                "loss"
+            ].item()
+        )
+        assert all(
+            torch.isfinite(p.grad).all() for p in captioner.parameters() if p.grad is not None
+        )
     assert found[0] != found[1]
     assert found[1] == pytest.approx(found[0], rel=0.02)
 
@@ -137,11 +192,17 @@ def test_compiled_blocks_give_the_same_gradient(name, monkeypatch):
     torch._dynamo.reset()
     plain, compiled = new(name).eval(), new(name).eval()
     batch, losses = random_batch(7), []
-    for captioner, settings in ((plain, Training(steps=1)), (compiled, Training(steps=1, compile=True))):
+    for captioner, settings in (
+        (plain, Training(steps=1)),
+        (compiled, Training(steps=1, compile=True)),
+    ):
         losses.append(worked(captioner, captioner.loss, settings, batch)["loss"].item())
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
-    assert all(block._compiled_call_impl for block in compiled.blocks_trained) and compiled.blocks_trained
+    assert (
+        all(block._compiled_call_impl for block in compiled.blocks_trained)
+        and compiled.blocks_trained
+    )
 
 
 def test_a_system_without_blocks_is_not_compiled():

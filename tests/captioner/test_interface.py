@@ -50,10 +50,18 @@ def test_captions_begin_with_the_words_asked_for(name):
         return
     prefix = batch.captions[:, 0, :2].clamp(min=UNK + 1)
     options = {"autoregressive": [{}, {"beam": 3}, {"temperature": 1.0}]}
-    for how in options.get(name, [{"search": s} for s in ("lookahead", "viterbi")] + [{"search": "draw", "temperature": 1.0}]):
+    for how in options.get(
+        name,
+        [{"search": s} for s in ("lookahead", "viterbi")]
+        + [{"search": "draw", "temperature": 1.0}],
+    ):
         decoding = captioner.Decoding(**how)
         said = captioner.caption(replace(batch, prefix=prefix), 2, 0, decoding)
-        assert all(caption[:2] == begin for begin, of_image in zip(prefix.tolist(), said, strict=True) for caption in of_image)
+        assert all(
+            caption[:2] == begin
+            for begin, of_image in zip(prefix.tolist(), said, strict=True)
+            for caption in of_image
+        )
         assert max(len(caption) for of_image in said for caption in of_image) <= SPEC.max_words
     if name == "autoregressive":  # its own words change nothing
         plain = captioner.caption(batch, 1, 0, captioner.Decoding())
@@ -65,7 +73,9 @@ def test_captions_begin_with_the_words_asked_for(name):
 def test_captions_are_drawn_as_often_as_their_probability_says(name):
     """Two words, captions of one or two of them: all six are counted in 6,000 draws."""
     spec = ImageSpec(tokens=4, channels=6, vocabulary=6, max_words=2)
-    captioner = captioner_of(name, spec, **{"dsacap": {"vertices": 4}, "dsacap ctc": {"vertices": 2}}.get(name, {}))
+    captioner = captioner_of(
+        name, spec, **{"dsacap": {"vertices": 4}, "dsacap ctc": {"vertices": 2}}.get(name, {})
+    )
     if name == "prefix-lm":
         captioner.head = captioner.lm.lm_head = torch.nn.Linear(16, 6)  # GPT-2's has no bias
     head = captioner.readout.words if name.startswith("dsacap") else captioner.head
@@ -90,7 +100,9 @@ def test_the_gradient_reaches_every_weight_that_speaks(name):
     policy = captioner.policy(random_batch(2))
     policy.log_prob(policy.sample(4)).sum().backward()
     still = {n for n, p in captioner.named_parameters() if p.grad is None or not p.grad.abs().any()}
-    assert {n for n in still if not n.startswith("denoiser.out") and not n.endswith("key_value.bias")} == set()
+    assert {
+        n for n in still if not n.startswith("denoiser.out") and not n.endswith("key_value.bias")
+    } == set()
 
 
 def test_a_captioner_without_probabilities_says_so():

@@ -21,4 +21,6 @@ def test_each_reference_counts_by_its_likelihood_a_word_and_end():
 
 @pytest.mark.parametrize("beta", [0, 8])
 def test_one_reference_is_its_own_mean(beta):
-    assert reference_loss(torch.tensor([[-4.0]]), torch.tensor([[[5, EOS]]]), beta).item() == pytest.approx(2)
+    assert reference_loss(
+        torch.tensor([[-4.0]]), torch.tensor([[[5, EOS]]]), beta
+    ).item() == pytest.approx(2)

@@ -22,24 +22,52 @@ EXAMPLE = ROOT / "examples/show_and_tell"
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A folder with the example's package in it, as an installer leaves it."""
-    source, target = tmp_path_factory.mktemp("source") / "show_and_tell", tmp_path_factory.mktemp("site")
+    source, target = (
+        tmp_path_factory.mktemp("source") / "show_and_tell",
+        tmp_path_factory.mktemp("site"),
+    )
     shutil.copytree(EXAMPLE, source)  # building writes beside the sources
-    command = [BIN / "uv", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", sys.executable]
+    command = [
+        BIN / "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--python",
+        sys.executable,
+    ]
     subprocess.run([*command, "--target", target, source], check=True)
     return target
 
 
 def dsacap(site: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "dsacap.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(site)}, cwd=ROOT)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        cwd=ROOT,
+    )
 
 
 def configuration(tmp_path: Path, **system) -> Path:
     config = tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True)
-    row = {"captioner": "show-and-tell", "model": {"width": 16}, "decodings": {"greedy": {}, "T=1": {"temperature": 1.0}}}
-    tuning = config["systems"]["dsacap-rl"]["tuning"] | {"rewards": {"cider": 1}}  # reconstruction imports diffusers, which takes long
+    row = {
+        "captioner": "show-and-tell",
+        "model": {"width": 16},
+        "decodings": {"greedy": {}, "T=1": {"temperature": 1.0}},
+    }
+    tuning = config["systems"]["dsacap-rl"]["tuning"] | {
+        "rewards": {"cider": 1}
+    }  # reconstruction imports diffusers, which takes long
     tuned = {"tuned_from": "show-and-tell", "tuning": tuning, "decodings": {"greedy": {}}}
-    config["systems"] = {"ar": config["systems"]["ar"], "show-and-tell": row | system, "tuned": tuned}
+    config["systems"] = {
+        "ar": config["systems"]["ar"],
+        "show-and-tell": row | system,
+        "tuned": tuned,
+    }
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -48,7 +76,12 @@ def configuration(tmp_path: Path, **system) -> Path:
 def test_an_outside_system_becomes_a_row(installed, tiny_layout, tmp_path):
     config = str(configuration(tmp_path))
     borrow(Layout(tiny_config(tmp_path)), tiny_layout)
-    for verb, system in (("train", "show-and-tell"), ("caption", "show-and-tell"), ("score", "show-and-tell"), ("tune", "tuned")):
+    for verb, system in (
+        ("train", "show-and-tell"),
+        ("caption", "show-and-tell"),
+        ("score", "show-and-tell"),
+        ("tune", "tuned"),
+    ):
         done = dsacap(installed, verb, "--config", config, "--system", system)
         assert done.returncode == 0, done.stderr
     manifest = next(tmp_path.glob("tiny/show-and-tell-seed0-*/manifest.json")).read_text()
@@ -57,22 +90,35 @@ def test_an_outside_system_becomes_a_row(installed, tiny_layout, tmp_path):
 
 def test_without_the_package_its_name_is_unknown(tmp_path):
     config = yaml.safe_load(configuration(tmp_path).read_text())
-    with pytest.raises(UserError, match=r"unknown captioner 'show-and-tell'; known: dsacap, autoregressive, masked-diffusion"):
+    with pytest.raises(
+        UserError,
+        match=r"unknown captioner 'show-and-tell'; known: dsacap, autoregressive, masked-diffusion",
+    ):
         parse_config(config, "here")
 
 
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("raise RuntimeError('no licence')", "of broken 0.1 cannot be loaded: RuntimeError: no licence"),
-        ("ShowAndTell = dict", "of broken 0.1: broken:ShowAndTell is no subclass of dsacap.captioner.Captioner"),
+        (
+            "raise RuntimeError('no licence')",
+            "of broken 0.1 cannot be loaded: RuntimeError: no licence",
+        ),
+        (
+            "ShowAndTell = dict",
+            "of broken 0.1: broken:ShowAndTell is no subclass of dsacap.captioner.Captioner",
+        ),
     ],
 )
 def test_a_package_that_misbehaves_is_named(tmp_path, code, said):
     site = tmp_path / "site"
     (site / "broken-0.1.dist-info").mkdir(parents=True)
-    (site / "broken-0.1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n")
-    (site / "broken-0.1.dist-info/entry_points.txt").write_text("[dsacap.captioners]\nshow-and-tell = broken:ShowAndTell\n")
+    (site / "broken-0.1.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: broken\nVersion: 0.1\n"
+    )
+    (site / "broken-0.1.dist-info/entry_points.txt").write_text(
+        "[dsacap.captioners]\nshow-and-tell = broken:ShowAndTell\n"
+    )
     (site / "broken.py").write_text(code)
     done = dsacap(site, "check", "--config", str(configuration(tmp_path)))
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
@@ -83,5 +129,12 @@ def test_two_packages_with_one_name_are_refused(installed, tmp_path):
     again.mkdir()
     (again / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 0.1\n")
     (again / "entry_points.txt").write_text("[dsacap.captioners]\nshow-and-tell = other:Other\n")
-    done = dsacap(Path(f"{installed}{os.pathsep}{tmp_path}"), "check", "--config", str(configuration(tmp_path)))
-    assert done.returncode == 1 and "uninstall one" in done.stderr and "show-and-tell" in done.stderr
+    done = dsacap(
+        Path(f"{installed}{os.pathsep}{tmp_path}"),
+        "check",
+        "--config",
+        str(configuration(tmp_path)),
+    )
+    assert (
+        done.returncode == 1 and "uninstall one" in done.stderr and "show-and-tell" in done.stderr
+    )

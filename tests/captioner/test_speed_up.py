@@ -14,13 +14,24 @@ GRAPH = {**SMALL, "vertices": 9}
 # model, decodings, functions that are compiled
 RIVALS = {
     "autoregressive": (SMALL, [{}, {"beam": 3}, {"temperature": 1.0}], 1),
-    "masked-diffusion": ({**SMALL, "image_free": 0.1}, [{"steps": 3}, {"steps": 3, "guidance": 2.0}, {"temperature": 1.0}], 1),
+    "masked-diffusion": (
+        {**SMALL, "image_free": 0.1},
+        [{"steps": 3}, {"steps": 3, "guidance": 2.0}, {"temperature": 1.0}],
+        1,
+    ),
     "bit-diffusion": (SMALL, [{"steps": 3}, {"steps": 3, "asymmetry": 1, "sampler": "ddpm"}], 1),
     "scd-net": (SMALL, [{"steps": 3}], 1),
     "ladic": ({**SMALL, "latent": 8}, [{"stride": 300}, {"stride": 300, "refine": True}], 2),
     "parallel": (SMALL, [{}, {"temperature": 1.0}], 1),
     "prefix-lm": ({**SMALL, "layers": 1, "prefix": 2}, [{}, {"beam": 3}], 1),
-    "dsacap": (GRAPH, [{"steps": 2, "search": "viterbi"}, {"noise_level": 0, "search": "draw", "temperature": 1.0}], 2),
+    "dsacap": (
+        GRAPH,
+        [
+            {"steps": 2, "search": "viterbi"},
+            {"noise_level": 0, "search": "draw", "temperature": 1.0},
+        ],
+        2,
+    ),
     "dsacap, self-conditioning": ({**GRAPH, "self_conditioning": True}, [{"steps": 2}], 2),
     "dsacap, ctc": ({**GRAPH, "readout": "ctc"}, [{}], 2),
     "dsacap, slots": ({**SMALL, "readout": "slots"}, [{}], 2),
@@ -42,7 +53,11 @@ def test_compiled_captions_are_the_same(name):
         for parameter in captioner.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
     batches, traced = [random_batch(3), random_batch(3, seed=1), random_batch(1)], []
-    plain = [captioner.caption(batch, 1, 5, captioner.Decoding(**how)) for how in decodings for batch in batches]
+    plain = [
+        captioner.caption(batch, 1, 5, captioner.Decoding(**how))
+        for how in decodings
+        for batch in batches
+    ]
 
     def compiled(function):
         traced.append(function)
@@ -52,8 +67,14 @@ def test_compiled_captions_are_the_same(name):
     counters.clear()
     captioner.speed_up(compiled)
     assert len(traced) == functions
-    assert [captioner.caption(batch, 1, 5, captioner.Decoding(**how)) for how in decodings for batch in batches] == plain
-    assert counters["stats"]["unique_graphs"] <= GRAPHS_EACH.get(name, 2 * len(decodings)) * functions
+    assert [
+        captioner.caption(batch, 1, 5, captioner.Decoding(**how))
+        for how in decodings
+        for batch in batches
+    ] == plain
+    assert (
+        counters["stats"]["unique_graphs"] <= GRAPHS_EACH.get(name, 2 * len(decodings)) * functions
+    )
 
 
 def test_a_system_with_nothing_to_compile_says_so():

@@ -10,7 +10,9 @@ from dsacap.cli.main import main
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
-    [of] = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    [of] = (
+        action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
     return of.choices
 
 
@@ -18,7 +20,9 @@ def test_every_verb_stands_once_in_the_contents_on_a_line_of_its_own(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] != "-h,"]
+    listed = [
+        line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] != "-h,"
+    ]
     assert sorted(listed) == sorted(verbs())
     assert all(len(line) <= 140 for line in lines)
 
@@ -40,7 +44,11 @@ def test_a_misspelt_verb_is_answered_with_the_right_ones(capsys):
 def test_photos_stand_on_both_sides_of_an_option(capsys):
     options = parsed(["caption", "a.jpg", "--samples", "3", "b.jpg", "--json", "-"])
     assert options.photos == ["a.jpg", "b.jpg", "-"] and options.samples == 3
-    for words in (["caption", "a.jpg", "--jason", "b.jpg"], ["caption", "a.jpg", "--json", "-b"], ["data", "b.jpg"]):
+    for words in (
+        ["caption", "a.jpg", "--jason", "b.jpg"],
+        ["caption", "a.jpg", "--json", "-b"],
+        ["data", "b.jpg"],
+    ):
         with pytest.raises(SystemExit):
             parsed(words)
         assert "unrecognized arguments" in capsys.readouterr().err
@@ -50,5 +58,7 @@ def test_photos_stand_on_both_sides_of_an_option(capsys):
 def test_bash_completes(typed):
     words = typed.split()
     asked = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _shtab_dsacap; echo ${{COMPREPLY[@]}}"
-    done = subprocess.run(["bash", "-c", f"{completion('bash')}\n{asked}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f"{completion('bash')}\n{asked}"], capture_output=True, text=True, check=True
+    )
     assert {"dsacap exp": "export", "dsacap score --refer": "--references"}[typed] in done.stdout

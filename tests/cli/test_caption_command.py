@@ -47,7 +47,10 @@ def test_the_id_of_the_data_set_draws_what_the_stage_drew(run, layout, photos):
     path, image_id = list(photos.items())[1]
     said = run(path, "--decoding", "drawn", "--samples", 5, "--image-id", image_id)[1].splitlines()
     assert said == read_json(layout.captions("ours", 0))["drawn"][str(image_id)]
-    assert run(path, path, "--image-id", image_id)[2] == "error: --image-id: the id of one photo, and here are 2\n"
+    assert (
+        run(path, path, "--image-id", image_id)[2]
+        == "error: --image-id: the id of one photo, and here are 2\n"
+    )
 
 
 def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
@@ -59,7 +62,11 @@ def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
     (tmp_path / "shots" / ".hidden.png").write_text("no photo")
     said = [caption[0] for caption in model.caption(list(photos)[:3])]
     by_name = dict(zip(names, said, strict=True))
-    assert run("shots") == (0, "".join(f"shots/{name}: {by_name[name]}\n" for name in sorted(names)), "")
+    assert run("shots") == (
+        0,
+        "".join(f"shots/{name}: {by_name[name]}\n" for name in sorted(names)),
+        "",
+    )
     with zipfile.ZipFile(tmp_path / "shots.zip", "w") as archive:
         archive.write(tmp_path / "shots" / "c.png", "c.png")
     code, out, _ = run("shots.zip", "shots/c.png", "--json")
@@ -70,10 +77,14 @@ def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
     ]
 
 
-def test_more_photos_than_a_batch_show_progress_when_the_captions_go_elsewhere(run, photos, monkeypatch):
+def test_more_photos_than_a_batch_show_progress_when_the_captions_go_elsewhere(
+    run, photos, monkeypatch
+):
     monkeypatch.setattr("dsacap.cli.caption.BATCH", 2)
     code, out, err = run(*photos)
-    assert code == 0 and [line.split(": ")[0] for line in out.splitlines()] == [str(path) for path in photos]
+    assert code == 0 and [line.split(": ")[0] for line in out.splitlines()] == [
+        str(path) for path in photos
+    ]
     assert "caption photos: 3/3" in err
 
 
@@ -108,23 +119,48 @@ def odd_photos(folder, photo):
     (folder / "text.jpg").write_text("no photo")
     image.resize((4, 4)).save(folder / "dot.png")
     Image.new("1", (12_000, 12_000)).save(folder / "huge.png")
-    fine = dict.fromkeys(("cmyk.jpg", "turned.jpg", "grey.png", "grey16.png", "palette.png", "whole.jpg"))
-    bad = {"truncated.jpg": "truncated", "zero.jpg": "empty file", "text.jpg": "not an image", "dot.png": "4x4 pixels", "huge.png": "bomb"}
+    fine = dict.fromkeys(
+        ("cmyk.jpg", "turned.jpg", "grey.png", "grey16.png", "palette.png", "whole.jpg")
+    )
+    bad = {
+        "truncated.jpg": "truncated",
+        "zero.jpg": "empty file",
+        "text.jpg": "not an image",
+        "dot.png": "4x4 pixels",
+        "huge.png": "bomb",
+    }
     return fine | bad
 
 
-def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(run, model, photos, tmp_path):
+def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(
+    run, model, photos, tmp_path
+):
     expected = odd_photos(tmp_path, next(iter(photos)))
     code, out, err = run(*expected, "absent.jpg", "holiday.zip", "")
     fine = [name for name, said in expected.items() if said is None]
     assert code == 1 and [line.split(": ")[0] for line in out.splitlines()] == fine
     complaints = err.splitlines()
-    for name, said in (expected | {"absent.jpg": "no such file", "holiday.zip": "no such folder or zip", "''": "an empty name"}).items():
-        assert said is None or any(line.startswith(f"{name}: ") and said in line for line in complaints), name
-    assert complaints[-1] == f"error: {len(complaints) - 1} of {len(expected) + 3} could not be captioned"
+    for name, said in (
+        expected
+        | {
+            "absent.jpg": "no such file",
+            "holiday.zip": "no such folder or zip",
+            "''": "an empty name",
+        }
+    ).items():
+        assert said is None or any(
+            line.startswith(f"{name}: ") and said in line for line in complaints
+        ), name
+    assert (
+        complaints[-1]
+        == f"error: {len(complaints) - 1} of {len(expected) + 3} could not be captioned"
+    )
     upright = io.BytesIO()
     decode((tmp_path / "turned.jpg").read_bytes(), "x").save(upright, "png")
-    assert f"turned.jpg: {model.caption([upright.getvalue()], 'bigrams')[0][0]}" in run(*fine, "--decoding", "bigrams")[1].splitlines()
+    assert (
+        f"turned.jpg: {model.caption([upright.getvalue()], 'bigrams')[0][0]}"
+        in run(*fine, "--decoding", "bigrams")[1].splitlines()
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,27 +178,45 @@ def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(r
 )
 def test_what_does_not_go_together(run, arguments, said):
     code, out, err = run(*arguments, by=())
-    assert code == 1 and out == "" and err.startswith("error: ") and said in err and "Traceback" not in err
+    assert (
+        code == 1
+        and out == ""
+        and err.startswith("error: ")
+        and said in err
+        and "Traceback" not in err
+    )
 
 
 def test_options_of_the_system(run, photos):
     path = next(iter(photos))
-    assert run(path, "--decoding", "nose")[2] == "error: no decoding 'nose'; known: 'noise', 'drawn', 'bigrams'\n"
+    assert (
+        run(path, "--decoding", "nose")[2]
+        == "error: no decoding 'nose'; known: 'noise', 'drawn', 'bigrams'\n"
+    )
     assert (
         "has one caption for a photo; for several name one that draws: 'noise', 'drawn'"
         in run(path, "--decoding", "bigrams", "--samples", 2)[2]
     )
     assert "at least one caption" in run(path, "--samples", 0)[2]
-    assert "numbers from 0 on" in run(path, "--seed", -1)[2] and "numbers from 0 on" in run(path, "--image-id", -1)[2]
+    assert (
+        "numbers from 0 on" in run(path, "--seed", -1)[2]
+        and "numbers from 0 on" in run(path, "--image-id", -1)[2]
+    )
 
 
 def test_a_system_of_the_run(run, layout, model, photos, tmp_path, capsys):
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(layout.config.model_dump(mode="json", exclude_unset=True), sort_keys=False))
+    (tmp_path / "c.yaml").write_text(
+        yaml.safe_dump(layout.config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+    )
     path = next(iter(photos))
     by = ("--config", "c.yaml", "--system", "ours")
     assert run(path, by=by) == run(path)
-    assert "no system 'outs' with seed 0; known: ours (seed 0)" in run(path, by=(*by[:3], "outs"))[2]
-    assert main(["export", *by, "carried"]) == 0 and "exported to carried" in capsys.readouterr().out
+    assert (
+        "no system 'outs' with seed 0; known: ours (seed 0)" in run(path, by=(*by[:3], "outs"))[2]
+    )
+    assert (
+        main(["export", *by, "carried"]) == 0 and "exported to carried" in capsys.readouterr().out
+    )
     assert run(path, by=("--from", "carried")) == run(path)
     assert main(["export", *by, "carried"]) == 1 and "is there already" in capsys.readouterr().err
 

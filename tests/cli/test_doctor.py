@@ -22,7 +22,9 @@ def changed(config, **sections):
 
 def line(capsys, what):
     """The line, or the first of them, that `examine` printed of `what`."""
-    return next(line for line in capsys.readouterr().out.splitlines() if line.split()[1:2] == [what])
+    return next(
+        line for line in capsys.readouterr().out.splitlines() if line.split()[1:2] == [what]
+    )
 
 
 def test_a_machine_that_runs_these_tests_is_ready(capsys):
@@ -35,12 +37,24 @@ def test_data_that_is_not_here_is_missing_unless_it_can_be_fetched(capsys, tmp_p
     data = {"kind": "coco", "images": {"all": "photos.zip"}, "karpathy": "split.json"}
     assert not examine(changed(SMOKE, dataset=data, encoder={"name": "timm:test_vit"}))
     out = capsys.readouterr().out
-    assert "missing  data       split.json: not here" in out and "-> put it there" in out and "not ready" in out
-    remote = {"url": "http://localhost/a", "size": 10**9, "md5": "0" * 32, "unpack": {"split.json": None}}
+    assert (
+        "missing  data       split.json: not here" in out
+        and "-> put it there" in out
+        and "not ready" in out
+    )
+    remote = {
+        "url": "http://localhost/a",
+        "size": 10**9,
+        "md5": "0" * 32,
+        "unpack": {"split.json": None},
+    }
     photos = {"url": "http://localhost/b", "size": 10, "md5": "0" * 32}
     fetched = {**data, "downloads": {"split.zip": remote, "photos.zip": photos}}
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
-    assert "note     data       split.json: is downloaded (1.00 GB, split.zip)" in capsys.readouterr().out
+    assert (
+        "note     data       split.json: is downloaded (1.00 GB, split.zip)"
+        in capsys.readouterr().out
+    )
     (tmp_path / "split.zip").touch()
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
     assert "split.json: is unpacked from split.zip" in capsys.readouterr().out
@@ -82,12 +96,18 @@ def test_corenlp_is_fetched_later(capsys, monkeypatch, tmp_path):
 
 def test_other_versions_than_the_pinned_are_named(tmp_path):
     lock = tmp_path / "requirements.lock"
-    lock.write_text("numpy==0.1 \\\n    --hash=sha256:0\nnot-there==1.0 ; sys_platform == 'none' \\\n    --hash=sha256:0\n")
+    lock.write_text(
+        "numpy==0.1 \\\n    --hash=sha256:0\nnot-there==1.0 ; sys_platform == 'none' \\\n    --hash=sha256:0\n"
+    )
     finding = doctor._packages(lock)
     assert finding.state == "note" and "1 of 1 are not as pinned: numpy" in finding.says
 
 
 @pytest.mark.parametrize("available", [doctor._MEMORY - 1, 2**40])
 def test_little_memory_is_said(monkeypatch, available):
-    monkeypatch.setattr(Path, "read_text", lambda self, *_: f"MemTotal: 1 kB\nMemAvailable: {available // 1024} kB\n")
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda self, *_: f"MemTotal: 1 kB\nMemAvailable: {available // 1024} kB\n",
+    )
     assert doctor._memory().state == ("ok" if available == 2**40 else "note")

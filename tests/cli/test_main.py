@@ -14,7 +14,9 @@ from helpers import tiny_config
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(tiny_config(tmp_path / "work").model_dump(mode="json", exclude_unset=True)))
+    path.write_text(
+        yaml.safe_dump(tiny_config(tmp_path / "work").model_dump(mode="json", exclude_unset=True))
+    )
     return path
 
 
@@ -25,7 +27,9 @@ def run(*arguments) -> int:
 def test_errors_are_one_line_without_a_traceback(config, capsys):
     assert run("train", "--config", config, "--system", "nobody") == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {config}: no system 'nobody' with seed 0; known: ar (seed 0), dsacap (seed 0)")
+    assert said.startswith(
+        f"error: {config}: no system 'nobody' with seed 0; known: ar (seed 0), dsacap (seed 0)"
+    )
     assert run("train", "--config", config, "--system", "ar") == 1  # nothing prepared yet
     said = capsys.readouterr().err
     assert "no such file" in said and "Traceback" not in said
@@ -46,7 +50,11 @@ def test_errors_are_one_line_without_a_traceback(config, capsys):
     ("raised", "code", "said"),
     [
         (KeyboardInterrupt(), 130, "the same command goes on"),
-        (OSError(errno.ENOSPC, "No space left on device", "work/x"), 1, "error: No space left on device (work/x)"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "work/x"),
+            1,
+            "error: No space left on device (work/x)",
+        ),
     ],
 )
 def test_interruption_and_a_full_disk(config, capsys, monkeypatch, raised, code, said):
@@ -62,8 +70,16 @@ def test_interruption_and_a_full_disk(config, capsys, monkeypatch, raised, code,
 def test_a_stage_writes_a_manifest(config, tmp_path):
     assert run("data", "--config", config) == 0
     manifest = read_json(next(tmp_path.rglob("data-*/manifest.json")))
-    assert manifest["stage"] == "data" and manifest["facts"]["images"] == {"train": 24, "val": 6, "test": 6}
-    assert manifest["config"]["name"] == "tiny" and len(manifest["code"]["lock"]) == 64 and manifest["host"]["packages"]["torch"]
+    assert manifest["stage"] == "data" and manifest["facts"]["images"] == {
+        "train": 24,
+        "val": 6,
+        "test": 6,
+    }
+    assert (
+        manifest["config"]["name"] == "tiny"
+        and len(manifest["code"]["lock"]) == 64
+        and manifest["host"]["packages"]["torch"]
+    )
     captions = next(tmp_path.rglob("captions.jsonl"))
     before = sha256(captions)
     assert run("data", "--config", config) == 0  # again: the same bytes
@@ -102,8 +118,12 @@ def test_bad_captions_stop_the_data_stage(tmp_path, capsys, change, said):
         "images": {"photos": str(tmp_path / "photos")},
         "random_split": {"val": 2, "test": 2},
     }
-    config = tiny_config(tmp_path / "work", dataset=dataset, encoder={"name": "ViT-B-32", "pretrained": "openai"})
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
+    config = tiny_config(
+        tmp_path / "work", dataset=dataset, encoder={"name": "ViT-B-32", "pretrained": "openai"}
+    )
+    (tmp_path / "bad.yaml").write_text(
+        yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True))
+    )
     assert run("data", "--config", tmp_path / "bad.yaml") == 1
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
@@ -112,7 +132,9 @@ def test_bad_captions_stop_the_data_stage(tmp_path, capsys, change, said):
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     command = [sys.executable, "-m", "dsacap.cli", "doctor", "--config", "config/smoke.yaml"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         process.stdout.close()
         assert process.stderr.read() == "" and process.wait() == 0
 

@@ -23,7 +23,11 @@ COCO = {
     "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
     "annotations": [
         {"id": 10 * i + k, "image_id": i, "caption": caption}
-        for i, said in {1: ["A red dog.", "The dog is red!"], 2: ["A cat sleeps.", "Sleeping cat"], 3: ["Two birds", "Birds, two."]}.items()
+        for i, said in {
+            1: ["A red dog.", "The dog is red!"],
+            2: ["A cat sleeps.", "Sleeping cat"],
+            3: ["Two birds", "Birds, two."],
+        }.items()
         for k, caption in enumerate(said)
     ],
 }
@@ -60,7 +64,9 @@ def files(tmp_path):
 
     references = write("references.json", COCO)
     said = {1: "a red dog", 2: "a dog sleeps", 3: "birds"}
-    predictions = write("predictions.json", [{"image_id": i, "caption": c} for i, c in said.items()])
+    predictions = write(
+        "predictions.json", [{"image_id": i, "caption": c} for i, c in said.items()]
+    )
     return tmp_path, predictions, references, write
 
 
@@ -74,50 +80,91 @@ def run_score(*arguments) -> int:
 
 def test_table_json_and_csv_agree(files, capsys):
     folder, predictions, references, _ = files
-    assert run_score(predictions, "--references", references, "--json", folder / "s.json", "--csv", folder / "s.csv") == 0
+    assert (
+        run_score(
+            predictions,
+            "--references",
+            references,
+            "--json",
+            folder / "s.json",
+            "--csv",
+            folder / "s.csv",
+        )
+        == 0
+    )
     table, signatures = capsys.readouterr().out.split("\n\n")
     printed = {line.split()[0]: line.split()[1] for line in table.splitlines()[2:]}
     scores = read_json(folder / "s.json")["quality"]
-    assert signatures.splitlines() == [score["signature"] for score in scores.values()] and "|images:3|" in signatures
+    assert (
+        signatures.splitlines() == [score["signature"] for score in scores.values()]
+        and "|images:3|" in signatures
+    )
     rows = pd.read_csv(folder / "s.csv")
     assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr"} <= set(printed)
     for metric, score in scores.items():
         assert float(printed[metric]) == pytest.approx(100 * score["value"], abs=0.006)
         mine = rows[rows.metric == metric]
         assert mine[mine.image_id.isna()].value.item() == pytest.approx(score["value"])
-        assert dict(zip(mine.image_id.dropna().astype(int).astype(str), mine.value.iloc[1:], strict=True)) == pytest.approx(
-            score["per_image"]
-        )
+        assert dict(
+            zip(mine.image_id.dropna().astype(int).astype(str), mine.value.iloc[1:], strict=True)
+        ) == pytest.approx(score["per_image"])
 
 
 def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
     folder, _, references, write = files
-    several = [{"image_id": i, "caption": c} for i in (1, 2, 3) for c in ("a red dog", f"thing number {i}")]
+    several = [
+        {"image_id": i, "caption": c} for i in (1, 2, 3) for c in ("a red dog", f"thing number {i}")
+    ]
     path = write("several.json", several)
-    assert run_score(path, "--references", references, "--train", references, "--json", folder / "s.json") == 0
+    assert (
+        run_score(
+            path, "--references", references, "--train", references, "--json", folder / "s.json"
+        )
+        == 0
+    )
     parts = read_json(folder / "s.json")
-    assert parts["diversity"]["unique"]["value"] == 2 and parts["diversity"]["novel"]["value"] == pytest.approx(0.5)
+    assert parts["diversity"]["unique"]["value"] == 2 and parts["diversity"]["novel"][
+        "value"
+    ] == pytest.approx(0.5)
     assert parts["leaks"]["verbatim"] == 3
     assert parts["oracle"]["CIDEr"]["value"] >= parts["quality"]["CIDEr"]["value"]
     printed = capsys.readouterr().out
-    assert "mBLEU-4" in printed and "best-of-2 CIDEr" in printed and "3 of 6 captions stand word for word in the train captions." in printed
+    assert (
+        "mBLEU-4" in printed
+        and "best-of-2 CIDEr" in printed
+        and "3 of 6 captions stand word for word in the train captions." in printed
+    )
 
 
 def test_tokenised_references_are_left_alone(files):
     folder, predictions, _, write = files
     tokens = write("tokens.json", {"1": ["a red dog"], "2": ["a dog sleeps"], "3": ["Birds"]})
-    assert run_score(predictions, "--references", tokens, "--tokenized", "--json", folder / "s.json") == 0
+    assert (
+        run_score(predictions, "--references", tokens, "--tokenized", "--json", folder / "s.json")
+        == 0
+    )
     per_image = read_json(folder / "s.json")["quality"]["BLEU-1"]["per_image"]
-    assert per_image["1"] == pytest.approx(1) and per_image["3"] == pytest.approx(0, abs=1e-6)  # 'Birds' is another token than 'birds'
+    assert per_image["1"] == pytest.approx(1) and per_image["3"] == pytest.approx(
+        0, abs=1e-6
+    )  # 'Birds' is another token than 'birds'
 
 
 def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
     _, predictions, references, write = files
-    other = write("other.json", [{"image_id": i, "caption": c} for i, c in {1: "a red dog", 2: "a cat sleeps", 3: "two birds"}.items()])
+    other = write(
+        "other.json",
+        [
+            {"image_id": i, "caption": c}
+            for i, c in {1: "a red dog", 2: "a cat sleeps", 3: "two birds"}.items()
+        ],
+    )
     assert run("compare", other, predictions, "--references", references) == 0
     printed = capsys.readouterr().out
     cider = next(line.split() for line in printed.splitlines() if line.split()[:1] == ["CIDEr"])
-    assert float(cider[3]) == pytest.approx(float(cider[1]) - float(cider[2]), abs=0.02) and float(cider[3]) > 0
+    assert (
+        float(cider[3]) == pytest.approx(float(cider[1]) - float(cider[2]), abs=0.02)
+        and float(cider[3]) > 0
+    )
     assert 0 < float(cider[-1]) <= 1
     assert "image 2: +" in printed and "A  a cat sleeps" in printed and "B  a dog sleeps" in printed
     assert run("compare", predictions, predictions, "--references", references) == 0
@@ -126,7 +173,9 @@ def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
 
 def test_subset_must_be_asked_for(files, capsys):
     _, _, references, write = files
-    part = write("part.json", [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}])
+    part = write(
+        "part.json", [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}]
+    )
     assert run_score(part, "--references", references) == 1
     assert "first: image 3" in capsys.readouterr().err
     assert run_score(part, "--references", references, "--subset") == 0
@@ -149,9 +198,23 @@ def test_fakecap_has_its_published_scores(real_data, tmp_path):
     folder = real_data / "predictions"
     references = folder / "fakecap_references_tokenized.json"
     path = folder / "captions_val2014_fakecap_results.json"
-    assert run_score(path, "--references", references, "--tokenized", "--json", tmp_path / "s.json") == 0
-    scores = {metric: round(score["value"], 3) for metric, score in read_json(tmp_path / "s.json")["quality"].items()}
-    published = {"BLEU-1": 0.579, "BLEU-2": 0.404, "BLEU-3": 0.279, "BLEU-4": 0.191, "METEOR": 0.195, "ROUGE-L": 0.396, "CIDEr": 0.600}
+    assert (
+        run_score(path, "--references", references, "--tokenized", "--json", tmp_path / "s.json")
+        == 0
+    )
+    scores = {
+        metric: round(score["value"], 3)
+        for metric, score in read_json(tmp_path / "s.json")["quality"].items()
+    }
+    published = {
+        "BLEU-1": 0.579,
+        "BLEU-2": 0.404,
+        "BLEU-3": 0.279,
+        "BLEU-4": 0.191,
+        "METEOR": 0.195,
+        "ROUGE-L": 0.396,
+        "CIDEr": 0.600,
+    }
     assert {metric: scores[metric] for metric in published} == published
 
 
@@ -160,7 +223,10 @@ def test_without_corenlp_spice_is_na_and_an_error_only_where_asked_for(files, ca
     assert run("score", predictions, "--references", references, "--json", folder / "s.json") == 0
     assert read_json(folder / "s.json")["quality"]["SPICE"]["value"] is None
     printed = capsys.readouterr().out
-    assert "n/a" in next(line for line in printed.splitlines() if line.startswith("SPICE")) and "no network" in printed
+    assert (
+        "n/a" in next(line for line in printed.splitlines() if line.startswith("SPICE"))
+        and "no network" in printed
+    )
     assert run("score", predictions, "--references", references, "--spice") == 1
     assert "error: SPICE: not computed" in capsys.readouterr().err
 
@@ -171,12 +237,28 @@ def test_the_same_numbers_from_a_path_with_spaces_in_a_foreign_locale(files):
     folder, _, _, write = files
     odd = {1: "A red\u2028dog.\x0b", 2: "TITLE İI\nsleeps", 3: "two b\u00efrds \ud83d"}
     predictions = write("odd.json", [{"image_id": i, "caption": c} for i, c in odd.items()])
-    arguments = ["score", predictions, "--references", folder / "references.json", "--no-spice", "--json"]
+    arguments = [
+        "score",
+        predictions,
+        "--references",
+        folder / "references.json",
+        "--no-spice",
+        "--json",
+    ]
     assert run(*arguments, folder / "here.json") == 0
     install = folder / "an install"
-    shutil.copytree(pycocoevalcap.__path__[0], install / "pycocoevalcap", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        pycocoevalcap.__path__[0],
+        install / "pycocoevalcap",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     before = {path: path.stat().st_mtime_ns for path in install.rglob("*")}
-    foreign = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "JAVA_TOOL_OPTIONS": "-Duser.language=tr -Duser.country=TR"}
+    foreign = {
+        "LC_ALL": "C",
+        "LANG": "C",
+        "PYTHONUTF8": "0",
+        "JAVA_TOOL_OPTIONS": "-Duser.language=tr -Duser.country=TR",
+    }
     environment = {
         **os.environ,
         **foreign,
@@ -209,7 +291,11 @@ def test_a_scored_file_is_read_from_the_cache(files, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "score_decodings", None)  # a call would fail
     assert run_score(predictions, "--references", references, "--json", folder / "b.json") == 0
     second = capsys.readouterr()
-    assert second.out == first.out and "scored before" in second.err and "scored before" not in first.err
+    assert (
+        second.out == first.out
+        and "scored before" in second.err
+        and "scored before" not in first.err
+    )
     assert (folder / "a.json").read_bytes() == (folder / "b.json").read_bytes()
 
 
@@ -220,7 +306,12 @@ def test_other_bytes_or_settings_are_scored_again(files, capsys):
     assert run("score", predictions, "--references", references) == 0
     assert run_score(predictions, "--references", write("again.json", {**COCO, "licence": 1})) == 0
     assert (
-        run_score(write("other.json", [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]), "--references", references) == 0
+        run_score(
+            write("other.json", [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]),
+            "--references",
+            references,
+        )
+        == 0
     )
     assert "scored before" not in capsys.readouterr().err
 

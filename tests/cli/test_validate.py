@@ -32,7 +32,9 @@ def annotations(*ids):
 
 def test_predictions_are_counted(write):
     said = validate(write("p.json", PREDICTIONS))
-    assert said.startswith("predictions: 2 images, 1 caption each, 2.5 words on average, 2 captions differ")
+    assert said.startswith(
+        "predictions: 2 images, 1 caption each, 2.5 words on average, 2 captions differ"
+    )
     assert "give --references" in said
 
 
@@ -41,12 +43,20 @@ def test_predictions_are_held_against_references(write):
     assert "every image of the references" in validate(path, [write("r.json", annotations(1, 2))])
     with pytest.raises(UserError, match=r"1 of 3 images have no prediction; first: image 3"):
         validate(path, [write("r.json", annotations(1, 2, 3))])
-    with pytest.raises(UserError, match=r"1 predictions are of images without references; first: image 2"):
+    with pytest.raises(
+        UserError, match=r"1 predictions are of images without references; first: image 2"
+    ):
         validate(path, [write("r.json", annotations(1))])
 
 
 @pytest.mark.parametrize(
-    ("caption", "what"), [(" ", "is empty"), ("a\u2028b", "line break"), ("a\nb", "line break"), ("a <unk> ring", "special token")]
+    ("caption", "what"),
+    [
+        (" ", "is empty"),
+        ("a\u2028b", "line break"),
+        ("a\nb", "line break"),
+        ("a <unk> ring", "special token"),
+    ],
 )
 def test_what_may_not_be_meant_is_noted(write, caption, what):
     said = validate(write("p.json", [*PREDICTIONS, {"image_id": 77, "caption": caption}]))
@@ -55,10 +65,20 @@ def test_what_may_not_be_meant_is_noted(write, caption, what):
 
 
 def test_other_kinds_of_captions_are_known(write):
-    assert validate(write("a.json", annotations(5, 6))).startswith("annotations in COCO's format: 2 images, 1 caption each")
-    assert validate(write("t.json", {"5": ["a ring", "two rings"]})).startswith("tokenised references: 1 images, 2 captions each")
-    images = [{"filename": f"{i}.jpg", "imgid": i, "split": s, "sentences": []} for i, s in enumerate(["train", "restval", "test"])]
-    assert validate(write("k.json", {"images": images})) == "a split file in Karpathy's format: 1 restval, 1 test, 1 train"
+    assert validate(write("a.json", annotations(5, 6))).startswith(
+        "annotations in COCO's format: 2 images, 1 caption each"
+    )
+    assert validate(write("t.json", {"5": ["a ring", "two rings"]})).startswith(
+        "tokenised references: 1 images, 2 captions each"
+    )
+    images = [
+        {"filename": f"{i}.jpg", "imgid": i, "split": s, "sentences": []}
+        for i, s in enumerate(["train", "restval", "test"])
+    ]
+    assert (
+        validate(write("k.json", {"images": images}))
+        == "a split file in Karpathy's format: 1 restval, 1 test, 1 train"
+    )
     images[0]["split"] = "tset"
     with pytest.raises(UserError, match=r"0.jpg: unknown split 'tset'"):
         validate(write("k.json", {"images": images}))
@@ -69,18 +89,26 @@ def test_other_kinds_of_captions_are_known(write):
 def test_a_configuration_is_read():
     from pathlib import Path
 
-    assert validate(Path("config/smoke.yaml")) == "a configuration of 4 systems in 4 trainings, 8 rows a seed"
+    assert (
+        validate(Path("config/smoke.yaml"))
+        == "a configuration of 4 systems in 4 trainings, 8 rows a seed"
+    )
 
 
 def test_photos_are_decoded(tmp_path):
     (tmp_path / "photos").mkdir()
     for name in "ab":
         Image.effect_noise((32, 24), 50).save(tmp_path / "photos" / f"{name}.png")
-    assert validate(tmp_path / "photos") == "2 photos, all can be decoded; 2 of them have 32 x 24 pixels"
+    assert (
+        validate(tmp_path / "photos")
+        == "2 photos, all can be decoded; 2 of them have 32 x 24 pixels"
+    )
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "photos" / "a.png", "train/a.png")
         archive.writestr("train/torn.png", (tmp_path / "photos" / "b.png").read_bytes()[:200])
-    with pytest.raises(UserError, match=r"1 of 2 photos cannot be used:\n  train/torn.png: truncated"):
+    with pytest.raises(
+        UserError, match=r"1 of 2 photos cannot be used:\n  train/torn.png: truncated"
+    ):
         validate(tmp_path / "photos.zip")
 
 

@@ -14,8 +14,14 @@ from dsacap.common.errors import exhausted
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (MemoryError(), "out of memory; free some memory"),
         (RuntimeError("can't start new thread"), "out of memory (can't start new thread)"),
-        (ImportError("a.so: failed to map segment from shared object"), "out of memory (a.so: failed"),
-        (ImportError("a.so: failed to map segment from shared object: Operation not permitted"), None),
+        (
+            ImportError("a.so: failed to map segment from shared object"),
+            "out of memory (a.so: failed",
+        ),
+        (
+            ImportError("a.so: failed to map segment from shared object: Operation not permitted"),
+            None,
+        ),
         (OSError(errno.ENOENT, "No such file or directory"), None),
         (ValueError("not enough memory"), None),
     ],

@@ -6,7 +6,16 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json, read_jsonl, read_tensors, replacing, sha256, write_json, write_jsonl, write_tensors
+from dsacap.common.files import (
+    read_json,
+    read_jsonl,
+    read_tensors,
+    replacing,
+    sha256,
+    write_json,
+    write_jsonl,
+    write_tensors,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -42,7 +51,12 @@ def test_torn_tensors_are_refused_by_name(tmp_path):
 
 def test_a_flipped_bit_of_a_tensor_is_noticed(tmp_path):
     path = tmp_path / "weights.safetensors"
-    tensors = {"x": torch.arange(4.0), "y": torch.tensor(True), "z": torch.ones(2, 3, dtype=torch.bfloat16), "none": torch.zeros(0)}
+    tensors = {
+        "x": torch.arange(4.0),
+        "y": torch.tensor(True),
+        "z": torch.ones(2, 3, dtype=torch.bfloat16),
+        "none": torch.zeros(0),
+    }
     write_tensors(path, tensors)
     whole = path.read_bytes()
     assert read_tensors(path)[0].keys() == tensors.keys()
@@ -89,7 +103,9 @@ def test_a_folder_has_no_hash(tmp_path):
 
 def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
     def full(*_):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="No space left") as raised:

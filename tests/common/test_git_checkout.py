@@ -10,7 +10,12 @@ from dsacap.common.git_checkout import files_at, git, pins, stage_versions
 def repository(tmp_path, monkeypatch):
     """A checkout of two commits; `commit` makes another."""
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
-    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+    for name in (
+        "GIT_AUTHOR_NAME",
+        "GIT_AUTHOR_EMAIL",
+        "GIT_COMMITTER_NAME",
+        "GIT_COMMITTER_EMAIL",
+    ):
         monkeypatch.setenv(name, "somebody")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
 
@@ -36,10 +41,15 @@ def test_files_are_those_of_the_commit_or_those_that_are_here(repository, tmp_pa
 
 def test_pins_and_stage_versions_of_a_commit_and_of_now(repository, tmp_path):
     layout = 'VERSIONS = {\n    "data": 1,\n    "train": 2,\n}\n'
-    old = repository(requirements="torch==2.0 ; x \\\n    --hash=sha256:1\nnumpy==1.0\n", dsacap__layout=layout)
+    old = repository(
+        requirements="torch==2.0 ; x \\\n    --hash=sha256:1\nnumpy==1.0\n", dsacap__layout=layout
+    )
     repository(requirements="torch==2.1\n", dsacap__layout=layout.replace("2", "3"))
     assert pins(old) == {"torch": "2.0", "numpy": "1.0"} and pins(None) == {"torch": "2.1"}
-    assert stage_versions(old) == {"data": 1, "train": 2} and stage_versions(None) == {"data": 1, "train": 3}
+    assert stage_versions(old) == {"data": 1, "train": 2} and stage_versions(None) == {
+        "data": 1,
+        "train": 3,
+    }
     assert pins("d" * 40) is None and stage_versions("d" * 40) is None
     repository(dsacap__runs__layout='VERSIONS = {"data": 4}\n')
     assert stage_versions(None) == {"data": 4} and stage_versions(old) == {"data": 1, "train": 2}

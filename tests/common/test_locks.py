@@ -20,9 +20,13 @@ time.sleep(60)
 
 
 def test_a_second_run_is_told_who_works_here(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(UserError, match=rf"another run works here \(process {holder.pid} since .* UTC\); wait"):
+    with pytest.raises(
+        UserError, match=rf"another run works here \(process {holder.pid} since .* UTC\); wait"
+    ):
         claim(tmp_path)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()

@@ -18,11 +18,18 @@ def test_shipped_configurations_are_well_formed(path):
     assert load_config(path).name == path.stem
 
 
-@pytest.mark.parametrize("addition", sorted(CONFIGS[0].parent.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize(
+    "addition",
+    sorted(CONFIGS[0].parent.glob("*/*.yaml")),
+    ids=lambda p: f"{p.parent.name}/{p.stem}",
+)
 def test_shipped_additions_fit_their_configurations(addition):
     """Merged as Snakemake merges several --configfile; `X-rivals` is laid over X and its rivals."""
     configs, name = addition.parents[1], addition.stem.removesuffix("-rivals")
-    below = [configs / f"{name}.yaml", *([configs / f"rivals/{name}.yaml"] if name != addition.stem else [])]
+    below = [
+        configs / f"{name}.yaml",
+        *([configs / f"rivals/{name}.yaml"] if name != addition.stem else []),
+    ]
     data, more = {}, yaml.safe_load(addition.read_text())
     for path in below:
         update_config(data, yaml.safe_load(path.read_text()))
@@ -62,20 +69,44 @@ def changed(path: str, value) -> dict:
         ("encoder.pretrained", "openai", "pretrained and sha256 go with name"),
         ("encoder", {"name": "ViT-B-16"}, "needs a pretrained tag"),
         ("encoder", {"name": "timm:test_vit", "sha256": "0123"}, "encoder.sha256"),
-        ("systems.ar.captioner", "autoregresive", "unknown captioner 'autoregresive'; known: dsacap"),
+        (
+            "systems.ar.captioner",
+            "autoregresive",
+            "unknown captioner 'autoregresive'; known: dsacap",
+        ),
         ("systems.ar.model.widht", 3, "unknown key 'widht'"),
         ("systems.ar.model.width", "wide", "model.width: Input should be a valid integer"),
         ("systems.ar.training", {"epochs": 3}, "\n  systems.ar.training.epochs: unknown key"),
-        ("systems.ar.training", {"steps": True}, "systems.ar.training.steps: Input should be a valid integer"),
+        (
+            "systems.ar.training",
+            {"steps": True},
+            "systems.ar.training.steps: Input should be a valid integer",
+        ),
         ("systems.dsacap.decodings", {"K=1": {"noise": 0.3}}, "decodings.K=1: unknown key 'noise'"),
         ("systems.dsacap.decodings", {"K=1": {"noise_level": 2}}, "noise_level"),
         ("systems.dsacap.decodings", {}, "decodings"),
-        ("systems.dsacap.model.readout", "slot", "readout: 'slot' is none of dag, slots, ctc, cmlm"),
-        ("systems.dsacap.model.readout", "slots", "systems.dsacap.decodings.K=3, t_s=0.3: search: viterbi is not for readout: slots"),
+        (
+            "systems.dsacap.model.readout",
+            "slot",
+            "readout: 'slot' is none of dag, slots, ctc, cmlm",
+        ),
+        (
+            "systems.dsacap.model.readout",
+            "slots",
+            "systems.dsacap.decodings.K=3, t_s=0.3: search: viterbi is not for readout: slots",
+        ),
         ("systems.dsacap.tuned_from", "ar", "give either captioner"),
-        ("systems.dsacap-rl.tuned_from", "dsacp", "systems.dsacap-rl.tuned_from: no system 'dsacp'"),
+        (
+            "systems.dsacap-rl.tuned_from",
+            "dsacp",
+            "systems.dsacap-rl.tuned_from: no system 'dsacp'",
+        ),
         ("systems.dsacap-rl.tuned_from", "dsacap-rl", "is itself tuned"),
-        ("systems.dsacap-rl.tuned_from", "ar", "systems.dsacap-rl.decodings.K=1, t_s=0.3: unknown key 'noise_level'"),
+        (
+            "systems.dsacap-rl.tuned_from",
+            "ar",
+            "systems.dsacap-rl.decodings.K=1, t_s=0.3: unknown key 'noise_level'",
+        ),
         ("systems.dsacap-rl.tuning", None, "tuned_from and tuning go together"),
         ("systems.dsacap-rl.model", {"width": 3}, "leave them out"),
         (
@@ -83,14 +114,30 @@ def changed(path: str, value) -> dict:
             {"system": "ar", "decoding": "greedily"},
             "systems.dsacap.distilled_from: no row 'ar', 'greedily'",
         ),
-        ("systems.dsacap.distilled_from", {"system": "dsacap-rl", "decoding": "K=1, t_s=0.3"}, "'dsacap-rl' is itself distilled"),
-        ("systems.dsacap-rl.tuning.rewards", {"repeats": 1}, "needs a weight for cider, coverage, reconstruction or clipscore"),
+        (
+            "systems.dsacap.distilled_from",
+            {"system": "dsacap-rl", "decoding": "K=1, t_s=0.3"},
+            "'dsacap-rl' is itself distilled",
+        ),
+        (
+            "systems.dsacap-rl.tuning.rewards",
+            {"repeats": 1},
+            "needs a weight for cider, coverage, reconstruction or clipscore",
+        ),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
-        ("generator", None, "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section"),
+        (
+            "generator",
+            None,
+            "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section",
+        ),
         ("generator.name", "some/pipeline", "give either train"),
         ("generator", {"name": "some/pipeline"}, "a name of the hub needs a revision"),
         ("systems.dsacap-rl.tuning.ngrams", {"orders": 2}, "give either rewards or ngrams"),
-        ("ablation", {"claims": {"C1": {"says": "better", "tests": [JUDGED]}}}, "ablation.claims: on reconstructions, which need a judge"),
+        (
+            "ablation",
+            {"claims": {"C1": {"says": "better", "tests": [JUDGED]}}},
+            "ablation.claims: on reconstructions, which need a judge",
+        ),
         ("seeds", [], "seeds"),
         ("name", "a b; rm -rf", "name"),
     ],
@@ -113,17 +160,28 @@ def test_training_of_a_system_overrides_the_common_settings(tmp_path):
     config = tiny_config(tmp_path)
     systems = {"ar": {**config.systems["ar"].model_dump(), "training": {"steps": 3}}}
     config = tiny_config(tmp_path, systems=systems)
-    assert config.training_of("ar").steps == 3 and config.training_of("ar").batch_size == config.training.batch_size
+    assert (
+        config.training_of("ar").steps == 3
+        and config.training_of("ar").batch_size == config.training.batch_size
+    )
 
 
 def test_a_row_may_have_fewer_seeds_but_no_others(tmp_path):
     def runs(**seeds) -> list[tuple[str, int]]:
-        systems = {name: system.model_dump() | {"seeds": seeds.get(name)} for name, system in tiny_config(tmp_path).systems.items()}
+        systems = {
+            name: system.model_dump() | {"seeds": seeds.get(name)}
+            for name, system in tiny_config(tmp_path).systems.items()
+        }
         return Layout(tiny_config(tmp_path, seeds=[0, 1, 2], systems=systems)).runs
 
     given = {"ar": [0], "dsacap": [0, 2], "dsacap-rl": [0]}
     assert runs(**given) == [("ar", 0), ("dsacap", 0), ("dsacap", 2), ("dsacap-rl", 0)]
-    for wrong in ({"ar": [1]}, {"ar": [0, 3]}, {**given, "dsacap-rl": [0, 1]}, {**given, "dsacap-rl": None}):
+    for wrong in (
+        {"ar": [1]},
+        {"ar": [0, 3]},
+        {**given, "dsacap-rl": [0, 1]},
+        {**given, "dsacap-rl": None},
+    ):
         with pytest.raises(UserError, match=r"seeds: needs 0, the first"):
             runs(**wrong)
 
@@ -145,8 +203,21 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
         return {stage for stage, folder in folders(**changes).items() if folder != plain[stage]}
 
     assert moved() == set()
-    assert moved(dataset={"kind": "scenes", "train": 25, "val": 6, "test": 6}) == {"data", "encoder", "features", "generator", "ar", "rl"}
-    assert moved(encoder={"train": {"steps": 3, "batch_size": 8}, "shard_size": 20}) == {"encoder", "features", "generator", "ar", "rl"}
+    assert moved(dataset={"kind": "scenes", "train": 25, "val": 6, "test": 6}) == {
+        "data",
+        "encoder",
+        "features",
+        "generator",
+        "ar",
+        "rl",
+    }
+    assert moved(encoder={"train": {"steps": 3, "batch_size": 8}, "shard_size": 20}) == {
+        "encoder",
+        "features",
+        "generator",
+        "ar",
+        "rl",
+    }
     assert moved(training={"steps": 13}) == {"ar", "rl"}
     assert moved(generator={"train": {"steps": 4}}) == {"generator", "rl"}
     assert moved(timing={"iterations": 4}) == set()
@@ -156,7 +227,9 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
 def test_what_yaml_reads_in_another_way_than_it_is_meant(tmp_path):
     """Found by tests/faults/test_malformed.py."""
     sound = Path(CONFIGS[0]).read_text()
-    bomb = "a: &a [x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi"))
+    bomb = "a: &a [x]\n" + "".join(
+        f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi")
+    )
     spoilt = {
         "name: twice\n" + sound: "the key 'name' stands here twice",
         bomb + sound: "written by aliases of aliases",

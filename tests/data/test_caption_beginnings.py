@@ -27,4 +27,11 @@ def test_beginnings_differ_in_one_word_that_is_not_the_first():
 
 def test_images_without_a_long_enough_caption_of_known_words_are_left_out():
     vocabulary = Vocabulary.of(TRAIN[0].tokens, 1)
-    assert beginnings([example(1, "a red ring is left of", "a green zebra is left of a bar")], TRAIN, vocabulary) == {}
+    assert (
+        beginnings(
+            [example(1, "a red ring is left of", "a green zebra is left of a bar")],
+            TRAIN,
+            vocabulary,
+        )
+        == {}
+    )

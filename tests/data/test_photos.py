@@ -26,7 +26,9 @@ def solid(mode: str, colour) -> Image.Image:
 
 
 def noise(side: int = 64) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    )
 
 
 def turned() -> Image.Exif:
@@ -60,7 +62,12 @@ def palette_with_transparency() -> bytes:
         (encode(solid("I;16", 0x8080)), (128, 128, 128)),
         (encode(solid("I;16", 65535), "tiff"), (255, 255, 255)),
         (encode(solid("I", 257 * 7), "ppm"), (7, 7, 7)),
-        (encode(solid("RGB", RED), "gif", save_all=True, append_images=[solid("RGB", (0, 0, 255))]), RED),
+        (
+            encode(
+                solid("RGB", RED), "gif", save_all=True, append_images=[solid("RGB", (0, 0, 255))]
+            ),
+            RED,
+        ),
         (encode(solid("RGB", RED), "webp", lossless=True), RED),
     ],
 )
@@ -85,7 +92,9 @@ def test_applies_exif_orientation(mode):
 
 def test_ignores_broken_exif():
     data = encode(noise(), "jpeg", exif=b"Exif\0\0no TIFF header here")
-    np.testing.assert_array_equal(np.asarray(decode(data, "x")), np.asarray(decode(encode(noise(), "jpeg"), "x")))
+    np.testing.assert_array_equal(
+        np.asarray(decode(data, "x")), np.asarray(decode(encode(noise(), "jpeg"), "x"))
+    )
 
 
 def png_claiming(side: int) -> bytes:
@@ -163,7 +172,9 @@ def test_absent_photo_is_named_with_its_source(source):
         source.read("7.jpg")
 
 
-@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../b.jpg", "..\\b.jpg", "C:\\b.jpg"])
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "/etc/passwd", "a/../../b.jpg", "..\\b.jpg", "C:\\b.jpg"]
+)
 def test_unsafe_names_are_refused(source, name):
     with pytest.raises(UserError, match="unsafe file name"):
         source.read(name)
@@ -186,7 +197,9 @@ def read_shared(name: str) -> bytes:
 
 
 def test_forked_workers_share_a_source(tmp_path, monkeypatch):
-    photos = {f"{i}.jpg": np.random.default_rng(i).bytes(100_000) for i in range(20)}  # far beyond one read buffer
+    photos = {
+        f"{i}.jpg": np.random.default_rng(i).bytes(100_000) for i in range(20)
+    }  # far beyond one read buffer
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for name, data in photos.items():
             archive.writestr(name, data)
@@ -204,7 +217,10 @@ def test_forked_workers_share_a_source(tmp_path, monkeypatch):
         (lambda path: path.write_bytes(path.read_bytes()[:-30]), "not a zip, or truncated"),
         (lambda path: path.write_bytes(b"<html>moved</html>"), "not a zip, or truncated"),
         (lambda path: path.write_bytes(b""), "not a zip, or truncated"),
-        (lambda path: path.write_bytes(path.read_bytes().replace(b"photo", b"ph0t0")), "cannot read '0.jpg'"),
+        (
+            lambda path: path.write_bytes(path.read_bytes().replace(b"photo", b"ph0t0")),
+            "cannot read '0.jpg'",
+        ),
         (lambda path: zipfile.ZipFile(path, "a").writestr("../evil.jpg", b"x"), "unsafe file name"),
         (lambda path: zipfile.ZipFile(path, "w").close(), "no photos"),
     ],

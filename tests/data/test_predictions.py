@@ -19,7 +19,10 @@ def records(*pairs):
 def test_one_caption_an_image_or_several(tmp_path):
     path = tmp_path / "p.json"
     assert read_predictions(write(path, records((3, "a dog"), (1, "")))) == {3: ["a dog"], 1: [""]}
-    assert read_predictions(write(path, records((3, "a"), (1, "b"), (3, "c"), (1, "d")))) == {3: ["a", "c"], 1: ["b", "d"]}
+    assert read_predictions(write(path, records((3, "a"), (1, "b"), (3, "c"), (1, "d")))) == {
+        3: ["a", "c"],
+        1: ["b", "d"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,10 @@ def test_one_caption_an_image_or_several(tmp_path):
         (records((3, "a"), ("4", "b")), "record 1: image_id must be a whole number, not '4'"),
         (records((3, "a"), (True, "b")), "record 1: image_id"),
         ('[{"image_id": NaN, "caption": "a"}]', "not nan"),
-        ('[{"image_id": 3, "caption": NaN}]', r"record 0 \(image 3\): the caption must be a string, not nan"),
+        (
+            '[{"image_id": 3, "caption": NaN}]',
+            r"record 0 \(image 3\): the caption must be a string, not nan",
+        ),
         (records((3, None)), "must be a string, not None"),
         (records((3, "a"), (4, "b"), (3, "c")), "image 4 has 1 captions, image 3 has 2"),
         (records((3, "x" * 10_000)), "10000 characters"),
@@ -56,7 +62,10 @@ def test_references_as_coco_has_them_or_tokenised(tmp_path):
         ],
     }
     path = write(tmp_path / "r.json", coco)
-    assert read_references([path], tokenized=False) == ({1: ["Dog", "A dog."], 2: ["x"]}, {1: "1.jpg", 2: "2.jpg"})
+    assert read_references([path], tokenized=False) == (
+        {1: ["Dog", "A dog."], 2: ["x"]},
+        {1: "1.jpg", 2: "2.jpg"},
+    )
     path = write(tmp_path / "t.json", {"1": ["a dog", "dog"], "2": ["x"]})
     assert read_references([path], tokenized=True) == ({1: ["a dog", "dog"], 2: ["x"]}, {})
     with pytest.raises(UserError, match="image id 1 occurs twice"):
@@ -71,6 +80,11 @@ def test_images_must_match():
     references = {1: ["a"], 2: ["b"], 3: ["c"]}
     with pytest.raises(UserError, match=r"said\.json: 1 predictions.*first: image 9"):
         matched(Path("said.json"), {9: ["x"], 1: ["y"]}, references, subset=True)
-    with pytest.raises(UserError, match=r"1 of 3 images have no prediction; first: image 3.*--subset"):
+    with pytest.raises(
+        UserError, match=r"1 of 3 images have no prediction; first: image 3.*--subset"
+    ):
         matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=False)
-    assert matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=True) == {2: ["b"], 1: ["a"]}
+    assert matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=True) == {
+        2: ["b"],
+        1: ["a"],
+    }

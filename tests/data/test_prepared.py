@@ -11,14 +11,20 @@ def image(image_id: int, split: str, *captions: str) -> CaptionedImage:
 
 
 def test_vocabulary_is_of_the_train_split_and_by_count(tmp_path):
-    images = [image(1, "train", "A dog, a cat.", "The dog!"), image(2, "val", "An owl."), image(3, "test", "A dog\u2028barks")]
+    images = [
+        image(1, "train", "A dog, a cat.", "The dog!"),
+        image(2, "val", "An owl."),
+        image(3, "test", "A dog\u2028barks"),
+    ]
     facts = prepare(images, tmp_path, min_count=2)
     vocabulary = load_vocabulary(tmp_path)
     assert vocabulary.words[4:] == ["a", "dog"]
     assert facts["images"] == {"train": 1, "val": 1, "test": 1} and facts["vocabulary"] == 6
     examples = load_examples(tmp_path)
     assert [e.image for e in examples] == images
-    assert examples[0].tokens == ("a dog a cat", "the dog") and examples[2].tokens == ("a dog barks",)
+    assert examples[0].tokens == ("a dog a cat", "the dog") and examples[2].tokens == (
+        "a dog barks",
+    )
     assert [e.image_id for e in load_examples(tmp_path, "val")] == [2]
 
 

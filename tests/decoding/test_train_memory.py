@@ -20,7 +20,9 @@ def test_the_nearest_train_images_by_cosine_without_the_image_itself(tiny_layout
         similar = (pooled @ store.read_pooled([image_id])[0]).tolist()
         order = sorted(range(len(train)), key=lambda i: -similar[i])
         best = [i for i in order if train[i].image_id != image_id][:2]
-        assert captions == [inputs.vocabulary.encode(train[i].tokens[0], inputs.spec.max_words) for i in best]
+        assert captions == [
+            inputs.vocabulary.encode(train[i].tokens[0], inputs.spec.max_words) for i in best
+        ]
     assert found.shape == (2, 2, inputs.spec.max_words + 1) and found.dtype == torch.long
 
 
@@ -32,18 +34,42 @@ def test_all_train_captions_can_be_read_more_than_once(tiny_layout):
 @pytest.mark.parametrize(
     ("captioner", "model", "training"),
     [
-        ("scd-net", {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}, {"ema": 0.9}),
-        ("ladic", {"width": 16, "latent": 8, "heads": 2, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1}, {}),
+        (
+            "scd-net",
+            {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1},
+            {"ema": 0.9},
+        ),
+        (
+            "ladic",
+            {
+                "width": 16,
+                "latent": 8,
+                "heads": 2,
+                "encoder_layers": 1,
+                "text_layers": 1,
+                "decoder_layers": 1,
+            },
+            {},
+        ),
         ("prefix-lm", {"width": 16, "heads": 2, "layers": 1, "prefix": 2}, {}),
         ("parallel", {"width": 16, "heads": 2}, {}),
         ("bit-diffusion", {"width": 16, "heads": 2}, {"ema": 0.9}),
-        ("masked-diffusion", {"width": 16, "heads": 2, "concentrated": True, "image_free": 0.1}, {}),
+        (
+            "masked-diffusion",
+            {"width": 16, "heads": 2, "concentrated": True, "image_free": 0.1},
+            {},
+        ),
     ],
 )
 def test_rivals_go_through_the_stages(tiny_layout, captioner, model, training):
     """Trained, its weights kept and found again, and with them captions made: of what else a system needs, nothing is missing."""
     decodings = {"only": {"stride": 300} if captioner == "ladic" else {}}
-    system = System(captioner=captioner, model=model, training={"steps": 2, "evaluations": 1, **training}, decodings=decodings)
+    system = System(
+        captioner=captioner,
+        model=model,
+        training={"steps": 2, "evaluations": 1, **training},
+        decodings=decodings,
+    )
     layout = Layout(tiny_layout.config.model_copy(update={"systems": {"rival": system}}))
     facts = train_system(layout, "rival", 0)
     assert caption_split(layout, "rival", 0)["flips"] == {"only": 0}

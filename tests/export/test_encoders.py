@@ -25,7 +25,11 @@ def tiny_open_clip(tmp_path, monkeypatch):
     registry = dict(open_clip.factory._MODEL_CONFIGS)
     open_clip.add_model_config(tmp_path / "tiny.json")
     write_tensors(tmp_path / "tiny.safetensors", open_clip.CLIP(**MODEL).state_dict())
-    tag = {"file": str(tmp_path / "tiny.safetensors"), "mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    tag = {
+        "file": str(tmp_path / "tiny.safetensors"),
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.2, 0.2, 0.2),
+    }
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"noise": tag})
     yield tmp_path
     open_clip.factory._MODEL_CONFIGS.clear()
@@ -42,7 +46,9 @@ def carried(settings: Encoder, folder):
 
 def same(a, b) -> bool:
     pixels = a.preprocess(PHOTO)
-    return torch.equal(pixels, b.preprocess(PHOTO)) and all(map(torch.equal, a(pixels[None]), b(pixels[None])))
+    return torch.equal(pixels, b.preprocess(PHOTO)) and all(
+        map(torch.equal, a(pixels[None]), b(pixels[None]))
+    )
 
 
 def test_weights_in_a_file_are_carried(tiny_open_clip, tmp_path):
@@ -53,7 +59,11 @@ def test_weights_in_a_file_are_carried(tiny_open_clip, tmp_path):
 
 def test_weights_by_a_tag_are_named_and_known_again(tiny_open_clip, tmp_path):
     described, read = carried(Encoder(name="tiny", pretrained="noise"), tmp_path / "out")
-    assert described.tag == "noise" and files_of(described) == () and same(read, load_encoder("tiny", "noise"))
+    assert (
+        described.tag == "noise"
+        and files_of(described) == ()
+        and same(read, load_encoder("tiny", "noise"))
+    )
     with pytest.raises(UserError, match="other weights today"):
         read_encoder(described.model_copy(update={"tensors_sha256": "0" * 64}), tmp_path)
     with pytest.raises(UserError, match="open_clip knows no weights 'noize'"):
@@ -63,7 +73,9 @@ def test_weights_by_a_tag_are_named_and_known_again(tiny_open_clip, tmp_path):
 def test_a_tag_is_no_file_of_the_working_directory(tiny_open_clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"open_clip knows no weights 'tiny.safetensors'"):
-        read_encoder(OpenClip(name="tiny", tag="tiny.safetensors", tensors_sha256="0" * 64), tmp_path)
+        read_encoder(
+            OpenClip(name="tiny", tag="tiny.safetensors", tensors_sha256="0" * 64), tmp_path
+        )
 
 
 def test_a_folder_of_open_clip_is_carried(tmp_path):
@@ -75,8 +87,12 @@ def test_a_folder_of_open_clip_is_carried(tmp_path):
 
 def test_a_timm_model_is_carried(tmp_path):
     write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
-    settings = Encoder(name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2)
-    assert same(carried(settings, tmp_path / "out")[1], load_encoder(settings.name, settings.pretrained, 2))
+    settings = Encoder(
+        name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2
+    )
+    assert same(
+        carried(settings, tmp_path / "out")[1], load_encoder(settings.name, settings.pretrained, 2)
+    )
 
 
 @pytest.mark.parametrize("kind", ["file", "tag", "folder", "timm"])
@@ -88,7 +104,9 @@ def test_weights_that_a_system_trained_further_are_carried(kind, tiny_open_clip,
         "file": Encoder(name="tiny", pretrained=str(tmp_path / "tiny.safetensors"), grid=1),
         "tag": Encoder(name="tiny", pretrained="noise", grid=1),
         "folder": Encoder(name=local_name(tmp_path / "clip")),
-        "timm": Encoder(name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2),
+        "timm": Encoder(
+            name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2
+        ),
     }[kind]
     own = load_encoder(settings.name, settings.pretrained, settings.grid).for_photos_alone()
     with torch.no_grad():
@@ -96,6 +114,12 @@ def test_weights_that_a_system_trained_further_are_carried(kind, tiny_open_clip,
             parameter.mul_(1.01)
     (tmp_path / "out").mkdir()
     described = write_encoder(settings, None, tmp_path / "out", own.state_dict())
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(files_of(described)) != []
+    assert (
+        sorted(path.name for path in (tmp_path / "out").iterdir())
+        == sorted(files_of(described))
+        != []
+    )
     read = read_encoder(described, tmp_path / "out")
-    assert same(read, own) and not same(read, load_encoder(settings.name, settings.pretrained, settings.grid))
+    assert same(read, own) and not same(
+        read, load_encoder(settings.name, settings.pretrained, settings.grid)
+    )

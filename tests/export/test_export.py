@@ -24,14 +24,34 @@ from exports import DSACAP, SMALL, trained
 
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
 SYSTEMS = {
-    "dsacap slots": {"captioner": "dsacap", "model": {**DSACAP["model"], "readout": "slots"}, "decodings": {"a": {}}},
-    "dsacap cmlm": {"captioner": "dsacap", "model": {**DSACAP["model"], "readout": "cmlm"}, "decodings": {"a": {"passes": 2}}},
-    "autoregressive": {"model": {**SMALL, **LAYERS}, "decodings": {"a": {}, "b": {"beam": 3}, "c": {"temperature": 1.0}}},
-    "masked-diffusion": {"model": {**SMALL, **LAYERS}, "decodings": {"a": {"steps": 4}, "b": {"steps": 4, "temperature": 0.5}}},
+    "dsacap slots": {
+        "captioner": "dsacap",
+        "model": {**DSACAP["model"], "readout": "slots"},
+        "decodings": {"a": {}},
+    },
+    "dsacap cmlm": {
+        "captioner": "dsacap",
+        "model": {**DSACAP["model"], "readout": "cmlm"},
+        "decodings": {"a": {"passes": 2}},
+    },
+    "autoregressive": {
+        "model": {**SMALL, **LAYERS},
+        "decodings": {"a": {}, "b": {"beam": 3}, "c": {"temperature": 1.0}},
+    },
+    "masked-diffusion": {
+        "model": {**SMALL, **LAYERS},
+        "decodings": {"a": {"steps": 4}, "b": {"steps": 4, "temperature": 0.5}},
+    },
     "bit-diffusion": {"model": SMALL, "decodings": {"a": {"steps": 3}}},
-    "ladic": {"model": {**SMALL, **LAYERS, "latent": 8, "text_layers": 1}, "decodings": {"a": {"stride": 300}}},
+    "ladic": {
+        "model": {**SMALL, **LAYERS, "latent": 8, "text_layers": 1},
+        "decodings": {"a": {"stride": 300}},
+    },
     "parallel": {"model": SMALL, "decodings": {"a": {}}},
-    "prefix-lm": {"model": {**SMALL, "layers": 1, "prefix": 2}, "decodings": {"a": {}, "b": {"temperature": 1.0}}},
+    "prefix-lm": {
+        "model": {**SMALL, "layers": 1, "prefix": 2},
+        "decodings": {"a": {}, "b": {"temperature": 1.0}},
+    },
     "scd-net": {"model": {**SMALL, **LAYERS}, "decodings": {"a": {"steps": 3}}},
 }
 
@@ -40,23 +60,44 @@ def says_what_the_stage_said(layout, model, photos) -> bool:
     """Of the photos whose features are those that the stage computed to the last bit: it encoded others in the same batch, and a
     convolution may round otherwise by that. Then a word that is drawn, or nearly a tie, may be another."""
     captions, store = read_json(layout.captions("ours", 0)), Inputs(layout).store
-    assert list(model.decodings) == list(captions) and model.default_decoding == next(iter(captions))
+    assert list(model.decodings) == list(captions) and model.default_decoding == next(
+        iter(captions)
+    )
     features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
     expected = store.read(list(photos.values()))
-    torch.testing.assert_close(features, expected, rtol=0, atol=0.02)  # half precision, in units of deviations
-    alike = {path: i for (path, i), ours, theirs in zip(photos.items(), features, expected, strict=True) if torch.equal(ours, theirs)}
+    torch.testing.assert_close(
+        features, expected, rtol=0, atol=0.02
+    )  # half precision, in units of deviations
+    alike = {
+        path: i
+        for (path, i), ours, theirs in zip(photos.items(), features, expected, strict=True)
+        if torch.equal(ours, theirs)
+    }
     assert alike
     samples = {name: len(next(iter(of.values()))) for name, of in captions.items()}
-    said = {name: model.caption(list(alike), name, samples=samples[name], image_ids=list(alike.values())) for name in captions}
-    return said == {name: [of[str(image_id)] for image_id in alike.values()] for name, of in captions.items()}
+    said = {
+        name: model.caption(
+            list(alike), name, samples=samples[name], image_ids=list(alike.values())
+        )
+        for name in captions
+    }
+    return said == {
+        name: [of[str(image_id)] for image_id in alike.values()] for name, of in captions.items()
+    }
 
 
 def test_dsacap_says_what_the_stage_said(layout, exported, photos):
     model = dsacap.load(exported)
-    assert says_what_the_stage_said(layout, model, photos) and says_what_the_stage_said(layout, from_run(layout, "ours", 0), photos)
+    assert says_what_the_stage_said(layout, model, photos) and says_what_the_stage_said(
+        layout, from_run(layout, "ours", 0), photos
+    )
     assert len(next(iter(read_json(layout.captions("ours", 0))["drawn"].values()))) == 5
-    kept = read_tensors(exported / "memory.safetensors")[0]  # what the bigrams are counted in, and nothing else
-    assert {name: tuple(tensor.shape) for name, tensor in kept.items()} == {"captions": (24 * 5, 33)}
+    kept = read_tensors(exported / "memory.safetensors")[
+        0
+    ]  # what the bigrams are counted in, and nothing else
+    assert {name: tuple(tensor.shape) for name, tensor in kept.items()} == {
+        "captions": (24 * 5, 33)
+    }
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -73,10 +114,18 @@ def test_no_captioner_is_left_out():
 
 def test_a_tuned_system(tiny_layout, photos, tmp_path):
     systems = tiny_layout.config.systems
-    renamed = {"base": systems["dsacap"], "ours": systems["dsacap-rl"].model_copy(update={"tuned_from": "base"})}
+    renamed = {
+        "base": systems["dsacap"],
+        "ours": systems["dsacap-rl"].model_copy(update={"tuned_from": "base"}),
+    }
     layout = Layout(tiny_layout.config.model_copy(update={"systems": renamed}))
     for verb, system, stage in (("train", "base", train_system), ("tune", "ours", tune_system)):
-        run_stage(verb, layout.config, lambda stage=stage, system=system: stage(layout, system, 0), manifest_of(layout.system(system, 0)))
+        run_stage(
+            verb,
+            layout.config,
+            lambda stage=stage, system=system: stage(layout, system, 0),
+            manifest_of(layout.system(system, 0)),
+        )
     caption_split(layout, "ours", 0)
     export_system(layout, "ours", 0, tmp_path / "out")
     assert says_what_the_stage_said(layout, dsacap.load(tmp_path / "out"), photos)
@@ -94,7 +143,9 @@ def test_a_system_with_an_encoder_of_its_own(pixel_layout, photos, tmp_path):
     caption_split(layout, "ours", 0)
     export_system(layout, "ours", 0, tmp_path / "out")
     inputs, captions = Inputs(layout), read_json(layout.captions("ours", 0))["a"]
-    expected, before = (store.read(list(photos.values())) for store in (inputs.seen_by("ours", 0), inputs.store))
+    expected, before = (
+        store.read(list(photos.values())) for store in (inputs.seen_by("ours", 0), inputs.store)
+    )
     for model in (dsacap.load(tmp_path / "out"), from_run(layout, "ours", 0)):
         features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
         assert (features - expected).abs().mean() < 0.01 < 0.1 < (features - before).abs().mean()
@@ -120,18 +171,33 @@ def test_the_model_card_is_right_and_the_folder_can_be_carried(exported, photos,
     shell, python = lines[0], lines[1:]
     assert len(python) == 3
     heavy = "import sys; print([m for m in ('open_clip', 'torchvision', 'timm', 'transformers', 'pandas', 'scipy') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", "\n".join([*python, heavy])], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*python, heavy])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     said = dsacap.load(exported).caption([tmp_path / "photo.jpg"])
     assert done.stdout == f"{said}\n[]\n", done.stderr
     command = [sys.executable, "-m", "dsacap.cli", *shell.split()[1:]]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == f"{said[0][0]}\n"
-    assert {path.stat().st_mode for path in exported.iterdir()} == {(exported / "README.md").stat().st_mode}
+    assert (
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+        == f"{said[0][0]}\n"
+    )
+    assert {path.stat().st_mode for path in exported.iterdir()} == {
+        (exported / "README.md").stat().st_mode
+    }
     for file in ("README.md", "model.json", "index.json"):
-        assert str(exported.parents[1]) not in (exported / file).read_text()  # no path of the machine
+        assert (
+            str(exported.parents[1]) not in (exported / file).read_text()
+        )  # no path of the machine
 
 
 def test_the_card_has_scores_only_where_they_are(layout, exported, tmp_path):
-    assert "Not scored" in (exported / "README.md").read_text() and not layout.scores("ours", 0).exists()
+    assert (
+        "Not scored" in (exported / "README.md").read_text()
+        and not layout.scores("ours", 0).exists()
+    )
     score_system(layout, "ours", 0)
     try:
         export_system(layout, "ours", 0, tmp_path / "scored")
@@ -153,7 +219,9 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(layout, exported,
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is there already"):
         export_system(layout, "ours", 0, tmp_path / "file")
-    with pytest.raises(UserError, match=r"ours with seed 7 is not trained.*dsacap train --system ours"):
+    with pytest.raises(
+        UserError, match=r"ours with seed 7 is not trained.*dsacap train --system ours"
+    ):
         export_system(layout, "ours", 7, tmp_path / "out")
     (tmp_path / "empty").mkdir()
     export_system(layout, "ours", 0, tmp_path / "empty")
@@ -176,12 +244,22 @@ def test_a_language_model_in_a_folder_of_this_machine_is_refused(tiny_layout, tm
     from tokenizers.models import WordLevel
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    GPT2LMHeadModel(GPT2Config(vocab_size=3, n_embd=8, n_layer=1, n_head=1, n_positions=128)).save_pretrained(tmp_path / "lm")
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=3, n_embd=8, n_layer=1, n_head=1, n_positions=128)
+    ).save_pretrained(tmp_path / "lm")
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({"a": 0, "b": 1, "<end>": 2}, unk_token="a")), eos_token="<end>"
+        tokenizer_object=Tokenizer(WordLevel({"a": 0, "b": 1, "<end>": 2}, unk_token="a")),
+        eos_token="<end>",
     )
     tokenizer.save_pretrained(tmp_path / "lm")
-    layout = trained(tiny_layout, captioner="prefix-lm", model={"language_model": str(tmp_path / "lm"), "prefix": 2}, decodings={"a": {}})
-    with pytest.raises(UserError, match=r"systems.ours.model.language_model: .* is a folder of this machine"):
+    layout = trained(
+        tiny_layout,
+        captioner="prefix-lm",
+        model={"language_model": str(tmp_path / "lm"), "prefix": 2},
+        decodings={"a": {}},
+    )
+    with pytest.raises(
+        UserError, match=r"systems.ours.model.language_model: .* is a folder of this machine"
+    ):
         export_system(layout, "ours", 0, tmp_path / "out")
     assert not (tmp_path / "out").exists()

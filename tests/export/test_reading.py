@@ -10,7 +10,14 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_tensors, write_json, write_tensors, write_text
 from exports import listed_again
 
-READ = ("model.json", "vocabulary.json", "captioner.safetensors", "statistics.safetensors", "encoder.safetensors", "memory.safetensors")
+READ = (
+    "model.json",
+    "vocabulary.json",
+    "captioner.safetensors",
+    "statistics.safetensors",
+    "encoder.safetensors",
+    "memory.safetensors",
+)
 
 
 @pytest.fixture
@@ -72,7 +79,10 @@ def test_without_its_memory_a_system_says_what_it_misses(folder, photos):
     ("change", "said"),
     [
         ({"captioner": "os:system"}, "unknown captioner 'os:system'"),
-        ({"captioner": "show-and-tell", "release": "show-and-tell 1.0"}, r"unknown captioner .*brought by show-and-tell 1.0"),
+        (
+            {"captioner": "show-and-tell", "release": "show-and-tell 1.0"},
+            r"unknown captioner .*brought by show-and-tell 1.0",
+        ),
         ({"release": "other 9"}, "is of other 9, and here is that of dsacap-bench itself"),
         ({"colour": "red"}, "colour: unknown key"),
         ({"tokens": "many"}, "tokens: "),
@@ -134,7 +144,11 @@ def test_other_contents_are_refused(folder, name, content, said):
 def test_tensors_too_many_too_few_or_of_another_shape_are_refused(folder):
     weights = read_tensors(folder / "captioner.safetensors")[0]
     name = next(iter(weights))
-    for other in (weights | {"more": torch.zeros(1)}, weights | {name: torch.zeros(3)}, {n: t for n, t in weights.items() if n != name}):
+    for other in (
+        weights | {"more": torch.zeros(1)},
+        weights | {name: torch.zeros(3)},
+        {n: t for n, t in weights.items() if n != name},
+    ):
         write_tensors(folder / "captioner.safetensors", other)
         listed_again(folder, "captioner.safetensors")
         with pytest.raises(UserError, match=r"captioner.safetensors: cannot be made"):
@@ -152,11 +166,21 @@ def test_an_encoder_of_other_tokens_is_refused(folder, photos):
     described = read_json(folder / "model.json")
     write_json(folder / "model.json", described | {"encoder": described["encoder"] | {"grid": 1}})
     listed_again(folder, "model.json")
-    with pytest.raises(UserError, match="gives 1 tokens of 256 channels; the system reads 4 of 256"):
+    with pytest.raises(
+        UserError, match="gives 1 tokens of 256 channels; the system reads 4 of 256"
+    ):
         dsacap.load(folder).caption(list(photos)[:1])
 
 
-@pytest.mark.parametrize("captions", [torch.zeros(3, 5), torch.zeros(3, 33), torch.full((3, 33), 999).int(), torch.full((3, 33), -1).int()])
+@pytest.mark.parametrize(
+    "captions",
+    [
+        torch.zeros(3, 5),
+        torch.zeros(3, 33),
+        torch.full((3, 33), 999).int(),
+        torch.full((3, 33), -1).int(),
+    ],
+)
 def test_a_memory_of_other_captions_is_refused(folder, photos, captions):
     write_tensors(folder / "memory.safetensors", {"captions": captions})
     listed_again(folder, "memory.safetensors")
@@ -170,7 +194,10 @@ def test_a_memory_of_other_captions_is_refused(folder, photos, captions):
         ({"format": 2, "files": {}}, "format 2, this version reads 1"),
         ({"format": 1}, "files: is missing"),
         ([], "no index of an exported system"),
-        ({"format": 1, "files": {"../../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}}}, "etc/passwd"),
+        (
+            {"format": 1, "files": {"../../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}}},
+            "etc/passwd",
+        ),
         ({"format": 1, "files": {"/etc/passwd": {"bytes": 1, "sha256": "0" * 64}}}, "etc/passwd"),
         ({"format": 1, "files": {"model.json": {"bytes": 1, "sha256": "x"}}}, "sha256"),
         ({"format": 1, "files": {}}, "model.json: not listed"),
@@ -185,5 +212,7 @@ def test_an_index_of_something_else_is_refused(folder, index, said):
 def test_what_is_no_exported_folder(tmp_path):
     with pytest.raises(UserError, match="absent: no such folder"):
         dsacap.load(tmp_path / "absent")
-    with pytest.raises(UserError, match=r"has no index.json; name a folder that `dsacap export` wrote"):
+    with pytest.raises(
+        UserError, match=r"has no index.json; name a folder that `dsacap export` wrote"
+    ):
         dsacap.load(tmp_path)

@@ -24,10 +24,27 @@ _counts = pytest.StashKey[dict]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("faults", "faults on purpose (tests/faults)")
-    group.addoption("--kills", type=int, default=5, help="how often the pipeline is killed (default: %(default)s)")
-    group.addoption("--inputs", type=int, default=10_000, help="malformed inputs of all kinds together (default: %(default)s)")
-    group.addoption("--faults-seed", type=int, default=0, help="of what is killed when, and of malformed inputs (default: %(default)s)")
-    group.addoption("--faults-report", type=Path, help="a JSON file, to which what was tried how often is added")
+    group.addoption(
+        "--kills",
+        type=int,
+        default=5,
+        help="how often the pipeline is killed (default: %(default)s)",
+    )
+    group.addoption(
+        "--inputs",
+        type=int,
+        default=10_000,
+        help="malformed inputs of all kinds together (default: %(default)s)",
+    )
+    group.addoption(
+        "--faults-seed",
+        type=int,
+        default=0,
+        help="of what is killed when, and of malformed inputs (default: %(default)s)",
+    )
+    group.addoption(
+        "--faults-report", type=Path, help="a JSON file, to which what was tried how often is added"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +60,9 @@ def undisturbed(tmp_path_factory) -> Path:
 def exported(tiny_layout, tmp_path_factory) -> Path:
     """A system that was exported; read it, do not write to it."""
     folder = tmp_path_factory.mktemp("exported") / "system"
-    export_system(trained(tiny_layout, **DSACAP, decodings={"noise": {"noise_level": 0.3}}), "ours", 0, folder)
+    export_system(
+        trained(tiny_layout, **DSACAP, decodings={"noise": {"noise_level": 0.3}}), "ours", 0, folder
+    )
     return folder
 
 
@@ -61,10 +80,18 @@ def count(request):
 def tried(request, tmp_path, count):
     """Runs a test's body on its share of the inputs."""
 
-    def on(strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]) -> None:
+    def on(
+        strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]
+    ) -> None:
         trial = Trial(tmp_path)
         inputs = max(1, round(share * request.config.getoption("--inputs")))
-        limits = settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
+        limits = settings(
+            max_examples=inputs,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        )
 
         @seed(request.config.getoption("--faults-seed"))
         @limits
@@ -80,7 +107,10 @@ def tried(request, tmp_path, count):
 
 
 def pytest_sessionfinish(session):
-    path, counts = session.config.getoption("--faults-report", None), session.config.stash.get(_counts, {})
+    path, counts = (
+        session.config.getoption("--faults-report", None),
+        session.config.stash.get(_counts, {}),
+    )
     if path and counts:
         before = json.loads(path.read_text()) if path.exists() else {}
         write_json(path, before | counts)

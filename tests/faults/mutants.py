@@ -44,7 +44,9 @@ class _DecoratorsBelow(cst.CSTTransformer):
         value = updated_node.name
         for decorator in reversed(updated_node.decorators):
             value = cst.Call(decorator.decorator, [cst.Arg(value)])
-        assignment = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(updated_node.name)], value)])
+        assignment = cst.SimpleStatementLine(
+            [cst.Assign([cst.AssignTarget(updated_node.name)], value)]
+        )
         return cst.FlattenSentinel([updated_node.with_changes(decorators=[]), assignment])
 
 
@@ -106,10 +108,18 @@ def outcome(folder: Path) -> tuple[dict[str, list[str]], list[Survivor]]:
     for module in MODULES:
         codes = json.loads((folder / "mutants" / f"{module}.meta").read_text())["exit_code_by_key"]
         status[module] = [status_by_exit_code[code] for code in codes.values()]
-        for name in (name for name, code in codes.items() if status_by_exit_code[code] in ("survived", "no tests")):
+        for name in (
+            name
+            for name, code in codes.items()
+            if status_by_exit_code[code] in ("survived", "no tests")
+        ):
             lines = get_diff_for_mutant(name, path=module).splitlines()[3:]
-            before, after = (" ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
-            function = re.sub(r"\.xǁ(\w+)ǁ|\.x_", r".\1.", name.removeprefix("dsacap.").rpartition("__mutmut_")[0]).replace("..", ".")
+            before, after = (
+                " ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+"
+            )
+            function = re.sub(
+                r"\.xǁ(\w+)ǁ|\.x_", r".\1.", name.removeprefix("dsacap.").rpartition("__mutmut_")[0]
+            ).replace("..", ".")
             survivors.append(Survivor(function, before, after))
     return status, survivors
 
@@ -118,20 +128,39 @@ def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str
     """The page, and what is wrong."""
     rows, wrong = [], []
     for module, found in [*status.items(), ("all", list(chain(*status.values())))]:
-        tried, killed = sum(one != "not checked" for one in found), sum(one in ("killed", "timeout") for one in found)
+        tried, killed = (
+            sum(one != "not checked" for one in found),
+            sum(one in ("killed", "timeout") for one in found),
+        )
         rows.append((module, len(found), tried, killed, f"{100 * killed / max(1, tried):.1f} %"))
         if tried < len(found):
-            wrong.append(f"{module}: {len(found) - tried} of its mutants are still to be tried; run this again")
+            wrong.append(
+                f"{module}: {len(found) - tried} of its mutants are still to be tried; run this again"
+            )
         if killed < LEAST * tried:
-            wrong.append(f"{module}: {rows[-1][-1]} of its mutants are killed, fewer than {LEAST:.0%}")
+            wrong.append(
+                f"{module}: {rows[-1][-1]} of its mutants are killed, fewer than {LEAST:.0%}"
+            )
     rules = tomllib.loads(REASONS.read_text())["reason"]
     of_reason = defaultdict(list)
     for survivor in survivors:
-        reason = next((rule["because"] for rule in rules if any(re.search(mutant, str(survivor)) for mutant in rule["mutants"])), None)
+        reason = next(
+            (
+                rule["because"]
+                for rule in rules
+                if any(re.search(mutant, str(survivor)) for mutant in rule["mutants"])
+            ),
+            None,
+        )
         of_reason[reason].append(survivor)
         if reason is None:
             wrong.append(f"no test notices, and survivors.toml does not explain: {survivor}")
-    table = tabulate(rows, ("module", "mutants", "tried", "killed", "share"), "github", colalign=("left", *["right"] * 4))
+    table = tabulate(
+        rows,
+        ("module", "mutants", "tried", "killed", "share"),
+        "github",
+        colalign=("left", *["right"] * 4),
+    )
     lines = [
         HEAD,
         table,
@@ -139,15 +168,26 @@ def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str
     ]
     for because in (*(rule["because"] for rule in rules), None):
         if group := of_reason[because]:
-            lines += [f"**{because or 'Not explained yet.'}** ({len(group)})\n", *(f"- {survivor}" for survivor in group), ""]
+            lines += [
+                f"**{because or 'Not explained yet.'}** ({len(group)})\n",
+                *(f"- {survivor}" for survivor in group),
+                "",
+            ]
     return "\n".join(lines), wrong
 
 
 def main() -> None:
     copy_tree(FOLDER)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "OMP_NUM_THREADS": "1"
+    }
     mutmut = shutil.which("mutmut", path=Path(sys.executable).parent)
-    subprocess.run([mutmut, "run", "--max-children", "1", *sys.argv[1:]], cwd=FOLDER, env=environment, check=True)
+    subprocess.run(
+        [mutmut, "run", "--max-children", "1", *sys.argv[1:]],
+        cwd=FOLDER,
+        env=environment,
+        check=True,
+    )
     os.chdir(FOLDER)  # mutmut looks for its files from here
     page, wrong = report(*outcome(FOLDER))
     write_text(ROOT / "docs" / "mutants.md", page)

@@ -10,17 +10,37 @@ import pandas as pd
 from dsacap.common.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-_TIMES = (".lock", "manifest.json", ".manifest.json", "train.jsonl", "latency", ".log", "config.yaml", "checkpoint", "best.safetensors")
+_TIMES = (
+    ".lock",
+    "manifest.json",
+    ".manifest.json",
+    "train.jsonl",
+    "latency",
+    ".log",
+    "config.yaml",
+    "checkpoint",
+    "best.safetensors",
+)
 _MEASURED = ("latency_", "train_cpu_seconds", "memory_process_mib")
 
 
-def smoke(folder: Path, cores: int = 2, environment: dict[str, str] | None = None) -> subprocess.Popen:
+def smoke(
+    folder: Path, cores: int = 2, environment: dict[str, str] | None = None
+) -> subprocess.Popen:
     """Starts the pipeline in `folder`; what it says is added to snakemake.log there."""
-    command = [Path(sys.executable).parent / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command = [
+        Path(sys.executable).parent / "snakemake",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+    ]
     command += ["--cores", str(cores), "--configfile", ROOT / "config" / "smoke.yaml"]
     with (folder / "snakemake.log").open("a") as log:
         variables = {**os.environ, **(environment or {})}
-        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=variables, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, env=variables, start_new_session=True
+        )
 
 
 def outcome(folder: Path) -> dict[str, str]:

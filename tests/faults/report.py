@@ -11,7 +11,9 @@ from tabulate import tabulate
 from dsacap.common.files import read_json, read_text, write_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-_PLACE = re.compile(r"(<!-- counts: written by tests/faults/report\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(
+    r"(<!-- counts: written by tests/faults/report\.py -->\n).*?(<!-- end -->)", re.DOTALL
+)
 _TRIED = {
     "test_killed_anywhere": "SIGKILL at a random moment to a random process of the smoke pipeline, which is then run again: the same bytes",
     "test_the_same_bytes_elsewhere": "the smoke pipeline in another folder, locale, time zone, hash seed, number of cores: the same bytes",
@@ -22,8 +24,15 @@ _TRIED = {
 
 def counted() -> str:
     """The table of all that was counted."""
-    rows = [(_named(test), "; ".join(f"{what.replace('_', ' ')} {_plain(n)}" for what, n in of.items())) for test, of in _report().items()]
-    return "\n" + tabulate(rows, ("Tried", "How often, and how it ended"), tablefmt="pipe") + f"\n\n{_inputs()}\n\n"
+    rows = [
+        (_named(test), "; ".join(f"{what.replace('_', ' ')} {_plain(n)}" for what, n in of.items()))
+        for test, of in _report().items()
+    ]
+    return (
+        "\n"
+        + tabulate(rows, ("Tried", "How often, and how it ended"), tablefmt="pipe")
+        + f"\n\n{_inputs()}\n\n"
+    )
 
 
 def page(text: str) -> str:
@@ -48,7 +57,11 @@ def _named(test: str) -> str:
 
 
 def _plain(count: object) -> str:
-    return ", ".join(f"{n} {what}" for what, n in count.items()) if isinstance(count, dict) else str(count)
+    return (
+        ", ".join(f"{n} {what}" for what, n in count.items())
+        if isinstance(count, dict)
+        else str(count)
+    )
 
 
 if __name__ == "__main__":

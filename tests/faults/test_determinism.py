@@ -20,7 +20,12 @@ def test_the_same_bytes_elsewhere(place, undisturbed, tmp_path, count):
     locale, zone, hash_seed, cores, name = PLACES[place]
     folder = tmp_path / name
     folder.mkdir()
-    environment = {"TZ": zone, "PYTHONHASHSEED": hash_seed, "LC_ALL": "C", **(_locale(locale, tmp_path) if locale != "C" else {})}
+    environment = {
+        "TZ": zone,
+        "PYTHONHASHSEED": hash_seed,
+        "LC_ALL": "C",
+        **(_locale(locale, tmp_path) if locale != "C" else {}),
+    }
     run = smoke(folder, cores, environment)
     assert run.wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
     count(locale=locale, zone=zone, hash_seed=hash_seed, cores=cores, folder=name)
@@ -31,5 +36,7 @@ def _locale(name: str, folder: Path) -> dict[str, str]:
     """A locale of this test's own, whatever is installed."""
     if not shutil.which("localedef") or not Path("/usr/share/i18n/locales", name).exists():
         pytest.skip(f"no sources of the locale {name} (Debian: apt-get install locales)")
-    subprocess.run(["localedef", "-i", name, "-f", "UTF-8", str(folder / f"{name}.UTF-8")], check=True)
+    subprocess.run(
+        ["localedef", "-i", name, "-f", "UTF-8", str(folder / f"{name}.UTF-8")], check=True
+    )
     return {"LOCPATH": str(folder), "LC_ALL": f"{name}.UTF-8", "LANG": f"{name}.UTF-8"}

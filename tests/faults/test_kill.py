@@ -66,5 +66,7 @@ def _name(command: list[str]) -> str:
 
 
 def _until_orphans_end(folder: Path) -> None:
-    while any(str(folder) in " ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])):
+    while any(
+        str(folder) in " ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])
+    ):
         time.sleep(0.5)

@@ -36,11 +36,21 @@ from handmade import HandMade
 ROOT = Path(__file__).resolve().parents[2]
 COCO = {
     "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, 5)],
-    "annotations": [{"id": 10 * i + k, "image_id": i, "caption": f"A dog, {k} of {i}."} for i in range(1, 5) for k in range(2)],
+    "annotations": [
+        {"id": 10 * i + k, "image_id": i, "caption": f"A dog, {k} of {i}."}
+        for i in range(1, 5)
+        for k in range(2)
+    ],
 }
 SPLIT = {
     "images": [
-        {"filename": f"{i}.jpg", "filepath": "photos", "cocoid": i, "split": split, "sentences": [{"raw": "a dog"}]}
+        {
+            "filename": f"{i}.jpg",
+            "filepath": "photos",
+            "cocoid": i,
+            "split": split,
+            "sentences": [{"raw": "a dog"}],
+        }
         for i, split in enumerate(("train", "restval", "val", "test"), 1)
     ]
 }
@@ -62,7 +72,9 @@ def test_malformed_annotations(tried):
             said = {image["id"]: (image["file_name"], []) for image in plain["images"]}
             for annotation in sorted(plain["annotations"], key=lambda one: one["id"]):
                 said[annotation["image_id"]][1].append(annotation["caption"])
-            assert {i: (one.file_name, list(one.captions)) for i, one in read_captions([path]).items()} == said
+            assert {
+                i: (one.file_name, list(one.captions)) for i, one in read_captions([path]).items()
+            } == said
 
     tried(as_json(COCO), 0.12, body)
 
@@ -70,29 +82,46 @@ def test_malformed_annotations(tried):
 @pytest.mark.faults
 def test_malformed_splits(tried):
     def body(trial, data):
-        annotations, path = trial.write("captions.json", json.dumps(COCO).encode()), trial.write("dataset.json", data)
+        annotations, path = (
+            trial.write("captions.json", json.dumps(COCO).encode()),
+            trial.write("dataset.json", data),
+        )
         photos = trial.folder / "photos"
         for i in range(1, 5):
             trial.write(f"photos/{i}.jpg", b"")
         if trial.command("validate", path, named=path):
-            assert read_split(path) == {_id(one): one["split"] for one in json.loads(data)["images"]}
+            assert read_split(path) == {
+                _id(one): one["split"] for one in json.loads(data)["images"]
+            }
         loaded = trial.call(load_coco, [annotations], {"photos": photos}, path, named=path)
         if loaded:
-            plain = {_id(one): one["split"].replace("restval", "train") for one in json.loads(data)["images"]}
+            plain = {
+                _id(one): one["split"].replace("restval", "train")
+                for one in json.loads(data)["images"]
+            }
             assert {image.image_id: image.split for image in loaded[0]} == plain
 
     tried(as_json(SPLIT), 0.12, body)
 
 
 def _id(record: dict) -> int:
-    return record["cocoid"] if record.get("cocoid") is not None else record.get("imgid") or int(record["filename"].removesuffix(".jpg"))
+    return (
+        record["cocoid"]
+        if record.get("cocoid") is not None
+        else record.get("imgid") or int(record["filename"].removesuffix(".jpg"))
+    )
 
 
 @pytest.mark.faults
 def test_malformed_predictions(tried):
     def body(trial, data):
-        path, references = trial.write("said.json", data), trial.write("captions.json", json.dumps(COCO).encode())
-        if trial.command("validate", path, named=path) and isinstance(plain := json.loads(data), list):
+        path, references = (
+            trial.write("said.json", data),
+            trial.write("captions.json", json.dumps(COCO).encode()),
+        )
+        if trial.command("validate", path, named=path) and isinstance(
+            plain := json.loads(data), list
+        ):
             said = {}
             for one in plain:
                 said.setdefault(one["image_id"], []).append(one["caption"])
@@ -121,8 +150,14 @@ def test_malformed_photos(tried):
         if trial.command("validate", path.parent, named=path):
             plain = Image.open(io.BytesIO(data))
             assert plain.format != "PNG" or png_is_sound(data), "a flipped bit would go unnoticed"
-            if plain.mode in ("L", "RGB") and not plain.has_transparency_data and not plain.getexif():
-                assert np.array_equal(np.asarray(decode(data, "")), np.asarray(plain.convert("RGB")))
+            if (
+                plain.mode in ("L", "RGB")
+                and not plain.has_transparency_data
+                and not plain.getexif()
+            ):
+                assert np.array_equal(
+                    np.asarray(decode(data, "")), np.asarray(plain.convert("RGB"))
+                )
 
     tried(pictures(), 0.15, body)
 
@@ -141,10 +176,18 @@ def test_malformed_archives(tried):
         trial.call(lambda: extract(path, folder) or True, named=folder)
         left = contents(trial.folder)
         assert {name: left.get(name) for name in before} == before, "a file was lost or overwritten"
-        new = {name.removeprefix("in/deep/data/"): content for name, content in left.items() if name not in before}
+        new = {
+            name.removeprefix("in/deep/data/"): content
+            for name, content in left.items()
+            if name not in before
+        }
         if new:
             with zipfile.ZipFile(path) as plain:
-                whole = {str(Path(one.filename)): plain.read(one) for one in plain.infolist() if not one.is_dir()}
+                whole = {
+                    str(Path(one.filename)): plain.read(one)
+                    for one in plain.infolist()
+                    if not one.is_dir()
+                }
             assert new == {name: content for name, content in whole.items() if name != "a.json"}
 
     tried(zips(), 0.15, body)
@@ -163,7 +206,9 @@ YAML = (
     b"yes",
     b"steps: 1",
 )
-BOMB = b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 9)) for i in range(9))
+BOMB = b"a: &a [x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 9)) for i in range(9)
+)
 
 
 @st.composite
@@ -177,7 +222,13 @@ def configurations(draw) -> bytes:
             lines = SMOKE.split(b"\n")
             at = draw(st.integers(0, len(lines) - 1))
             key = lines[at].partition(b":")[0]
-            return b"\n".join([*lines[:at], key + b": " + draw(st.sampled_from(YAML)), *lines[at + draw(st.integers(0, 1)) :]])
+            return b"\n".join(
+                [
+                    *lines[:at],
+                    key + b": " + draw(st.sampled_from(YAML)),
+                    *lines[at + draw(st.integers(0, 1)) :],
+                ]
+            )
         case _:
             return BOMB + b"systems: *%c\n" % draw(st.integers(97, 106)) + SMOKE
 
@@ -186,8 +237,16 @@ def configurations(draw) -> bytes:
 def test_malformed_configurations(tried):
     def body(trial, data):
         path = trial.write("config.yaml", data)
-        if trial.command("validate", path, named=path) and trial.command("check", "--config", path, named=path):
-            unlike = list(_unlike(json.loads(json.dumps(yaml.safe_load(data), default=str)), load_config(path).model_dump(mode="json"), ""))
+        if trial.command("validate", path, named=path) and trial.command(
+            "check", "--config", path, named=path
+        ):
+            unlike = list(
+                _unlike(
+                    json.loads(json.dumps(yaml.safe_load(data), default=str)),
+                    load_config(path).model_dump(mode="json"),
+                    "",
+                )
+            )
             assert not unlike, f"not what the file says: {unlike}"
 
     tried(configurations(), 0.18, body)
@@ -209,7 +268,9 @@ def _unlike(said, read, where: str) -> Iterator[str]:
 
 @pytest.mark.faults
 def test_malformed_tables(tried, tmp_path, monkeypatch):
-    monkeypatch.setattr(git_checkout, "git", cache(git_checkout.git))  # a process a question, and the same ones for every input
+    monkeypatch.setattr(
+        git_checkout, "git", cache(git_checkout.git)
+    )  # a process a question, and the same ones for every input
     table = HandMade().write(tmp_path / "sound")
     rows = (table / "table.csv").read_bytes()
     manifests = json.loads((table / "table.json").read_text())
@@ -219,14 +280,32 @@ def test_malformed_tables(tried, tmp_path, monkeypatch):
         (trial.folder / "spoilt" / "table.json").unlink(missing_ok=True)
         path = trial.write(*spoilt)
         trial.command("diff", table, path, named=path)
-        trial.command("explain", path, "--system", "ar", "--decoding", "greedy", "--metric", "CIDEr", named=path)
+        trial.command(
+            "explain",
+            path,
+            "--system",
+            "ar",
+            "--decoding",
+            "greedy",
+            "--metric",
+            "CIDEr",
+            named=path,
+        )
 
     of_csv = torn(rows) | st.builds(_csv_of, bent(list(csv.reader(io.StringIO(rows.decode())))))
-    tried(st.tuples(st.just("spoilt/table.json"), as_json(manifests)) | st.tuples(st.just("spoilt/table.csv"), of_csv), 0.06, body)
+    tried(
+        st.tuples(st.just("spoilt/table.json"), as_json(manifests))
+        | st.tuples(st.just("spoilt/table.csv"), of_csv),
+        0.06,
+        body,
+    )
 
 
 def _csv_of(rows) -> bytes:
-    cells = [row if isinstance(row, list) else [row] for row in (rows if isinstance(rows, list) else [rows])]
+    cells = [
+        row if isinstance(row, list) else [row]
+        for row in (rows if isinstance(rows, list) else [rows])
+    ]
     buffer = io.StringIO()
     csv.writer(buffer).writerows(cells)
     return buffer.getvalue().encode("utf-8", "surrogatepass")
@@ -240,7 +319,9 @@ def test_malformed_exported_folders(tried, exported):
 
     def spoilt(name: str) -> st.SearchStrategy[tuple[str, bytes]]:
         data = files[name]
-        return st.tuples(st.just(name), as_json(json.loads(data)) if name.endswith(".json") else torn(data))
+        return st.tuples(
+            st.just(name), as_json(json.loads(data)) if name.endswith(".json") else torn(data)
+        )
 
     def body(trial, one):
         name, data = one

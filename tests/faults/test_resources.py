@@ -27,12 +27,23 @@ from helpers import tiny_config
 
 _LONGEST = 300  # seconds of a stage
 # Loaded by stages late. Memory that ends within an import leaves half a module, whose own words about it are anybody's guess.
-_LOADED_LATE = ("dsacap.vision.generators.generator", "matplotlib.figure", "open_clip", "safetensors.torch", "torchvision.transforms")
+_LOADED_LATE = (
+    "dsacap.vision.generators.generator",
+    "matplotlib.figure",
+    "open_clip",
+    "safetensors.torch",
+    "torchvision.transforms",
+)
 # What Rust (safetensors, tokenizers) says when it gets no memory, and then ends the process as a kill would: nothing in Python can help.
 _ABORTED = re.compile(r"^(?:.*it/s\])?memory allocation of \d+ bytes failed$", re.MULTILINE)
 _PAGE = os.sysconf("SC_PAGESIZE")
 _TRAINED, _TUNED = ("ar", "dsacap", "ar-eyes"), ("dsacap-rl",)
-_OF_SYSTEMS = {"train": _TRAINED, "tune": _TUNED, "caption": _TRAINED + _TUNED, "score": ("human", *_TRAINED, *_TUNED)}
+_OF_SYSTEMS = {
+    "train": _TRAINED,
+    "tune": _TUNED,
+    "caption": _TRAINED + _TUNED,
+    "score": ("human", *_TRAINED, *_TUNED),
+}
 STAGES = (
     *(("data",), ("encoder",), ("features",), ("pixels",), ("generator",)),
     *((verb, "--system", system) for verb, systems in _OF_SYSTEMS.items() for system in systems),
@@ -45,7 +56,12 @@ def disk(tmp_path) -> Iterator[Path]:
     """A disk of its own, whose room can be changed."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "dsacap-faults", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1g", "dsacap-faults", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a disk needs root")
     yield folder
     subprocess.run(["umount", folder], check=True)
@@ -84,8 +100,12 @@ def run(arguments: list[str], log: Path, limits: dict[int, int] | None = None) -
 def whole(folder: Path) -> dict[Path, str]:
     """The hash of every file that stands under its final name; each can be read."""
     found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        reader = {".json": read_json, ".jsonl": read_jsonl, ".safetensors": read_tensors}.get(path.suffix)
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    ):
+        reader = {".json": read_json, ".jsonl": read_jsonl, ".safetensors": read_tensors}.get(
+            path.suffix
+        )
         if reader and path.name != "train.jsonl":  # grows line by line
             reader(path)
         found[path] = sha256(path)
@@ -98,26 +118,47 @@ def test_every_stage_on_disks_and_limits_that_fail(disk, tmp_path, count):
         importlib.import_module(name)
     config, log, tried = tmp_path / "tiny.yaml", tmp_path / "log", Counter()
     torn = set()  # hidden files that a process left that was not allowed to end by itself
-    settings = tiny_config(disk / "work", results=str(disk / "results")).model_dump(mode="json", exclude_unset=True)
-    settings["systems"]["ar-eyes"] = {**settings["systems"]["ar"], "training": {"fine_tune": {"learning_rate": 0.001}}}  # reads pixels
+    settings = tiny_config(disk / "work", results=str(disk / "results")).model_dump(
+        mode="json", exclude_unset=True
+    )
+    settings["systems"]["ar-eyes"] = {
+        **settings["systems"]["ar"],
+        "training": {"fine_tune": {"learning_rate": 0.001}},
+    }  # reads pixels
     config.write_text(json.dumps(settings))
     for stage in STAGES:
         command, before = [*stage, "--config", str(config)], whole(disk)
 
         def fails(what: str, command=command, before=before, **limits) -> None:
             status, said = run(command, log, **limits), log.read_text()
-            aborted = resource.RLIMIT_AS in limits.get("limits", {}) and status == -signal.SIGABRT and _ABORTED.search(said)
-            assert aborted or (status in (0, 1) and "Traceback" not in said), (what, command, status, said)
+            aborted = (
+                resource.RLIMIT_AS in limits.get("limits", {})
+                and status == -signal.SIGABRT
+                and _ABORTED.search(said)
+            )
+            assert aborted or (status in (0, 1) and "Traceback" not in said), (
+                what,
+                command,
+                status,
+                said,
+            )
             assert aborted or status == 0 or "error: " in said, (what, command, said)
-            tried[f"{what}: {'ended by a library' if aborted else 'refused' if status else 'done all the same'}"] += 1
+            tried[
+                f"{what}: {'ended by a library' if aborted else 'refused' if status else 'done all the same'}"
+            ] += 1
             after = whole(disk)
             grown = [path for path in before if path.name == "train.jsonl"]
-            assert {path: after.get(path) for path in before if path not in grown} == {p: d for p, d in before.items() if p not in grown}
+            assert {path: after.get(path) for path in before if path not in grown} == {
+                p: d for p, d in before.items() if p not in grown
+            }
             if aborted:
                 torn.update(disk.rglob("*.tmp"))
             assert torn.issuperset(disk.rglob("*.tmp")), (what, command)
 
-        fails("few file handles", limits={resource.RLIMIT_NOFILE: 3 + len(os.listdir("/proc/self/fd"))})
+        fails(
+            "few file handles",
+            limits={resource.RLIMIT_NOFILE: 3 + len(os.listdir("/proc/self/fd"))},
+        )
         fails("little memory", limits={resource.RLIMIT_AS: _address_space() + 2**24})
         remount(disk, "ro")
         fails("a read-only disk")

@@ -32,7 +32,10 @@ class Trial:
     def command(self, *arguments: object, named: Path, writes: tuple[str, ...] = ()) -> bool:
         """Whether `dsacap` took the input; where not, it has said so by the file's name, and left all files as they are."""
         before = contents(self.folder)
-        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
+        out, err = (
+            io.TextIOWrapper(io.BytesIO(), "utf-8", errors)
+            for errors in ("strict", "backslashreplace")
+        )
         with _in_time(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main([str(argument) for argument in arguments])
         out.flush()
@@ -73,4 +76,8 @@ def _in_time() -> Iterator[None]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -11,7 +11,9 @@ from helpers import LONGEST, VERTICES, VOCABULARY
 def readout():
     torch.manual_seed(0)
     model = DSACap.Model(width=16, heads=2, readout_layers=1, vertices=VERTICES, transition_heads=2)
-    readout = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST))
+    readout = DirectedAcyclic(
+        model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST)
+    )
     with torch.no_grad():
         for parameter in readout.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.7)

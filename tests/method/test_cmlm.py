@@ -26,17 +26,32 @@ def said_of(cmlm, image, words: list[int]) -> torch.Tensor:
     return cmlm.words(cmlm(torch.tensor([words]), cmlm._images(image[None])))[0].log_softmax(-1)
 
 
-def test_the_likelihood_is_that_of_the_length_and_of_the_words_masked_scaled_to_all(cmlm, monkeypatch):
-    captions = torch.tensor([[[4, 5, EOS, PAD, PAD], [5, 6, 7, 8, EOS]], [[UNK, 4, 4, EOS, PAD], [8, EOS, PAD, PAD, PAD]]])
-    masked = torch.tensor([[0, 1, 0, 0, 0], [1, 0, 1, 1, 0], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
+def test_the_likelihood_is_that_of_the_length_and_of_the_words_masked_scaled_to_all(
+    cmlm, monkeypatch
+):
+    captions = torch.tensor(
+        [
+            [[4, 5, EOS, PAD, PAD], [5, 6, 7, 8, EOS]],
+            [[UNK, 4, 4, EOS, PAD], [8, EOS, PAD, PAD, PAD]],
+        ]
+    )
+    masked = torch.tensor(
+        [[0, 1, 0, 0, 0], [1, 0, 1, 1, 0], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
+    ).bool()
     monkeypatch.setattr(cmlm, "_random_masks", lambda real: masked)
     image = torch.randn(2, 3, 16).double()
     ours, length = cmlm.log_prob(image, captions), cmlm._length(image)
     for row, (b, r) in enumerate(itertools.product(range(2), range(2))):
         words = [word for word in captions[b, r].tolist() if word not in (EOS, PAD)]
-        log_p = said_of(cmlm, image[b], [cmlm.mask if m else word for word, m in zip(words, masked[row], strict=False)])
+        log_p = said_of(
+            cmlm,
+            image[b],
+            [cmlm.mask if m else word for word, m in zip(words, masked[row], strict=False)],
+        )
         picked = [log_p[at, word] for at, word in enumerate(words) if masked[row, at]]
-        assert ours[b, r].item() == pytest.approx((length[b, len(words)] + len(words) * sum(picked) / len(picked)).item())
+        assert ours[b, r].item() == pytest.approx(
+            (length[b, len(words)] + len(words) * sum(picked) / len(picked)).item()
+        )
 
 
 def test_its_mean_over_masks_is_that_over_all_orders_of_writing(cmlm):
@@ -70,7 +85,9 @@ def test_each_pass_masks_the_least_sure_words_by_a_linear_schedule(cmlm):
     for image in torch.randn(10, 3, 16).double():
         words, sure, masked = [cmlm.mask] * 6, [0.0] * 6, range(6)
         for again in (4, 2, 0):  # 6 words, 3 passes
-            log_p = said_of(cmlm, image, [cmlm.mask if at in masked else word for at, word in enumerate(words)])
+            log_p = said_of(
+                cmlm, image, [cmlm.mask if at in masked else word for at, word in enumerate(words)]
+            )
             log_p = log_p[:, UNK + 1 :] - log_p[:, UNK + 1 :].logsumexp(-1, keepdim=True)
             for at in masked:
                 sure[at], words[at] = log_p[at].max().item(), log_p[at].argmax().item() + UNK + 1
@@ -83,5 +100,7 @@ def test_the_likeliest_length_is_written_and_never_none(cmlm):
     cmlm.length_head.bias[0] = 50
     image = torch.randn(20, 3, 16).double()
     captions = cmlm.decode(image, DSACap.Decoding(passes=2), None)
-    assert [len(caption) for caption in captions] == (cmlm._length(image)[:, 1:].argmax(-1) + 1).tolist()
+    assert [len(caption) for caption in captions] == (
+        cmlm._length(image)[:, 1:].argmax(-1) + 1
+    ).tolist()
     assert len({len(caption) for caption in captions}) > 1

@@ -28,12 +28,16 @@ def by_caption(words_GV) -> dict[tuple[int, ...], torch.Tensor]:
     total = defaultdict(float)
     for said in itertools.product((PAD, *range(UNK, SPEC.vocabulary)), repeat=len(words_GV)):
         caption = tuple(word for word, _ in itertools.groupby(said) if word != PAD)
-        total[caption] = total[caption] + sum(words_GV[g, word] for g, word in enumerate(said)).exp()
+        total[caption] = (
+            total[caption] + sum(words_GV[g, word] for g, word in enumerate(said)).exp()
+        )
     return total
 
 
 def padded(captions) -> torch.Tensor:
-    return torch.tensor([[*caption, EOS, *[PAD] * (SPEC.max_words - len(caption))] for caption in captions])
+    return torch.tensor(
+        [[*caption, EOS, *[PAD] * (SPEC.max_words - len(caption))] for caption in captions]
+    )
 
 
 def test_likelihood_and_its_gradient_equal_the_sum_over_all_ways_to_say_it(ctc):
@@ -42,17 +46,24 @@ def test_likelihood_and_its_gradient_equal_the_sum_over_all_ways_to_say_it(ctc):
     captions = list(expected[0])
     assert (4,) in captions and (4, 4) in captions and (4, 4, 4) not in captions
     ours = ctc.log_prob(image, padded(captions).expand(2, -1, -1))
-    brute = torch.stack([torch.stack([of_image[caption] for caption in captions]).log() for of_image in expected])
+    brute = torch.stack(
+        [torch.stack([of_image[caption] for caption in captions]).log() for of_image in expected]
+    )
     torch.testing.assert_close(ours, brute)
     torch.testing.assert_close(ours.exp().sum(-1), torch.ones(2, dtype=ours.dtype))
     weight = torch.randn_like(ours)
-    gradients = [torch.autograd.grad((x * weight).sum(), ctc.words.weight, retain_graph=True)[0] for x in (ours, brute)]
+    gradients = [
+        torch.autograd.grad((x * weight).sum(), ctc.words.weight, retain_graph=True)[0]
+        for x in (ours, brute)
+    ]
     torch.testing.assert_close(*gradients)
 
 
 def test_a_reference_that_cannot_fit_is_impossible_and_moves_nothing(ctc):
     image = torch.randn(1, 3, 16).double()
-    value = ctc.log_prob(image, padded([[4, 4, 4], [5, 4, 4, 5]])[None])  # five vertices would be needed
+    value = ctc.log_prob(
+        image, padded([[4, 4, 4], [5, 4, 4, 5]])[None]
+    )  # five vertices would be needed
     assert (value < -1000).all() and value.isfinite().all()
     value.sum().backward()
     assert not ctc.words.weight.grad.any()
@@ -87,22 +98,33 @@ def test_captions_are_drawn_as_often_as_they_are_likely(ctc, temperature):
             DSACap.Decoding(search="draw", temperature=temperature),
             lambda shape: torch.rand(draws, *shape, generator=generator, dtype=words.dtype),
         )
-    expected = {caption: p.item() for caption, p in by_caption(words[0]).items() if UNK not in caption}
+    expected = {
+        caption: p.item() for caption, p in by_caption(words[0]).items() if UNK not in caption
+    }
     likeliest = (words[0, :, UNK + 1 :].amax(0).argmax().item() + UNK + 1,)
     expected[likeliest] += expected.pop(())
     counts = Counter(map(tuple, said))
     assert counts.keys() <= expected.keys()
-    assert all(abs(counts[caption] / draws - p) < 4 * (p / draws) ** 0.5 + 1e-3 for caption, p in expected.items())
+    assert all(
+        abs(counts[caption] / draws - p) < 4 * (p / draws) ** 0.5 + 1e-3
+        for caption, p in expected.items()
+    )
 
 
 def test_a_likely_word_is_not_said_where_a_blank_is_likelier_and_others_speak():
     words = torch.tensor([[0.6, 0, 0, 0, 0.4, 0], [0.3, 0, 0, 0, 0.3, 0.35]])
-    assert _never_silent(torch.tensor([[[0, 5], [0, 0]]]), words.log()[None]).tolist() == [[[0, 5], [4, 0]]]
+    assert _never_silent(torch.tensor([[[0, 5], [0, 0]]]), words.log()[None]).tolist() == [
+        [[0, 5], [4, 0]]
+    ]
 
 
 def test_runs_count_once_and_blanks_part_them():
     said = torch.tensor([[0, 4, 4, 0, 4, 5], [0, 0, 0, 0, 0, 5], [4, 5, 4, 5, 4, 5]])
-    assert collapsed(said, 4).tolist() == [[4, 4, 5, EOS, PAD], [5, EOS, PAD, PAD, PAD], [4, 5, 4, 5, EOS]]
+    assert collapsed(said, 4).tolist() == [
+        [4, 4, 5, EOS, PAD],
+        [5, EOS, PAD, PAD, PAD],
+        [4, 5, 4, 5, EOS],
+    ]
 
 
 def test_a_caption_drawn_is_cut_at_the_longest_allowed():

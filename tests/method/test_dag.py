@@ -28,7 +28,9 @@ def test_likelihood_equals_the_sum_over_all_paths(graph):
     ours = log_likelihood(words, transitions, padded)
     for b in range(2):
         for r, caption in enumerate(captions):
-            assert ours[b, r].item() == pytest.approx(brute_force(words[b], transitions[b], caption), abs=1e-6)
+            assert ours[b, r].item() == pytest.approx(
+                brute_force(words[b], transitions[b], caption), abs=1e-6
+            )
 
 
 def test_a_caption_next_to_impossible_keeps_its_digits_beside_likely_ones(graph):
@@ -37,7 +39,9 @@ def test_a_caption_next_to_impossible_keeps_its_digits_beside_likely_ones(graph)
     captions = [[8, 8, 8], [4, 5, 6], [4, 8, 8]]
     ours = log_likelihood(words, transitions, torch.tensor([captions, captions]))
     for b, r in itertools.product(range(2), range(3)):
-        assert ours[b, r].item() == pytest.approx(brute_force(words[b], transitions[b], captions[r]), abs=1e-6)
+        assert ours[b, r].item() == pytest.approx(
+            brute_force(words[b], transitions[b], captions[r]), abs=1e-6
+        )
 
 
 def test_likelihoods_of_all_captions_sum_to_one(graph):
@@ -71,27 +75,41 @@ def test_what_follows_a_beginning_is_as_likely_as_the_whole_makes_it(graph):
     follows = after(words, transitions, torch.tensor([beginning, beginning]))
 
     def likelihoods(captions, transitions_BGG):
-        return log_likelihood(words, transitions_BGG, torch.tensor([c + [PAD] * (LONGEST - len(c)) for c in captions]).expand(2, -1, -1))
+        return log_likelihood(
+            words,
+            transitions_BGG,
+            torch.tensor([c + [PAD] * (LONGEST - len(c)) for c in captions]).expand(2, -1, -1),
+        )
 
-    difference_BR = likelihoods([beginning + rest for rest in rests], transitions) - likelihoods(rests, follows)
+    difference_BR = likelihoods([beginning + rest for rest in rests], transitions) - likelihoods(
+        rests, follows
+    )
     torch.testing.assert_close(difference_BR, difference_BR[:, :1].expand(-1, len(rests)))
     torch.testing.assert_close(follows[:, 0].logsumexp(-1), torch.zeros(2, dtype=follows.dtype))
 
 
 def test_a_vertex_is_passed_as_often_as_paths_lead_through_it(graph):
     transitions = graph[1]
-    paths = [path for n in range(VERTICES - 1) for path in itertools.combinations(range(1, VERTICES - 1), n)]
+    paths = [
+        path
+        for n in range(VERTICES - 1)
+        for path in itertools.combinations(range(1, VERTICES - 1), n)
+    ]
     for step, passed in zip(transitions, passage(transitions), strict=True):
         expected = torch.zeros_like(passed)
         for path in paths:
-            expected[list(path)] += sum(step[u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))).exp()
+            expected[list(path)] += sum(
+                step[u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))
+            ).exp()
         torch.testing.assert_close(passed, expected)
 
 
 def test_transitions_go_forward_only(graph):
     step = graph[1].exp()
     assert torch.tril(step[:, :-1]).abs().max() == 0
-    torch.testing.assert_close(step[:, :-1].sum(-1), torch.ones(2, VERTICES - 1, dtype=step.dtype), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        step[:, :-1].sum(-1), torch.ones(2, VERTICES - 1, dtype=step.dtype), atol=1e-6, rtol=0
+    )
 
 
 def test_a_caption_longer_than_the_graph_is_impossible_with_finite_gradient(graph):
@@ -109,7 +127,9 @@ def test_completed_captions_are_drawn_as_often_as_they_are_likely(readout, graph
     words[..., UNK] = -1e4
     words = words.log_softmax(-1)
     begin, draws = [5, 7, 5], 20_000
-    rests = [rest for n in (1, 2) for rest in itertools.product(range(UNK + 1, VOCABULARY), repeat=n)]
+    rests = [
+        rest for n in (1, 2) for rest in itertools.product(range(UNK + 1, VOCABULARY), repeat=n)
+    ]
     whole = torch.tensor([[*begin, *rest, *[PAD] * (2 - len(rest))] for rest in rests])
     expected = log_likelihood(words, transitions, whole[None])[0].softmax(-1)
     readout.forward = lambda image: (words.expand(draws, -1, -1), transitions.expand(draws, -1, -1))
@@ -120,28 +140,40 @@ def test_completed_captions_are_drawn_as_often_as_they_are_likely(readout, graph
         return torch.rand(draws, *shape, generator=generator, dtype=words.dtype)
 
     decoding = DSACap.Decoding(search="draw", temperature=1.0)
-    said = readout.complete(torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([begin]).expand(draws, -1))
+    said = readout.complete(
+        torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([begin]).expand(draws, -1)
+    )
     assert asked == [(2, 2)]  # a place and a word, for two words that may come
     counts = torch.tensor([said.count([*begin, *rest]) for rest in rests])
     assert counts.sum() == draws
     assert ((counts / draws - expected).abs() < 4 * (expected / draws).sqrt() + 1e-3).all()
-    longer = readout.complete(torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([[5]]).expand(draws, -1))
+    longer = readout.complete(
+        torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([[5]]).expand(draws, -1)
+    )
     assert asked[1:] == [(4, 2)] and {len(caption) for caption in longer} >= {2, 3, 4}
 
 
 def test_a_completion_goes_on_from_the_last_word_given(readout):
     """4 is always followed by 6, and 8 by 7: under a bigram model that counts for nearly all, so they are here."""
-    readout.learn_from(ListMemory([[4, 6, 5, 8, 7, EOS], [5, 4, 6, EOS, PAD, PAD], [7, 5, 8, 7, EOS, PAD]]))
+    readout.learn_from(
+        ListMemory([[4, 6, 5, 8, 7, EOS], [5, 4, 6, EOS, PAD, PAD], [7, 5, 8, 7, EOS, PAD]])
+    )
     decoding = DSACap.Decoding(search="viterbi", candidates=50, bigram_weight=50.0)
     with torch.no_grad():
-        said = readout.complete(torch.randn(2, 3, 16), decoding, None, torch.tensor([[5, 8, 4], [4, 5, 8]]))
+        said = readout.complete(
+            torch.randn(2, 3, 16), decoding, None, torch.tensor([[5, 8, 4], [4, 5, 8]])
+        )
     assert [caption[:4] for caption in said] == [[5, 8, 4, 6], [4, 5, 8, 7]]
     assert max(map(len, said)) <= LONGEST
 
 
 def test_a_bigram_weight_needs_the_train_captions(readout):
-    with pytest.raises(ValueError, match=r"^a bigram_weight needs the train captions: call learn_from first"):
-        readout.decode(torch.randn(1, 3, 16), DSACap.Decoding(search="viterbi", bigram_weight=0.5), None)
+    with pytest.raises(
+        ValueError, match=r"^a bigram_weight needs the train captions: call learn_from first"
+    ):
+        readout.decode(
+            torch.randn(1, 3, 16), DSACap.Decoding(search="viterbi", bigram_weight=0.5), None
+        )
 
 
 def test_expected_words_are_those_of_all_paths(readout, graph):
@@ -152,7 +184,9 @@ def test_expected_words_are_those_of_all_paths(readout, graph):
     expected = torch.zeros(VOCABULARY, dtype=words.dtype)
     for n in range(1, VERTICES - 1):
         for path in itertools.combinations(range(1, VERTICES - 1), n):
-            taken = sum(transitions[0, u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))).exp()
+            taken = sum(
+                transitions[0, u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))
+            ).exp()
             expected += taken * words[0, list(path)].exp().sum(0)
     torch.testing.assert_close(readout.expected_words(picture).sum(1)[0], expected)
 
@@ -166,22 +200,35 @@ def test_what_is_compiled_is_the_graph(readout):
 def test_a_graph_at_first():
     torch.manual_seed(0)
     model = DSACap.Model(width=16, heads=2, vertices=40)
-    readout = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST))
+    readout = DirectedAcyclic(
+        model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST)
+    )
     assert readout.place.shape == (40, 16) and len(readout.place.unique(dim=0)) == 40
     assert readout.place.std().item() == pytest.approx(0.02, rel=0.1)
     # A transition a twelfth of the graph further on is half as likely: a path then says some twelve words.
-    assert (readout.distance * 40 / 12).exp().tolist() == pytest.approx([0.5] * len(readout.distance), abs=0.01)
-    assert not readout.state_dict().keys() & {"later", "gap"}  # what follows from the size is no weight, and in no checkpoint
+    assert (readout.distance * 40 / 12).exp().tolist() == pytest.approx(
+        [0.5] * len(readout.distance), abs=0.01
+    )
+    assert not readout.state_dict().keys() & {
+        "later",
+        "gap",
+    }  # what follows from the size is no weight, and in no checkpoint
 
 
 def test_transitions_of_one_head_are_attention_to_later_vertices_that_falls_with_distance():
     torch.manual_seed(0)
     model = DSACap.Model(width=16, heads=2, vertices=VERTICES, transition_heads=1)
-    readout = DirectedAcyclic(model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST))
+    readout = DirectedAcyclic(
+        model, ImageSpec(tokens=3, channels=16, vocabulary=VOCABULARY, max_words=LONGEST)
+    )
     with torch.no_grad():
         states = readout.states(torch.randn(2, 3, 16))
-        query, key = readout.from_to(torch.cat([states, readout.place.expand_as(states)], dim=-1)).chunk(2, dim=-1)
+        query, key = readout.from_to(
+            torch.cat([states, readout.place.expand_as(states)], dim=-1)
+        ).chunk(2, dim=-1)
         gap = torch.arange(VERTICES)[None] - torch.arange(VERTICES)[:, None]
         bias = torch.where(gap > 0, readout.distance * gap, -torch.inf)[:-1]
-        expected = torch.nn.functional.scaled_dot_product_attention(query[:, :-1], key, torch.eye(VERTICES).expand(2, -1, -1), bias)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[:, :-1], key, torch.eye(VERTICES).expand(2, -1, -1), bias
+        )
         torch.testing.assert_close(readout._transitions(states)[:, :-1].exp(), expected)

@@ -14,12 +14,23 @@ def brute_force(words_GV, transitions_GG, caption: list[int], orders: int) -> fl
     expected, total = Counter(), Counter()
     for length in range(VERTICES - 1):
         for path in itertools.combinations(range(1, VERTICES - 1), length):
-            p = sum(transitions_GG[u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1))).exp().item()
+            p = (
+                sum(transitions_GG[u, v] for u, v in itertools.pairwise((0, *path, VERTICES - 1)))
+                .exp()
+                .item()
+            )
             for n in range(1, orders + 1):
                 for place in range(length - n + 1):
                     total[n] += p
                     for ngram in {tuple(caption[i : i + n]) for i in range(len(caption) - n + 1)}:
-                        said = sum(words_GV[v, w] for v, w in zip(path[place : place + n], ngram, strict=True)).exp().item()
+                        said = (
+                            sum(
+                                words_GV[v, w]
+                                for v, w in zip(path[place : place + n], ngram, strict=True)
+                            )
+                            .exp()
+                            .item()
+                        )
                         expected[ngram] += p * said
     overlap = 0.0
     for n in range(1, orders + 1):
@@ -36,7 +47,9 @@ def test_it_is_the_sum_over_all_paths(graph, orders):
     padded = torch.tensor([[*c, EOS, *[PAD] * (5 - len(c))] for c in captions]).expand(2, -1, -1)
     ours = expected_overlap(words, transitions, padded, orders)
     for b, r in itertools.product(range(2), range(len(captions))):
-        assert ours[b, r].item() == pytest.approx(brute_force(words[b], transitions[b], captions[r], orders), abs=1e-6)
+        assert ours[b, r].item() == pytest.approx(
+            brute_force(words[b], transitions[b], captions[r], orders), abs=1e-6
+        )
 
 
 def test_a_graph_that_says_just_the_caption_overlaps_wholly():
@@ -46,10 +59,17 @@ def test_a_graph_that_says_just_the_caption_overlaps_wholly():
         words[0, vertex, word] = 0
     for vertex in range(5):
         transitions[0, vertex, vertex + 1] = 0
-    overlap = expected_overlap(words, transitions, torch.tensor([[[*caption, EOS], [7, 7, 7, 7, EOS]]]), 4)
+    overlap = expected_overlap(
+        words, transitions, torch.tensor([[[*caption, EOS], [7, 7, 7, 7, EOS]]]), 4
+    )
     assert overlap[0].tolist() == pytest.approx([1, 0], abs=1e-5)
     # A word that is said twice counts once where the reference has it once: of 4 and 3 words 2 meet.
-    overlap = expected_overlap(words, transitions, torch.tensor([[[5, 6, 8, EOS, PAD], [5, 5, 5, 4, EOS], [5, EOS, PAD, PAD, PAD]]]), 1)
+    overlap = expected_overlap(
+        words,
+        transitions,
+        torch.tensor([[[5, 6, 8, EOS, PAD], [5, 5, 5, 4, EOS], [5, EOS, PAD, PAD, PAD]]]),
+        1,
+    )
     assert overlap[0].tolist() == pytest.approx([2 * 2 / 7, 2 * 3 / 8, 2 * 1 / 5], abs=1e-5)
 
 
@@ -58,9 +78,13 @@ def test_a_temperature_is_one_of_words_and_of_transitions(graph, temperature):
     words, transitions = graph
     captions = torch.tensor([[[4, 5, EOS, PAD], [8, 6, 8, EOS]]] * 2)
     softened = ((words / temperature).log_softmax(-1), (transitions / temperature).log_softmax(-1))
-    torch.testing.assert_close(expected_overlap(words, transitions, captions, 2, temperature), expected_overlap(*softened, captions, 2))
+    torch.testing.assert_close(
+        expected_overlap(words, transitions, captions, 2, temperature),
+        expected_overlap(*softened, captions, 2),
+    )
     assert not torch.allclose(
-        expected_overlap(words, transitions, captions, 2, temperature), expected_overlap(words, transitions, captions, 2)
+        expected_overlap(words, transitions, captions, 2, temperature),
+        expected_overlap(words, transitions, captions, 2),
     )
 
 
@@ -71,7 +95,9 @@ def test_sharpened_it_nears_what_the_likeliest_path_says(graph):
     while (vertex := transitions[0, vertex].argmax().item()) != VERTICES - 1:
         said.append(words[0, vertex].argmax().item())
     caption = torch.tensor([[[*said, EOS]]]).expand(2, -1, -1)
-    assert expected_overlap(words, transitions, caption, 1, temperature=0.01)[0].item() == pytest.approx(1, abs=1e-3)
+    assert expected_overlap(words, transitions, caption, 1, temperature=0.01)[
+        0
+    ].item() == pytest.approx(1, abs=1e-3)
     assert expected_overlap(words, transitions, caption, 1)[0].item() < 0.9
 
 

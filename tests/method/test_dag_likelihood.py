@@ -24,7 +24,11 @@ def test_what_is_exact_takes_its_arguments_as_they_are_but_for_bfloat16():
     x, y = torch.randn(5, 5), torch.randn(5, 5)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(product(x, y, 2, more=1), product(x, y, 2) + 1)
-        found = product(x, y, 2), product(x.bfloat16(), y.bfloat16(), 2), product(x.double(), y.double(), 2)
+        found = (
+            product(x, y, 2),
+            product(x.bfloat16(), y.bfloat16(), 2),
+            product(x.double(), y.double(), 2),
+        )
     assert [each.dtype for each in found] == [torch.float32, torch.float32, torch.float64]
     assert torch.equal(found[0], x @ y * 2)
     assert torch.equal(found[1], x.bfloat16().float() @ y.bfloat16().float() * 2)

@@ -24,7 +24,8 @@ def test_lookahead_takes_the_jointly_best_step():
         vertex, expected = 0, []
         while True:
             best = {
-                v: transitions[b, vertex, v] + (words[b, v, UNK + 1 :].max() if v < VERTICES - 1 else 0)
+                v: transitions[b, vertex, v]
+                + (words[b, v, UNK + 1 :].max() if v < VERTICES - 1 else 0)
                 for v in range(vertex + 1, VERTICES)
             }
             vertex = max(best, key=best.get)
@@ -37,7 +38,9 @@ def test_lookahead_takes_the_jointly_best_step():
     assert lookahead(words, transitions, max_words=2) == [caption[:2] for caption in captions]
 
 
-def best_caption(words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None) -> list[int]:
+def best_caption(
+    words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None
+) -> list[int]:
     """Tries every path with every choice of words."""
     likeliest = [(row[UNK + 1 :].topk(candidates).indices + UNK + 1).tolist() for row in words_GV]
     scored = {}
@@ -46,7 +49,9 @@ def best_caption(words_GV, transitions_GG, candidates: int, bigram_VV, weight: f
             stops = (0, *path, VERTICES - 1)
             moves = sum(transitions_GG[u, v] for u, v in itertools.pairwise(stops))
             for said in itertools.product(*(likeliest[v] for v in path)):
-                language = sum(bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *said, EOS)))
+                language = sum(
+                    bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *said, EOS))
+                )
                 emitted = sum(words_GV[v, word] for v, word in zip(path, said, strict=True))
                 scored[path, said] = (moves + emitted + weight * language) / (n + 1)
     return list(max(scored, key=scored.get)[1])
@@ -58,16 +63,22 @@ def test_viterbi_finds_the_best_of_all_paths_and_words(graph, candidates, weight
     torch.manual_seed(1)
     bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
     found = viterbi(words, transitions, LONGEST, candidates, bigram, weight)
-    assert found == [best_caption(words[b], transitions[b], candidates, bigram, weight) for b in range(2)]
+    assert found == [
+        best_caption(words[b], transitions[b], candidates, bigram, weight) for b in range(2)
+    ]
 
 
 def test_viterbi_of_one_word_a_vertex_in_many_graphs():
     words, transitions = clear_graphs(30)
     none = torch.zeros(VOCABULARY, VOCABULARY)
     found = viterbi(words, transitions, LONGEST, 1)
-    assert found == [best_caption(*graph, 1, none, 0.0) for graph in zip(words, transitions, strict=True)]
+    assert found == [
+        best_caption(*graph, 1, none, 0.0) for graph in zip(words, transitions, strict=True)
+    ]
     assert len({len(caption) for caption in found}) > 2
-    assert viterbi(words, transitions, LONGEST, 1, torch.randn_like(none)) == found  # a bigram model without a weight
+    assert (
+        viterbi(words, transitions, LONGEST, 1, torch.randn_like(none)) == found
+    )  # a bigram model without a weight
 
 
 def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
@@ -76,7 +87,9 @@ def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
     bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
     for last in range(UNK + 1, VOCABULARY):
         found = viterbi(words, transitions, LONGEST, 2, bigram, 2.0, torch.tensor([last, last]))
-        assert found == [best_caption(words[b], transitions[b], 2, bigram, 2.0, last) for b in range(2)]
+        assert found == [
+            best_caption(words[b], transitions[b], 2, bigram, 2.0, last) for b in range(2)
+        ]
     transitions[:, 0, -1] = 5.0
     assert viterbi(words, transitions, LONGEST, 2, last_B=torch.tensor([4, 4])) == [[], []]
 

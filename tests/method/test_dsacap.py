@@ -22,26 +22,43 @@ def test_noise_draws_different_captions_and_its_absence_one(captioner):
 
 
 def test_steps_on_a_clean_image_change_nothing(captioner):
-    once, thrice = (captioner.caption(random_batch(6), 1, 0, DSACap.Decoding(noise_level=0, steps=steps)) for steps in (1, 3))
+    once, thrice = (
+        captioner.caption(random_batch(6), 1, 0, DSACap.Decoding(noise_level=0, steps=steps))
+        for steps in (1, 3)
+    )
     assert once == thrice
 
 
-@pytest.mark.parametrize(("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw")])
+@pytest.mark.parametrize(
+    ("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw")]
+)
 def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
     temperature = {"temperature": 0.8} if search == "draw" else {}
-    batch, decoding = random_batch(5), DSACap.Decoding(noise_level=0.5, steps=steps, search=search, **temperature)
+    batch, decoding = (
+        random_batch(5),
+        DSACap.Decoding(noise_level=0.5, steps=steps, search=search, **temperature),
+    )
     together = captioner.caption(batch, 3, 7, decoding)
-    alone = [captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)]
+    alone = [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)
+    ]
     assert together == alone
-    assert [said[:2] for said in together] == captioner.caption(batch, 2, 7, decoding)  # nor on how many are drawn
+    assert [said[:2] for said in together] == captioner.caption(
+        batch, 2, 7, decoding
+    )  # nor on how many are drawn
 
 
 def test_a_temperature_makes_captions_differ_on_the_clean_image(captioner):
     batch = random_batch(6)
-    cold, warm = (captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0, search="draw", temperature=t)) for t in (1e-6, 1.0))
+    cold, warm = (
+        captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0, search="draw", temperature=t))
+        for t in (1e-6, 1.0)
+    )
     assert all(len({tuple(c) for c in said}) == 1 for said in cold)
     assert all(len({tuple(c) for c in said}) > 3 for said in warm)
-    assert warm != captioner.caption(batch, 8, 1, DSACap.Decoding(noise_level=0, search="draw", temperature=1.0))
+    assert warm != captioner.caption(
+        batch, 8, 1, DSACap.Decoding(noise_level=0, search="draw", temperature=1.0)
+    )
 
 
 def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
@@ -50,7 +67,12 @@ def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
         captioner.caption(batch, 1, 0, DSACap.Decoding(search="viterbi", bigram_weight=0.5))
     captioner.learn_from(ListMemory([[5, 6, 7, EOS], [5, 6, 7, EOS]]))
     plain, with_bigrams = (
-        captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0, search="viterbi", candidates=20, bigram_weight=weight))
+        captioner.caption(
+            batch,
+            1,
+            0,
+            DSACap.Decoding(noise_level=0, search="viterbi", candidates=20, bigram_weight=weight),
+        )
         for weight in (0.0, 50.0)
     )
     assert plain != with_bigrams == [[[5, 6, 7]]] * 6
@@ -75,7 +97,9 @@ def test_dropout_is_for_training_only(captioner):
     dropped = DSACap(DSACap.Model(width=16, heads=2, vertices=12, dropout=0.5), SPEC)
     dropped.load_state_dict(captioner.state_dict())
     batch = random_batch(4)
-    assert dropped.eval().caption(batch, 2, 0, DSACap.Decoding()) == captioner.caption(batch, 2, 0, DSACap.Decoding())
+    assert dropped.eval().caption(batch, 2, 0, DSACap.Decoding()) == captioner.caption(
+        batch, 2, 0, DSACap.Decoding()
+    )
     losses = []
     for model in (dropped.train(), captioner.train()):
         torch.manual_seed(0)
@@ -87,7 +111,11 @@ def test_noise_off_training_sees_the_clean_image(captioner, monkeypatch):
     quiet = DSACap(DSACap.Model(width=16, heads=2, vertices=12, t_max=0), SPEC)
     seen = []
     forward = quiet.denoiser.forward
-    monkeypatch.setattr(quiet.denoiser, "forward", lambda z, t, caption: seen.append((z, t)) or forward(z, t, caption))
+    monkeypatch.setattr(
+        quiet.denoiser,
+        "forward",
+        lambda z, t, caption: seen.append((z, t)) or forward(z, t, caption),
+    )
     batch = random_batch(3)
     quiet.loss(batch)
     torch.testing.assert_close(seen[0][0], batch.features)

@@ -14,11 +14,17 @@ from helpers import SPEC, VERTICES, ListMemory, random_batch
 def test_best_path_is_that_of_brute_force(graph):
     for words_GV, transitions_GG in zip(*graph, strict=True):
         for caption in ([4], [5, 6], [7, 4, 8]):
-            paths = [(0, *middle, VERTICES - 1) for middle in combinations(range(1, VERTICES - 1), len(caption))]
+            paths = [
+                (0, *middle, VERTICES - 1)
+                for middle in combinations(range(1, VERTICES - 1), len(caption))
+            ]
 
             def log_p(path, caption=caption, words_GV=words_GV, transitions_GG=transitions_GG):
                 steps = sum(transitions_GG[a, b] for a, b in pairwise(path))
-                return float(steps + sum(words_GV[v, word] for v, word in zip(path[1:-1], caption, strict=True)))
+                return float(
+                    steps
+                    + sum(words_GV[v, word] for v, word in zip(path[1:-1], caption, strict=True))
+                )
 
             assert tuple(best_path(words_GV, transitions_GG, caption)) == max(paths, key=log_p)
 
@@ -27,14 +33,23 @@ def test_what_is_seen_of_a_graph_is_likely_or_on_the_path(graph):
     words_GV, transitions_GG = (of[0] for of in graph)
     seen = graph_of(words_GV, transitions_GG, [4, 5, 6])
     index = [v.index for v in seen.vertices]
-    assert index[0] == 0 and index[-1] == VERTICES - 1 and set(seen.path) <= set(index) == set(sorted(index))
+    assert (
+        index[0] == 0
+        and index[-1] == VERTICES - 1
+        and set(seen.path) <= set(index) == set(sorted(index))
+    )
     assert not seen.vertices[0].words and not seen.vertices[-1].words
     steps = {(a, b): p for a, b, p in seen.transitions}
     assert set(pairwise(seen.path)) <= set(steps)
-    assert all(a < b and p == pytest.approx(transitions_GG[a, b].exp().item(), abs=1e-4) for (a, b), p in steps.items())
+    assert all(
+        a < b and p == pytest.approx(transitions_GG[a, b].exp().item(), abs=1e-4)
+        for (a, b), p in steps.items()
+    )
     for vertex in seen.vertices[1:-1]:
         (word, p), *rest = vertex.words
-        assert word > UNK and p == pytest.approx(words_GV[vertex.index, UNK + 1 :].max().exp().item(), abs=1e-4)
+        assert word > UNK and p == pytest.approx(
+            words_GV[vertex.index, UNK + 1 :].max().exp().item(), abs=1e-4
+        )
         assert all(p >= other for _, other in rest)
 
 
@@ -60,13 +75,27 @@ def test_what_is_seen_of_a_graph_by_hand(caption, path):
         Vertex(4, 0.019, [(7, 0.45), (6, 0.1), (8, 0.03)]),
         Vertex(5, 1, []),
     ]
-    steps = [(0, 1, 0.61), (0, 2, 0.35), (0, 3, 0.021), (0, 4, 0.019), (1, 2, 0.3333), (1, 3, 0.6667), (2, 5, 1), (3, 5, 1), (4, 5, 1)]
+    steps = [
+        (0, 1, 0.61),
+        (0, 2, 0.35),
+        (0, 3, 0.021),
+        (0, 4, 0.019),
+        (1, 2, 0.3333),
+        (1, 3, 0.6667),
+        (2, 5, 1),
+        (3, 5, 1),
+        (4, 5, 1),
+    ]
     shown = set(range(6)) if 4 in path else {0, 1, 2, 3, 5}
-    assert seen == Graph([v for v in vertices if v.index in shown], [s for s in steps if {*s[:2]} <= shown], path)
+    assert seen == Graph(
+        [v for v in vertices if v.index in shown], [s for s in steps if {*s[:2]} <= shown], path
+    )
 
 
 def test_the_distance_is_a_mean_square_of_each_image_by_four_digits():
-    assert distance(torch.tensor([[[3.0, 1], [1, 1], [1, 1]], [[0.0, 1], [1, 2], [1, 1]]]), torch.ones(2, 3, 2)) == [0.6667, 0.3333]
+    assert distance(
+        torch.tensor([[[3.0, 1], [1, 1], [1, 1]], [[0.0, 1], [1, 2], [1, 1]]]), torch.ones(2, 3, 2)
+    ) == [0.6667, 0.3333]
 
 
 @pytest.mark.parametrize(
@@ -79,23 +108,32 @@ def test_the_distance_is_a_mean_square_of_each_image_by_four_digits():
 )
 def test_the_graph_is_the_one_that_the_caption_was_read_from(options):
     torch.manual_seed(3)
-    captioner, batch = DSACap(DSACap.Model(width=16, heads=2, vertices=12), SPEC).eval(), random_batch(4)
+    captioner, batch = (
+        DSACap(DSACap.Model(width=16, heads=2, vertices=12), SPEC).eval(),
+        random_batch(4),
+    )
     captioner.learn_from(ListMemory([[5, 6, 7, 2]]))
     decoding = DSACap.Decoding(**options)
     insides = captioner.inspect(batch, 7, decoding, steps=5)
     z0_BNC = batch.features
     z_BNC = add_noise(z0_BNC, noise_of(batch, 1, 7, z0_BNC.shape[1:])[:, 0], torch.full((4,), 0.5))
-    for i, (inside, said) in enumerate(zip(insides, captioner.caption(batch, 3, 7, decoding), strict=True)):
+    for i, (inside, said) in enumerate(
+        zip(insides, captioner.caption(batch, 3, 7, decoding), strict=True)
+    ):
         assert inside.caption == said[0] and len(inside.graph.path) == len(said[0]) + 2
         assert [frame.t for frame in inside.frames] == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1])
-        assert inside.frames[0].noisy == pytest.approx((z_BNC[i] - z0_BNC[i]).square().mean().item(), abs=1e-3)
+        assert inside.frames[0].noisy == pytest.approx(
+            (z_BNC[i] - z0_BNC[i]).square().mean().item(), abs=1e-3
+        )
         assert all(frame.error > 0 for frame in inside.frames)
 
 
 def test_without_noise_in_training_there_is_nothing_to_denoise():
     captioner = DSACap(DSACap.Model(width=16, heads=2, vertices=12, t_max=0), SPEC).eval()
     inside = captioner.inspect(random_batch(1), 0, DSACap.Decoding(noise_level=0), steps=5)[0]
-    assert [(frame.t, frame.noisy, frame.caption) for frame in inside.frames] == [(0, 0, inside.caption)]
+    assert [(frame.t, frame.noisy, frame.caption) for frame in inside.frames] == [
+        (0, 0, inside.caption)
+    ]
 
 
 @pytest.mark.parametrize("readout", ["slots", "ctc", "cmlm"])

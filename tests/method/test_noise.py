@@ -20,7 +20,12 @@ def test_the_true_z0_leads_back_to_it():
 
 def test_step_equals_diffusers_scheduler():
     """The same state, the same (wrong) prediction of z_0: the same next state as diffusers' DDIM."""
-    scheduler = DDIMScheduler(num_train_timesteps=1000, prediction_type="sample", clip_sample=False, timestep_spacing="leading")
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000,
+        prediction_type="sample",
+        clip_sample=False,
+        timestep_spacing="leading",
+    )
     t_all = torch.arange(1, 1001) / 1000
     scheduler.alphas_cumprod = alpha_sigma(t_all)[0].flatten().square()
     scheduler.set_timesteps(10)

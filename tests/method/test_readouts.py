@@ -23,7 +23,9 @@ DECODINGS = [
 
 def make(readout: str, **model) -> DSACap:
     torch.manual_seed(3)
-    captioner = DSACap(DSACap.Model(width=16, heads=2, vertices=12, readout=readout, **model), SPEC).eval()
+    captioner = DSACap(
+        DSACap.Model(width=16, heads=2, vertices=12, readout=readout, **model), SPEC
+    ).eval()
     with torch.no_grad():
         for parameter in captioner.parameters():  # gates leave zero, and choices are clear
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -34,15 +36,24 @@ def make(readout: str, **model) -> DSACap:
 def test_captions_do_not_depend_on_the_batch_nor_on_how_many_are_drawn(readout, options):
     captioner, batch, decoding = make(readout), random_batch(5), DSACap.Decoding(**options)
     together = captioner.caption(batch, 3, 7, decoding)
-    assert together == [captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)]
+    assert together == [
+        captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)
+    ]
     assert [said[:2] for said in together] == captioner.caption(batch, 2, 7, decoding)
-    assert all(0 < len(caption) <= SPEC.max_words and min(caption) > UNK for said in together for caption in said)
+    assert all(
+        0 < len(caption) <= SPEC.max_words and min(caption) > UNK
+        for said in together
+        for caption in said
+    )
 
 
 @pytest.mark.parametrize(("readout", "options"), [(r, o) for r, o in DECODINGS if o is DRAWN])
 def test_a_temperature_makes_captions_differ(readout, options):
     captioner, batch = make(readout), random_batch(4)
-    cold, warm = (captioner.caption(batch, 8, 0, DSACap.Decoding(**{**options, "temperature": t})) for t in (1e-6, 1.0))
+    cold, warm = (
+        captioner.caption(batch, 8, 0, DSACap.Decoding(**{**options, "temperature": t}))
+        for t in (1e-6, 1.0)
+    )
     assert all(len({tuple(c) for c in said}) == 1 for said in cold)
     assert all(len({tuple(c) for c in said}) > 1 for said in warm)
 
@@ -52,7 +63,11 @@ def test_a_temperature_makes_captions_differ(readout, options):
 def test_the_gradient_reaches_every_weight(readout, beta):
     captioner = make(readout, beta=beta).train()
     captioner.loss(random_batch(3))["loss"].backward()
-    still = {n for n, p in captioner.named_parameters() if p.grad is None or not p.grad.abs().any() or not p.grad.isfinite().all()}
+    still = {
+        n
+        for n, p in captioner.named_parameters()
+        if p.grad is None or not p.grad.abs().any() or not p.grad.isfinite().all()
+    }
     assert {name for name in still if not name.endswith("key_value.bias")} == set()
 
 
@@ -66,7 +81,9 @@ def test_one_reference_makes_beta_irrelevant(readout):
     assert losses[0] == pytest.approx(losses[1])
 
 
-@pytest.mark.parametrize("readout", [name for name in READOUTS if name != "dag"])  # test_dsacap.py has the dag's
+@pytest.mark.parametrize(
+    "readout", [name for name in READOUTS if name != "dag"]
+)  # test_dsacap.py has the dag's
 def test_it_learns_a_tiny_batch_by_heart(readout):
     captioner, batch = make(readout), random_batch(2, references=1, seed=1)
     optimizer = torch.optim.Adam(captioner.parameters(), lr=1e-2)
@@ -76,15 +93,25 @@ def test_it_learns_a_tiny_batch_by_heart(readout):
         captioner.loss(batch)["loss"].backward()
         optimizer.step()
     said = captioner.caption(batch, 1, 0, DSACap.Decoding(**CLEAN))
-    assert [c[0] for c in said] == [[w for w in image[0] if w > UNK] for image in batch.captions.tolist()]
+    assert [c[0] for c in said] == [
+        [w for w in image[0] if w > UNK] for image in batch.captions.tolist()
+    ]
 
 
 @pytest.mark.parametrize(
     ("readout", "options", "message"),
     [
-        ("slots", {"search": "lookahead"}, "search: lookahead is not for readout: slots, which has draw"),
+        (
+            "slots",
+            {"search": "lookahead"},
+            "search: lookahead is not for readout: slots, which has draw",
+        ),
         ("slots", {"search": "viterbi", "bigram_weight": 0.5}, "search: viterbi is not"),
-        ("ctc", {"search": "lookahead"}, "search: lookahead is not for readout: ctc, which has draw"),
+        (
+            "ctc",
+            {"search": "lookahead"},
+            "search: lookahead is not for readout: ctc, which has draw",
+        ),
         ("cmlm", DRAWN, "search: draw is not for readout: cmlm, which has none to choose"),
         ("dag", {"passes": 2}, "passes is not for readout: dag"),
         ("slots", {"candidates": 5}, "candidates is not for readout: slots"),

@@ -22,7 +22,11 @@ def slots():
 
 
 def every_caption() -> torch.Tensor:
-    texts = [text for n in range(SPEC.max_words + 1) for text in itertools.product(range(UNK, SPEC.vocabulary), repeat=n)]
+    texts = [
+        text
+        for n in range(SPEC.max_words + 1)
+        for text in itertools.product(range(UNK, SPEC.vocabulary), repeat=n)
+    ]
     return torch.tensor([[*text, EOS, *[PAD] * (SPEC.max_words - len(text))] for text in texts])
 
 
@@ -43,7 +47,10 @@ def test_likelihoods_of_all_captions_sum_to_one(slots):
 
 def test_a_slot_is_expected_to_speak_where_no_slot_before_it_has_ended(slots):
     image, captions = torch.randn(1, 3, 16).double(), every_caption()
-    p, expected = slots.log_prob(image, captions[None])[0].exp(), torch.zeros(SPEC.max_words + 1, SPEC.vocabulary).double()
+    p, expected = (
+        slots.log_prob(image, captions[None])[0].exp(),
+        torch.zeros(SPEC.max_words + 1, SPEC.vocabulary).double(),
+    )
     for caption, share in zip(captions.tolist(), p, strict=True):
         for at, word in enumerate(caption):
             expected[at, word] += share if word != PAD else 0
@@ -51,8 +58,13 @@ def test_a_slot_is_expected_to_speak_where_no_slot_before_it_has_ended(slots):
 
 
 def test_columns_of_padding_change_nothing(slots):
-    image, captions = torch.randn(2, 3, 16).double(), torch.tensor([[[5, 4, EOS, PAD]], [[4, EOS, PAD, PAD]]])
-    torch.testing.assert_close(slots.log_prob(image, captions), slots.log_prob(image, captions[..., :3]))
+    image, captions = (
+        torch.randn(2, 3, 16).double(),
+        torch.tensor([[[5, 4, EOS, PAD]], [[4, EOS, PAD, PAD]]]),
+    )
+    torch.testing.assert_close(
+        slots.log_prob(image, captions), slots.log_prob(image, captions[..., :3])
+    )
 
 
 def test_each_slot_says_its_likeliest_word_up_to_the_end_and_none_is_empty(slots):
@@ -65,5 +77,8 @@ def test_each_slot_says_its_likeliest_word_up_to_the_end_and_none_is_empty(slots
     assert any(ended) and not all(ended)
     for row, caption in zip(log_p, captions, strict=True):
         allowed = [[4, 5, 6], *[[EOS, 4, 5, 6]] * 2]
-        likeliest = [max(words, key=lambda word, at=at: row[at, word].item()) for at, words in enumerate(allowed)]
+        likeliest = [
+            max(words, key=lambda word, at=at: row[at, word].item())
+            for at, words in enumerate(allowed)
+        ]
         assert caption == likeliest[: likeliest.index(EOS)] if EOS in likeliest else likeliest

@@ -40,7 +40,11 @@ STEPS = 3
 CAPTIONERS = {
     "ar": ("autoregressive", {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}, {}),
     "prefix-lm": ("prefix-lm", {"layers": 1, "prefix": 2}, {}),
-    "masked-diffusion": ("masked-diffusion", {"concentrated": True, "image_free": 0.1}, {"steps": 2}),
+    "masked-diffusion": (
+        "masked-diffusion",
+        {"concentrated": True, "image_free": 0.1},
+        {"steps": 2},
+    ),
     "bit-diffusion": ("bit-diffusion", {}, {"steps": 2}),
     "scd-net": ("scd-net", {"encoder_layers": 1, "decoder_layers": 1}, {}),
     "ladic": (

@@ -66,7 +66,9 @@ def test_it_refuses_a_processor_without_avx2(monkeypatch):
     for name, value in arithmetic.VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    with pytest.raises(UserError, match=r"needs an x86-64 processor with AVX2.*offers torch DEFAULT"):
+    with pytest.raises(
+        UserError, match=r"needs an x86-64 processor with AVX2.*offers torch DEFAULT"
+    ):
         arithmetic.prepare("portable", "cpu")
 
 
@@ -82,14 +84,19 @@ def test_it_refuses_a_gpu(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("key", "value"), [("compile", True), ("precision", "bf16")])
 def test_it_refuses_what_is_made_for_one_processor(tmp_path, key, value):
     training = {"steps": 2, key: value}
-    with pytest.raises(UserError, match=rf"portable does not go with training\.{key} of systems\.ar"):
+    with pytest.raises(
+        UserError, match=rf"portable does not go with training\.{key} of systems\.ar"
+    ):
         tiny_config(tmp_path, arithmetic="portable", training=training)
 
 
 @needs_avx2
 def test_the_doctor_names_the_promise(tmp_path):
     _, path = write_config(tmp_path, arithmetic="portable")
-    assert "ok       arithmetic portable: the same bytes on every x86-64" in dsacap("doctor", "--config", str(path)).stdout
+    assert (
+        "ok       arithmetic portable: the same bytes on every x86-64"
+        in dsacap("doctor", "--config", str(path)).stdout
+    )
 
 
 def test_results_lie_apart_from_those_of_fast_arithmetic(tmp_path):
@@ -106,7 +113,10 @@ def test_portable_results_lie_apart_by_threads_processes_and_parts(tmp_path):
     """To the byte, each of them is another result."""
     training = {"steps": 12, "batch_size": 6}
     changes = [{}, {"threads": 2}, {"processes": 2}, {"training": training | {"accumulate": 2}}]
-    configs = [tiny_config(tmp_path, **({"arithmetic": "portable", "training": training} | change)) for change in changes]
+    configs = [
+        tiny_config(tmp_path, **({"arithmetic": "portable", "training": training} | change))
+        for change in changes
+    ]
     assert len({Layout(config).system("ar", 0) for config in configs}) == len(changes)
 
 
@@ -119,11 +129,16 @@ def test_what_measures_time_uses_the_fast_kernels():
 def test_processors_are_no_cause_between_portable_runs(tmp_path):
     config = tiny_config(tmp_path, arithmetic="portable").model_dump(mode="json")
     code = {"commit": None, "dirty": None, "lock": "0" * 64}
-    sides = [{"stage": "train", "config": config, "code": code, "facts": {}, "host": {"cpu": cpu}} for cpu in ("AMD", "Intel")]
+    sides = [
+        {"stage": "train", "config": config, "code": code, "facts": {}, "host": {"cpu": cpu}}
+        for cpu in ("AMD", "Intel")
+    ]
     assert not [c for c in causes_of("train ar seed 0", *sides, "") if c.kind == "hardware"]
     for side in sides:
         side["config"] = tiny_config(tmp_path).model_dump(mode="json")
-    assert [c.what for c in causes_of("train ar seed 0", *sides, "") if c.kind == "hardware"] == ["CPU"]
+    assert [c.what for c in causes_of("train ar seed 0", *sides, "") if c.kind == "hardware"] == [
+        "CPU"
+    ]
 
 
 def test_the_arithmetic_is_a_setting_of_what_torch_computes(tmp_path):

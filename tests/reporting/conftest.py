@@ -9,7 +9,13 @@ from helpers import score, tiny_config
 def layout(tmp_path) -> Layout:
     """Result files with known numbers, of a few systems and two seeds."""
     layout = Layout(tiny_config(tmp_path, seeds=[0, 1]))
-    host = {"cpu": "abacus", "cores": 2, "system": "Linux", "python": "3.11", "packages": {"torch": "2"}}
+    host = {
+        "cpu": "abacus",
+        "cores": 2,
+        "system": "Linux",
+        "python": "3.11",
+        "packages": {"torch": "2"},
+    }
     manifest = {
         "started": "2026-11-24T10:00:00+00:00",
         "seconds": 3.0,
@@ -19,15 +25,37 @@ def layout(tmp_path) -> Layout:
         "host": host,
         "command": ["dsacap", "time"],
     }
-    data = {"images": {"train": 24, "test": 6}, "captions": 150, "sha256": {"captions.jsonl": "a" * 64}}
+    data = {
+        "images": {"train": 24, "test": 6},
+        "captions": 150,
+        "sha256": {"captions.jsonl": "a" * 64},
+    }
     write_json(manifest_of(layout.data), {**manifest, "facts": data})
     write_json(manifest_of(layout.encoder), {**manifest, "facts": {}})
     write_json(manifest_of(layout.generator), {**manifest, "facts": {}})
     write_json(manifest_of(layout.features), {**manifest, "facts": {"skipped": {"3": "1x1"}}})
-    write_json(layout.latency, {"rows": [_latency("ar", "greedy", 8.0), _latency("dsacap", "K=1", 2.0), _latency("encoder", "", 1.0)]})
-    write_json(manifest_of(layout.latency), {**manifest, "facts": {"machine": {"device": "abacus", "cores": 2, "threads": 1}}})
+    write_json(
+        layout.latency,
+        {
+            "rows": [
+                _latency("ar", "greedy", 8.0),
+                _latency("dsacap", "K=1", 2.0),
+                _latency("encoder", "", 1.0),
+            ]
+        },
+    )
+    write_json(
+        manifest_of(layout.latency),
+        {**manifest, "facts": {"machine": {"device": "abacus", "cores": 2, "threads": 1}}},
+    )
     rest = {"oracle": {}, "leaks": {"verbatim": 1, "captions": 4, "examples": []}}
-    human = {"quality": {}, "held_out": {"CIDEr": score(1.5, [1.4, 1.6])}, "diversity": {"Div-1": score(0.5)}, "samples": 5, **rest}
+    human = {
+        "quality": {},
+        "held_out": {"CIDEr": score(1.5, [1.4, 1.6])},
+        "diversity": {"Div-1": score(0.5)},
+        "samples": 5,
+        **rest,
+    }
     write_json(layout.scores(HUMAN, 0), {"references": human})
     write_json(manifest_of(layout.scores(HUMAN, 0)), {**manifest, "facts": {}})
     for system, seed in layout.runs:
@@ -35,12 +63,35 @@ def layout(tmp_path) -> Layout:
         quality = {"CIDEr": score(1.0 + 0.1 * seed, [0.9, 1.1]), "BLEU-4": score(0.25)}
         write_json(
             layout.scores(system, seed),
-            {name: {"quality": quality, "held_out": {"CIDEr": score(0.8)}, "diversity": {}, "samples": 1, **rest} for name in decodings},
+            {
+                name: {
+                    "quality": quality,
+                    "held_out": {"CIDEr": score(0.8)},
+                    "diversity": {},
+                    "samples": 1,
+                    **rest,
+                }
+                for name in decodings
+            },
         )
-        facts = {"parameters": 1234, "images_seen": 72, "train_cpu_seconds": 9, "val_CIDEr": 0.9, "val_still_rising": system == "ar"}
+        facts = {
+            "parameters": 1234,
+            "images_seen": 72,
+            "train_cpu_seconds": 9,
+            "val_CIDEr": 0.9,
+            "val_still_rising": system == "ar",
+        }
         facts |= {"one_by_one": 32, "flips": {name: int(system == "ar") for name in decodings}}
-        for path in (layout.system(system, seed), layout.captions(system, seed), layout.scores(system, seed)):
-            outputs = {f"{path.name}/model.safetensors": f"{seed}{system:x<63}"} if path == layout.system(system, seed) else {}
+        for path in (
+            layout.system(system, seed),
+            layout.captions(system, seed),
+            layout.scores(system, seed),
+        ):
+            outputs = (
+                {f"{path.name}/model.safetensors": f"{seed}{system:x<63}"}
+                if path == layout.system(system, seed)
+                else {}
+            )
             write_json(manifest_of(path), {**manifest, "facts": facts, "outputs": outputs})
     return layout
 

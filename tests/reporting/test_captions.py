@@ -13,33 +13,71 @@ SAID |= {i: ["two dogs play", f"men number {i} sit", "it is green"] for i in ran
 @pytest.fixture
 def layout(tmp_path) -> Layout:
     layout = Layout(tiny_config(tmp_path))
-    rows = [{"id": i, "file": f"{i}.jpg", "source": "s", "split": "test", "captions": said, "tokens": said} for i, said in SAID.items()]
-    train = {"id": 99, "file": "99.jpg", "source": "s", "split": "train", "captions": [], "tokens": ["dog dogs runs running"] * 5}
+    rows = [
+        {
+            "id": i,
+            "file": f"{i}.jpg",
+            "source": "s",
+            "split": "test",
+            "captions": said,
+            "tokens": said,
+        }
+        for i, said in SAID.items()
+    ]
+    train = {
+        "id": 99,
+        "file": "99.jpg",
+        "source": "s",
+        "split": "train",
+        "captions": [],
+        "tokens": ["dog dogs runs running"] * 5,
+    }
     write_jsonl(layout.data / "captions.jsonl", [*rows, train])
     for system, seed in layout.runs:
         copies = {str(i): [said[0], "never shown"] for i, said in SAID.items()}
         wrong = {str(i): ["a dogs is is runs in a"] for i in SAID}
         decodings = layout.config.systems[system].decodings
-        write_json(layout.captions(system, seed), {name: copies if system == "ar" else wrong for name in decodings})
+        write_json(
+            layout.captions(system, seed),
+            {name: copies if system == "ar" else wrong for name in decodings},
+        )
     return layout
 
 
 def cells(page: str, section: str, start: str) -> list[str]:
     lines = page.split(f"## {section}")[1].split("\n## ")[0].splitlines()
-    return next([cell.strip() for cell in line.split("|")[2:-1]] for line in lines if line.startswith(f"| {start}"))
+    return next(
+        [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in lines
+        if line.startswith(f"| {start}")
+    )
 
 
 def test_page_of_captions(layout):
     write_caption_page(layout)
     page = layout.caption_page.read_text()
-    assert cells(page, "Faults", "System") == ["doubled", "verbs", "number", "fragment", "any", "words"]
+    assert cells(page, "Faults", "System") == [
+        "doubled",
+        "verbs",
+        "number",
+        "fragment",
+        "any",
+        "words",
+    ]
     assert cells(page, "Faults", "Human") == ["0.0", "0.0", "0.0", "0.0", "0.0", "3.2"]
     assert cells(page, "Faults", "ar") == ["0.0"] * 5 + ["3.0"]
     assert cells(page, "Faults", "dsacap") == ["100.0"] * 5 + ["7.0"]
     assert cells(page, "CIDEr by length", "dsacap")[1::2] == ["100.0", "-", "-", "-"]
     disagree, _, agree = (float(cell) for cell in cells(page, "CIDEr by agreement", "ar"))
-    assert cells(page, "CIDEr by agreement", "System") == ["disagree", "middling", "agree"] and agree != disagree
-    assert "12 photos" in page and "### 2.jpg\n\n- ar, greedy: a dog runs\n" in page and "never shown" not in page
+    assert (
+        cells(page, "CIDEr by agreement", "System") == ["disagree", "middling", "agree"]
+        and agree != disagree
+    )
+    assert (
+        "12 photos" in page
+        and "### 2.jpg\n\n- ar, greedy: a dog runs\n" in page
+        and "never shown" not in page
+    )
 
 
 def test_the_same_page_twice(layout):
@@ -50,7 +88,10 @@ def test_the_same_page_twice(layout):
 
 
 def test_one_reference_cannot_disagree(layout):
-    rows = [{**row, "captions": row["captions"][:1], "tokens": row["tokens"][:1]} for row in read_jsonl(layout.data / "captions.jsonl")]
+    rows = [
+        {**row, "captions": row["captions"][:1], "tokens": row["tokens"][:1]}
+        for row in read_jsonl(layout.data / "captions.jsonl")
+    ]
     write_jsonl(layout.data / "captions.jsonl", rows)
     write_caption_page(layout)
     page = layout.caption_page.read_text()

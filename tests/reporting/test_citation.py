@@ -34,7 +34,10 @@ def environments(tex: str, name: str) -> list[LatexEnvironmentNode]:
 
 def rows_of(table: LatexEnvironmentNode) -> list[list[str]]:
     lines = [line for line in table.latex_verbatim().splitlines() if line.rstrip().endswith(r"\\")]
-    return [[cell.strip().removesuffix(r"\\").strip() for cell in re.split(r"(?<!\\)&", line)] for line in lines]
+    return [
+        [cell.strip().removesuffix(r"\\").strip() for cell in re.split(r"(?<!\\)&", line)]
+        for line in lines
+    ]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -44,17 +47,25 @@ def test_committed_tables_are_cited_as_their_files_are(name, tmp_path):
     for file in ("table.csv", "table.json", "table.md"):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
     version = write_citation(tmp_path / "table.csv")
-    assert version.endswith("+" + hashlib.sha256((folder / "table.csv").read_bytes()).hexdigest()[:8])
+    assert version.endswith(
+        "+" + hashlib.sha256((folder / "table.csv").read_bytes()).hexdigest()[:8]
+    )
     for file in ("table.bib", "table.tex"):
-        assert (tmp_path / file).read_text() == (folder / file).read_text(), f"run: dsacap cite results/{name}"
+        assert (tmp_path / file).read_text() == (folder / file).read_text(), (
+            f"run: dsacap cite results/{name}"
+        )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_committed_bibtex_is_read_by_a_library(name):
     ((key, entry),) = parse_file(str(RESULTS / name / "table.bib")).entries.items()
     commits = {m["code"]["commit"][:12] for m in load_table(RESULTS / name).manifests.values()}
-    assert key.startswith(f"dsacap-bench-{name}-") and entry.fields["version"].endswith(key.rpartition("-")[2])
-    assert all(commit in entry.fields["note"] for commit in commits) and entry.fields["year"] == "2026"
+    assert key.startswith(f"dsacap-bench-{name}-") and entry.fields["version"].endswith(
+        key.rpartition("-")[2]
+    )
+    assert (
+        all(commit in entry.fields["note"] for commit in commits) and entry.fields["year"] == "2026"
+    )
     assert str(entry.persons["author"][0]) == "{The dsacap-bench authors}"
     assert "url" not in entry.fields or entry.fields["url"].startswith("https://")
 
@@ -67,7 +78,11 @@ def test_committed_latex_has_every_row(name):
     macros = {node.macroname for node in quality.nodelist if node.isNodeType(LatexMacroNode)}
     assert {"toprule", "midrule", "bottomrule"} <= macros
     header, *rows = rows_of(quality)
-    assert {len(row) for row in rows} == {len(header)} and header[:3] == ["System", "Decoding", "CIDEr"]
+    assert {len(row) for row in rows} == {len(header)} and header[:3] == [
+        "System",
+        "Decoding",
+        "CIDEr",
+    ]
     scored = table.numbers[table.numbers.metric == "CIDEr"]
     assert len(rows) == scored.groupby(["system", "decoding"]).ngroups
     best = scored.groupby(["system", "decoding"]).value.mean().max()
@@ -85,11 +100,20 @@ def test_report_writes_version_entry_and_latex(layout):
     csv = finished(layout)
     version = f"0.1.0+{hashlib.sha256(csv.read_bytes()).hexdigest()[:8]}"
     data = read_json(csv.with_suffix(".json"))
-    assert data["config"]["name"] == "tiny" and data["signatures"]["held_out_CIDEr"] == "metric|of:0.8"
+    assert (
+        data["config"]["name"] == "tiny" and data["signatures"]["held_out_CIDEr"] == "metric|of:0.8"
+    )
     assert f"- version {version}; to cite it: table.bib" in layout.table.read_text()
     (entry,) = parse_file(str(csv.with_suffix(".bib"))).entries.values()
-    assert entry.fields["version"] == version and entry.fields["month"] == "November" and "made by commit c0ffee" in entry.fields["note"]
-    assert rows_of(environments(csv.with_suffix(".tex").read_text(), "tabular")[0])[1][:2] == ["ar $\\dagger$", "greedy"]
+    assert (
+        entry.fields["version"] == version
+        and entry.fields["month"] == "November"
+        and "made by commit c0ffee" in entry.fields["note"]
+    )
+    assert rows_of(environments(csv.with_suffix(".tex").read_text(), "tabular")[0])[1][:2] == [
+        "ar $\\dagger$",
+        "greedy",
+    ]
 
 
 def test_another_number_is_another_version(layout):
@@ -108,11 +132,16 @@ def test_another_number_is_another_version(layout):
 def test_a_url_is_cited_where_the_project_has_one(layout, tmp_path, monkeypatch):
     csv = finished(layout)
     assert "url" not in csv.with_suffix(".bib").read_text()
-    (tmp_path / "CITATION.cff").write_text("authors: [{family-names: Noether, given-names: Emmy}]\nurl: https://example.org\n")
+    (tmp_path / "CITATION.cff").write_text(
+        "authors: [{family-names: Noether, given-names: Emmy}]\nurl: https://example.org\n"
+    )
     monkeypatch.setattr(citation, "CITATION", tmp_path / "CITATION.cff")
     write_citation(csv)
     (entry,) = parse_file(str(csv.with_suffix(".bib"))).entries.values()
-    assert entry.fields["url"] == "https://example.org" and str(entry.persons["author"][0]) == "Noether, Emmy"
+    assert (
+        entry.fields["url"] == "https://example.org"
+        and str(entry.persons["author"][0]) == "Noether, Emmy"
+    )
 
 
 def test_what_latex_would_trip_over_is_escaped():

@@ -32,25 +32,46 @@ def finished(layout) -> Layout:
             packed = io.BytesIO()
             Image.new("RGB", (64, 64), "red").save(packed, "PNG")
             archive.writestr(f"scene_{image_id}.png", packed.getvalue())
-    row = {"source": "test", "split": "test", "captions": ["A ring.", "One <b>ring</b>"], "tokens": ["a ring", "one ring"]}
-    write_jsonl(layout.data / "captions.jsonl", [{"id": i, "file": f"scene_{i}.png", **row} for i in TEST])
+    row = {
+        "source": "test",
+        "split": "test",
+        "captions": ["A ring.", "One <b>ring</b>"],
+        "tokens": ["a ring", "one ring"],
+    }
+    write_jsonl(
+        layout.data / "captions.jsonl", [{"id": i, "file": f"scene_{i}.png", **row} for i in TEST]
+    )
     for system, seed in layout.runs:
         decodings = layout.config.systems[system].decodings
-        write_json(layout.captions(system, seed), {d: {str(i): [f"a {system} {d}", "a ring"] for i in TEST[:2]} for d in decodings})
+        write_json(
+            layout.captions(system, seed),
+            {d: {str(i): [f"a {system} {d}", "a ring"] for i in TEST[:2]} for d in decodings},
+        )
         scores = read_json(layout.scores(system, seed))
         for parts in scores.values():
             parts["quality"]["CIDEr"]["per_image"] = {str(i): i / 10 + seed for i in TEST[:2]}
         write_json(layout.scores(system, seed), scores)
-        log = [{"step": 20 * n, "loss": 9 - n / 100} for n in range(1, 401)] + [{"step": 8001, "loss": 1.0, "val_CIDEr": 0.5}]
+        log = [{"step": 20 * n, "loss": 9 - n / 100} for n in range(1, 401)] + [
+            {"step": 8001, "loss": 1.0, "val_CIDEr": 0.5}
+        ]
         write_jsonl(layout.system(system, seed) / "train.jsonl", log)
-    write_json(layout.inside("dsacap", 0), {"decoding": "K=1", "images": {"31": {"frames": [], "caption": "a ring", "graph": None}}})
-    write_json(manifest_of(layout.inside("dsacap", 0)), {"code": {"commit": "facade", "dirty": False}})
+    write_json(
+        layout.inside("dsacap", 0),
+        {"decoding": "K=1", "images": {"31": {"frames": [], "caption": "a ring", "graph": None}}},
+    )
+    write_json(
+        manifest_of(layout.inside("dsacap", 0)), {"code": {"commit": "facade", "dirty": False}}
+    )
     write_tables(layout)
     return layout
 
 
 def test_a_row_on_its_way_shows_no_curve(finished):
-    assert {curve["system"] for curve in content_of(finished)["curves"]} == {"ar", "dsacap", "dsacap-rl"}
+    assert {curve["system"] for curve in content_of(finished)["curves"]} == {
+        "ar",
+        "dsacap",
+        "dsacap-rl",
+    }
     finished.scores("dsacap-rl", 0).unlink()
     assert {curve["system"] for curve in content_of(finished)["curves"]} == {"ar", "dsacap"}
 
@@ -59,14 +80,30 @@ def test_content_is_that_of_the_result_files(finished):
     content = content_of(finished)
     assert [row["system"] for row in content["rows"]] == ["ar", "ar", "dsacap", "dsacap-rl"]
     assert [row["first"] for row in content["rows"]] == [True, False, True, True]
-    assert [image["id"] for image in content["images"]] == [31, 32] and content["images"][0]["references"] == ["A ring.", "One <b>ring</b>"]
-    assert [[content["texts"][t] for t in of_image] for of_image in content["captions"][1]] == [["a ar T=1", "a ring"]] * 2
+    assert [image["id"] for image in content["images"]] == [31, 32] and content["images"][0][
+        "references"
+    ] == ["A ring.", "One <b>ring</b>"]
+    assert [[content["texts"][t] for t in of_image] for of_image in content["captions"][1]] == [
+        ["a ar T=1", "a ring"]
+    ] * 2
     assert len(set(content["texts"])) == len(content["texts"]) == 5
-    assert content["metrics"] == ["CIDEr"] and content["scores"][0]["CIDEr"] == [310, 320]  # of seed 0, as tables show it
-    assert {row["weights"][:8] for row in content["tradeoff"]} == {"0arxxxxx", "0dsacapx", "0dsacap-"}
-    assert content["insides"]["dsacap"]["images"]["31"]["caption"] == "a ring" and "facade" in content["commit"]
+    assert content["metrics"] == ["CIDEr"] and content["scores"][0]["CIDEr"] == [
+        310,
+        320,
+    ]  # of seed 0, as tables show it
+    assert {row["weights"][:8] for row in content["tradeoff"]} == {
+        "0arxxxxx",
+        "0dsacapx",
+        "0dsacap-",
+    }
+    assert (
+        content["insides"]["dsacap"]["images"]["31"]["caption"] == "a ring"
+        and "facade" in content["commit"]
+    )
     curve = content["curves"][2]
-    assert (curve["system"], curve["tuned"]) == ("dsacap-rl", True) and curve["logged"]["val_CIDEr"] == [(8001, 0.5)]
+    assert (curve["system"], curve["tuned"]) == ("dsacap-rl", True) and curve["logged"][
+        "val_CIDEr"
+    ] == [(8001, 0.5)]
     assert len(curve["logged"]["loss"]) <= 150
     photo = Image.open(io.BytesIO(base64.b64decode(content["images"][0]["webp"])))
     assert (photo.format, photo.size) == ("WEBP", (64, 64))
@@ -74,12 +111,25 @@ def test_content_is_that_of_the_result_files(finished):
 
 def test_a_row_that_came_from_a_file_is_shown_too(finished, tmp_path):
     write_json(tmp_path / "mine.json", [{"image_id": i, "caption": "mine"} for i in TEST])
-    brought = {"mine": {"file": str(tmp_path / "mine.json"), "label": "Mine", "citation": "-", "trained_on": "-"}}
+    brought = {
+        "mine": {
+            "file": str(tmp_path / "mine.json"),
+            "label": "Mine",
+            "citation": "-",
+            "trained_on": "-",
+        }
+    }
     layout = Layout(tiny_config(tmp_path, seeds=[0, 1], predictions=brought))
-    write_json(layout.scores("mine", 0), {"predictions": {"quality": {"CIDEr": {"value": 1, "per_image": {"31": 0.5}}}}})
+    write_json(
+        layout.scores("mine", 0),
+        {"predictions": {"quality": {"CIDEr": {"value": 1, "per_image": {"31": 0.5}}}}},
+    )
     content = content_of(layout)
     assert content["rows"][-1] == {"system": "mine", "label": "Mine", "decoding": "", "first": True}
-    assert content["scores"][-1]["CIDEr"] == [50, None] and content["texts"][content["captions"][-1][0][0]] == "mine"
+    assert (
+        content["scores"][-1]["CIDEr"] == [50, None]
+        and content["texts"][content["captions"][-1][0][0]] == "mine"
+    )
 
 
 def test_photos_of_others_are_not_in_the_page(finished, tmp_path, monkeypatch):
@@ -87,9 +137,14 @@ def test_photos_of_others_are_not_in_the_page(finished, tmp_path, monkeypatch):
     monkeypatch.setattr("dsacap.reporting.page.content.Scenes", Coco)
     monkeypatch.setattr(Layout, "photos", {"test": tmp_path / "photos"})
     content = content_of(finished)
-    assert content["photos"] == {"embedded": False, "folder": "../photos"} and "webp" not in content["images"][0]
+    assert (
+        content["photos"] == {"embedded": False, "folder": "../photos"}
+        and "webp" not in content["images"][0]
+    )
     assert "img-src 'self' file:;" in html.unescape(assemble(content, "0" * 64))
-    monkeypatch.setattr(Layout, "photos", {"test": tmp_path / "photos.zip"})  # a browser looks into no archive
+    monkeypatch.setattr(
+        Layout, "photos", {"test": tmp_path / "photos.zip"}
+    )  # a browser looks into no archive
     assert content_of(finished)["photos"]["folder"] == ""
 
 
@@ -97,25 +152,45 @@ def test_the_page_asks_for_nothing_from_anywhere(finished):
     size = write_page(finished)
     page = finished.page.read_text()
     assert size == finished.page.stat().st_size < 100_000
-    assert not re.search(r"""(?:src|href|action|data)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(|fetch\(|XMLHttpRequest|import\(""", page)
-    assert re.findall(r"https?://[^\"'\s]+", page) == ["http://www.w3.org/2000/svg"]  # a name, not an address
-    assert page.count("<script") == 2 and "<link" not in page and f"sha256:{sha256(finished.table.with_suffix('.json'))}" in page
+    assert not re.search(
+        r"""(?:src|href|action|data)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(|fetch\(|XMLHttpRequest|import\(""",
+        page,
+    )
+    assert re.findall(r"https?://[^\"'\s]+", page) == [
+        "http://www.w3.org/2000/svg"
+    ]  # a name, not an address
+    assert (
+        page.count("<script") == 2
+        and "<link" not in page
+        and f"sha256:{sha256(finished.table.with_suffix('.json'))}" in page
+    )
 
 
 def test_the_policy_names_what_stands_in_the_page():
     page = assemble(made_up(2), "0" * 64)
-    policy = html.unescape(re.search('http-equiv="Content-Security-Policy" content="(.*?)"', page)[1])
-    assert policy.startswith("default-src 'none';") and "unsafe" not in policy and "img-src data:;" in policy
+    policy = html.unescape(
+        re.search('http-equiv="Content-Security-Policy" content="(.*?)"', page)[1]
+    )
+    assert (
+        policy.startswith("default-src 'none';")
+        and "unsafe" not in policy
+        and "img-src data:;" in policy
+    )
     for kind in ("script", "style"):
         (text,) = re.findall(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
-        assert f"{kind}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+        assert (
+            f"{kind}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            in policy
+        )
 
 
 def test_content_cannot_end_its_element():
     hostile = "</script><script>alert(1)</script><!-- & \u2028 <img src=x onerror=alert(1)>"
     content = made_up(1, said={(0, 0): [hostile]}) | {"name": hostile}
     page = assemble(content, "0" * 64)
-    embedded = re.search('<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)[1]
+    embedded = re.search(
+        '<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL
+    )[1]
     assert json.loads(embedded) == json.loads(json.dumps(content))
     assert not re.search("[<>&]", embedded) and page.count("<script") == 2 and "<img" not in page
     assert f"<title>{html.escape(title_of(hostile))}</title>" in page

@@ -16,11 +16,19 @@ from dsacap.reporting import page as reporting_page
 from dsacap.reporting.page import assemble
 from pages import made_up
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 RUNS = "document.title = 'it ran'"
-HOSTILE = [f'<img src=x onerror="{RUNS}">', f"</script><script>{RUNS}</script>", "<!-- <script>", "a & b <b>bold</b> \u2028 ]]>"]
+HOSTILE = [
+    f'<img src=x onerror="{RUNS}">',
+    f"</script><script>{RUNS}</script>",
+    "<!-- <script>",
+    "a & b <b>bold</b> \u2028 ]]>",
+]
 
 
 @pytest.fixture
@@ -29,10 +37,24 @@ def opened(tmp_path):
 
     def dom(page: str, address: str = "") -> str:
         (tmp_path / "index.html").write_text(page, encoding="utf-8")
-        options = ["--headless", "--disable-gpu", "--virtual-time-budget=10000", f"--user-data-dir={tmp_path / 'profile'}"]
-        options += ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's own sandbox wants no root
-        command = [CHROMIUM, *options, "--dump-dom", f"{(tmp_path / 'index.html').as_uri()}#{address}"]
-        made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        options = [
+            "--headless",
+            "--disable-gpu",
+            "--virtual-time-budget=10000",
+            f"--user-data-dir={tmp_path / 'profile'}",
+        ]
+        options += (
+            ["--no-sandbox"] if os.geteuid() == 0 else []
+        )  # Chromium's own sandbox wants no root
+        command = [
+            CHROMIUM,
+            *options,
+            "--dump-dom",
+            f"{(tmp_path / 'index.html').as_uri()}#{address}",
+        ]
+        made = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=120
+        ).stdout
         return made.split('<script type="application/json"')[0]
 
     return dom
@@ -44,26 +66,44 @@ def files_of(dom: str) -> list[str]:
 
 
 def test_photos_are_searched_and_sorted_as_the_address_says(opened):
-    said = {(0, 4): ["a purple zebra"], (1, 4): ["two elephants"], (2, 4): ["nothing at all"], (0, 9): ["zebras"], (0, 11): ["a cozebra"]}
+    said = {
+        (0, 4): ["a purple zebra"],
+        (1, 4): ["two elephants"],
+        (2, 4): ["nothing at all"],
+        (0, 9): ["zebras"],
+        (0, 11): ["a cozebra"],
+    }
     page = assemble(made_up(30, said=said), "0" * 64)
     assert files_of(opened(page, "page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
     found = opened(page, "q=zebra")
     assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
-    assert '<p id="status" class="unseen" role="status">2 of 30 photos; with “zebra”</p>' in found and "<mark>zebra</mark>s" in found
+    assert (
+        '<p id="status" class="unseen" role="status">2 of 30 photos; with “zebra”</p>' in found
+        and "<mark>zebra</mark>s" in found
+    )
     assert files_of(opened(page, "q=two+eleph")) == ["photo-4.png"]  # in one caption
     by_score = sorted(range(30), key=lambda i: (-((i * 8) % 101), i))
-    assert files_of(opened(page, "sort=score&by=s1/greedy")) == [f"photo-{i}.png" for i in by_score[:24]]
+    assert files_of(opened(page, "sort=score&by=s1/greedy")) == [
+        f"photo-{i}.png" for i in by_score[:24]
+    ]
     lowest = sorted(range(30), key=lambda i: ((i * 9) % 101 - (i * 7) % 101, i))
-    assert files_of(opened(page, "sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")) == [f"photo-{i}.png" for i in lowest[:24]]
+    assert files_of(opened(page, "sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")) == [
+        f"photo-{i}.png" for i in lowest[:24]
+    ]
 
 
 def test_disagreement_is_the_share_of_words_not_shared(opened):
     content = made_up(20)
-    captions = [[Counter(content["texts"][of_image[0]].split()) for of_image in row] for row in content["captions"]]
+    captions = [
+        [Counter(content["texts"][of_image[0]].split()) for of_image in row]
+        for row in content["captions"]
+    ]
 
     def disagreement(i: int, rows: tuple[int, ...]) -> float:
         pairs = list(combinations([captions[r][i] for r in rows], 2))
-        return 1 - 2 * sum((a & b).total() for a, b in pairs) / sum((a + b).total() for a, b in pairs)
+        return 1 - 2 * sum((a & b).total() for a, b in pairs) / sum(
+            (a + b).total() for a, b in pairs
+        )
 
     of_two = sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 2)), 9), i))
     assert of_two != sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 1, 2)), 9), i))
@@ -96,31 +136,52 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
         now();
         document.title = JSON.stringify(seen);
     """)
-    monkeypatch.setattr(reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js")))
+    monkeypatch.setattr(
+        reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js"))
+    )
     dom = opened(assemble(made_up(30, said={(0, 4): ["a zebra"]}), "0" * 64))
     seen = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
     assert seen[0] == ["#q=zebra", "photo-4.png", "q"] and seen[1] == ["", "photo-0.png", "q"]
-    assert [address for address, *_ in seen[2:4]] == ["#sort=disagreement", "#sort=disagreement&order=lowest"] and seen[3][2] == "order"
-    assert seen[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy" and seen[4][2] == "row"
+    assert [address for address, *_ in seen[2:4]] == [
+        "#sort=disagreement",
+        "#sort=disagreement&order=lowest",
+    ] and seen[3][2] == "order"
+    assert (
+        seen[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
+        and seen[4][2] == "row"
+    )
     assert seen[5][0] == f"{seen[4][0]}&page=2" and seen[5][1] != seen[4][1]
 
 
 @pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])
 def test_what_a_system_says_is_text_and_never_runs(opened, view):
-    content = made_up(6, said={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)})
+    content = made_up(
+        6, said={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)}
+    )
     content |= {"name": HOSTILE[1], "note": HOSTILE[0]}
     content["images"][0]["references"] = HOSTILE
-    content["rows"][0]["label"] = content["tradeoff"][0]["label"] = content["curves"][0]["label"] = HOSTILE[0]
-    content["insides"]["s0"]["images"]["1"]["frames"][1]["caption"] = content["insides"]["s0"]["images"]["1"]["caption"] = HOSTILE[0]
-    dom = opened(assemble(content, "0" * 64), f"view={view}&q={'%3Cimg' if view == 'photos' else ''}")
+    content["rows"][0]["label"] = content["tradeoff"][0]["label"] = content["curves"][0][
+        "label"
+    ] = HOSTILE[0]
+    content["insides"]["s0"]["images"]["1"]["frames"][1]["caption"] = content["insides"]["s0"][
+        "images"
+    ]["1"]["caption"] = HOSTILE[0]
+    dom = opened(
+        assemble(content, "0" * 64), f"view={view}&q={'%3Cimg' if view == 'photos' else ''}"
+    )
     assert "<title>it ran</title>" not in dom and HOSTILE[0] not in dom
     assert html.escape(HOSTILE[0], quote=False) in dom and "<script" not in dom
 
 
 def test_the_policy_lets_no_other_script_run(opened):
     page = assemble(made_up(2), "0" * 64)
-    dom = opened(page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>'))
-    assert "it ran" not in re.search("<title>(.*?)</title>", dom)[1] and files_of(dom) == ["photo-0.png", "photo-1.png"]
+    dom = opened(
+        page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>')
+    )
+    assert "it ran" not in re.search("<title>(.*?)</title>", dom)[1] and files_of(dom) == [
+        "photo-0.png",
+        "photo-1.png",
+    ]
 
 
 def test_photos_that_are_not_ours_are_shown_from_the_readers_folder(opened, tmp_path):
@@ -130,15 +191,25 @@ def test_photos_that_are_not_ours_are_shown_from_the_readers_folder(opened, tmp_
     (tmp_path / "my photos").mkdir()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "my photos" / "photo-0.png")
     dom = opened(assemble(content, "0" * 64), "photos=my+photos")
-    assert dom.count('<img class="photo" src="my photos/photo-0.png"') == 1 and dom.count('<span class="photo gone">photo-1.png') == 1
+    assert (
+        dom.count('<img class="photo" src="my photos/photo-0.png"') == 1
+        and dom.count('<span class="photo gone">photo-1.png') == 1
+    )
 
 
 def test_the_other_views_have_their_data_as_tables(opened):
     page = assemble(made_up(3), "0" * 64)
     inside = opened(page, "view=inside")
-    assert inside.count('<path class="arc') == 4 and inside.count('<path class="arc best"') == 3 and "<mark>cross</mark>" in inside
+    assert (
+        inside.count('<path class="arc') == 4
+        and inside.count('<path class="arc best"') == 3
+        and "<mark>cross</mark>" in inside
+    )
     tradeoff = opened(page, "view=tradeoff")
-    assert '<code title="0123456789abcdef">01234567</code>' in tradeoff and tradeoff.count('role="img"') == 3
+    assert (
+        '<code title="0123456789abcdef">01234567</code>' in tradeoff
+        and tradeoff.count('role="img"') == 3
+    )
     assert "<h3>Reward: cider</h3>" in opened(page, "view=training")
 
 

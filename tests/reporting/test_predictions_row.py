@@ -21,7 +21,12 @@ def brought(layout, tiny_layout, tmp_path) -> Layout:
     examples = load_examples(tiny_layout.data, "test")
     records = [{"image_id": e.image_id, "caption": e.image.captions[1]} for e in examples]
     (tmp_path / "theirs.json").write_text(json.dumps(records))
-    row = Predictions(file=tmp_path / "theirs.json", label="Theirs", citation="A. Author 2025", trained_on="COCO, 400M pairs before")
+    row = Predictions(
+        file=tmp_path / "theirs.json",
+        label="Theirs",
+        citation="A. Author 2025",
+        trained_on="COCO, 400M pairs before",
+    )
     config = layout.config.model_copy(update={"predictions": {"theirs": row}})
     other = Layout(config)
     for name in ("captions.jsonl", "scenes.json"):
@@ -30,16 +35,29 @@ def brought(layout, tiny_layout, tmp_path) -> Layout:
 
 
 def test_its_scores_stand_beside_the_others(brought):
-    facts = run_stage("score", brought.config, lambda: score_system(brought, "theirs", 0), manifest_of(brought.scores("theirs", 0)))
+    facts = run_stage(
+        "score",
+        brought.config,
+        lambda: score_system(brought, "theirs", 0),
+        manifest_of(brought.scores("theirs", 0)),
+    )
     assert facts["facts"]["sha256"] == sha256(brought.config.predictions["theirs"].file)
     write_tables(brought)
     text = brought.table.read_text()
-    [line] = [line for line in text.split("## Quality")[1].split("\n## ")[0].splitlines() if line.startswith("| Theirs")]
+    [line] = [
+        line
+        for line in text.split("## Quality")[1].split("\n## ")[0].splitlines()
+        if line.startswith("| Theirs")
+    ]
     assert PREDICTIONS in line
     assert "| Theirs" not in text.split("## Latency")[1].split("## Training")[0]
     assert "| A. Author 2025 | COCO, 400M pairs before |" in " ".join(text.split())
     numbers = pd.read_csv(brought.table.with_suffix(".csv"))
-    theirs = numbers[(numbers.system == "theirs") & (numbers.decoding == PREDICTIONS)].set_index("metric").value
+    theirs = (
+        numbers[(numbers.system == "theirs") & (numbers.decoding == PREDICTIONS)]
+        .set_index("metric")
+        .value
+    )
     assert theirs["true"] == 100 and theirs["CIDEr"] > 0 and "train_cpu_seconds" not in theirs
 
 

@@ -43,7 +43,9 @@ def finish(layout: Layout, dirty: bool) -> None:
     write_text(layout.table, TABLE)
     write_text(layout.table.with_suffix(".csv"), "dataset\n")
     write_text(layout.caption_page, "# tiny: the captions\n")
-    write_json(layout.table.with_suffix(".json"), {"manifests": {"train": {"code": {"dirty": dirty}}}})
+    write_json(
+        layout.table.with_suffix(".json"), {"manifests": {"train": {"code": {"dirty": dirty}}}}
+    )
 
 
 def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
@@ -57,7 +59,13 @@ def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
         assert (tmp_path / "results/tiny/captions.md").read_text() == "# tiny: the captions\n"
         readme = (tmp_path / "README.md").read_text()
         assert readme.startswith("before\n<!-- tiny") and readme.endswith("<!-- end -->\nafter\n")
-        assert "| A | 1.0 |" in readme and "old" not in readme and "a note" not in readme and "Steps" not in readme and "7.0" not in readme
+        assert (
+            "| A | 1.0 |" in readme
+            and "old" not in readme
+            and "a note" not in readme
+            and "Steps" not in readme
+            and "7.0" not in readme
+        )
 
 
 def test_captions_go_along_but_those_that_are_gone_are_named(layout, tmp_path):
@@ -70,7 +78,9 @@ def test_captions_go_along_but_those_that_are_gone_are_named(layout, tmp_path):
     write_json(layout.captions("ar", 0), {"greedy": {"1": ["a dog"]}})
     published = publish(layout)
     assert (published.kept, published.without_captions) == (["ar (seed 0)"], ["dsacap (seed 0)"])
-    kept = tmp_path / "results/tiny/rows" / layout.system("ar", 0).name / layout.captions("ar", 0).name
+    kept = (
+        tmp_path / "results/tiny/rows" / layout.system("ar", 0).name / layout.captions("ar", 0).name
+    )
     assert read_json(kept) == {"greedy": {"1": ["a dog"]}}
     assert not (tmp_path / "results/tiny/rows" / layout.system("dsacap", 0).name).exists()
 
@@ -81,7 +91,10 @@ def test_results_of_another_folder_are_published_there(tmp_path, monkeypatch):
     write_text(tmp_path / "README.md", README)
     layout = Layout(tiny_config(tmp_path, results=str(tmp_path / "elsewhere")))
     finish(layout, dirty=False)
-    assert publish(layout).folder == tmp_path / "elsewhere/tiny" and (tmp_path / "elsewhere/tiny/table.md").exists()
+    assert (
+        publish(layout).folder == tmp_path / "elsewhere/tiny"
+        and (tmp_path / "elsewhere/tiny/table.md").exists()
+    )
     assert not (tmp_path / "results").exists()
 
 
@@ -126,7 +139,11 @@ def test_a_place_that_asks_for_one_section_gets_one(layout, tmp_path):
     finish(layout, dirty=False)
     publish(layout)
     readme = (tmp_path / "README.md").read_text()
-    assert "Steps" in readme and "CIDEr" not in readme and readme.count("<!-- tiny (Training): written by make publish -->") == 1
+    assert (
+        "Steps" in readme
+        and "CIDEr" not in readme
+        and readme.count("<!-- tiny (Training): written by make publish -->") == 1
+    )
 
 
 def test_summary_keeps_the_tables_only():

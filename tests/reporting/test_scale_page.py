@@ -9,9 +9,19 @@ from helpers import tiny_config
 
 def record(config, faster: float = 1.0) -> dict:
     """Of a machine on which a step takes 2 seconds, and all else a second for each image."""
-    step = {"images": 3, "seconds": 2 / faster, "flops": 8e9, "parameters": 5_000_000, "held_mib": 80, "peak_mib": 900}
+    step = {
+        "images": 3,
+        "seconds": 2 / faster,
+        "flops": 8e9,
+        "parameters": 5_000_000,
+        "held_mib": 80,
+        "peak_mib": 900,
+    }
     step |= {"precision": "fp32", "compiled": False}
-    systems = {name: {"step": step, "decode": dict.fromkeys(of.decodings, faster)} for name, of in config.systems.items()}
+    systems = {
+        name: {"step": step, "decode": dict.fromkeys(of.decodings, faster)}
+        for name, of in config.systems.items()
+    }
     of_image = {"images_per_s": faster, "flops_an_image": 1e9}
     size = {"batch_size": 3, "images": 4, "picture": 64, "pictures": 2, "vocabulary": 100}
     return {
@@ -34,11 +44,19 @@ def record(config, faster: float = 1.0) -> dict:
 
 @pytest.fixture
 def config(tmp_path):
-    return tiny_config(tmp_path, training={"steps": 3600, "batch_size": 6, "evaluations": 2, "validation_images": 6})
+    return tiny_config(
+        tmp_path,
+        training={"steps": 3600, "batch_size": 6, "evaluations": 2, "validation_images": 6},
+    )
 
 
 def cells(page, part: str) -> list[str]:
-    return [cell.strip() for line in page.read_text().splitlines() if line.startswith(f"| {part} ") for cell in line.split("|")[1:-1]]
+    return [
+        cell.strip()
+        for line in page.read_text().splitlines()
+        if line.startswith(f"| {part} ")
+        for cell in line.split("|")[1:-1]
+    ]
 
 
 def test_hours_follow_from_what_was_measured(config, tmp_path):
@@ -53,11 +71,25 @@ def test_hours_follow_from_what_was_measured(config, tmp_path):
         and "from commit abc by `dsacap measure-scale`, 95 CPU-seconds in 100 seconds." in told
     )
     # 3600 steps of 6 images, two of 3 each: 7200 x 2 s, and as many times 8e9 operations
-    assert cells(page, "ar: training") == ["ar: training", "3,600 steps of 6", "0.1", "not measured", "4.0"]
+    assert cells(page, "ar: training") == [
+        "ar: training",
+        "3,600 steps of 6",
+        "0.1",
+        "not measured",
+        "4.0",
+    ]
     assert cells(page, "features") == ["features", "36 images", "0.0", "not measured", "0.01"]
     # two validations of 6 images; greedy once and T=1 five times of 6
-    assert cells(page, "ar: validation and captions") == ["ar: validation and captions", "48 captions", "-", "not measured", "0.013"]
-    assert cells(page, "dsacap-rl: reward")[1] == "108 pictures"  # 6 steps of 6 images, 3 captions of each
+    assert cells(page, "ar: validation and captions") == [
+        "ar: validation and captions",
+        "48 captions",
+        "-",
+        "not measured",
+        "0.013",
+    ]
+    assert (
+        cells(page, "dsacap-rl: reward")[1] == "108 pictures"
+    )  # 6 steps of 6 images, 3 captions of each
     assert cells(page, "ar")[3:6] == ["0.5", "1.5", "20 %"]  # 4e9 of 2e10 operations a second
     assert cells(page, "**together**")[3] == "not measured"
 
@@ -67,7 +99,13 @@ def test_pictures_of_another_size_are_taken_to_cost_by_their_pixels(config, tmp_
     page = tmp_path / "scale.md"
     write_json(record_of(page, "cpu"), record(config) | {"cpu_seconds": 50.0})
     write_scale(config, page)
-    assert cells(page, "dsacap-rl: reward") == ["dsacap-rl: reward", "108 pictures of 128 px", "0.0", "not measured", "0.1"]  # 432 of 64 px
+    assert cells(page, "dsacap-rl: reward") == [
+        "dsacap-rl: reward",
+        "108 pictures of 128 px",
+        "0.0",
+        "not measured",
+        "0.1",
+    ]  # 432 of 64 px
     assert "50 CPU-seconds in 100 seconds: other work ran beside it" in page.read_text()
 
 
@@ -83,7 +121,10 @@ def test_a_gpu_has_a_column_of_its_own(config, tmp_path):
 def test_what_was_measured_with_another_configuration_is_refused(config, tmp_path):
     page = tmp_path / "scale.md"
     write_json(record_of(page, "cuda"), record(config.model_copy(update={"seeds": (0, 1)})))
-    with pytest.raises(UserError, match=r"scale-cuda.json: was measured with another configuration; measure again on a GPU or delete it"):
+    with pytest.raises(
+        UserError,
+        match=r"scale-cuda.json: was measured with another configuration; measure again on a GPU or delete it",
+    ):
         write_scale(config, page)
 
 
@@ -91,5 +132,8 @@ def test_the_page_of_another_configuration_is_not_overwritten(config, tmp_path):
     page = tmp_path / "scale.md"
     check_page(config, page)
     write_json(record_of(page, "cpu"), record(config.model_copy(update={"name": "coco"})))
-    with pytest.raises(UserError, match=r"scale-cpu.json: is of the configuration coco; name another page by --output"):
+    with pytest.raises(
+        UserError,
+        match=r"scale-cpu.json: is of the configuration coco; name another page by --output",
+    ):
         check_page(config, page)

@@ -14,24 +14,43 @@ from helpers import score
 
 def line_of(markdown: str, start: str, part: str) -> list[str]:
     section = markdown.split(f"## {part}")[1].split("\n## ")[0]
-    return next([cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith(f"| {start}"))
+    return next(
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in section.splitlines()
+        if line.startswith(f"| {start}")
+    )
 
 
 def test_markdown_shows_the_numbers(layout):
     write_tables(layout)
     text = layout.table.read_text()
-    assert line_of(text, "Human", "Beside humans")[2] == "150.0 ± 10.0" and line_of(text, "dsacap", "Beside humans")[2] == "80.0 (sd 0.0)"
+    assert (
+        line_of(text, "Human", "Beside humans")[2] == "150.0 ± 10.0"
+        and line_of(text, "dsacap", "Beside humans")[2] == "80.0 (sd 0.0)"
+    )
     assert line_of(text, "Human", "Beside humans")[-1] == "25.0" and "metric|of:0.25" in text
     assert "Human" not in text.split("## Quality")[1].split("\n## ")[0]
-    assert line_of(text, "ar †", "Quality")[1:4] == ["greedy", "105.0 ± 10.0 (sd 7.1)", "25.0 (sd 0.0)"]
+    assert line_of(text, "ar †", "Quality")[1:4] == [
+        "greedy",
+        "105.0 ± 10.0 (sd 7.1)",
+        "25.0 (sd 0.0)",
+    ]
     assert line_of(text, "dsacap", "Quality")[1] == "K=1"
     assert line_of(text, "dsacap", "Latency")[2:5] == ["2.0", "3.0", "500"]
     assert line_of(text, "Encoder", "Latency")[2] == "1.0"
     of_first = line_of(text, "dsacap", "Trade-off")
-    assert of_first[1:5] == ["K=1", "0dsacapx", "1", "100.0"] and of_first[9:] == ["2.0 *", "512", "1,234", "9"]
+    assert of_first[1:5] == ["K=1", "0dsacapx", "1", "100.0"] and of_first[9:] == [
+        "2.0 *",
+        "512",
+        "1,234",
+        "9",
+    ]
     assert line_of(text, "ar", "Training")[1:] == ["1,234", "72", "9", "90.0"]
     assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
-    assert "Of 32 images captioned one by one" in text and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
+    assert (
+        "Of 32 images captioned one by one" in text
+        and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
+    )
     assert "commit c0ffee0 with local changes" in text and "skipped photos: 1" in text
     assert "SPICE: switched off" in text and "still rising" in text
 
@@ -46,44 +65,82 @@ def test_a_row_with_an_encoder_of_its_own_is_marked(layout):
         [],
         None,
     )
-    tuned = layout.config.systems["dsacap"].model_copy(update={"training": {"fine_tune": {"learning_rate": 0.001}}})
+    tuned = layout.config.systems["dsacap"].model_copy(
+        update={"training": {"fine_tune": {"learning_rate": 0.001}}}
+    )
     config = layout.config.model_copy(update={"systems": layout.config.systems | {"dsacap": tuned}})
     text = render(dataclasses.replace(report, config=config))
-    assert line_of(text, "dsacap ‡", "Quality") and line_of(text, "dsacap-rl ‡", "Quality") and line_of(text, "ar †", "Quality")
+    assert (
+        line_of(text, "dsacap ‡", "Quality")
+        and line_of(text, "dsacap-rl ‡", "Quality")
+        and line_of(text, "ar †", "Quality")
+    )
     assert "‡: with an encoder of its own" in text
 
 
 def with_quality(layout, **scores):
     for system, seed in layout.runs:
         path = layout.scores(system, seed)
-        write_json(path, {name: {**parts, "quality": parts["quality"] | scores} for name, parts in read_json(path).items()})
+        write_json(
+            path,
+            {
+                name: {**parts, "quality": parts["quality"] | scores}
+                for name, parts in read_json(path).items()
+            },
+        )
 
 
 def test_spice_has_a_column_and_a_section(layout):
-    parts = {"SPICE": score(0.2, [0.19, 0.22]), "SPICE-precision": score(0.4), "SPICE-color": score(0.5, n=3)}
+    parts = {
+        "SPICE": score(0.2, [0.19, 0.22]),
+        "SPICE-precision": score(0.4),
+        "SPICE-color": score(0.5, n=3),
+    }
     with_quality(layout, **parts)
     write_tables(layout)
     text = layout.table.read_text()
     assert line_of(text, "dsacap", "Quality")[4] == "20.0 ± 1.5 (sd 0.0)"
     assert line_of(text, "System", "SPICE")[2:] == ["SPICE", "precision", "color"]
-    assert line_of(text, "dsacap", "SPICE")[2:] == ["20.0 ± 1.5 (sd 0.0)", "40.0 (sd 0.0)", "50.0 (sd 0.0)"]
-    assert pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'SPICE-color'").n.tolist() == [3] * 8
+    assert line_of(text, "dsacap", "SPICE")[2:] == [
+        "20.0 ± 1.5 (sd 0.0)",
+        "40.0 (sd 0.0)",
+        "50.0 (sd 0.0)",
+    ]
+    assert (
+        pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'SPICE-color'").n.tolist()
+        == [3] * 8
+    )
 
 
 def test_spice_that_cannot_be_had_is_not_a_number(layout):
-    with_quality(layout, SPICE={**score(None, n=None), "reason": "SPICE: not computed.\n  fix: place the jars"})
+    with_quality(
+        layout,
+        SPICE={**score(None, n=None), "reason": "SPICE: not computed.\n  fix: place the jars"},
+    )
     write_tables(layout)
     text = layout.table.read_text()
-    assert line_of(text, "System", "Quality")[-1] == "SPICE" and line_of(text, "dsacap", "Quality")[-1] == "n/a"
+    assert (
+        line_of(text, "System", "Quality")[-1] == "SPICE"
+        and line_of(text, "dsacap", "Quality")[-1] == "n/a"
+    )
     assert "SPICE: n/a. SPICE: not computed. fix: place the jars" in text and "## SPICE" not in text
     assert "SPICE" not in set(pd.read_csv(layout.table.with_suffix(".csv")).metric)
 
 
 def test_table_of_samples(layout):
     for system, seed in layout.runs:
-        parts = {"diversity": {"AllSPICE": score(0.3)}, "oracle": {"SPICE": score(0.25)}, "samples": 5}
-        write_json(layout.sample_scores(system, seed), {"T=1": parts} if system == "ar" else {"K=1": parts})
-        write_json(manifest_of(layout.sample_scores(system, seed)), {"seconds": 2.0, "code": {"commit": "c0ffee", "dirty": False}})
+        parts = {
+            "diversity": {"AllSPICE": score(0.3)},
+            "oracle": {"SPICE": score(0.25)},
+            "samples": 5,
+        }
+        write_json(
+            layout.sample_scores(system, seed), {"T=1": parts} if system == "ar" else {"K=1": parts}
+        )
+        write_json(
+            manifest_of(layout.sample_scores(system, seed)),
+            {"seconds": 2.0, "code": {"commit": "c0ffee", "dirty": False}},
+        )
     write_sample_table(layout)
     text = layout.sample_table.read_text()
     assert line_of(f"## {text}", "ar", "")[1:] == ["T=1", "30.0 (sd 0.0)", "25.0 (sd 0.0)"]
@@ -99,7 +156,9 @@ def test_csv_is_tidy(layout):
     assert cider.value.tolist() == pytest.approx([100, 110]) and cider.seed.tolist() == [0, 1]
     assert cider.ci_low.tolist() == pytest.approx([90, 90]) and set(cider.unit) == {"x100"}
     assert not numbers.duplicated(["system", "decoding", "seed", "metric"]).any()
-    assert numbers[numbers.metric == "latency_median_ms_batch_1"].set_index("system").value.to_dict() == {
+    assert numbers[numbers.metric == "latency_median_ms_batch_1"].set_index(
+        "system"
+    ).value.to_dict() == {
         "ar": 8,
         "dsacap": 2,
         "encoder": 1,
@@ -109,9 +168,16 @@ def test_csv_is_tidy(layout):
 def test_json_carries_every_manifest(layout):
     write_tables(layout)
     data = read_json(layout.table.with_suffix(".json"))
-    assert {"data", "encoder", "features", "generator", "time", "score human", "train ar seed 0", "score dsacap seed 1"} <= set(
-        data["manifests"]
-    )
+    assert {
+        "data",
+        "encoder",
+        "features",
+        "generator",
+        "time",
+        "score human",
+        "train ar seed 0",
+        "score dsacap seed 1",
+    } <= set(data["manifests"])
     assert len(data["rows"]) == len(pd.read_csv(layout.table.with_suffix(".csv")))
 
 
@@ -121,8 +187,13 @@ def test_rows_that_are_not_finished_are_named(layout):
     layout.latency.unlink()
     write_tables(layout)
     text = layout.table.read_text()
-    assert "**Not yet run: dsacap (seed 0), dsacap (seed 1).**" in text and "## Latency\n\nNot measured." in text
-    assert line_of(text, "ar †", "Quality")[1] == "greedy" and "dsacap" not in set(pd.read_csv(layout.table.with_suffix(".csv")).system)
+    assert (
+        "**Not yet run: dsacap (seed 0), dsacap (seed 1).**" in text
+        and "## Latency\n\nNot measured." in text
+    )
+    assert line_of(text, "ar †", "Quality")[1] == "greedy" and "dsacap" not in set(
+        pd.read_csv(layout.table.with_suffix(".csv")).system
+    )
 
 
 def test_no_finished_row_is_no_table(layout):

@@ -14,7 +14,11 @@ def test_a_folder_a_csv_a_json_and_a_page_are_the_same_table(made, tmp_path):
     (tmp_path / "table.md").write_text("# tiny\n")
     tables = [load_table(tmp_path / name) for name in ("", "table.csv", "table.json", "table.md")]
     assert all(table.numbers.value.tolist() == tables[0].numbers.value.tolist() for table in tables)
-    assert tables[0].name == "tiny" and tables[0].label("human") == "Human" and tables[0].signature("held_out_CIDEr").startswith("CIDEr-D")
+    assert (
+        tables[0].name == "tiny"
+        and tables[0].label("human") == "Human"
+        and tables[0].signature("held_out_CIDEr").startswith("CIDEr-D")
+    )
     assert tables[0].rows("ar", "greedy", "CIDEr").seed.tolist() == [0]
 
 
@@ -98,5 +102,19 @@ def test_manifests_of_another_shape_are_refused(made, tmp_path, capsys):
     table = made()
     del table.manifests["train ar seed 0"]["host"]
     table.write(tmp_path)
-    assert main(["explain", str(tmp_path), "--system", "ar", "--decoding", "greedy", "--metric", "CIDEr"]) == 1
+    assert (
+        main(
+            [
+                "explain",
+                str(tmp_path),
+                "--system",
+                "ar",
+                "--decoding",
+                "greedy",
+                "--metric",
+                "CIDEr",
+            ]
+        )
+        == 1
+    )
     assert "not as `dsacap report` writes a table (KeyError: 'host')" in capsys.readouterr().err

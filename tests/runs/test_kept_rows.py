@@ -44,7 +44,18 @@ def test_a_row_of_other_settings_stays_where_it_is(layout, tmp_path):
     finish(layout, "ar")
     keep_rows(layout)
     shutil.rmtree(layout.root)
-    other = Layout(tiny_config(tmp_path, training={"steps": 13, "batch_size": 6, "warmup": 2, "evaluations": 2, "validation_images": 6}))
+    other = Layout(
+        tiny_config(
+            tmp_path,
+            training={
+                "steps": 13,
+                "batch_size": 6,
+                "warmup": 2,
+                "evaluations": 2,
+                "validation_images": 6,
+            },
+        )
+    )
     assert restore_rows(other) == []
 
 
@@ -53,7 +64,9 @@ def test_rows_of_another_results_folder_are_kept_there(tmp_path, monkeypatch):
     layout = Layout(tiny_config(tmp_path, results=str(tmp_path / "elsewhere")))
     finish(layout, "ar")
     keep_rows(layout)
-    assert (tmp_path / "elsewhere/tiny/rows" / layout.system("ar", 0).name).is_dir() and not (tmp_path / "results").exists()
+    assert (tmp_path / "elsewhere/tiny/rows" / layout.system("ar", 0).name).is_dir() and not (
+        tmp_path / "results"
+    ).exists()
     shutil.rmtree(layout.root)
     assert restore_rows(layout) == ["ar (seed 0)"]
 
@@ -63,7 +76,9 @@ def test_captions_of_others_are_kept_too(tmp_path):
     theirs = {"theirs": {"file": str(tmp_path / "theirs.json"), "citation": "c", "trained_on": "t"}}
     layout = Layout(tiny_config(tmp_path, predictions=theirs))
     assert keep_rows(layout) == ["theirs"]
-    assert read_json(tmp_path / "results/tiny/rows/theirs/captions.json") == [{"image_id": 1, "caption": "a dog"}]
+    assert read_json(tmp_path / "results/tiny/rows/theirs/captions.json") == [
+        {"image_id": 1, "caption": "a dog"}
+    ]
 
 
 def test_nothing_finished_or_uncommitted_code_is_refused(layout):

@@ -16,16 +16,26 @@ def test_a_manifest_has_the_hashes_of_what_was_read_and_written(tmp_path):
             file.write_text(file.name)
         return {"images": 3}
 
-    written = run_stage("data", config, stage, tmp_path / "manifest.json", lambda: ([theirs], [ours]))
+    written = run_stage(
+        "data", config, stage, tmp_path / "manifest.json", lambda: ([theirs], [ours])
+    )
     digests = {file.name: hashlib.sha256(file.name.encode()).hexdigest() for file in (ours, theirs)}
-    assert written["outputs"] == {"data/captions.jsonl": digests["captions.jsonl"]}  # by its place in the run
-    assert written["inputs"] == {theirs.as_posix(): digests["annotations.json"]}  # as the configuration names it
+    assert written["outputs"] == {
+        "data/captions.jsonl": digests["captions.jsonl"]
+    }  # by its place in the run
+    assert written["inputs"] == {
+        theirs.as_posix(): digests["annotations.json"]
+    }  # as the configuration names it
     assert written["version"] == VERSIONS["data"] and written["facts"] == {"images": 3}
     assert written["host"]["gpu"] is None and written["host"]["deterministic"] is False
 
 
 def test_uncommitted_changes_are_known_by_their_hash(monkeypatch):
-    answers = {"status": " M dsacap/common/files.py\n", "diff": "+ a line\n", "rev-parse": "c0ffee\n"}
+    answers = {
+        "status": " M dsacap/common/files.py\n",
+        "diff": "+ a line\n",
+        "rev-parse": "c0ffee\n",
+    }
     monkeypatch.setattr(manifest, "git", lambda verb, *rest: answers[verb])
     assert commit() | {"lock": ""} == {
         "commit": "c0ffee",

@@ -17,13 +17,27 @@ def finished(tmp_path_factory):
     """A small run by the command line, which writes the manifests: configuration and layout."""
     folder = tmp_path_factory.mktemp("run")
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(tiny_config(folder / "work").model_dump(mode="json", exclude_unset=True)))
-    for verb in (["data"], ["encoder"], ["features"], ["train", "--system", "ar"], ["caption", "--system", "ar"]):
+    config.write_text(
+        yaml.safe_dump(tiny_config(folder / "work").model_dump(mode="json", exclude_unset=True))
+    )
+    for verb in (
+        ["data"],
+        ["encoder"],
+        ["features"],
+        ["train", "--system", "ar"],
+        ["caption", "--system", "ar"],
+    ):
         assert main([verb[0], "--config", str(config), *verb[1:]]) == 0
     return config, Layout(load_config(config))
 
 
-STAGES = [("encoder", None), ("features", None), ("train", ("ar", 0)), ("caption", ("ar", 0)), ("score", ("ar", 0))]
+STAGES = [
+    ("encoder", None),
+    ("features", None),
+    ("train", ("ar", 0)),
+    ("caption", ("ar", 0)),
+    ("score", ("ar", 0)),
+]
 
 
 @pytest.mark.parametrize(("verb", "row"), STAGES, ids=[verb for verb, _ in STAGES])
@@ -37,17 +51,35 @@ def test_what_changed_is_named_before_it_is_read(finished, verb, row, capsys):
         for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[: len(whole) // 2]):
             path.write_bytes(damaged)
             try:
-                assert main([verb, "--config", str(config), *(["--system", row[0]] if row else [])]) == 1
+                assert (
+                    main([verb, "--config", str(config), *(["--system", row[0]] if row else [])])
+                    == 1
+                )
             finally:
                 path.write_bytes(whole)
             said = capsys.readouterr().err
-            assert f"{path}: changed since it was written" in said and f"delete {path.name} there" in said
+            assert (
+                f"{path}: changed since it was written" in said
+                and f"delete {path.name} there" in said
+            )
 
 
 @pytest.mark.parametrize("verb", ["features", "train", "caption", "score", "time"])
 def test_what_was_not_made_yet_is_said_so(tmp_path, verb, capsys):
-    (config := tmp_path / "config.yaml").write_text(yaml.safe_dump(tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True)))
-    assert main([verb, "--config", str(config), *([] if verb in ("features", "time") else ["--system", "ar"])]) == 1
+    (config := tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True))
+    )
+    assert (
+        main(
+            [
+                verb,
+                "--config",
+                str(config),
+                *([] if verb in ("features", "time") else ["--system", "ar"]),
+            ]
+        )
+        == 1
+    )
     assert "captions.jsonl: no such file yet; an earlier stage makes it" in capsys.readouterr().err
 
 
@@ -55,7 +87,9 @@ def test_a_shard_is_checked_too(finished, capsys):
     config, layout = finished
     shard = layout.features / "shard-00001.safetensors"
     shutil.copyfile(shard, kept := shard.with_suffix(".kept"))
-    shutil.copyfile(layout.features / "shard-00000.safetensors", shard)  # sound in itself, and another's
+    shutil.copyfile(
+        layout.features / "shard-00000.safetensors", shard
+    )  # sound in itself, and another's
     try:
         assert main(["train", "--config", str(config), "--system", "dsacap"]) == 1
     finally:
@@ -63,9 +97,13 @@ def test_a_shard_is_checked_too(finished, capsys):
     assert "shard-00001.safetensors: changed since it was written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", sorted(VERSIONS.keys() - {"checkpoint", "reconstruct", "complete"}))
+@pytest.mark.parametrize(
+    "verb", sorted(VERSIONS.keys() - {"checkpoint", "reconstruct", "complete"})
+)
 def test_every_stage_says_what_it_reads_and_writes(finished, verb):
     """But for those that this configuration does not have."""
     row = {"tune": ("dsacap-rl", 0)}.get(verb, ("dsacap", 0))
     read, written = files_of(finished[1], verb, row)
-    assert {path.parent.name for path in (*read, *written)} >= {finished[1].data.name} and (written or verb == "generator")
+    assert {path.parent.name for path in (*read, *written)} >= {finished[1].data.name} and (
+        written or verb == "generator"
+    )

@@ -5,7 +5,11 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.scoring.metrics.metric_result import Pooled
-from dsacap.scoring.statistics import bootstrap_mean_interval, bootstrap_pooled_interval, bootstrap_seeds_interval
+from dsacap.scoring.statistics import (
+    bootstrap_mean_interval,
+    bootstrap_pooled_interval,
+    bootstrap_seeds_interval,
+)
 
 VALUES = np.random.default_rng(5).exponential(size=400).tolist()
 
@@ -26,13 +30,20 @@ def test_a_wider_level_is_a_wider_interval():
 
 def test_deterministic_by_seed_and_independent_of_order():
     interval = bootstrap_mean_interval(VALUES, seed=1)
-    assert bootstrap_mean_interval(VALUES[::-1], seed=1) == interval == bootstrap_mean_interval(VALUES, seed=1)
+    assert (
+        bootstrap_mean_interval(VALUES[::-1], seed=1)
+        == interval
+        == bootstrap_mean_interval(VALUES, seed=1)
+    )
     assert bootstrap_mean_interval(VALUES, seed=2) != interval
 
 
 def test_covers_the_true_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    intervals = [bootstrap_mean_interval(rng.normal(3, 1, 50), seed=i, resamples=300, level=0.8) for i in range(200)]
+    intervals = [
+        bootstrap_mean_interval(rng.normal(3, 1, 50), seed=i, resamples=300, level=0.8)
+        for i in range(200)
+    ]
     assert 0.70 < np.mean([low < 3 < high for low, high in intervals]) < 0.88
 
 
@@ -55,11 +66,15 @@ def test_resamples_are_those_of_a_plain_loop(images):
     values, resamples = np.sort(np.random.default_rng(6).random(images)), 400
     rng = np.random.default_rng(7)
     means = [rng.choice(values, images).mean() for _ in range(resamples)]
-    assert bootstrap_mean_interval(values[::-1], 7, resamples) == tuple(np.quantile(means, (0.025, 0.975)))
+    assert bootstrap_mean_interval(values[::-1], 7, resamples) == tuple(
+        np.quantile(means, (0.025, 0.975))
+    )
     rng, counts = np.random.default_rng(7), np.stack([np.arange(images), np.ones(images)], 1)
     sums = np.stack([counts[rng.integers(images, size=images)].sum(0) for _ in range(resamples)])
     pooled = Pooled(counts, lambda of: of[:, 0] / of[:, 1])
-    assert bootstrap_pooled_interval(pooled, 7, resamples) == tuple(np.quantile(sums[:, 0] / sums[:, 1], (0.025, 0.975)))
+    assert bootstrap_pooled_interval(pooled, 7, resamples) == tuple(
+        np.quantile(sums[:, 0] / sums[:, 1], (0.025, 0.975))
+    )
 
 
 def test_no_values():
@@ -87,5 +102,9 @@ def test_of_one_seed_the_images_alone_are_drawn():
 
 def test_published_intervals_can_be_made_again():
     """What the defaults have given since the first tables: seed 0, 1,000 and 2,000 resamples, 95 %."""
-    assert bootstrap_mean_interval(VALUES[:20]) == pytest.approx((0.5584383438662026, 1.1032985730270268), rel=1e-12)
-    assert bootstrap_seeds_interval(np.reshape(VALUES[:60], (3, 20))) == pytest.approx((0.6120402279091219, 1.072483071205395), rel=1e-12)
+    assert bootstrap_mean_interval(VALUES[:20]) == pytest.approx(
+        (0.5584383438662026, 1.1032985730270268), rel=1e-12
+    )
+    assert bootstrap_seeds_interval(np.reshape(VALUES[:60], (3, 20))) == pytest.approx(
+        (0.6120402279091219, 1.072483071205395), rel=1e-12
+    )

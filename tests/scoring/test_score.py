@@ -9,16 +9,26 @@ from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 from dsacap.scoring.score import score_decodings, score_humans, score_samples
 from dsacap.scoring.signature import scored_against
 
-REFERENCES = {1: ["a red circle", "a red disc", "a red circle and a blue square"], 2: ["a green bar", "a green stripe", "a big green bar"]}
+REFERENCES = {
+    1: ["a red circle", "a red disc", "a red circle and a blue square"],
+    2: ["a green bar", "a green stripe", "a big green bar"],
+}
 SCENES = {
-    1: Scene("grey", (Thing("circle", "red", "large", (0, 0)), Thing("square", "blue", "small", (1, 1)))),
-    2: Scene("grey", (Thing("bar", "green", "large", (0, 0)), Thing("ring", "blue", "small", (1, 1)))),
+    1: Scene(
+        "grey", (Thing("circle", "red", "large", (0, 0)), Thing("square", "blue", "small", (1, 1)))
+    ),
+    2: Scene(
+        "grey", (Thing("bar", "green", "large", (0, 0)), Thing("ring", "blue", "small", (1, 1)))
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def scores():
-    captions = {"one": {1: ["A red circle."], 2: ["A green ring!"]}, "two": {1: ["a red disc", "bar red"], 2: ["a bar", "a bar"]}}
+    captions = {
+        "one": {1: ["A red circle."], 2: ["A green ring!"]},
+        "two": {1: ["a red disc", "bar red"], 2: ["a bar", "a bar"]},
+    }
     return score_decodings(REFERENCES, captions, {"a red disc"}, SCENES)
 
 
@@ -40,7 +50,9 @@ def test_every_quality_has_an_interval_and_a_signature(scores):
     assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "true"} <= quality.keys()
     for metric, score in quality.items():
         low, high = score["interval"]
-        assert low <= score["value"] + 1e-12 and score["value"] <= high + 1e-12 and score["n"] == 2, metric
+        assert (
+            low <= score["value"] + 1e-12 and score["value"] <= high + 1e-12 and score["n"] == 2
+        ), metric
         assert "|images:2|" in score["signature"]
     assert (
         scores["two"]["diversity"]["Div-1"]["signature"].startswith("Div-1|")
@@ -51,11 +63,19 @@ def test_every_quality_has_an_interval_and_a_signature(scores):
 def test_oracle_is_the_best_of_the_samples(scores):
     assert scores["one"]["oracle"] == {}
     best, first = scores["two"]["oracle"], scores["two"]["quality"]
-    assert all(best[m]["per_image"][i] >= first[m]["per_image"][i] for m in ("CIDEr", "METEOR", "ROUGE-L") for i in ("1", "2"))
+    assert all(
+        best[m]["per_image"][i] >= first[m]["per_image"][i]
+        for m in ("CIDEr", "METEOR", "ROUGE-L")
+        for i in ("1", "2")
+    )
 
 
 def test_leaks_are_counted(scores):
-    assert scores["two"]["leaks"]["verbatim"] == 1 and scores["two"]["leaks"]["captions"] == 4 and scores["one"]["leaks"]["verbatim"] == 0
+    assert (
+        scores["two"]["leaks"]["verbatim"] == 1
+        and scores["two"]["leaks"]["captions"] == 4
+        and scores["one"]["leaks"]["verbatim"] == 0
+    )
 
 
 def test_held_out_quality_is_the_mean_over_the_reference_left_out(scores):
@@ -66,7 +86,9 @@ def test_held_out_quality_is_the_mean_over_the_reference_left_out(scores):
         rounds.append(score_decodings(others, said, set(), None)["k"]["quality"]["CIDEr"]["value"])
     assert scores["one"]["held_out"]["CIDEr"]["value"] == pytest.approx(sum(rounds) / 3)
     assert scores["one"]["held_out"]["CIDEr"]["value"] != scores["one"]["quality"]["CIDEr"]["value"]
-    assert score_decodings({1: ["a red circle"], 2: ["x"]}, said, set(), None)["k"]["held_out"] == {}
+    assert (
+        score_decodings({1: ["a red circle"], 2: ["x"]}, said, set(), None)["k"]["held_out"] == {}
+    )
 
 
 def test_humans_are_held_out_in_turn():
@@ -77,9 +99,15 @@ def test_humans_are_held_out_in_turn():
     rounds = []
     for k in range(3):
         others = {i: said[:k] + said[k + 1 :] for i, said in REFERENCES.items()}
-        rounds.append(score_decodings(others, {"k": {i: [said[k]] for i, said in REFERENCES.items()}}, set(), None)["k"]["quality"])
+        rounds.append(
+            score_decodings(
+                others, {"k": {i: [said[k]] for i, said in REFERENCES.items()}}, set(), None
+            )["k"]["quality"]
+        )
     for metric in ("BLEU-1", "METEOR", "CIDEr"):
-        assert human["held_out"][metric]["value"] == pytest.approx(sum(r[metric]["value"] for r in rounds) / 3)
+        assert human["held_out"][metric]["value"] == pytest.approx(
+            sum(r[metric]["value"] for r in rounds) / 3
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------- SPICE
@@ -94,7 +122,11 @@ def spice(monkeypatch):
         return {"SPICE": mean_over_images(f), "SPICE-color": MetricResult(f[1], {1: f[1]})}
 
     monkeypatch.setattr(module, "score_spice", score_spice)
-    monkeypatch.setattr(module, "all_spice", lambda references, samples: MetricResult(0.5, dict.fromkeys(samples, 0.5)))
+    monkeypatch.setattr(
+        module,
+        "all_spice",
+        lambda references, samples: MetricResult(0.5, dict.fromkeys(samples, 0.5)),
+    )
 
 
 SAID = {1: ["a red circle", "blue"], 2: ["a green ring", "a green bar"]}
@@ -103,9 +135,15 @@ SAID = {1: ["a red circle", "blue"], 2: ["a green ring", "a green bar"]}
 @pytest.mark.parametrize("wanted", ["auto", "required"])
 def test_spice_stands_with_its_categories_and_beside_humans(spice, wanted):
     scores = score_decodings(REFERENCES, {"k": SAID}, set(), None, spice=wanted)["k"]
-    assert scores["quality"]["SPICE"]["value"] == pytest.approx(1 / 6) and scores["quality"]["SPICE-color"]["n"] == 1
+    assert (
+        scores["quality"]["SPICE"]["value"] == pytest.approx(1 / 6)
+        and scores["quality"]["SPICE-color"]["n"] == 1
+    )
     assert scores["quality"]["SPICE"]["signature"].startswith("SPICE|corenlp:3.6.0|")
-    assert scores["held_out"]["SPICE"]["value"] == pytest.approx((1 / 4 + 0 + 1 / 4) / 3) and "SPICE-color" not in scores["held_out"]
+    assert (
+        scores["held_out"]["SPICE"]["value"] == pytest.approx((1 / 4 + 0 + 1 / 4) / 3)
+        and "SPICE-color" not in scores["held_out"]
+    )
     assert "SPICE" not in scores["oracle"]
     assert "SPICE" in score_humans(REFERENCES, set(), None, wanted)["references"]["held_out"]
 
@@ -116,7 +154,10 @@ def test_without_corenlp_spice_is_null_with_the_reason_unless_required(monkeypat
 
     monkeypatch.setattr(module, "score_spice", missing)
     scores = score_decodings(REFERENCES, {"k": SAID}, set(), None, spice="auto")["k"]
-    assert scores["quality"]["SPICE"]["value"] is None and scores["quality"]["SPICE"]["reason"] == "SPICE: not computed"
+    assert (
+        scores["quality"]["SPICE"]["value"] is None
+        and scores["quality"]["SPICE"]["reason"] == "SPICE: not computed"
+    )
     assert scores["quality"]["CIDEr"]["value"] > 0 and "SPICE" not in scores["held_out"]
     assert "SPICE" not in score_humans(REFERENCES, set(), None, "auto")["references"]["held_out"]
     with pytest.raises(CoreNlpMissing):

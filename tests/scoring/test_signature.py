@@ -18,7 +18,17 @@ BASE = scored_against(REFERENCES, split="test")
 
 def test_of_cider():
     fields = signature("CIDEr", BASE).split("|")
-    assert [field.split(":")[0] for field in fields] == ["CIDEr-D", "df", "n", "sigma", "tok", "refs", "images", "split", "v"]
+    assert [field.split(":")[0] for field in fields] == [
+        "CIDEr-D",
+        "df",
+        "n",
+        "sigma",
+        "tok",
+        "refs",
+        "images",
+        "split",
+        "v",
+    ]
     assert fields[:4] == ["CIDEr-D", "df:test-refs", "n:4", "sigma:6"]
     assert fields[4].startswith("tok:PTB-3.4.1@sha256:")
     assert fields[5].startswith("refs:sha256:") and fields[5].endswith("x3")
@@ -43,8 +53,14 @@ def test_as_they_stand_in_results(monkeypatch):
         "SPICE-color": f"SPICE-color|corenlp:3.6.0|annotators:{ANNOTATORS}|{jars}",
         "true": "true",
     }.items():
-        assert signature(metric, scored) == f"{fixed}|tok:given|refs:sha256:{references}x3|images:2|split:val|v:1.2"
-    assert signature("true", replace(scored, split=None), k=5) == f"true|k:5|tok:given|refs:sha256:{references}x3|images:2|v:1.2"
+        assert (
+            signature(metric, scored)
+            == f"{fixed}|tok:given|refs:sha256:{references}x3|images:2|split:val|v:1.2"
+        )
+    assert (
+        signature("true", replace(scored, split=None), k=5)
+        == f"true|k:5|tok:given|refs:sha256:{references}x3|images:2|v:1.2"
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -67,7 +83,9 @@ def test_changes_with_what_is_scored_against(metric, other):
 
 def test_does_not_change_with_order():
     turned = {3: REFERENCES[3], 7: REFERENCES[7][::-1]}
-    assert [signature(m, scored_against(turned, split="test")) for m in METRICS] == [signature(m, BASE) for m in METRICS]
+    assert [signature(m, scored_against(turned, split="test")) for m in METRICS] == [
+        signature(m, BASE) for m in METRICS
+    ]
 
 
 def test_metrics_differ():
@@ -77,7 +95,9 @@ def test_metrics_differ():
 
 def test_changes_with_parameters_and_version(monkeypatch):
     assert signature("Div-1", BASE, k=5) != signature("Div-1", BASE, k=10)
-    assert "df:train" in signature("Self-CIDEr", BASE, k=5, df="train") and "test-refs" not in signature("Self-CIDEr", BASE, df="train")
+    assert "df:train" in signature(
+        "Self-CIDEr", BASE, k=5, df="train"
+    ) and "test-refs" not in signature("Self-CIDEr", BASE, df="train")
     before = signature("CIDEr", BASE)
     monkeypatch.setattr(module, "version", lambda _: "9.9")
     assert signature("CIDEr", BASE) != before
@@ -87,7 +107,11 @@ def test_changes_with_the_jars(monkeypatch, tmp_path):
     before = scored_against(REFERENCES).tokenizer, signature("METEOR", BASE)
     jars = tmp_path / "meteor"
     (jars / "data").mkdir(parents=True)
-    for path in (jars / "meteor-1.5.jar", jars / "data" / "paraphrase-en.gz", tmp_path / module.ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR):
+    for path in (
+        jars / "meteor-1.5.jar",
+        jars / "data" / "paraphrase-en.gz",
+        tmp_path / module.ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR,
+    ):
         path.write_bytes(b"another")
     monkeypatch.setattr(module, "_METEOR", jars)
     monkeypatch.setattr(module.ptbtokenizer, "__file__", str(tmp_path / "ptbtokenizer.py"))

@@ -53,9 +53,15 @@ def missing() -> str | None:
     """Why there can be no Slurm here, or None."""
     if os.geteuid() != 0:
         return "needs root, to write /etc/slurm/slurm.conf and start daemons"
-    if absent := [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]:
+    if absent := [
+        name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)
+    ]:
         return f"no {', '.join(absent)} (tests/slurm/run installs Debian's packages)"
-    theirs = [str(path) for path in (CONF, GRES) if path.exists() and not path.read_text().startswith(_MARK)]
+    theirs = [
+        str(path)
+        for path in (CONF, GRES)
+        if path.exists() and not path.read_text().startswith(_MARK)
+    ]
     return f"{', '.join(theirs)}: this machine belongs to a cluster" if theirs else None
 
 
@@ -97,16 +103,23 @@ def slurm(folder: Path, cpus: int) -> Iterator[None]:
 
 def _until_idle(folder: Path) -> None:
     for _ in range(60):
-        state = subprocess.run(["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True).stdout.strip()
+        state = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True
+        ).stdout.strip()
         if state == "idle":
             return
         time.sleep(1)
-    logs = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.log")) + sorted(folder.glob("*.out")))
+    logs = "\n".join(
+        path.read_text()[-2000:]
+        for path in sorted(folder.glob("*.log")) + sorted(folder.glob("*.out"))
+    )
     raise RuntimeError(f"the node is {state or 'not there'} after a minute:\n{logs}")
 
 
 def jobs() -> list[dict[str, str]]:
     """All that the controller remembers of every job, as `scontrol` says it; `Comment` names the rule and its wildcards."""
-    said = subprocess.run(["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True
+    ).stdout
     lines = [line for line in said.splitlines() if line.startswith("JobId=")]
     return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]

@@ -63,7 +63,13 @@ def profile(folder: Path) -> Path:
 
 
 def submit(folder: Path, profile: Path) -> subprocess.Popen:
-    command = [Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command = [
+        Path(sys.executable).with_name("snakemake"),
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+    ]
     command += ["--workflow-profile", profile, "--configfile", ROOT / "config" / "smoke.yaml"]
     with (folder / "snakemake.log").open("w") as out:
         return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
@@ -100,9 +106,20 @@ def one(of: dict[str, list[dict[str, str]]], start: str) -> list[dict[str, str]]
     return of[name]
 
 
-def test_every_stage_of_every_system_was_a_job_and_the_bytes_are_those_of_a_local_run(cluster_run, local_run):
+def test_every_stage_of_every_system_was_a_job_and_the_bytes_are_those_of_a_local_run(
+    cluster_run, local_run
+):
     folder, of = cluster_run
-    rules = {"data": 1, "encoder": 1, "features": 1, "generator": 1, "train": 3, "tune": 1, "caption": 4, "score": 4}
+    rules = {
+        "data": 1,
+        "encoder": 1,
+        "features": 1,
+        "generator": 1,
+        "train": 3,
+        "tune": 1,
+        "caption": 4,
+        "score": 4,
+    }
     rules |= {"score_human": 1, "time": 1, "report": 1}
     assert {rule: sum(name.split()[0] == rule for name in of) for rule in rules} == rules
     assert all(attempts[-1]["JobState"] == "COMPLETED" for attempts in of.values())
@@ -118,7 +135,9 @@ def test_what_was_killed_was_tried_again_with_more_memory(cluster_run):
 def test_what_had_too_little_memory_got_it(cluster_run):
     *failed, last = one(cluster_run[1], "score_human")
     assert failed and all(job["JobState"] != "COMPLETED" for job in failed)
-    assert [memory(job) for job in [*failed, last]] == [TOO_LITTLE * attempt for attempt in range(1, len(failed) + 2)]
+    assert [memory(job) for job in [*failed, last]] == [
+        TOO_LITTLE * attempt for attempt in range(1, len(failed) + 2)
+    ]
 
 
 def test_what_was_requeued_went_on_under_its_number(cluster_run):
@@ -127,13 +146,25 @@ def test_what_was_requeued_went_on_under_its_number(cluster_run):
 
 
 def test_trainings_ran_side_by_side_each_with_a_gpu(cluster_run):
-    trainings = [job for name, attempts in cluster_run[1].items() if name.startswith("train ") for job in attempts]
+    trainings = [
+        job
+        for name, attempts in cluster_run[1].items()
+        if name.startswith("train ")
+        for job in attempts
+    ]
     assert all(job["TresPerJob"] == "gres:gpu:1" for job in trainings)
-    assert any(a is not b and a["StartTime"] < b["EndTime"] and b["StartTime"] < a["EndTime"] for a in trainings for b in trainings)
+    assert any(
+        a is not b and a["StartTime"] < b["EndTime"] and b["StartTime"] < a["EndTime"]
+        for a in trainings
+        for b in trainings
+    )
 
 
 def test_nothing_ran_beside_the_clock(cluster_run):
     [clock] = cluster_run[1]["time"]
     assert clock["OverSubscribe"] == "NO"
     others = [job for attempts in cluster_run[1].values() for job in attempts if job is not clock]
-    assert all(job["EndTime"] <= clock["StartTime"] or clock["EndTime"] <= job["StartTime"] for job in others)
+    assert all(
+        job["EndTime"] <= clock["StartTime"] or clock["EndTime"] <= job["StartTime"]
+        for job in others
+    )

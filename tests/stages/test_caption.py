@@ -11,7 +11,10 @@ class Neighbourly(torch.nn.Linear):
     """Says as many words as there are images in the batch, and of one image the same as ever."""
 
     def caption(self, batch, samples, seed, decoding):
-        return [[[UNK + 1] * (1 if image_id == batch.image_ids[-1] else len(batch.image_ids))] for image_id in batch.image_ids]
+        return [
+            [[UNK + 1] * (1 if image_id == batch.image_ids[-1] else len(batch.image_ids))]
+            for image_id in batch.image_ids
+        ]
 
 
 def test_captions_that_depend_on_their_batch_are_counted(tiny_layout, tmp_path, monkeypatch):

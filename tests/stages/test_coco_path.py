@@ -26,7 +26,10 @@ from web import cut, serving, status
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 24
 SPLIT_OF = ["train"] * 10 + ["restval"] * 4 + ["val"] * 5 + ["test"] * 5
-UNPACK = [f"unpack --file data/coco/{name}.zip" for name in ("annotations_trainval2014", "caption_datasets")]
+UNPACK = [
+    f"unpack --file data/coco/{name}.zip"
+    for name in ("annotations_trainval2014", "caption_datasets")
+]
 
 
 def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
@@ -35,8 +38,14 @@ def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
     Returns id -> captions."""
     everything = read_json(real_data / "photos" / "captions_coco.json")
     images = everything["images"][:IMAGES]
-    said = {image["id"]: [a for a in everything["annotations"] if a["image_id"] == image["id"]] for image in images}
-    year_of = {image["id"]: "train2014" if split == "train" else "val2014" for image, split in zip(images, SPLIT_OF, strict=True)}
+    said = {
+        image["id"]: [a for a in everything["annotations"] if a["image_id"] == image["id"]]
+        for image in images
+    }
+    year_of = {
+        image["id"]: "train2014" if split == "train" else "val2014"
+        for image, split in zip(images, SPLIT_OF, strict=True)
+    }
     name_of = {i: f"COCO_{year}_{i:012d}.jpg" for i, year in year_of.items()}
     files = {image["id"]: image["file_name"] for image in images}
     with zipfile.ZipFile(real_data / "photos" / "coco_96px.zip") as photos:
@@ -45,20 +54,34 @@ def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
                 archive.mkdir(year)
                 for i in (i for i in name_of if year_of[i] == year):
                     archive.writestr(f"{year}/{name_of[i]}", photos.read(files[i]))
-    with zipfile.ZipFile(folder / "annotations_trainval2014.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(
+        folder / "annotations_trainval2014.zip", "w", zipfile.ZIP_DEFLATED
+    ) as archive:
         for year in ("train2014", "val2014"):
             ids = [i for i in name_of if year_of[i] == year]
-            data = {"images": [{"id": i, "file_name": name_of[i]} for i in ids], "annotations": [a for i in ids for a in said[i]]}
+            data = {
+                "images": [{"id": i, "file_name": name_of[i]} for i in ids],
+                "annotations": [a for i in ids for a in said[i]],
+            }
             archive.writestr(f"annotations/captions_{year}.json", json.dumps(data))
             archive.writestr(f"annotations/instances_{year}.json", "{}")
     records = [
-        {"filename": name_of[i], "filepath": year_of[i], "cocoid": i, "split": split, "sentences": [{"raw": a["caption"]} for a in said[i]]}
+        {
+            "filename": name_of[i],
+            "filepath": year_of[i],
+            "cocoid": i,
+            "split": split,
+            "sentences": [{"raw": a["caption"]} for a in said[i]],
+        }
         for i, split in zip(name_of, SPLIT_OF, strict=True)
     ]
     with zipfile.ZipFile(folder / "caption_datasets.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("dataset_coco.json", json.dumps({"dataset": "coco", "images": records}))
         archive.writestr("dataset_flickr8k.json", "{}")
-    return {i: [a["caption"] for a in sorted(annotations, key=lambda a: a["id"])] for i, annotations in said.items()}
+    return {
+        i: [a["caption"] for a in sorted(annotations, key=lambda a: a["id"])]
+        for i, annotations in said.items()
+    }
 
 
 def coco_config(base: str, archives: Path, ids: list[int], encoder: dict) -> dict:
@@ -68,7 +91,11 @@ def coco_config(base: str, archives: Path, ids: list[int], encoder: dict) -> dic
     for target, remote in dataset["downloads"].items():
         file = archives / Path(target).name
         remote.pop("md5", None)
-        remote |= {"url": f"{base}/{file.name}", "size": file.stat().st_size, "sha256": sha256(file)}
+        remote |= {
+            "url": f"{base}/{file.name}",
+            "size": file.stat().st_size,
+            "sha256": sha256(file),
+        }
         for wanted in remote.get("unpack", {}):
             with zipfile.ZipFile(file) as archive:
                 found = next(n for n in archive.namelist() if n.endswith(Path(wanted).name))
@@ -77,7 +104,12 @@ def coco_config(base: str, archives: Path, ids: list[int], encoder: dict) -> dic
     parts = {"train": ids[:14], "val": ids[14:19], "test": ids[19:]}
     dataset["expected"] = {split: len(part) for split, part in parts.items()}
     dataset["expected_ids"] = {split: hash_of_ids(part) for split, part in parts.items()}
-    return data | {"encoder": encoder, "generator": {"train": {"steps": 1}}, "text": {"min_count": 1}, "published": None}
+    return data | {
+        "encoder": encoder,
+        "generator": {"train": {"steps": 1}},
+        "text": {"min_count": 1},
+        "published": None,
+    }
 
 
 @pytest.fixture
@@ -101,7 +133,11 @@ def test_from_the_net_to_features(coco, capsys):
     archives, weights, said = coco
     with serving(files={file.name: file for file in archives.iterdir()}) as server:
         server.faults = [cut(1000), status(503)]
-        encoder = {"name": local_name(weights), "sha256": sha256(weights / "open_clip_model.safetensors"), "grid": 4}
+        encoder = {
+            "name": local_name(weights),
+            "sha256": sha256(weights / "open_clip_model.safetensors"),
+            "grid": 4,
+        }
         config = Path("coco.yaml")
         encoder |= {"batch_size": 5, "shard_size": 9, "dtype": "bfloat16", "views": 2, "workers": 1}
         config.write_text(yaml.safe_dump(coco_config(server.base, archives, list(said), encoder)))
@@ -121,24 +157,37 @@ def test_from_the_net_to_features(coco, capsys):
     assert not Path("data/coco/annotations/instances_train2014.json").exists()
     assert read_json(manifest_of(layout.encoder))["facts"]["weights"]["sha256"] == encoder["sha256"]
     store = FeatureStore(layout.features)
-    assert store.views == 2 and store.read(list(said), dict.fromkeys(said, 1)).shape == (IMAGES, 17, 32)
+    assert store.views == 2 and store.read(list(said), dict.fromkeys(said, 1)).shape == (
+        IMAGES,
+        17,
+        32,
+    )
     example = load_examples(layout.data, "test")[0].image
     with torch.inference_mode():
         photo = decode(PhotoSource(Path("data/coco/val2014.zip")).read(example.file_name), "")
         clip, _, preprocess = open_clip.create_model_and_transforms(local_name(weights))
         pooled = clip.eval().encode_image(preprocess(photo)[None], normalize=True)
-    torch.testing.assert_close(store.read_pooled([example.image_id]), pooled, atol=5e-3, rtol=0)  # bfloat16
+    torch.testing.assert_close(
+        store.read_pooled([example.image_id]), pooled, atol=5e-3, rtol=0
+    )  # bfloat16
 
 
 def test_offline_from_a_folder(coco, capsys):
     archives, weights, said = coco
     config = Path("coco.yaml")
-    config.write_text(yaml.safe_dump(coco_config("http://127.0.0.1:9", archives, list(said), {"name": local_name(weights)})))
+    config.write_text(
+        yaml.safe_dump(
+            coco_config("http://127.0.0.1:9", archives, list(said), {"name": local_name(weights)})
+        )
+    )
     assert run("download", "--config", config, "--offline", "--from", "nowhere") == 1
     assert "error: nowhere: no such folder" in capsys.readouterr().err
     assert run("download", "--config", config, "--offline") == 1
     told = capsys.readouterr().err
-    assert all(f"  {file.name}, {file.stat().st_size:,} bytes, from http://127.0.0.1:9/{file.name}" in told for file in archives.iterdir())
+    assert all(
+        f"  {file.name}, {file.stat().st_size:,} bytes, from http://127.0.0.1:9/{file.name}" in told
+        for file in archives.iterdir()
+    )
     for verb in ("download --offline --from ../published", *UNPACK, "data"):
         assert run(*verb.split(), "--config", config) == 0, capsys.readouterr().err
     assert Path("data/coco/train2014.zip").is_symlink()
@@ -185,7 +234,9 @@ def test_what_was_put_there_by_hand_is_checked_before_it_is_used(coco, capsys, s
 
 def test_an_archive_is_checked_before_it_is_unpacked(coco, capsys):
     archives, weights, said = coco
-    Path("coco.yaml").write_text(yaml.safe_dump(coco_config("http://x", archives, list(said), {"name": local_name(weights)})))
+    Path("coco.yaml").write_text(
+        yaml.safe_dump(coco_config("http://x", archives, list(said), {"name": local_name(weights)}))
+    )
     shutil.copytree(archives, "data/coco")
     with zipfile.ZipFile("data/coco/caption_datasets.zip", "a") as archive:
         archive.writestr("more.json", "{}")

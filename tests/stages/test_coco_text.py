@@ -29,7 +29,10 @@ def jar_captions(year: str) -> bytes:
 
 
 def karpathy_names(real_data: Path) -> dict[str, list[str]]:
-    return {split: (real_data / "coco" / f"karpathy_{split}_names.txt").read_text().split() for split in ("restval", "val", "test")}
+    return {
+        split: (real_data / "coco" / f"karpathy_{split}_names.txt").read_text().split()
+        for split in ("restval", "val", "test")
+    }
 
 
 def ids(names: Iterable[str]) -> list[int]:
@@ -38,9 +41,15 @@ def ids(names: Iterable[str]) -> list[int]:
 
 def test_the_ids_that_the_configuration_expects_are_karpathys(real_data):
     names = karpathy_names(real_data)
-    train = [image["id"] for image in json.loads(jar_captions("train2014"))["images"]] + ids(names["restval"])
+    train = [image["id"] for image in json.loads(jar_captions("train2014"))["images"]] + ids(
+        names["restval"]
+    )
     expected = load_config(ROOT / "config" / "coco.yaml").dataset
-    assert expected.expected == {"train": len(train), "val": len(names["val"]), "test": len(names["test"])}
+    assert expected.expected == {
+        "train": len(train),
+        "val": len(names["val"]),
+        "test": len(names["test"]),
+    }
     assert expected.expected_ids == {
         "train": hash_of_ids(train),
         "val": hash_of_ids(ids(names["val"])),
@@ -62,7 +71,12 @@ def layout(real_data, tmp_path_factory) -> Layout:
                 archive.writestr(f"{year}/{name}", b"")
     split_of = {name: split for split, part in karpathy_names(real_data).items() for name in part}
     records = [
-        {"filename": name, "filepath": year, "cocoid": ids([name])[0], "split": split_of.get(name, "train")}
+        {
+            "filename": name,
+            "filepath": year,
+            "cocoid": ids([name])[0],
+            "split": split_of.get(name, "train"),
+        }
         for year in YEARS
         for name in names[year]
     ]
@@ -75,7 +89,13 @@ def layout(real_data, tmp_path_factory) -> Layout:
     }
     scoring = config.scoring.model_copy(update={"spice": "off"})
     layout = Layout(
-        config.model_copy(update={"work": folder / "work", "dataset": config.dataset.model_copy(update=places), "scoring": scoring})
+        config.model_copy(
+            update={
+                "work": folder / "work",
+                "dataset": config.dataset.model_copy(update=places),
+                "scoring": scoring,
+            }
+        )
     )
     write_json(layout.data / "facts.json", make_data(layout))
     return layout
@@ -84,23 +104,35 @@ def layout(real_data, tmp_path_factory) -> Layout:
 @pytest.mark.slow
 def test_prepared(layout):
     facts = read_json(layout.data / "facts.json")
-    assert facts["images"] == {"train": 113_287, "val": 5_000, "test": 5_000} and facts["dropped"] == 0
+    assert (
+        facts["images"] == {"train": 113_287, "val": 5_000, "test": 5_000} and facts["dropped"] == 0
+    )
     assert facts["captions"] == 616_767
-    assert facts["vocabulary"] == len(load_vocabulary(layout.data)) == 10_102  # words that stand 5 times or more
+    assert (
+        facts["vocabulary"] == len(load_vocabulary(layout.data)) == 10_102
+    )  # words that stand 5 times or more
     assert facts["words_a_caption"] == {"mean": 10.47, "max": 50}
 
 
 @pytest.mark.slow
 def test_document_frequencies_of_the_train_split(layout):
     """Those of the CIDEr reward, against a plain count."""
-    references = [[caption for caption in example.tokens if caption] for example in load_examples(layout.data, "train")]
+    references = [
+        [caption for caption in example.tokens if caption]
+        for example in load_examples(layout.data, "train")
+    ]
     frequencies = CiderDReward(references).frequencies
     assert frequencies.images == 113_287
     assert [len(keys) for keys in frequencies.keys] == [28_601, 392_523, 1_145_668, 1_948_505]
     for first, second in zip(references[0][0].split(), references[0][0].split()[1:], strict=False):
         word = np.searchsorted(frequencies.keys[0], frequencies.words[first])
-        pair = np.searchsorted(frequencies.keys[1], word * len(frequencies.words) + frequencies.words[second])
-        for idf, phrase in ((frequencies.idf[0][word], f" {first} "), (frequencies.idf[1][pair], f" {first} {second} ")):
+        pair = np.searchsorted(
+            frequencies.keys[1], word * len(frequencies.words) + frequencies.words[second]
+        )
+        for idf, phrase in (
+            (frequencies.idf[0][word], f" {first} "),
+            (frequencies.idf[1][pair], f" {first} {second} "),
+        ):
             images = sum(any(phrase in f" {caption} " for caption in said) for said in references)
             assert images > 0 and idf == pytest.approx(np.log(len(references) / images), abs=1e-9)
 
@@ -111,10 +143,34 @@ def test_human_row(layout):
     BLEU-4 .217, METEOR .252, ROUGE-L .484, CIDEr .854 (Chen et al. 2015 protocol, c5)."""
     score_system(layout, HUMAN, 0)
     scores = read_json(layout.scores(HUMAN, 0))["references"]
-    held_out = {name: round(score["value"], 4) for name, score in scores["held_out"].items() if "value" in score}
-    assert held_out.items() >= {"BLEU-1": 0.6291, "BLEU-4": 0.1946, "METEOR": 0.2415, "ROUGE-L": 0.467, "CIDEr": 0.878}.items()
-    train = {caption for example in load_examples(layout.data, "train") for caption in example.tokens}
-    test = [caption for example in load_examples(layout.data, "test") for caption in example.tokens[:5] if caption]
+    held_out = {
+        name: round(score["value"], 4)
+        for name, score in scores["held_out"].items()
+        if "value" in score
+    }
+    assert (
+        held_out.items()
+        >= {
+            "BLEU-1": 0.6291,
+            "BLEU-4": 0.1946,
+            "METEOR": 0.2415,
+            "ROUGE-L": 0.467,
+            "CIDEr": 0.878,
+        }.items()
+    )
+    train = {
+        caption for example in load_examples(layout.data, "train") for caption in example.tokens
+    }
+    test = [
+        caption
+        for example in load_examples(layout.data, "test")
+        for caption in example.tokens[:5]
+        if caption
+    ]
     novel = 1 - sum(caption in train for caption in test) / len(test)
-    assert scores["diversity"]["novel"]["value"] == pytest.approx(novel, abs=1e-4) == pytest.approx(0.9445, abs=1e-4)
+    assert (
+        scores["diversity"]["novel"]["value"]
+        == pytest.approx(novel, abs=1e-4)
+        == pytest.approx(0.9445, abs=1e-4)
+    )
     assert scores["diversity"]["vocabulary"]["value"] == 7_399

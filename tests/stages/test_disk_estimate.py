@@ -16,4 +16,7 @@ def test_pixels_are_told_where_an_encoder_is_trained(tmp_path):
     data["systems"]["ar"]["training"] = {"fine_tune": {"learning_rate": 0.00001}}
     again, pixels = predicted_sizes(Layout(parse_config(data, "coco")))
     assert again == features and pixels.bytes == 123_287 * (3 * 224 * 224 + 9)
-    assert f"pixels in {tmp_path}/coco: 123,287 photos x 224 x 224 pixels of 24 bits: 18.56 GB; " in str(pixels)
+    assert (
+        f"pixels in {tmp_path}/coco: 123,287 photos x 224 x 224 pixels of 24 bits: 18.56 GB; "
+        in str(pixels)
+    )

@@ -16,10 +16,17 @@ def test_a_rehearsal_tells_what_a_training_takes_and_keeps_nothing(tiny_layout):
     before = sorted(tiny_layout.root.rglob("*"))
     told = rehearse(tiny_layout, "ar", 0)
     settings = tiny_layout.config.systems["ar"]
-    parameters = sum(p.numel() for p in load_captioner(settings.captioner, settings.model, Inputs(tiny_layout).spec).parameters())
+    parameters = sum(
+        p.numel()
+        for p in load_captioner(
+            settings.captioner, settings.model, Inputs(tiny_layout).spec
+        ).parameters()
+    )
     assert f"parameters  {parameters:,}\n" in told
     assert re.search(r"steps       12 of 6 images, [\d.e-]+ s each \(median of 10\)", told)
-    assert re.search(r"validation  [\d.]+ seconds: 2 x 6 images, [\d.e+]+ images/s as captions are now", told)
+    assert re.search(
+        r"validation  [\d.]+ seconds: 2 x 6 images, [\d.e+]+ images/s as captions are now", told
+    )
     assert sorted(tiny_layout.root.rglob("*")) == before
 
 
@@ -28,20 +35,33 @@ def test_hours_follow_from_the_steps(tiny_layout):
 
     def seconds(steps: int) -> float:
         changed = tiny_config(
-            tiny_layout.config.work, training={**tiny_layout.config.training.model_dump(exclude_unset=True), "steps": steps}
+            tiny_layout.config.work,
+            training={**tiny_layout.config.training.model_dump(exclude_unset=True), "steps": steps},
         )
-        number, unit = re.search(r"training    ([\d.]+) (\w+)", rehearse(Layout(changed), "ar", 0)).groups()
+        number, unit = re.search(
+            r"training    ([\d.]+) (\w+)", rehearse(Layout(changed), "ar", 0)
+        ).groups()
         return float(number) * {"seconds": 1, "minutes": 60, "hours": 3600}[unit]
 
     assert 100 < seconds(2_000_000) / seconds(2_000) < 10_000
 
 
 def test_a_tuning_is_rehearsed_after_what_it_tunes(tiny_layout):
-    with pytest.raises(UserError, match="dsacap-rl: is tuned from dsacap, whose weights are not there yet; try dsacap first"):
+    with pytest.raises(
+        UserError,
+        match="dsacap-rl: is tuned from dsacap, whose weights are not there yet; try dsacap first",
+    ):
         rehearse(tiny_layout, "dsacap-rl", 0)
 
 
 def test_the_verb_has_it(tiny_layout, tmp_path, capsys):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tiny_layout.config.model_dump(mode="json", exclude_unset=True)))
-    assert main(["train", "--config", str(tmp_path / "config.yaml"), "--system", "dsacap", "--dry-run"]) == 0
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(tiny_layout.config.model_dump(mode="json", exclude_unset=True))
+    )
+    assert (
+        main(
+            ["train", "--config", str(tmp_path / "config.yaml"), "--system", "dsacap", "--dry-run"]
+        )
+        == 0
+    )
     assert capsys.readouterr().out.startswith("dsacap, a rehearsal; nothing is kept\n  device ")

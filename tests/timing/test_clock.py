@@ -29,14 +29,21 @@ def test_summary_of_known_times(monkeypatch):
     times = clock.repeated(lambda: lambda: None, CPU, warmup=0, iterations=11)
     assert times == pytest.approx([float(i) for i in range(1, 12)])
     summary = clock.summary(times, images=4)
-    assert summary["median_ms"] == pytest.approx(6000) and summary["p90_ms"] == pytest.approx(10_000)
-    assert summary["p99_ms"] == pytest.approx(10_900) and summary["images_per_s"] == pytest.approx(4 / 6)
+    assert summary["median_ms"] == pytest.approx(6000) and summary["p90_ms"] == pytest.approx(
+        10_000
+    )
+    assert summary["p99_ms"] == pytest.approx(10_900) and summary["images_per_s"] == pytest.approx(
+        4 / 6
+    )
     assert summary["iterations"] == 11 and summary["ms"][0] == 1000
 
 
 def test_warm_up_does_not_count_and_the_budget_ends_the_calls(monkeypatch):
     monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=FakeClock()))
-    assert clock.repeated(lambda: lambda: None, CPU, warmup=3, iterations=100, seconds=9) == [4.0, 5.0]
+    assert clock.repeated(lambda: lambda: None, CPU, warmup=3, iterations=100, seconds=9) == [
+        4.0,
+        5.0,
+    ]
     assert len(clock.repeated(lambda: lambda: None, CPU, warmup=0, iterations=100, seconds=0)) == 1
     assert clock.summary([0.5], images=1)["p99_ms"] == 500
 
@@ -68,8 +75,12 @@ class FakeGPU:
     def event(self, enable_timing):
         assert enable_timing
         gpu, stamps = self, []
-        event = SimpleNamespace(stamps=stamps, record=lambda: gpu.queued.append(lambda: stamps.append(gpu.now)))
-        event.elapsed_time = lambda other: 1000 * (other.stamps[0] - stamps[0])  # fails, as CUDA's does, before the stream has come so far
+        event = SimpleNamespace(
+            stamps=stamps, record=lambda: gpu.queued.append(lambda: stamps.append(gpu.now))
+        )
+        event.elapsed_time = lambda other: (
+            1000 * (other.stamps[0] - stamps[0])
+        )  # fails, as CUDA's does, before the stream has come so far
         return event
 
 
@@ -83,7 +94,9 @@ def gpu(monkeypatch) -> FakeGPU:
 
 def test_a_gpu_is_timed_by_what_it_did_not_by_what_was_asked(gpu):
     gpu.work()  # of before: it must not count
-    assert clock.timed(lambda: [gpu.work() for _ in range(3)], torch.device("cuda")) == pytest.approx(0.75)
+    assert clock.timed(
+        lambda: [gpu.work() for _ in range(3)], torch.device("cuda")
+    ) == pytest.approx(0.75)
 
 
 def test_a_missing_synchronisation_is_noticed(gpu, monkeypatch):

@@ -12,7 +12,15 @@ from dsacap.common.errors import UserError
 from dsacap.text.vocabulary import Vocabulary
 from dsacap.timing import random_generator
 from dsacap.timing.decode_cost import FlopCounter
-from dsacap.timing.full_size import Size, _examples, encoder_cost, peak_of, reward_cost, size_of, system_cost
+from dsacap.timing.full_size import (
+    Size,
+    _examples,
+    encoder_cost,
+    peak_of,
+    reward_cost,
+    size_of,
+    system_cost,
+)
 from helpers import tiny_config
 
 SIZE = Size(batch_size=3, images=4, picture=64, pictures=2, vocabulary=120, seconds=0.01)
@@ -38,7 +46,11 @@ def test_operations_are_counted_forward_and_backward():
 @pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl"])
 def test_of_a_system(settings, system):
     found = system_cost(settings, system, SPEC, SIZE)
-    assert found["step"]["images"] == 3 and found["step"]["seconds"] > 0 and found["step"]["flops"] > 1e6
+    assert (
+        found["step"]["images"] == 3
+        and found["step"]["seconds"] > 0
+        and found["step"]["flops"] > 1e6
+    )
     assert found["step"]["precision"] == "fp32" and found["step"]["parameters"] > 1000
     assert all(rate > 0 for rate in found["decode"].values()) and found["decode"]
 
@@ -50,8 +62,13 @@ def test_a_step_that_trains_the_encoder_costs_its_passes_too(settings):
     trained = system_cost(settings, "ar", spec, SIZE)
     assert trained["step"]["parameters"] - frozen["step"]["parameters"] > 300_000
     more = trained["step"]["flops"] - frozen["step"]["flops"]
-    assert 2.3 < more / SIZE.batch_size / encoder["flops_an_image"] < 3  # three times its pass, less what makes the pooled vector
-    assert trained["step"]["held_mib"] > frozen["step"]["held_mib"] and trained["decode"].keys() == frozen["decode"].keys()
+    assert (
+        2.3 < more / SIZE.batch_size / encoder["flops_an_image"] < 3
+    )  # three times its pass, less what makes the pooled vector
+    assert (
+        trained["step"]["held_mib"] > frozen["step"]["held_mib"]
+        and trained["decode"].keys() == frozen["decode"].keys()
+    )
 
 
 def test_of_the_encoder_and_the_generator(settings):
@@ -63,15 +80,31 @@ def test_of_the_encoder_and_the_generator(settings):
 
 def test_pictures_of_a_pipeline_by_name_are_painted_by_networks_of_its_kind(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        random_generator, "_TEXT", {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        random_generator,
+        "_TEXT",
+        {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+        },
     )
     monkeypatch.setattr(
         random_generator,
         "_UNET",
-        {"cross_attention_dim": 16, "attention_head_dim": 8, "block_out_channels": [8] * 4, "norm_num_groups": 4, "layers_per_block": 1},
+        {
+            "cross_attention_dim": 16,
+            "attention_head_dim": 8,
+            "block_out_channels": [8] * 4,
+            "norm_num_groups": 4,
+            "layers_per_block": 1,
+        },
     )
     monkeypatch.setattr(
-        random_generator, "_VAE", random_generator._VAE | {"block_out_channels": [8] * 4, "norm_num_groups": 4, "layers_per_block": 1}
+        random_generator,
+        "_VAE",
+        random_generator._VAE
+        | {"block_out_channels": [8] * 4, "norm_num_groups": 4, "layers_per_block": 1},
     )
     painted = random_generator.StableDiffusion2(64, 2, torch.device("cpu"))(3)
     assert painted.shape == (3, 3, 64, 64) and painted.isfinite().all()
@@ -81,9 +114,17 @@ def test_pictures_of_a_pipeline_by_name_are_painted_by_networks_of_its_kind(tmp_
 
 
 def test_captions_are_as_long_as_those_of_coco():
-    said = [caption for example in _examples(200, Vocabulary([*"abcdefgh"])) for caption in example.tokens]
+    said = [
+        caption
+        for example in _examples(200, Vocabulary([*"abcdefgh"]))
+        for caption in example.tokens
+    ]
     words = [len(caption.split()) for caption in said]
-    assert len(said) == 1000 and sum(words) / len(words) == pytest.approx(10.5, abs=0.3) and 5 <= min(words) <= max(words) <= 20
+    assert (
+        len(said) == 1000
+        and sum(words) / len(words) == pytest.approx(10.5, abs=0.3)
+        and 5 <= min(words) <= max(words) <= 20
+    )
 
 
 def test_the_peak_of_a_device_is_that_of_a_product():
@@ -91,7 +132,15 @@ def test_the_peak_of_a_device_is_that_of_a_product():
 
 
 def test_what_is_not_asked_for_is_configured(tmp_path):
-    asked = partial(argparse.Namespace, batch_size=None, images=None, picture=None, pictures=None, vocabulary=10_000, seconds=1.0)
+    asked = partial(
+        argparse.Namespace,
+        batch_size=None,
+        images=None,
+        picture=None,
+        pictures=None,
+        vocabulary=10_000,
+        seconds=1.0,
+    )
     config = tiny_config(tmp_path)
     assert size_of(config, asked(images=7)) == Size(6, 7, 512, 8, 10_000, 1.0)
     with pytest.raises(UserError, match="--picture is a multiple of 64"):

@@ -33,16 +33,34 @@ class FakeSystem:
 def test_systems_take_turns_and_every_visit_warms_up(tmp_path, monkeypatch):
     monkeypatch.setattr(latency, "TimedSystem", FakeSystem)
     monkeypatch.setattr(FakeSystem, "asked", [])
-    config = tiny_config(tmp_path, timing={"batch_sizes": [1, 4], "warmup": 7, "rounds": 3, "iterations": 2})
+    config = tiny_config(
+        tmp_path, timing={"batch_sizes": [1, 4], "warmup": 7, "rounds": 3, "iterations": 2}
+    )
     result = time_decodings(config)
-    subjects = [("encoder", ""), ("ar", "greedy"), ("ar", "T=1"), ("dsacap", "K=1"), ("dsacap-rl", "K=1")]
-    assert {(row["system"], row["decoding"], row["batch_size"]) for row in result["rows"]} == {(*s, n) for s in subjects for n in (1, 4)}
-    one_round = [(name, "decode" if decoding else "encode", decoding, n) for name, decoding in subjects for n in (1, 4)]
+    subjects = [
+        ("encoder", ""),
+        ("ar", "greedy"),
+        ("ar", "T=1"),
+        ("dsacap", "K=1"),
+        ("dsacap-rl", "K=1"),
+    ]
+    assert {(row["system"], row["decoding"], row["batch_size"]) for row in result["rows"]} == {
+        (*s, n) for s in subjects for n in (1, 4)
+    }
+    one_round = [
+        (name, "decode" if decoding else "encode", decoding, n)
+        for name, decoding in subjects
+        for n in (1, 4)
+    ]
     assert [asked[:4] for asked in FakeSystem.asked] == 3 * one_round
-    assert [asked[4] for asked in FakeSystem.asked] == [7] * len(one_round) + [1] * 2 * len(one_round)
+    assert [asked[4] for asked in FakeSystem.asked] == [7] * len(one_round) + [1] * 2 * len(
+        one_round
+    )
     for row in result["rows"]:
         assert (
-            row["iterations"] == 6 and row["median_ms"] == pytest.approx(row["batch_size"]) and row["images_per_s"] == pytest.approx(1000)
+            row["iterations"] == 6
+            and row["median_ms"] == pytest.approx(row["batch_size"])
+            and row["images_per_s"] == pytest.approx(1000)
         )
         assert row.get("passes") == (None if row["system"] == "encoder" else 3)
     assert result["machine"]["device"] == "abacus"

@@ -34,12 +34,18 @@ def test_trained_weights_from_file_to_words(tiny_layout, tmp_path):
     write_json(layout.system("ar", 0) / "manifest.json", {"facts": train_system(layout, "ar", 0)})
     with TimedSystem(config, "ar") as timed, TimedSystem(config, ENCODER) as encoder:
         for stage in ("decode", "end_to_end", "wall"):
-            assert all(0 < seconds < 60 for seconds in timed.seconds(stage, "greedy", 2, warmup=1, iterations=2))
+            assert all(
+                0 < seconds < 60
+                for seconds in timed.seconds(stage, "greedy", 2, warmup=1, iterations=2)
+            )
         assert len(encoder.seconds("encode", "", 4, warmup=0, iterations=100, budget=0.0)) == 1
 
 
 def test_what_goes_wrong_is_said(tmp_path):
-    with TimedSystem(tiny_config(tmp_path), "ar") as timed, pytest.raises(UserError, match=r"timing ar: .*no such file"):
+    with (
+        TimedSystem(tiny_config(tmp_path), "ar") as timed,
+        pytest.raises(UserError, match=r"timing ar: .*no such file"),
+    ):
         timed.machine()
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
         timed._process.kill()

@@ -12,13 +12,21 @@ SMALL = {"width": 16, "heads": 2}
 # two a step with guidance
 RIVALS = {
     "autoregressive": ({**SMALL, "encoder_layers": 1, "decoder_layers": 1}, {}, 9),
-    "masked-diffusion": ({**SMALL, "encoder_layers": 1, "decoder_layers": 1, "image_free": 0.1}, {"steps": 3, "guidance": 2}, 6),
+    "masked-diffusion": (
+        {**SMALL, "encoder_layers": 1, "decoder_layers": 1, "image_free": 0.1},
+        {"steps": 3, "guidance": 2},
+        6,
+    ),
     "bit-diffusion": (SMALL, {"steps": 4}, 4),
     "scd-net": (SMALL, {"steps": 2}, 4),
     "ladic": ({**SMALL, "latent": 8}, {"stride": 300}, 8),
     "parallel": (SMALL, {}, 1),
     "prefix-lm": ({**SMALL, "layers": 1, "prefix": 2}, {}, 9),
-    "dsacap": ({**SMALL, "denoiser_layers": 1, "readout_layers": 1}, {"steps": 2, "noise_level": 0.3}, 2),
+    "dsacap": (
+        {**SMALL, "denoiser_layers": 1, "readout_layers": 1},
+        {"steps": 2, "noise_level": 0.3},
+        2,
+    ),
 }
 
 
@@ -27,15 +35,23 @@ def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_
     model, decoding, passes = RIVALS[captioner]
     rival = {"captioner": captioner, "model": model, "decodings": {"only": decoding}}
     subject = untrained(tiny_config(tmp_path, systems={"rival": rival}), "rival", SPEC)
-    if captioner in ("autoregressive", "masked-diffusion", "prefix-lm"):  # the others' time does not depend on the length
-        assert [len(said) for of_image in subject.run_of("decode", "only", 3)() for said in of_image] == [9, 9, 9]
+    if captioner in (
+        "autoregressive",
+        "masked-diffusion",
+        "prefix-lm",
+    ):  # the others' time does not depend on the length
+        assert [
+            len(said) for of_image in subject.run_of("decode", "only", 3)() for said in of_image
+        ] == [9, 9, 9]
     cost = cost_of(subject.captioner, subject.run_of("decode", "only", 1), subject.device)
     assert cost["passes"] == passes and cost["process_mib"] > 50
     assert cost["parameters"] == sum(p.numel() for p in subject.captioner.parameters())
     shares = [share for _, share in cost["top"]]
     assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0.2 < sum(shares) <= 1
     twice = cost_of(subject.captioner, subject.run_of("decode", "only", 2), subject.device)
-    assert twice["passes"] == passes and twice["flops"] == pytest.approx(2 * cost["flops"], rel=0.05)
+    assert twice["passes"] == passes and twice["flops"] == pytest.approx(
+        2 * cost["flops"], rel=0.05
+    )
 
 
 def test_the_largest_batch_is_the_last_that_fits(tmp_path, monkeypatch):
@@ -65,4 +81,6 @@ def test_bf16_and_compiled_decode_too(tmp_path, monkeypatch, captioner):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda function, **how: asked.append(how) or function)
     subject.compile()
-    assert asked and all(how == {"mode": None, "dynamic": False} for how in asked)  # on a GPU: reduce-overhead
+    assert asked and all(
+        how == {"mode": None, "dynamic": False} for how in asked
+    )  # on a GPU: reduce-overhead

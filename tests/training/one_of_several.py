@@ -22,7 +22,10 @@ def run(plan: dict) -> None:
     layout = Layout(parse_config(plan["config"], "plan"))
 
     def schedule(step, settings):
-        if step == plan.get("stop") and int(os.environ.get("RANK", 0)) == int(os.environ.get("WORLD_SIZE", 1)) - 1:
+        if (
+            step == plan.get("stop")
+            and int(os.environ.get("RANK", 0)) == int(os.environ.get("WORLD_SIZE", 1)) - 1
+        ):
             signal.raise_signal(signal.SIGTERM)
         return learning_rate(step, settings)
 
@@ -30,7 +33,9 @@ def run(plan: dict) -> None:
     try:
         for system in plan["systems"]:
             try:
-                (tune_system if layout.config.systems[system].tuned_from else train_system)(layout, system, 0)
+                (tune_system if layout.config.systems[system].tuned_from else train_system)(
+                    layout, system, 0
+                )
             except (Preempted, UserError) as error:
                 (layout.root / f"{system}-{os.environ.get('RANK', 0)}.txt").write_text(str(error))
     finally:

@@ -32,7 +32,9 @@ class CountedAs(list):
         return self.documents
 
 
-def stock(references: list[list[str]], candidates: list[str], corpus: list[list[str]] = TRAIN) -> np.ndarray:
+def stock(
+    references: list[list[str]], candidates: list[str], corpus: list[list[str]] = TRAIN
+) -> np.ndarray:
     train = StockScorer()
     for said in corpus:
         train += (None, said)
@@ -56,29 +58,51 @@ def test_equals_stock_on_other_images(reward):
     """Words and n-grams that the corpus has not count as if one image had them."""
     other = [[caption("abcxyz"), caption("xyz")] for _ in range(10)]
     references = RNG.choices(TRAIN + other, k=80)
-    candidates = [RNG.choice([caption("abcdefghxyz"), RNG.choice(said), "never heard of it"]) for said in references]
+    candidates = [
+        RNG.choice([caption("abcdefghxyz"), RNG.choice(said), "never heard of it"])
+        for said in references
+    ]
     assert_mostly_equals_stock(reward.score(references, candidates), stock(references, candidates))
 
 
 def test_the_first_and_the_last_ngram_of_the_corpus_count_as_all_do():
     """N-grams and images are numbered together: what is unknown must not be taken for the last n-gram of the image before."""
     corpus = [["a b c d", "d d d"], ["a b"], ["a b c"]]
-    candidates = ["a zebra d", "zebra", "a b zebra zebra b c d", "d a", "", "a a b b", "a b c d e d d d"]
+    candidates = [
+        "a zebra d",
+        "zebra",
+        "a b zebra zebra b c d",
+        "d a",
+        "",
+        "a a b b",
+        "a b c d e d d d",
+    ]
     reward = CiderDReward(corpus)
     for said in corpus:
-        assert_close_to_stock(reward.score([said] * len(candidates), candidates), stock([said] * len(candidates), candidates, corpus))
-    assert_close_to_stock(reward.score(corpus, [said[0] for said in corpus]), stock(corpus, [said[0] for said in corpus], corpus))
+        assert_close_to_stock(
+            reward.score([said] * len(candidates), candidates),
+            stock([said] * len(candidates), candidates, corpus),
+        )
+    assert_close_to_stock(
+        reward.score(corpus, [said[0] for said in corpus]),
+        stock(corpus, [said[0] for said in corpus], corpus),
+    )
 
 
 def test_a_corpus_of_two_images_is_enough():
     corpus = [["a dog"], ["a cat"]]
-    assert_close_to_stock(CiderDReward(corpus).score(corpus, ["a dog", "a dog"]), stock(corpus, ["a dog", "a dog"], corpus))
+    assert_close_to_stock(
+        CiderDReward(corpus).score(corpus, ["a dog", "a dog"]),
+        stock(corpus, ["a dog", "a dog"], corpus),
+    )
 
 
 def test_a_caption_scores_the_same_in_any_batch(reward):
     candidates = [caption("abcdef") for _ in TRAIN]
     whole = reward.score(TRAIN, candidates)
-    assert [reward.score([said], [c])[0] for said, c in zip(TRAIN, candidates, strict=True)] == whole.tolist()
+    assert [
+        reward.score([said], [c])[0] for said, c in zip(TRAIN, candidates, strict=True)
+    ] == whole.tolist()
     assert whole.max() > 0
 
 

@@ -26,7 +26,11 @@ SMALL = {"width": 16, "heads": 2, "dropout": 0.1}
 DECODER = {**SMALL, "encoder_layers": 1, "decoder_layers": 1}
 SYSTEMS = {
     "ar": {"captioner": "autoregressive", "model": DECODER, "decodings": {"greedy": {}}},
-    "masked": {"captioner": "masked-diffusion", "model": DECODER, "decodings": {"K=2": {"steps": 2}}},
+    "masked": {
+        "captioner": "masked-diffusion",
+        "model": DECODER,
+        "decodings": {"K=2": {"steps": 2}},
+    },
     "dsacap": {
         "captioner": "dsacap",
         "model": {**SMALL, "denoiser_layers": 1, "readout_layers": 1},
@@ -38,7 +42,11 @@ SYSTEMS = {
         "training": {"fine_tune": {"learning_rate": 0.0002, "drawn": True}},
         "decodings": {"K=1": {"noise_level": 0.3}},
     },
-    "ladic": {"captioner": "ladic", "model": {**SMALL, "latent": 8, "text_steps": 20}, "decodings": {"stride=400": {"stride": 400}}},
+    "ladic": {
+        "captioner": "ladic",
+        "model": {**SMALL, "latent": 8, "text_steps": 20},
+        "decodings": {"stride=400": {"stride": 400}},
+    },
     "dsacap-rl": {
         "tuned_from": "dsacap",
         "tuning": {
@@ -58,14 +66,22 @@ SYSTEMS = {
 
 def config(work: Path, shared: Layout, **changes) -> Config:
     """50 steps of batches of 5, which two processes cannot halve; data and features are `shared`."""
-    training = {"steps": STEPS, "batch_size": 5, "warmup": 5, "evaluations": 2, "validation_images": 4}
+    training = {
+        "steps": STEPS,
+        "batch_size": 5,
+        "warmup": 5,
+        "evaluations": 2,
+        "validation_images": 4,
+    }
     found = tiny_config(work, systems=SYSTEMS, training=training, **changes)
     borrow(Layout(found), shared)
     return found
 
 
 def plan_of(found: Config, systems: list[str], stop: int | None = None) -> dict:
-    return {"config": found.model_dump(mode="json", exclude_unset=True), "systems": systems} | ({"stop": stop} if stop is not None else {})
+    return {"config": found.model_dump(mode="json", exclude_unset=True), "systems": systems} | (
+        {"stop": stop} if stop is not None else {}
+    )
 
 
 def curve(found: Config, system: str) -> dict[int, dict]:
@@ -83,7 +99,11 @@ def runs(tmp_path_factory, pixel_layout) -> dict[str, Config]:
     systems = list(SYSTEMS)
     run(plan_of(found["one"], systems))
     run(plan_of(found["more"], ["ar"], stop=20))
-    plans = [plan_of(found["two"], systems), plan_of(found["more"], ["ar"]), plan_of(found["fewer"], ["dsacap"], stop=20)]
+    plans = [
+        plan_of(found["two"], systems),
+        plan_of(found["more"], ["ar"]),
+        plan_of(found["fewer"], ["dsacap"], stop=20),
+    ]
     (folder / "plans.json").write_text(json.dumps(plans))
     script = Path(__file__).with_name("one_of_several.py")
     assert launch(2, [sys.executable, str(script), str(folder / "plans.json")]) == 0
@@ -100,9 +120,17 @@ def test_two_processes_equal_one(runs, system):
     one, two = curve(runs["one"], system), curve(runs["two"], system)
     assert list(one) == list(two) == list(range(1, STEPS + 1))
     if system == "dsacap-rl":
-        drew_the_same = [step for step in one if all(one[step][fact] == pytest.approx(two[step][fact]) for fact in ("words", "unique"))]
+        drew_the_same = [
+            step
+            for step in one
+            if all(
+                one[step][fact] == pytest.approx(two[step][fact]) for fact in ("words", "unique")
+            )
+        ]
         assert len(drew_the_same) >= 5
-        one, two = ({step: of[step] for step in list(of)[: _leading(drew_the_same)]} for of in (one, two))
+        one, two = (
+            {step: of[step] for step in list(of)[: _leading(drew_the_same)]} for of in (one, two)
+        )
     assert_same_losses(one, two, TERMS)
 
 
@@ -119,38 +147,64 @@ def test_accumulating_equals_the_whole_batch(runs, system):
 @pytest.mark.parametrize(("name", "system"), [("more", "ar"), ("fewer", "dsacap")])
 def test_a_run_goes_on_in_another_number_of_processes(runs, name, system):
     asked = [path.read_text() for path in sorted(Layout(runs[name]).root.glob(f"{system}-?.txt"))]
-    assert len(asked) == (2 if name == "fewer" else 1)  # all processes ended, though only the last one was asked to
-    assert all("asked to end, saved at step 21 of 50; the same command goes on from there" in told for told in asked)
+    assert len(asked) == (
+        2 if name == "fewer" else 1
+    )  # all processes ended, though only the last one was asked to
+    assert all(
+        "asked to end, saved at step 21 of 50; the same command goes on from there" in told
+        for told in asked
+    )
     assert_same_losses(curve(runs["one"], system), curve(runs[name], system), TERMS)
 
 
 def test_where_a_result_lies_does_not_depend_on_processes_or_accumulation(runs):
     assert Layout(runs["pieces"]).system("ar", 0).name == Layout(runs["one"]).system("ar", 0).name
     several = runs["one"].model_copy(update={"processes": 8})
-    assert Layout(several).system("dsacap-rl", 0).name == Layout(runs["one"]).system("dsacap-rl", 0).name
+    assert (
+        Layout(several).system("dsacap-rl", 0).name
+        == Layout(runs["one"]).system("dsacap-rl", 0).name
+    )
     bf16 = runs["one"].training.model_copy(update={"precision": "bf16"})
-    assert Layout(runs["one"].model_copy(update={"training": bf16})).system("ar", 0).name != Layout(runs["one"]).system("ar", 0).name
+    assert (
+        Layout(runs["one"].model_copy(update={"training": bf16})).system("ar", 0).name
+        != Layout(runs["one"]).system("ar", 0).name
+    )
 
 
 def write_config(found: Config, path: Path) -> Path:
-    write_text(path, json.dumps(found.model_dump(mode="json", exclude_unset=True)))  # which is YAML too
+    write_text(
+        path, json.dumps(found.model_dump(mode="json", exclude_unset=True))
+    )  # which is YAML too
     return path
 
 
 def test_the_command_starts_its_processes_and_one_writes(tmp_path, tiny_layout, runs, capfd):
     found = config(tmp_path, tiny_layout, processes=2)
-    assert main(["train", "--config", str(write_config(found, tmp_path / "two.yaml")), "--system", "ar"]) == 0
+    assert (
+        main(
+            ["train", "--config", str(write_config(found, tmp_path / "two.yaml")), "--system", "ar"]
+        )
+        == 0
+    )
     told = capfd.readouterr().err
     assert told.count("train ar: 50/50") == 1
     facts = read_json(manifest_of(Layout(found).system("ar", 0)))["facts"]
     logged = curve(found, "ar")
-    assert facts["val_CIDEr"] == max(row["val_CIDEr"] for row in logged.values() if "val_CIDEr" in row)
+    assert facts["val_CIDEr"] == max(
+        row["val_CIDEr"] for row in logged.values() if "val_CIDEr" in row
+    )
     assert_same_losses({step: curve(runs["one"], "ar")[step] for step in logged}, logged, TERMS)
 
 
 def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monkeypatch, capsys):
     found = config(tmp_path, tiny_layout)
-    command = ["train", "--config", str(write_config(found, tmp_path / "one.yaml")), "--system", "ar"]
+    command = [
+        "train",
+        "--config",
+        str(write_config(found, tmp_path / "one.yaml")),
+        "--system",
+        "ar",
+    ]
     learning_rate = loop.learning_rate
 
     def schedule(step, settings):
@@ -161,18 +215,28 @@ def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monk
     with monkeypatch.context() as patch:
         patch.setattr(loop, "learning_rate", schedule)
         assert main(command) == PREEMPTED == 143
-    assert "train ar: asked to end, saved at step 8 of 50; the same command goes on from there" in capsys.readouterr().err
-    assert [path.name for path in (Layout(found).system("ar", 0) / "checkpoint").iterdir()] == ["step-00000008.safetensors"]
+    assert (
+        "train ar: asked to end, saved at step 8 of 50; the same command goes on from there"
+        in capsys.readouterr().err
+    )
+    assert [path.name for path in (Layout(found).system("ar", 0) / "checkpoint").iterdir()] == [
+        "step-00000008.safetensors"
+    ]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert main(command) == 0
 
 
 FAILING = "import os, sys, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); sys.exit(3)"
-ENDED = "import os, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
+ENDED = (
+    "import os, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
+)
 ASKED = "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); os.write(1, b'up\\n'); time.sleep(60)"
 
 
-@pytest.mark.parametrize(("script", "status", "told"), [(FAILING, 3, ""), (ENDED, 137, "process 1 of 2 was ended by SIGKILL")])
+@pytest.mark.parametrize(
+    ("script", "status", "told"),
+    [(FAILING, 3, ""), (ENDED, 137, "process 1 of 2 was ended by SIGKILL")],
+)
 def test_where_one_process_fails_all_end(script, status, told, capsys):
     started = time.monotonic()
     assert launch(2, [sys.executable, "-c", script]) == status

@@ -27,7 +27,10 @@ def layout(tiny_layout, tmp_path) -> Layout:
 
 
 def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
-    assert layout.encoder.name == tiny_layout.encoder.name and layout.features.name != tiny_layout.features.name
+    assert (
+        layout.encoder.name == tiny_layout.encoder.name
+        and layout.features.name != tiny_layout.features.name
+    )
     drawn, read = [], FeatureStore.rows
 
     def watched(self, image_ids, views=None, *args, **how):
@@ -37,9 +40,13 @@ def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
     monkeypatch.setattr(FeatureStore, "rows", watched)
     train_system(layout, "ar", 0)
     of_steps = [views for views in drawn if views]
-    assert len(of_steps) == layout.config.training.steps and len(drawn) > len(of_steps)  # validation reads the photos themselves
+    assert len(of_steps) == layout.config.training.steps and len(drawn) > len(
+        of_steps
+    )  # validation reads the photos themselves
     counts = Counter(view for views in of_steps for view in views.values())
-    assert set(counts) == set(range(VIEWS)) and min(counts.values()) > sum(counts.values()) / VIEWS / 2
+    assert (
+        set(counts) == set(range(VIEWS)) and min(counts.values()) > sum(counts.values()) / VIEWS / 2
+    )
     assert len({tuple(sorted(views.items())) for views in of_steps}) == len(of_steps)
 
     first = sha256(layout.system("ar", 0) / "model.safetensors")
@@ -47,7 +54,9 @@ def test_a_step_draws_a_view_of_each_photo(layout, tiny_layout, monkeypatch):
     before = list(of_steps)
     drawn.clear()
     train_system(layout, "ar", 0)
-    assert [views for views in drawn if views] == before and sha256(layout.system("ar", 0) / "model.safetensors") == first
+    assert [views for views in drawn if views] == before and sha256(
+        layout.system("ar", 0) / "model.safetensors"
+    ) == first
 
     drawn.clear()
     caption_split(layout, "ar", 0)

@@ -9,7 +9,14 @@ from accelerate import Accelerator
 
 from dsacap.captioner.interface import Batch
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json, read_jsonl, read_tensors, sha256, write_json, write_tensors
+from dsacap.common.files import (
+    read_json,
+    read_jsonl,
+    read_tensors,
+    sha256,
+    write_json,
+    write_tensors,
+)
 from dsacap.config.experiment import Config
 from dsacap.data.photos import decode
 from dsacap.runs.inputs import Inputs
@@ -27,7 +34,15 @@ from helpers import borrow, save_vit, tiny_config
 from rounding import assert_same_losses
 
 RATE = 0.0005
-TUNING = {"steps": 3, "batch_size": 6, "warmup": 1, "evaluations": 1, "validation_images": 6, "samples": 3, "rewards": {"cider": 1.0}}
+TUNING = {
+    "steps": 3,
+    "batch_size": 6,
+    "warmup": 1,
+    "evaluations": 1,
+    "validation_images": 6,
+    "samples": 3,
+    "rewards": {"cider": 1.0},
+}
 
 
 def config(work, training: dict | None = None, tuning: dict | None = None, **fine_tune) -> Config:
@@ -40,7 +55,11 @@ def config(work, training: dict | None = None, tuning: dict | None = None, **fin
         "ar": {**ar, "training": {"fine_tune": own, **(training or {})}},
         "frozen": ar,
         "tuned": {"tuned_from": "ar", "tuning": rewarded, "decodings": ar["decodings"]},
-        "tuned-too": {"tuned_from": "frozen", "tuning": {**rewarded, "fine_tune": own}, "decodings": ar["decodings"]},
+        "tuned-too": {
+            "tuned_from": "frozen",
+            "tuning": {**rewarded, "fine_tune": own},
+            "decodings": ar["decodings"],
+        },
     }
     return tiny_config(work, systems=systems)
 
@@ -56,7 +75,9 @@ def made(pixel_layout, tmp_path):
 
 
 def train(layout: Layout, system: str = "ar") -> dict:
-    facts = (tune_system if layout.config.systems[system].tuned_from else train_system)(layout, system, 0)
+    facts = (tune_system if layout.config.systems[system].tuned_from else train_system)(
+        layout, system, 0
+    )
     write_json(manifest_of(layout.system(system, 0)), {"facts": facts})
     return facts
 
@@ -66,7 +87,11 @@ def weights(layout: Layout, system: str = "ar") -> dict[str, torch.Tensor]:
 
 
 def encoder_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    return {
+        name.removeprefix("encoder."): t
+        for name, t in tensors.items()
+        if name.startswith("encoder.")
+    }
 
 
 def step_of(layout: Layout, system: str = "ar", dropout: bool = True) -> Step:
@@ -118,7 +143,9 @@ def test_the_gradient_of_the_encoder_is_right(made):
     loss((encoder.see(torch.stack(photos))[0] - store.mean) / store.std).backward()
     assert all((p.grad is not None) == (name in gradient) for name, p in encoder.named_parameters())
     for name, g in gradient.items():
-        torch.testing.assert_close(encoder.get_parameter(name).grad, g, rtol=1e-2, atol=1e-3 * length.item())
+        torch.testing.assert_close(
+            encoder.get_parameter(name).grad, g, rtol=1e-2, atol=1e-3 * length.item()
+        )
 
 
 def test_both_learn_each_at_its_own_rate(made):
@@ -128,20 +155,35 @@ def test_both_learn_each_at_its_own_rate(made):
     statistics = {name: b.clone() for name, b in take.model.named_buffers()}
     take(0)
     rate = learning_rate(0, take.settings)
-    moved = {name: (p.detach() - before[name]).abs().max().item() for name, p in take.model.named_parameters()}
-    encoder = {name: by for name, by in moved.items() if name.startswith("encoder.") and "attnpool" not in name}
+    moved = {
+        name: (p.detach() - before[name]).abs().max().item()
+        for name, p in take.model.named_parameters()
+    }
+    encoder = {
+        name: by
+        for name, by in moved.items()
+        if name.startswith("encoder.") and "attnpool" not in name
+    }
     captioner = {name: by for name, by in moved.items() if name.startswith("captioner.")}
-    assert max(encoder.values()) == pytest.approx(rate * RATE / take.settings.learning_rate, rel=0.05)
+    assert max(encoder.values()) == pytest.approx(
+        rate * RATE / take.settings.learning_rate, rel=0.05
+    )
     assert max(captioner.values()) == pytest.approx(rate, rel=0.05)
     assert len([by for by in encoder.values() if by]) > 0.9 * len(encoder)
-    assert all(torch.equal(b, statistics[name]) for name, b in take.model.named_buffers())  # those of batch norms stay
-    assert not any(by for name, by in moved.items() if "attnpool" in name)  # makes the pooled vector, which no captioner sees
+    assert all(
+        torch.equal(b, statistics[name]) for name, b in take.model.named_buffers()
+    )  # those of batch norms stay
+    assert not any(
+        by for name, by in moved.items() if "attnpool" in name
+    )  # makes the pooled vector, which no captioner sees
 
 
 def test_off_it_trains_what_it_trained(made, tmp_path):
     layout = made()
     plain = Layout(tiny_config(tmp_path))
-    assert layout.system("frozen", 0).name.removeprefix("frozen") == plain.system("ar", 0).name.removeprefix("ar")
+    assert layout.system("frozen", 0).name.removeprefix("frozen") == plain.system(
+        "ar", 0
+    ).name.removeprefix("ar")
     assert layout.system("ar", 0).name != plain.system("ar", 0).name
     train(layout, "frozen")
     assert not any(name.startswith("encoder.") for name in weights(layout, "frozen"))
@@ -191,14 +233,19 @@ def test_parts_of_a_batch_add_up(made, monkeypatch):
 
 def test_captions_are_those_of_the_encoder_that_was_trained(made):
     """Decoding and timing look through it, and validation did."""
-    layout = made(training={"learning_rate": 1e-9}, learning_rate=0.02)  # all that learns is the encoder
+    layout = made(
+        training={"learning_rate": 1e-9}, learning_rate=0.02
+    )  # all that learns is the encoder
     train(layout)
     inputs = Inputs(layout)
     ids = [example.image_id for example in inputs.examples("test")]
     seen, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
     own = seen.read(ids)
     assert not own.requires_grad and (own - before).abs().mean() > 0.1
-    assert all(torch.equal(t, encoder_of(weights(layout))[name]) for name, t in seen.encoder.state_dict().items())
+    assert all(
+        torch.equal(t, encoder_of(weights(layout))[name])
+        for name, t in seen.encoder.state_dict().items()
+    )
 
     caption_split(layout, "ar", 0)
     said = read_json(layout.captions("ar", 0))["greedy"]
@@ -217,7 +264,9 @@ def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
     train(layout)
     facts = train(layout, "tuned")
     before, after = weights(layout), weights(layout, "tuned")
-    assert all(torch.equal(t, encoder_of(before)[name]) for name, t in encoder_of(after).items()) and encoder_of(after)
+    assert all(
+        torch.equal(t, encoder_of(before)[name]) for name, t in encoder_of(after).items()
+    ) and encoder_of(after)
     assert any(not torch.equal(t, before[name]) for name, t in after.items())
     assert "encoder_parameters_trained" not in facts
     assert prepared(Inputs(layout), "tuned", 0).store.views == 1  # whatever its base was shown
@@ -225,12 +274,17 @@ def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
     train(layout, "frozen")
     assert train(layout, "tuned-too")["encoder_parameters_trained"] > 0
     configured = load_configured_encoder(layout).state_dict()
-    assert any(not torch.equal(t, configured[name]) for name, t in encoder_of(weights(layout, "tuned-too")).items())
+    assert any(
+        not torch.equal(t, configured[name])
+        for name, t in encoder_of(weights(layout, "tuned-too")).items()
+    )
     caption_split(layout, "tuned-too", 0)
 
 
 def test_kl_and_a_moving_encoder_exclude_each_other(tmp_path):
-    with pytest.raises(UserError, match=r"kl measures against the system before tuning.*leave one of them out"):
+    with pytest.raises(
+        UserError, match=r"kl measures against the system before tuning.*leave one of them out"
+    ):
         config(tmp_path, tuning={"kl": 0.1})
 
 
@@ -240,11 +294,18 @@ def test_a_rehearsal_counts_the_encoder(made):
     inputs = Inputs(layout)
     encoder = sum(p.numel() for p in inputs.seen_by("ar").encoder.parameters())
     captioner = sum(p.numel() for p in inputs.captioner("ar").parameters())
-    assert f"parameters  {encoder + captioner:,}, {encoder:,} of them of the encoder, which is trained from pixels\n" in told
+    assert (
+        f"parameters  {encoder + captioner:,}, {encoder:,} of them of the encoder, which is trained from pixels\n"
+        in told
+    )
 
 
-HIDDEN_AVX512 = torch.cpu._is_avx512_supported() and torch.backends.cpu.get_cpu_capability() != "AVX512"
-BF16_ATTENTION = pytest.mark.skipif(HIDDEN_AVX512, reason="torch fails in bf16 attention if ATEN_CPU_CAPABILITY hides AVX-512")
+HIDDEN_AVX512 = (
+    torch.cpu._is_avx512_supported() and torch.backends.cpu.get_cpu_capability() != "AVX512"
+)
+BF16_ATTENTION = pytest.mark.skipif(
+    HIDDEN_AVX512, reason="torch fails in bf16 attention if ATEN_CPU_CAPABILITY hides AVX-512"
+)
 
 
 @pytest.mark.parametrize("kind", [pytest.param("vit", marks=BF16_ATTENTION), "timm"])
@@ -254,9 +315,21 @@ def test_encoders_of_every_library_are_trained(pixel_layout, tmp_path, kind):
         save_vit(tmp_path / "vit")
         encoder = {"name": local_name(tmp_path / "vit"), "grid": 2}
     else:
-        write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
-        encoder = {"name": "timm:test_efficientnet", "pretrained": str(tmp_path / "net.safetensors"), "grid": 2}
-    training = {"steps": 2, "batch_size": 6, "evaluations": 1, "validation_images": 4, "precision": "bf16"}
+        write_tensors(
+            tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict()
+        )
+        encoder = {
+            "name": "timm:test_efficientnet",
+            "pretrained": str(tmp_path / "net.safetensors"),
+            "grid": 2,
+        }
+    training = {
+        "steps": 2,
+        "batch_size": 6,
+        "evaluations": 1,
+        "validation_images": 4,
+        "precision": "bf16",
+    }
     training |= {"fine_tune": {"learning_rate": 0.001, "drawn": True}}
     layout = Layout(tiny_config(tmp_path, encoder=encoder, training=training))
     layout.root.mkdir(parents=True)
@@ -264,7 +337,12 @@ def test_encoders_of_every_library_are_trained(pixel_layout, tmp_path, kind):
     make_features(layout)
     make_pixels(layout)
     train(layout, "dsacap")
-    before, after = load_configured_encoder(layout).state_dict(), encoder_of(weights(layout, "dsacap"))
+    before, after = (
+        load_configured_encoder(layout).state_dict(),
+        encoder_of(weights(layout, "dsacap")),
+    )
     trained = [name for name, _ in Inputs(layout).seen_by("dsacap").encoder.named_parameters()]
-    assert len([name for name in trained if not torch.equal(after[name], before[name])]) > 0.8 * len(trained)
+    assert len(
+        [name for name in trained if not torch.equal(after[name], before[name])]
+    ) > 0.8 * len(trained)
     assert all(tensor.isfinite().all() for tensor in after.values())

@@ -49,7 +49,9 @@ def kill_at(monkeypatch, system: str, layout: Layout, step: int) -> None:
 
 
 def run_system(layout: Layout, system: str) -> dict:
-    return (tune_system if layout.config.systems[system].tuned_from else train_system)(layout, system, 0)
+    return (tune_system if layout.config.systems[system].tuned_from else train_system)(
+        layout, system, 0
+    )
 
 
 @pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl", "averaged"])
@@ -65,12 +67,18 @@ def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system
     shutil.rmtree(folder)
 
     half = layout.config.training_of(system).steps // 2
-    for step in (half - 2, half - 1, half + 1):  # before the first evaluation, again at once, and after it
+    for step in (
+        half - 2,
+        half - 1,
+        half + 1,
+    ):  # before the first evaluation, again at once, and after it
         kill_at(monkeypatch, system, layout, step)
         assert not (folder / "model.safetensors").exists()
     resumed = run_system(layout, system)
     assert {name: sha256(folder / name) for name in expected} == expected
-    assert {k: v for k, v in resumed.items() if "cpu" not in k} == {k: v for k, v in facts.items() if "cpu" not in k}
+    assert {k: v for k, v in resumed.items() if "cpu" not in k} == {
+        k: v for k, v in facts.items() if "cpu" not in k
+    }
 
 
 def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, capsys):
@@ -96,7 +104,17 @@ SYSTEMS = {
     "masked-diffusion": ("masked-diffusion", {**SMALL, "concentrated": True, "image_free": 0.1}),
     "bit-diffusion": ("bit-diffusion", SMALL),
     "scd-net": ("scd-net", {**SMALL, "encoder_layers": 1, "decoder_layers": 1}),
-    "ladic": ("ladic", {**SMALL, "latent": 8, "encoder_layers": 1, "text_layers": 1, "decoder_layers": 1, "text_steps": 20}),
+    "ladic": (
+        "ladic",
+        {
+            **SMALL,
+            "latent": 8,
+            "encoder_layers": 1,
+            "text_layers": 1,
+            "decoder_layers": 1,
+            "text_steps": 20,
+        },
+    ),
     "parallel": ("parallel", SMALL),
     "dsacap": ("dsacap", {**SMALL, "denoiser_layers": 1, "readout_layers": 1}),
 }
@@ -118,13 +136,25 @@ def steady_layout(tiny_layout, tmp_path_factory) -> Layout:
 def test_losses_are_what_they_were(steady_layout, tmp_path, monkeypatch, system):
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
     captioner, model = SYSTEMS[system]
-    settings = {"captioner": captioner, "model": model, "training": {"steps": 50, "evaluations": 1}, "decodings": {"only": {}}}
+    settings = {
+        "captioner": captioner,
+        "model": model,
+        "training": {"steps": 50, "evaluations": 1},
+        "decodings": {"only": {}},
+    }
     encoder = steady_layout.config.encoder.model_dump(exclude_unset=True)
-    layout = borrow(Layout(tiny_config(tmp_path, encoder=encoder, systems={system: settings})), steady_layout)
+    layout = borrow(
+        Layout(tiny_config(tmp_path, encoder=encoder, systems={system: settings})), steady_layout
+    )
     train_system(layout, system, 0)
     found = [row["loss"] for row in read_jsonl(layout.system(system, 0) / "train.jsonl")]
-    committed, logged = ({step: {"loss": loss} for step, loss in enumerate(losses, 1)} for losses in (LOSSES[system], found))
-    assert_same_losses(committed, logged, terms=6 * 4 * 32 + 6 * 5 * 33)  # features and words of a batch
+    committed, logged = (
+        {step: {"loss": loss} for step, loss in enumerate(losses, 1)}
+        for losses in (LOSSES[system], found)
+    )
+    assert_same_losses(
+        committed, logged, terms=6 * 4 * 32 + 6 * 5 * 33
+    )  # features and words of a batch
 
 
 def test_weights_are_those_of_the_best_validation(layout):
@@ -138,7 +168,9 @@ def test_weights_are_those_of_the_best_validation(layout):
     assert all(torch.equal(weights[name], best[name]) for name in weights)
 
 
-def test_the_average_of_weights_is_decoded_with_and_kept_while_training_goes_on_from_its_own(tmp_path):
+def test_the_average_of_weights_is_decoded_with_and_kept_while_training_goes_on_from_its_own(
+    tmp_path,
+):
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
     average, by_hand = MovingAverage(model, 0.5), [p.detach().clone() for p in model.parameters()]
@@ -148,7 +180,10 @@ def test_the_average_of_weights_is_decoded_with_and_kept_while_training_goes_on_
                 parameter.add_(torch.randn_like(parameter))
         average.update(step)
         decay = min(0.5, (1 + step) / (10 + step))
-        by_hand = [decay * old + (1 - decay) * new.detach() for old, new in zip(by_hand, model.parameters(), strict=True)]
+        by_hand = [
+            decay * old + (1 - decay) * new.detach()
+            for old, new in zip(by_hand, model.parameters(), strict=True)
+        ]
     trained = [p.detach().clone() for p in model.parameters()]
     with average.in_place():
         torch.testing.assert_close(list(model.parameters()), by_hand)
@@ -159,12 +194,21 @@ def test_seeds_differ(layout):
     train_system(layout, "ar", 0)
     other = Layout(tiny_config(layout.config.work, seeds=[1]))
     train_system(other, "ar", 1)
-    assert sha256(layout.system("ar", 0) / "model.safetensors") != sha256(other.system("ar", 1) / "model.safetensors")
+    assert sha256(layout.system("ar", 0) / "model.safetensors") != sha256(
+        other.system("ar", 1) / "model.safetensors"
+    )
 
 
 def test_a_diverged_loss_stops_the_run(layout):
-    hot = Layout(tiny_config(layout.config.work, training={"steps": 12, "batch_size": 6, "warmup": 0, "learning_rate": 1e30}))
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; lower training.learning_rate"):
+    hot = Layout(
+        tiny_config(
+            layout.config.work,
+            training={"steps": 12, "batch_size": 6, "warmup": 0, "learning_rate": 1e30},
+        )
+    )
+    with pytest.raises(
+        UserError, match=r"the loss is (nan|inf) at step \d+; lower training.learning_rate"
+    ):
         train_system(hot, "ar", 0)
 
 
@@ -179,11 +223,18 @@ def test_every_epoch_sees_every_image_once():
 def test_learning_rate_warms_up_and_falls_to_zero():
     settings = Training(steps=100, warmup=10, learning_rate=1.0)
     rates = [learning_rate(step, settings) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0) and rates[100] == pytest.approx(0, abs=1e-9)
+    assert (
+        rates[0] == pytest.approx(0.1)
+        and rates[10] == pytest.approx(1.0)
+        and rates[100] == pytest.approx(0, abs=1e-9)
+    )
     assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)
 
 
-@pytest.mark.parametrize(("curve", "rising"), [([1.0, 1.2], True), ([1.2, 1.205], False), ([1.3, 1.2, 1.25], False), ([1.0], True)])
+@pytest.mark.parametrize(
+    ("curve", "rising"),
+    [([1.0, 1.2], True), ([1.2, 1.205], False), ([1.3, 1.2, 1.25], False), ([1.0], True)],
+)
 def test_still_rising(curve, rising):
     assert is_still_rising(curve) is rising
 
@@ -206,17 +257,26 @@ def test_a_verb_for_another_kind_of_system_is_refused(tmp_path, capsys, verb, sy
 def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
     """Its folder follows the teacher's; what it is given is what the teacher said of the train images."""
     plain = layout.config.systems
-    student = plain["dsacap"].model_copy(update={"distilled_from": Row(system="ar", decoding="T=1")})
+    student = plain["dsacap"].model_copy(
+        update={"distilled_from": Row(system="ar", decoding="T=1")}
+    )
     layout = Layout(layout.config.model_copy(update={"systems": {**plain, "student": student}}))
-    assert layout.system("student", 0).name.split("-")[-1] != layout.system("dsacap", 0).name.split("-")[-1]
+    assert (
+        layout.system("student", 0).name.split("-")[-1]
+        != layout.system("dsacap", 0).name.split("-")[-1]
+    )
     write_json(manifest_of(layout.system("ar", 0)), {"facts": train_system(layout, "ar", 0)})
     facts = teach(layout, "student", 0)
     write_json(manifest_of(layout.lessons("student", 0)), {"facts": facts, "cpu_seconds": 1000})
     lessons = read_json(layout.lessons("student", 0))
     train = load_examples(layout.data, "train")
-    assert set(map(int, lessons)) == {e.image_id for e in train} and all(len(said) == 5 for said in lessons.values())
+    assert set(map(int, lessons)) == {e.image_id for e in train} and all(
+        len(said) == 5 for said in lessons.values()
+    )
     seen, references = [], loop._references
-    monkeypatch.setattr(loop, "_references", lambda example, *how: seen.append(example) or references(example, *how))
+    monkeypatch.setattr(
+        loop, "_references", lambda example, *how: seen.append(example) or references(example, *how)
+    )
     facts = train_system(layout, "student", 0)
     assert facts["train_cpu_seconds"] > 1000  # the teacher's work is counted
     assert all(list(example.tokens) == lessons[str(example.image_id)] for example in seen)

@@ -26,14 +26,22 @@ class SayB:
     """A reward of 1 for captions that begin with b."""
 
     def __call__(self, image_ids, captions):
-        part = torch.tensor([[float(text.startswith("b")) for text in of_image] for of_image in captions]).numpy()
+        part = torch.tensor(
+            [[float(text.startswith("b")) for text in of_image] for of_image in captions]
+        ).numpy()
         return part, {"b": part}
 
 
 def objective(name: str, **settings) -> Reinforce:
     torch.manual_seed(0)
     captioner = load_captioner(name.split()[0], CAPTIONERS[name], SPEC).eval()
-    return Reinforce(captioner, copy.deepcopy(captioner), Tuning(steps=1, rewards=Rewards(cider=1), **settings), SayB(), VOCABULARY)
+    return Reinforce(
+        captioner,
+        copy.deepcopy(captioner),
+        Tuning(steps=1, rewards=Rewards(cider=1), **settings),
+        SayB(),
+        VOCABULARY,
+    )
 
 
 @pytest.mark.parametrize("noises", ["one", "each"])
@@ -76,7 +84,9 @@ def test_the_supervised_loss_is_added():
     both = tuned(random_batch(4))["loss"]
     torch.manual_seed(3)
     without = plain(random_batch(4))["loss"]
-    assert (both - without).item() == pytest.approx(0.5 * tuned.captioner.loss(random_batch(4))["loss"].item(), rel=1e-4)
+    assert (both - without).item() == pytest.approx(
+        0.5 * tuned.captioner.loss(random_batch(4))["loss"].item(), rel=1e-4
+    )
 
 
 def test_an_advantage_is_over_the_mean_of_the_others():
@@ -85,7 +95,9 @@ def test_an_advantage_is_over_the_mean_of_the_others():
     torch.testing.assert_close(got[0] / got[0, 0], torch.tensor([1.0, -0.5, -0.5]))
     assert got.square().mean().item() == pytest.approx(1)
     assert advantages(torch.ones(2, 3)).tolist() == [[0, 0, 0]] * 2
-    by_image = advantages(torch.tensor([[1.0, 0.0, 0.0], [5.0, 9.0, 5.0], [2.0, 2.0, 2.0]]), "image")
+    by_image = advantages(
+        torch.tensor([[1.0, 0.0, 0.0], [5.0, 9.0, 5.0], [2.0, 2.0, 2.0]]), "image"
+    )
     torch.testing.assert_close(by_image.square().mean(1), torch.tensor([1.0, 1.0, 0.0]))
 
 
@@ -96,6 +108,9 @@ def test_a_guided_sample_is_a_reference(name):
     seen = []
     tuned.reward = lambda ids, texts: seen.extend(texts) or SayB()(ids, texts)
     tuned(batch)["loss"].backward()
-    references = [{VOCABULARY.decode(until_eos(words)) for words in of_image} for of_image in batch.captions.tolist()]
+    references = [
+        {VOCABULARY.decode(until_eos(words)) for words in of_image}
+        for of_image in batch.captions.tolist()
+    ]
     assert all(texts[-1] in said for texts, said in zip(seen, references, strict=True))
     assert all(len(texts) == 4 for texts in seen)

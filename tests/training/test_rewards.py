@@ -20,11 +20,17 @@ from dsacap.vision.features.store import FeatureStore
 from dsacap.vision.generators.generator import embedding
 from dsacap.vision.generators.judges import ClipAlignment, Reconstruction
 
-REFERENCES = {7: ["a red circle", "a circle on the left"], 8: ["a blue bar", "a blue bar and a ring"], 9: ["two rings", ""]}
+REFERENCES = {
+    7: ["a red circle", "a circle on the left"],
+    8: ["a blue bar", "a blue bar and a ring"],
+    9: ["two rings", ""],
+}
 
 
 def example(image_id: int, captions: list[str]) -> Example:
-    return Example(CaptionedImage(image_id, "train", "x.png", "train", tuple(captions)), tuple(captions))
+    return Example(
+        CaptionedImage(image_id, "train", "x.png", "train", tuple(captions)), tuple(captions)
+    )
 
 
 @pytest.fixture
@@ -34,13 +40,19 @@ def examples() -> list[Example]:
 
 def test_the_sum_is_weighted_and_its_parts_are_not(examples):
     captions = [["a blue bar", "a bar bar"], ["two rings", "one two three four five six seven"]]
-    total, parts = RewardSum(Rewards(cider=2.0, repeats=0.5, excess=0.1), examples)([8, 9], captions)
+    total, parts = RewardSum(Rewards(cider=2.0, repeats=0.5, excess=0.1), examples)(
+        [8, 9], captions
+    )
     said = [[c for c in of_image if c] for of_image in REFERENCES.values()]
-    cider = CiderDReward(said).score([said[1], said[1], said[2], said[2]], [c for of_image in captions for c in of_image])
+    cider = CiderDReward(said).score(
+        [said[1], said[1], said[2], said[2]], [c for of_image in captions for c in of_image]
+    )
     assert parts["cider"].tolist() == cider.reshape(2, 2).tolist()
     assert parts["repeats"].tolist() == [[0, -1], [0, 0]]
     assert parts["excess"].tolist() == [[0, 0], [0, -5]]
-    np.testing.assert_allclose(total, 2 * parts["cider"] + 0.5 * parts["repeats"] + 0.1 * parts["excess"])
+    np.testing.assert_allclose(
+        total, 2 * parts["cider"] + 0.5 * parts["repeats"] + 0.1 * parts["excess"]
+    )
     assert total[0, 0] > total[0, 1]
 
 
@@ -81,7 +93,9 @@ class Lengths:
 def test_reconstruction_is_the_cosine_with_the_original(examples):
     generator = Lengths()
     captions = [["two rings", "a red ring", "two rings"], ["two rings", "a", "bars"]]
-    rewards = RewardSum(Rewards(reconstruction=2), examples, {"reconstruction": Reconstruction(generator, Lengths)})
+    rewards = RewardSum(
+        Rewards(reconstruction=2), examples, {"reconstruction": Reconstruction(generator, Lengths)}
+    )
     total, parts = rewards([7, 8], captions)
     cosines = torch.nn.functional.cosine_similarity
     originals = [torch.tensor([2.0, 1.0]), torch.tensor([-1.0, 0.5])]
@@ -96,14 +110,20 @@ def test_reconstruction_is_the_cosine_with_the_original(examples):
 
 def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
     photo_of = {7: torch.tensor([1.0, 0.0]), 8: torch.tensor([0.6, 0.8])}
-    text_of = {"a": torch.tensor([0.8, 0.6]), "b": torch.tensor([-1.0, 0.0]), "c": torch.tensor([0.0, 1.0])}
+    text_of = {
+        "a": torch.tensor([0.8, 0.6]),
+        "b": torch.tensor([-1.0, 0.0]),
+        "c": torch.tensor([0.0, 1.0]),
+    }
 
     class Store:
         def read_pooled(self, image_ids):
             return torch.stack([photo_of[i] for i in image_ids])
 
     judge = ClipAlignment(lambda captions: torch.stack([text_of[c] for c in captions]), Store())
-    _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})([8, 7], [["a", "b", "c"], ["c", "a", "b"]])
+    _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})(
+        [8, 7], [["a", "b", "c"], ["c", "a", "b"]]
+    )
     np.testing.assert_allclose(parts["clipscore"], [[0.96, 0, 0.8], [0, 0.8, 0]], atol=1e-6)
     with pytest.raises(ValueError):  # captions of no image are not passed over
         judge.score([8], [["a"], ["b"]])
@@ -112,23 +132,36 @@ def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
 def test_clipscore_is_the_cosine_of_caption_and_photo(tiny_layout, examples):
     store, encoder = FeatureStore(tiny_layout.features), load_configured_encoder(tiny_layout)
     images = load_examples(tiny_layout.data, "train")[:2]
-    ids, captions = [e.image_id for e in images], [["a red ring", "a blue bar"], ["a red ring", "a red ring"]]
+    ids, captions = (
+        [e.image_id for e in images],
+        [["a red ring", "a blue bar"], ["a red ring", "a red ring"]],
+    )
     judge = ClipAlignment(load_text_encoder(tiny_layout), store)
     _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})(ids, captions)
-    pixels = pixels_of([e.image for e in images], photo_sources(tiny_layout, [e.image for e in images]))
+    pixels = pixels_of(
+        [e.image for e in images], photo_sources(tiny_layout, [e.image for e in images])
+    )
     tokenizer = open_clip.SimpleTokenizer(context_length=40)
     with torch.inference_mode():
         photo_BE = encoder.clip.encode_image(normalised(pixels), normalize=True)
-        text_BSE = torch.stack([encoder.clip.encode_text(tokenizer(said), normalize=True) for said in captions])
+        text_BSE = torch.stack(
+            [encoder.clip.encode_text(tokenizer(said), normalize=True) for said in captions]
+        )
     by_hand = (text_BSE @ photo_BE[..., None])[..., 0].clamp_min(0)
-    np.testing.assert_allclose(parts["clipscore"], by_hand, atol=2e-3)  # features are kept as float16
+    np.testing.assert_allclose(
+        parts["clipscore"], by_hand, atol=2e-3
+    )  # features are kept as float16
 
 
 def test_an_encoder_that_reads_no_text_gives_no_clipscore(tiny_layout, tmp_path):
-    write_tensors(tmp_path / "weights.safetensors", timm.create_model("test_efficientnet").state_dict())
+    write_tensors(
+        tmp_path / "weights.safetensors", timm.create_model("test_efficientnet").state_dict()
+    )
     named = {"name": "timm:test_efficientnet", "pretrained": str(tmp_path / "weights.safetensors")}
     layout = Layout(tiny_layout.config.model_copy(update={"encoder": Encoder(**named)}))
-    with pytest.raises(UserError, match=r"rewards\.clipscore: encoder timm:test_efficientnet reads no text"):
+    with pytest.raises(
+        UserError, match=r"rewards\.clipscore: encoder timm:test_efficientnet reads no text"
+    ):
         load_text_encoder(layout)
 
 

@@ -11,20 +11,39 @@ from dsacap.vision.generators.generator import FeatureGenerator
 from dsacap.vision.generators.generator_check import held_out_auc, near_captions
 
 COLOURS = ["red", "green", "blue", "grey"]
-CAPTIONS = [[f"a {a} ring left of a {b} one", f"a {b} ring right of a {a} one"] for a in COLOURS for b in COLOURS if a != b]
+CAPTIONS = [
+    [f"a {a} ring left of a {b} one", f"a {b} ring right of a {a} one"]
+    for a in COLOURS
+    for b in COLOURS
+    if a != b
+]
 
 
 def embeddings() -> torch.Tensor:
     """[12, 4 * 6]: colours left and right, each a random vector."""
-    of = dict(zip(COLOURS, torch.randn(len(COLOURS), 6, generator=torch.Generator().manual_seed(1)), strict=True))
+    of = dict(
+        zip(
+            COLOURS,
+            torch.randn(len(COLOURS), 6, generator=torch.Generator().manual_seed(1)),
+            strict=True,
+        )
+    )
     rows = [torch.stack([of[said[0].split()[1]], of[said[0].split()[6]]] * 2) for said in CAPTIONS]
     return torch.stack(rows).flatten(1)
 
 
 def trained(folder, steps: int = 60):
     torch.manual_seed(0)
-    prior = new_caption_prior((c for said in CAPTIONS for c in said), 24, width=32, layers=1, max_words=20)
-    facts = train_caption_prior(prior, GeneratorTraining(steps=steps, batch_size=24, learning_rate=0.01), embeddings(), CAPTIONS, folder)
+    prior = new_caption_prior(
+        (c for said in CAPTIONS for c in said), 24, width=32, layers=1, max_words=20
+    )
+    facts = train_caption_prior(
+        prior,
+        GeneratorTraining(steps=steps, batch_size=24, learning_rate=0.01),
+        embeddings(),
+        CAPTIONS,
+        folder,
+    )
     return prior, facts
 
 
@@ -35,7 +54,10 @@ class Store:
 
 
 def test_it_learns_to_tell_right_from_wrong(tmp_path):
-    examples = [Example(CaptionedImage(i, "val", "x.png", "val", tuple(said)), tuple(said)) for i, said in enumerate(CAPTIONS)]
+    examples = [
+        Example(CaptionedImage(i, "val", "x.png", "val", tuple(said)), tuple(said))
+        for i, said in enumerate(CAPTIONS)
+    ]
     pairs = near_captions(examples, Store, 2)
     assert all(right != wrong for right, wrong, _ in pairs)
     prior, facts = trained(tmp_path)
@@ -63,5 +85,7 @@ def test_killed_and_resumed_it_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(caption_prior, "save", keep)
     resumed, _ = trained(tmp_path / "killed", 12)
     for name in ("prior", "text_encoder"):
-        for a, b in zip(getattr(whole, name).parameters(), getattr(resumed, name).parameters(), strict=True):
+        for a, b in zip(
+            getattr(whole, name).parameters(), getattr(resumed, name).parameters(), strict=True
+        ):
             assert torch.equal(a, b)

@@ -38,5 +38,7 @@ def test_originals_are_those_that_the_generator_sees(tiny_layout):
     seen = reconstruction.store
     assert (seen.tokens, Inputs(layout).store.tokens) == (1, 4)
     raw, raw_seen = (of.read(ids) * of.std + of.mean for of in (store, seen))
-    torch.testing.assert_close(raw_seen, raw.mean(1, keepdim=True), atol=5e-3, rtol=5e-3)  # kept as float16
+    torch.testing.assert_close(
+        raw_seen, raw.mean(1, keepdim=True), atol=5e-3, rtol=5e-3
+    )  # kept as float16
     assert reconstruction.score(ids, [["a red ring"]] * 3).shape == (3, 1)

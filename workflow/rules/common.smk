@@ -15,7 +15,9 @@ try:
     from dsacap.config.experiment import parse_config
     from dsacap.runs.layout import HUMAN, Layout, manifest_of
 except ModuleNotFoundError as error:
-    raise WorkflowError(f"{error}. Use the Snakemake that `make setup` installs beside it: . .venv/bin/activate") from None
+    raise WorkflowError(
+        f"{error}. Use the Snakemake that `make setup` installs beside it: . .venv/bin/activate"
+    ) from None
 
 # `--configfile` merges over keys that are loaded already, so the default is loaded only where no data set was given.
 if "dataset" not in config:
@@ -30,7 +32,11 @@ def typed(value):
     return [typed(of) for of in value] if isinstance(value, list) else yaml.safe_load(value)
 
 
-nested = {key: value for key, value in workflow.config_settings.config.items() if key in config and isinstance(value, dict | list)}
+nested = {
+    key: value
+    for key, value in workflow.config_settings.config.items()
+    if key in config and isinstance(value, dict | list)
+}
 snakemake.utils.update_config(config, typed(nested))
 
 
@@ -77,7 +83,9 @@ wildcard_constraints:
 
 def has_weights(system, seed):
     """Whether a row has weights, or will: one that was restored has its captions alone, and needs none."""
-    return (layout.system(system, seed) / "model.safetensors").exists() or not layout.captions(system, seed).exists()
+    return (layout.system(system, seed) / "model.safetensors").exists() or not layout.captions(
+        system, seed
+    ).exists()
 
 
 def trained(wildcards):
@@ -110,7 +118,11 @@ def trained_before(wildcards):
 
 def judged_by(wildcards):
     """The generator, where a row is rewarded for reconstruction."""
-    return [manifest_of(layout.generator)] if settings.systems[wildcards.system].tuning.reconstructs else []
+    return (
+        [manifest_of(layout.generator)]
+        if settings.systems[wildcards.system].tuning.reconstructs
+        else []
+    )
 
 
 def captioned(wildcards):
@@ -119,7 +131,11 @@ def captioned(wildcards):
 
 def source_files():
     """What the user brings or a download yields; scenes are made from nothing."""
-    return [] if isinstance(settings.dataset, Scenes) else [*settings.dataset.caption_files, *settings.dataset.images.values()]
+    return (
+        []
+        if isinstance(settings.dataset, Scenes)
+        else [*settings.dataset.caption_files, *settings.dataset.images.values()]
+    )
 
 
 def generators():
@@ -134,7 +150,10 @@ def each(folder):
     looking = [("", "", layout)]
     for prefix, option, place in generators():
         looking += [(prefix, option, place), (f"{prefix}sight_", f"{option} --sight", place.sight)]
-    return {getattr(place, folder): (prefix, option, place) for prefix, option, place in reversed(looking)}.values()
+    return {
+        getattr(place, folder): (prefix, option, place)
+        for prefix, option, place in reversed(looking)
+    }.values()
 
 
 def downloads():

@@ -9,7 +9,9 @@ rule report:
         csv=layout.table.with_suffix(".csv"),
         json=layout.table.with_suffix(".json"),
         cited=[layout.table.with_suffix(".bib"), layout.table.with_suffix(".tex")],
-        svg=report(layout.table.with_suffix(".svg"), category="Tables", caption="../report/table.rst"),
+        svg=report(
+            layout.table.with_suffix(".svg"), category="Tables", caption="../report/table.rst"
+        ),
     log:
         f"logs/{settings.name}/report.log",
     conda:
@@ -96,7 +98,9 @@ if settings.ablation:
     rule report_claims:
         input:
             [layout.scores(*run) for run in layout.runs],
-            [layout.reconstructions(*run) for run in layout.runs] if settings.ablation.compares_reconstructions else [],
+            [layout.reconstructions(*run) for run in layout.runs]
+            if settings.ablation.compares_reconstructions
+            else [],
             [layout.completions(*run) for run in layout.runs if run[0] in layout.completed],
             [layout.latency] if settings.ablation.decodings_tested("images_per_s") else [],
         output:

@@ -35,7 +35,8 @@ for system, seed in distilled():
         name:
             f"teach_{system}_{seed}"
         input:
-            layout.system(settings.systems[system].distilled_from.system, seed) / "model.safetensors",
+            layout.system(settings.systems[system].distilled_from.system, seed)
+            / "model.safetensors",
         output:
             layout.lessons(system, seed),
             manifest_of(layout.lessons(system, seed)),
@@ -136,7 +137,10 @@ for row in (name for name, brought in settings.predictions.items() if brought.ch
 
 
 # Of what has no captions stage: the references, and predictions files.
-for system, file in {HUMAN: [], **{name: [layout.predictions(name)] for name in settings.predictions}}.items():
+for system, file in {
+    HUMAN: [],
+    **{name: [layout.predictions(name)] for name in settings.predictions},
+}.items():
 
     rule:
         name:
@@ -257,7 +261,10 @@ rule inspect:
 # All cores: nothing else may run beside a measurement.
 rule time:
     input:
-        [layout.system(system, settings.seeds[0]) / "model.safetensors" for system in settings.systems],
+        [
+            layout.system(system, settings.seeds[0]) / "model.safetensors"
+            for system in settings.systems
+        ],
     output:
         layout.latency,
         manifest_of(layout.latency),

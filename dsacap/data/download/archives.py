@@ -14,7 +14,9 @@ from dsacap.common.errors import UserError, exhausted
 from dsacap.common.files import ZIP_ERRORS
 from dsacap.data.photos import open_zip
 
-MOST_PACKED = 200  # times that data may be larger than its archive; captions in JSON are 5, zeros 1000
+MOST_PACKED = (
+    200  # times that data may be larger than its archive; captions in JSON are 5, zeros 1000
+)
 
 
 def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) -> None:
@@ -43,30 +45,52 @@ def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) 
                 raise UserError(f"{archive}: cannot extract it ({error}); fetch it again") from None
             for member in members:
                 (folder / member.filename).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(Path(temporary) / member.filename, folder / member.filename)  # also works where `folder` is a mount
+                shutil.move(
+                    Path(temporary) / member.filename, folder / member.filename
+                )  # also works where `folder` is a mount
 
 
 def _check_members(members: Collection[zipfile.ZipInfo], archive: Path) -> None:
     for member in members:
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{archive}: refusing the link {member.filename!r}; a data archive needs none")
+            raise UserError(
+                f"{archive}: refusing the link {member.filename!r}; a data archive needs none"
+            )
     names = Counter(PurePosixPath(member.filename) for member in members)  # a//b is a/b
-    if twice := [name for name, count in names.items() if count > 1 or not names.keys().isdisjoint(name.parents)]:
-        raise UserError(f"{archive}: refusing an archive that holds a name twice, or as a file and as a folder: {str(twice[0])!r}")
+    if twice := [
+        name
+        for name, count in names.items()
+        if count > 1 or not names.keys().isdisjoint(name.parents)
+    ]:
+        raise UserError(
+            f"{archive}: refusing an archive that holds a name twice, or as a file and as a folder: {str(twice[0])!r}"
+        )
     size = sum(member.file_size for member in members)
     if size > MOST_PACKED * archive.stat().st_size:
-        raise UserError(f"{archive}: {size / 1e9:.1f} GB unpacked, over {MOST_PACKED} times its size: refusing what may be a bomb")
+        raise UserError(
+            f"{archive}: {size / 1e9:.1f} GB unpacked, over {MOST_PACKED} times its size: refusing what may be a bomb"
+        )
 
 
 def _is_extracted(member: zipfile.ZipInfo, folder: Path, archive: Path) -> bool:
     """Whether `folder` holds this member already; UserError if something else stands there."""
     there = folder / member.filename
     if blocked := [
-        parent for parent in (*there.parents, folder) if parent.is_relative_to(folder) and parent.exists() and not parent.is_dir()
+        parent
+        for parent in (*there.parents, folder)
+        if parent.is_relative_to(folder) and parent.exists() and not parent.is_dir()
     ]:
-        raise UserError(f"{blocked[0]}: stands where {archive} has a folder; remove it, or move it away, and run again")
+        raise UserError(
+            f"{blocked[0]}: stands where {archive} has a folder; remove it, or move it away, and run again"
+        )
     if not there.exists():
         return False
-    if not there.is_file() or there.stat().st_size != member.file_size or zlib.crc32(there.read_bytes()) != member.CRC:
-        raise UserError(f"{there}: differs from the one in {archive}; remove it, or move it away, and run again")
+    if (
+        not there.is_file()
+        or there.stat().st_size != member.file_size
+        or zlib.crc32(there.read_bytes()) != member.CRC
+    ):
+        raise UserError(
+            f"{there}: differs from the one in {archive}; remove it, or move it away, and run again"
+        )
     return True

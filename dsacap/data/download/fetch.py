@@ -30,7 +30,10 @@ def fetch(
     What arrives is kept in `<target>.part`, which the next call continues. Raises UserError when no address gives the file, the disk is
     too full, or the bytes are not the expected ones.
     """
-    target, checksums = Path(target), {name: value for name, value in (("md5", md5), ("sha256", sha256)) if value}
+    target, checksums = (
+        Path(target),
+        {name: value for name, value in (("md5", md5), ("sha256", sha256)) if value},
+    )
     if not checksums:
         raise UserError(f"{url}: no checksum to verify it by; give its md5 or sha256")
     if target.exists():
@@ -43,8 +46,12 @@ def fetch(
         target.unlink(missing_ok=True)  # a link that leads nowhere
         target.symlink_to(mine.resolve())
     elif offline:
-        places = f"in {folder}" if folder else "here, and no folder is named that may have it (--from)"
-        raise UserError(f"{target}: offline, and there is no {target.name} ({size:,} bytes) {places}; fetch it elsewhere from {url}")
+        places = (
+            f"in {folder}" if folder else "here, and no folder is named that may have it (--from)"
+        )
+        raise UserError(
+            f"{target}: offline, and there is no {target.name} ({size:,} bytes) {places}; fetch it elsewhere from {url}"
+        )
     else:
         addresses = [url, *(f"{mirror.rstrip('/')}/{target.name}" for mirror in mirrors)]
         _fetch_from_any(addresses, target, size, checksums, connections)
@@ -54,7 +61,9 @@ def fetch(
 def verify(path: Path, size: int | None, checksums: Mapping[str, str], url: str) -> None:
     """UserError if the file is not the one published at `url`."""
     if problem := _mismatch(path, size, checksums):
-        raise UserError(f"{path}: not the file expected from {url}: {problem}; remove it, or move it away, and run again")
+        raise UserError(
+            f"{path}: not the file expected from {url}: {problem}; remove it, or move it away, and run again"
+        )
 
 
 def lacking(target: Path, size: int) -> int:
@@ -76,7 +85,9 @@ def _mismatch(path: Path, size: int | None, checksums: Mapping[str, str]) -> str
     return None
 
 
-def _fetch_from_any(urls: Sequence[str], target: Path, size: int, checksums: Mapping[str, str], connections: int) -> None:
+def _fetch_from_any(
+    urls: Sequence[str], target: Path, size: int, checksums: Mapping[str, str], connections: int
+) -> None:
     part, problems = Part(target, size), []
     check_room({target.parent: lacking(target, size)})
     with part.open():
@@ -89,10 +100,16 @@ def _fetch_from_any(urls: Sequence[str], target: Path, size: int, checksums: Map
             except Refusal as refusal:
                 problems.append(f"{url}: {refusal}")
             except OSError as error:
-                raise UserError(f"{part.path}: cannot write ({error.strerror}); mend that and run again to go on") from None
+                raise UserError(
+                    f"{part.path}: cannot write ({error.strerror}); mend that and run again to go on"
+                ) from None
     if not part.bytes:
         part.remove()
-    raise UserError("\n  ".join([f"{target}: download failed; run again to go on from where it stopped:", *problems]))
+    raise UserError(
+        "\n  ".join(
+            [f"{target}: download failed; run again to go on from where it stopped:", *problems]
+        )
+    )
 
 
 def _fetch_from(url: str, part: Part, checksums: Mapping[str, str], connections: int) -> str | None:

@@ -63,7 +63,9 @@ class Part:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"{self.path}: another process is fetching this file; wait for it") from None
+                raise UserError(
+                    f"{self.path}: another process is fetching this file; wait for it"
+                ) from None
             self._load()
             self._save()  # before there are holes
             yield
@@ -123,7 +125,10 @@ class Part:
         self._save()
 
     def _save(self) -> None:
-        write_json(self._state, {"size": self.size, "segment": SEGMENT, "have": self.have, "version": self.version})
+        write_json(
+            self._state,
+            {"size": self.size, "segment": SEGMENT, "have": self.have, "version": self.version},
+        )
         self._saved = time.monotonic()
 
     def save(self) -> None:
@@ -141,7 +146,9 @@ class Part:
 
 def download(url: str, part: Part, connections: int) -> None:
     """Fetches what an open `part` lacks, over several connections where the server knows ranges. Refusal if the address is of no use."""
-    with progress(None, f"fetch {part.path.stem}", "B", total=part.size, initial=part.bytes, unit_scale=True) as bar:
+    with progress(
+        None, f"fetch {part.path.stem}", "B", total=part.size, initial=part.bytes, unit_scale=True
+    ) as bar:
         try:
             try:
                 _download_segments(url, part, connections, bar)
@@ -154,7 +161,10 @@ def download(url: str, part: Part, connections: int) -> None:
 def _download_segments(url: str, part: Part, connections: int, bar) -> None:
     stop = threading.Event()
     with ThreadPoolExecutor(connections) as pool:
-        futures = [pool.submit(_download_segment, url, part, segment, bar, stop) for segment in part.lacking()]
+        futures = [
+            pool.submit(_download_segment, url, part, segment, bar, stop)
+            for segment in part.lacking()
+        ]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
@@ -185,7 +195,9 @@ def _request_segment(url: str, part: Part, segment: int, bar, stop: threading.Ev
         if response.status_code != 206:
             raise _NoRanges
         _check_range(response, start, end, part.size)
-        part.check_version(url, response.headers.get("ETag") or response.headers.get("Last-Modified"))
+        part.check_version(
+            url, response.headers.get("ETag") or response.headers.get("Last-Modified")
+        )
         _receive(response, part, start, end, bar, stop)
 
 
@@ -199,7 +211,9 @@ def _download_whole(url: str, part: Part, bar) -> None:
             with _get(url, {}) as response:
                 length = response.headers.get("Content-Length", str(part.size))
                 if response.status_code != 200 or length != str(part.size):
-                    raise Refusal(f"offers {length} bytes (status {response.status_code}) instead of {part.size}")
+                    raise Refusal(
+                        f"offers {length} bytes (status {response.status_code}) instead of {part.size}"
+                    )
                 return _receive(response, part, 0, part.size, bar, stop)
         except _Fault as fault:
             _try_again(tries, fault, stop)
@@ -221,7 +235,9 @@ def _pause(seconds: float, stop: threading.Event) -> None:
 def _get(url: str, headers: dict[str, str]) -> requests.Response:
     """An answer of status 2xx, its body not yet read."""
     try:
-        response = requests.get(url, headers={"Accept-Encoding": "identity"} | headers, stream=True, timeout=TIMEOUT)
+        response = requests.get(
+            url, headers={"Accept-Encoding": "identity"} | headers, stream=True, timeout=TIMEOUT
+        )
     except (requests.ConnectionError, requests.Timeout) as error:
         raise _Fault(f"no answer ({error})") from None
     except requests.RequestException as error:  # no address, or redirected in circles
@@ -233,7 +249,10 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
     if response.status_code == 416:
         response.close()
         raise Refusal(f"answers {status}: its file is shorter than expected")
-    if response.status_code not in (200, 206) or response.headers.get("Content-Encoding", "identity") != "identity":
+    if (
+        response.status_code not in (200, 206)
+        or response.headers.get("Content-Encoding", "identity") != "identity"
+    ):
         response.close()
         raise Refusal(f"answers {status}" + (", compressed" if response.ok else ""))
     return response
@@ -257,14 +276,18 @@ def _check_range(response: requests.Response, start: int, end: int, size: int) -
         raise Refusal(f"asked for bytes {start}-{end - 1} of {size}, offers {offered!r}")
 
 
-def _receive(response: requests.Response, part: Part, at: int, end: int, bar, stop: threading.Event) -> None:
+def _receive(
+    response: requests.Response, part: Part, at: int, end: int, bar, stop: threading.Event
+) -> None:
     """Writes the body down from byte `at` on, up to `end`."""
     since, received = time.monotonic(), 0
     while not stop.is_set():
         try:
             data = response.raw.read1(_READ)
         except urllib3.exceptions.HTTPError as error:
-            raise _Fault(f"broke off or stalled after {at} of {part.size} bytes ({error})") from None
+            raise _Fault(
+                f"broke off or stalled after {at} of {part.size} bytes ({error})"
+            ) from None
         if not data:
             break
         if at + len(data) > end:

@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dsacap.data.scenes.grammar import COLOURS, PLACES, RELATIONS, SHAPES, SIZES, Scene, is_true, parse, plural
+from dsacap.data.scenes.grammar import (
+    COLOURS,
+    PLACES,
+    RELATIONS,
+    SHAPES,
+    SIZES,
+    Scene,
+    is_true,
+    parse,
+    plural,
+)
 
 _PLURALS = {plural(words[0]): tuple(map(plural, words)) for words in SHAPES.values()}
 # Respect -> groups of phrases. One of a group may be exchanged for the first of another of the same respect.
@@ -13,7 +23,10 @@ _EXCHANGES: dict[str, list[Mapping[str, Sequence[str]]]] = {
     "colour": [COLOURS],
     "size": [SIZES],
     "shape": [SHAPES, _PLURALS],
-    "position": [{phrase: (phrase,) for phrase in PLACES}, {phrase: (phrase,) for phrase in RELATIONS}],
+    "position": [
+        {phrase: (phrase,) for phrase in PLACES},
+        {phrase: (phrase,) for phrase in RELATIONS},
+    ],
 }
 RESPECTS = tuple(_EXCHANGES)
 
@@ -25,7 +38,11 @@ def corrupt(caption: str, scene: Scene, rng: np.random.Generator) -> tuple[str, 
     The respect is drawn first, or colours, of which captions are full, would crowd out the others.
     """
     for respect in rng.permutation(RESPECTS).tolist():
-        wrong = [said for said in _exchanged(caption, respect) if (read := parse(said)) is not None and not is_true(read, scene)]
+        wrong = [
+            said
+            for said in _exchanged(caption, respect)
+            if (read := parse(said)) is not None and not is_true(read, scene)
+        ]
         if wrong:
             return wrong[rng.integers(len(wrong))], respect
     return None
@@ -38,9 +55,14 @@ def _exchanged(caption: str, respect: str) -> list[str]:
         meaning = {phrase: key for key, phrases in table.items() for phrase in phrases}
         for match in re.finditer(rf"\b({'|'.join(meaning)})\b", caption):
             others = [phrases[0] for key, phrases in table.items() if key != meaning[match[0]]]
-            found += [_with_article(caption[: match.start()] + other + caption[match.end() :]) for other in others]
+            found += [
+                _with_article(caption[: match.start()] + other + caption[match.end() :])
+                for other in others
+            ]
     return found
 
 
 def _with_article(caption: str) -> str:
-    return re.sub(r"\ban? (\w+)", lambda found: ("an " if found[1] == "orange" else "a ") + found[1], caption)
+    return re.sub(
+        r"\ban? (\w+)", lambda found: ("an " if found[1] == "orange" else "a ") + found[1], caption
+    )

@@ -45,7 +45,9 @@ def sample_scene(rng: np.random.Generator) -> Scene:
             shape, colour = things[-1].shape, things[-1].colour
         else:
             shape, colour = _one_of(SHAPES, rng), _one_of(COLOURS, rng)
-        things.append(Thing(shape, colour, _one_of(SIZES, rng), (int(quadrant) // 2, int(quadrant) % 2)))
+        things.append(
+            Thing(shape, colour, _one_of(SIZES, rng), (int(quadrant) // 2, int(quadrant) % 2))
+        )
     return Scene(_one_of(BACKGROUNDS, rng), tuple(things))
 
 
@@ -62,9 +64,15 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         radius = _RADIUS[thing.size] * rng.uniform(0.9, 1.1)
         room = SIDE / 4 - radius - 1
         centre = np.array(thing.quadrant) * SIDE / 2 + SIDE / 4 + rng.uniform(-room, room, 2)
-        coverage = np.clip(0.5 - _signed_distance(thing.shape, xs - centre[1], ys - centre[0], radius), 0, 1)[..., None]
+        coverage = np.clip(
+            0.5 - _signed_distance(thing.shape, xs - centre[1], ys - centre[0], radius), 0, 1
+        )[..., None]
         image += (np.array(_RGB[thing.colour]) + rng.normal(0, 8, 3) - image) * coverage
-    light = 1 + 0.12 * rng.uniform(-1, 1) * (xs / SIDE - 0.5) + 0.12 * rng.uniform(-1, 1) * (ys / SIDE - 0.5)
+    light = (
+        1
+        + 0.12 * rng.uniform(-1, 1) * (xs / SIDE - 0.5)
+        + 0.12 * rng.uniform(-1, 1) * (ys / SIDE - 0.5)
+    )
     noise = rng.normal(0, 3, (SIDE, SIDE, 1))
     return np.clip(image * light[..., None] + noise, 0, 255).round().astype(np.uint8)
 
@@ -98,24 +106,57 @@ def generate(folder: Path, sizes: dict[str, int], seed: int) -> None:
     karpathy, truth = [], {}
     for s, split in enumerate(SPLITS):
         images, annotations = [], []
-        with replacing(folder / "images" / f"{split}.zip") as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with (
+            replacing(folder / "images" / f"{split}.zip") as temporary,
+            zipfile.ZipFile(temporary, "w") as archive,
+        ):
             for i in progress(range(sizes[split]), f"draw {split}", "image"):
-                image_id, first_sentence = (s + 1) * 1_000_000 + i, (s + 1) * 10_000_000 + i * REFERENCES
+                image_id, first_sentence = (
+                    (s + 1) * 1_000_000 + i,
+                    (s + 1) * 10_000_000 + i * REFERENCES,
+                )
                 rng = np.random.default_rng([seed, image_id])
                 scene = sample_scene(rng)
                 name = f"scene_{image_id:07d}.png"
-                archive.writestr(zipfile.ZipInfo(name), _png(render(scene, rng)))  # ZipInfo's fixed date keeps the bytes the same
+                archive.writestr(
+                    zipfile.ZipInfo(name), _png(render(scene, rng))
+                )  # ZipInfo's fixed date keeps the bytes the same
                 captions = [describe(scene, rng) for _ in range(REFERENCES)]
-                images.append({"id": image_id, "file_name": name, "width": SIDE, "height": SIDE, "license": 1})
-                annotations += [{"id": first_sentence + k, "image_id": image_id, "caption": c} for k, c in enumerate(captions)]
-                sentences = [{"raw": c, "imgid": image_id, "sentid": first_sentence + k} for k, c in enumerate(captions)]
-                karpathy.append({"filename": name, "filepath": split, "cocoid": image_id, "split": split, "sentences": sentences})
+                images.append(
+                    {"id": image_id, "file_name": name, "width": SIDE, "height": SIDE, "license": 1}
+                )
+                annotations += [
+                    {"id": first_sentence + k, "image_id": image_id, "caption": c}
+                    for k, c in enumerate(captions)
+                ]
+                sentences = [
+                    {"raw": c, "imgid": image_id, "sentid": first_sentence + k}
+                    for k, c in enumerate(captions)
+                ]
+                karpathy.append(
+                    {
+                        "filename": name,
+                        "filepath": split,
+                        "cocoid": image_id,
+                        "split": split,
+                        "sentences": sentences,
+                    }
+                )
                 truth[image_id] = scene_to_json(scene)
         header = {
             "info": {"description": "scenes", "version": VERSION, "seed": seed},
-            "licenses": [{"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
+            "licenses": [
+                {
+                    "id": 1,
+                    "name": "CC0 1.0",
+                    "url": "https://creativecommons.org/publicdomain/zero/1.0/",
+                }
+            ],
         }
-        write_json(folder / "annotations" / f"captions_{split}.json", {**header, "images": images, "annotations": annotations})
+        write_json(
+            folder / "annotations" / f"captions_{split}.json",
+            {**header, "images": images, "annotations": annotations},
+        )
     write_json(folder / "dataset_scenes.json", {"dataset": "scenes", "images": karpathy})
     write_json(folder / "scenes.json", truth)
 
@@ -127,13 +168,22 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def scene_to_json(scene: Scene) -> dict:
-    return {"background": scene.background, "things": [[t.shape, t.colour, t.size, *t.quadrant] for t in scene.things]}
+    return {
+        "background": scene.background,
+        "things": [[t.shape, t.colour, t.size, *t.quadrant] for t in scene.things],
+    }
 
 
 def load_scenes(folder: Path) -> dict[int, Scene]:
     """Image id -> what is there, of a data set that `generate` wrote."""
-    return {int(image_id): scene_from_json(scene) for image_id, scene in read_json(folder / "scenes.json").items()}
+    return {
+        int(image_id): scene_from_json(scene)
+        for image_id, scene in read_json(folder / "scenes.json").items()
+    }
 
 
 def scene_from_json(data: dict) -> Scene:
-    return Scene(data["background"], tuple(Thing(s, c, z, (row, column)) for s, c, z, row, column in data["things"]))
+    return Scene(
+        data["background"],
+        tuple(Thing(s, c, z, (row, column)) for s, c, z, row, column in data["things"]),
+    )

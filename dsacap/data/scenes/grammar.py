@@ -46,7 +46,12 @@ PLACES: dict[str, tuple[int | None, int | None]] = {
     "on the left": (None, 0),
     "on the right": (None, 1),
 }
-RELATIONS = {"above": (0, -1), "below": (0, 1), "to the left of": (1, -1), "to the right of": (1, 1)}  # (axis, sign)
+RELATIONS = {
+    "above": (0, -1),
+    "below": (0, 1),
+    "to the left of": (1, -1),
+    "to the right of": (1, 1),
+}  # (axis, sign)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ class Mention:
     place: str | None = None
 
     def fits(self, thing: Thing) -> bool:
-        if thing.shape != self.shape or self.colour not in (None, thing.colour) or self.size not in (None, thing.size):
+        if (
+            thing.shape != self.shape
+            or self.colour not in (None, thing.colour)
+            or self.size not in (None, thing.size)
+        ):
             return False
         return self.place is None or _within(thing, self.place)
 
@@ -109,12 +118,17 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
     items, first_is_plural = [], False
     while things:
         thing = things.pop(0)
-        twins = [t for t in things if (t.shape, t.colour) == (thing.shape, thing.colour) and (not with_size or t.size == thing.size)]
+        twins = [
+            t
+            for t in things
+            if (t.shape, t.colour) == (thing.shape, thing.colour)
+            and (not with_size or t.size == thing.size)
+        ]
         if style == "relation" and things and not items:
             other = things.pop(0)
-            item = (
-                f"{_noun_phrase(thing, 1, with_size, rng)} {_relation_between(thing, other, rng)} {_noun_phrase(other, 1, with_size, rng)}"
-            )
+            subject = _noun_phrase(thing, 1, with_size, rng)
+            relation = _relation_between(thing, other, rng)
+            item = f"{subject} {relation} {_noun_phrase(other, 1, with_size, rng)}"
         else:
             group = [thing, *twins] if twins and rng.random() < 0.7 else [thing]
             things = [t for t in things if t not in group]
@@ -160,7 +174,11 @@ def _place_of(things: Sequence[Thing], rng: np.random.Generator) -> str | None:
     fitting = [place for place in PLACES if all(_within(thing, place) for thing in things)]
     if not fitting:
         return None
-    return fitting[0] if len(fitting) == 1 or rng.random() < 0.7 else fitting[rng.integers(1, len(fitting))]
+    return (
+        fitting[0]
+        if len(fitting) == 1 or rng.random() < 0.7
+        else fitting[rng.integers(1, len(fitting))]
+    )
 
 
 def _relation_between(a: Thing, b: Thing, rng: np.random.Generator) -> str:
@@ -246,7 +264,9 @@ def parse(caption: str) -> Description | None:
     several_items = len(result.mentions) - len(result.relations) > 1
     if items_end is None or (several_items and not closed):
         return None
-    if opening in ("there is", "there are") and (opening == "there are") != (result.mentions[0].count > 1):
+    if opening in ("there is", "there are") and (opening == "there are") != (
+        result.mentions[0].count > 1
+    ):
         return None
     if reader.phrase(("on a", "against a")):
         result.background = reader.phrase(BACKGROUNDS)
@@ -256,7 +276,9 @@ def parse(caption: str) -> Description | None:
 
 
 def _within(thing: Thing, place: str) -> bool:
-    return all(want in (None, have) for want, have in zip(PLACES[place], thing.quadrant, strict=True))
+    return all(
+        want in (None, have) for want, have in zip(PLACES[place], thing.quadrant, strict=True)
+    )
 
 
 def _related(a: Thing, phrase: str, b: Thing) -> bool:
@@ -268,17 +290,26 @@ def is_true(description: Description, scene: Scene) -> bool:
     """Whether the mentions can stand for different things of `scene` such that all that is said holds."""
     if description.background not in (None, scene.background):
         return False
-    slots = [(i, mention) for i, mention in enumerate(description.mentions) for _ in range(mention.count)]
+    slots = [
+        (i, mention) for i, mention in enumerate(description.mentions) for _ in range(mention.count)
+    ]
     for chosen in _assignments(slots, scene.things):
         named: dict[int, list[Thing]] = {}
         for (i, _), thing in zip(slots, chosen, strict=True):
             named.setdefault(i, []).append(thing)
-        if all(_related(a, phrase, b) for i, phrase, j in description.relations for a in named[i] for b in named[j]):
+        if all(
+            _related(a, phrase, b)
+            for i, phrase, j in description.relations
+            for a in named[i]
+            for b in named[j]
+        ):
             return True
     return False
 
 
-def _assignments(slots: Sequence[tuple[int, Mention]], things: tuple[Thing, ...]) -> Iterator[tuple[Thing, ...]]:
+def _assignments(
+    slots: Sequence[tuple[int, Mention]], things: tuple[Thing, ...]
+) -> Iterator[tuple[Thing, ...]]:
     """All ways to give each slot a fitting thing of its own."""
     if not slots:
         yield ()

@@ -17,7 +17,15 @@ from dsacap.reporting.page.content import content_of
 from dsacap.runs.layout import Layout
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("page.js", "find.js", "photos.js", "inside.js", "plots.js", "tradeoff.js", "start.js")  # one after the other
+_SCRIPTS = (
+    "page.js",
+    "find.js",
+    "photos.js",
+    "inside.js",
+    "plots.js",
+    "tradeoff.js",
+    "start.js",
+)  # one after the other
 
 
 def write_page(layout: Layout) -> int:

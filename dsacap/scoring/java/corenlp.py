@@ -38,7 +38,9 @@ class Jar:
 
 
 CODE = Jar("", 7_270_741, "d341d5863276f55782c5ef73212222d6b3b48e02ae1951ab6de7618d28b12742")
-MODELS = Jar("models", 378_116_526, "d285157bd7887ee3018094b5dbae092e49088b023361ccdb550ee1daf9b2c9bd")
+MODELS = Jar(
+    "models", 378_116_526, "d285157bd7887ee3018094b5dbae092e49088b023361ccdb550ee1daf9b2c9bd"
+)
 
 
 class CoreNlpMissing(UserError):
@@ -63,12 +65,23 @@ def corenlp_jars(download: bool, models: bool = True) -> list[Path]:
     home = cache_folder() / f"corenlp-{_VERSION}"
     given = os.environ.get("CORENLP_DIR")
     for label, folder in (("$CORENLP_DIR", given and Path(given)), (str(home), home)):
-        problems = [f"{jar.name}: {problem}" for jar in wanted if (problem := _problem(folder / jar.name, jar))] if folder else ["not set"]
+        problems = (
+            [
+                f"{jar.name}: {problem}"
+                for jar in wanted
+                if (problem := _problem(folder / jar.name, jar))
+            ]
+            if folder
+            else ["not set"]
+        )
         if not problems:
             return [folder / jar.name for jar in wanted]
         tried.append(f"{label} ({'; '.join(problems)})")
     if download:
-        for label, source in (("its Maven coordinates", _from_maven), ("nlp.stanford.edu", _from_zip)):
+        for label, source in (
+            ("its Maven coordinates", _from_maven),
+            ("nlp.stanford.edu", _from_zip),
+        ):
             try:
                 _fetch(source, [jar for jar in wanted if _problem(home / jar.name, jar)], home)
                 return [home / jar.name for jar in wanted]
@@ -115,14 +128,21 @@ def _fetch(source: Callable[[Jar, Path], Path], jars: list[Jar], home: Path) -> 
 
 def _from_maven(jar: Jar, folder: Path) -> Path:
     """Without dependencies: with joda-time on the class path, CoreNLP would do more than SPICE's authors had it do."""
-    context = MavenContext(PythonResolver(progress_callback=_bar), repo_cache=folder / "maven", timeout=_TIMEOUT)
-    return context.project(_GROUP, _ARTIFACT).at_version(_VERSION).artifact(jar.classifier).resolve()
+    context = MavenContext(
+        PythonResolver(progress_callback=_bar), repo_cache=folder / "maven", timeout=_TIMEOUT
+    )
+    return (
+        context.project(_GROUP, _ARTIFACT).at_version(_VERSION).artifact(jar.classifier).resolve()
+    )
 
 
 def _from_zip(jar: Jar, folder: Path) -> Path:
     archive = folder / "corenlp.zip"
     if not archive.exists():
-        with requests.get(_ZIP, stream=True, timeout=_TIMEOUT) as response, archive.open("wb") as file:
+        with (
+            requests.get(_ZIP, stream=True, timeout=_TIMEOUT) as response,
+            archive.open("wb") as file,
+        ):
             response.raise_for_status()
             with _bar(archive.name, int(response.headers.get("Content-Length", 0))) as advance:
                 for chunk in response.iter_content(_CHUNK):

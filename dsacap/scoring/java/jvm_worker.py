@@ -23,7 +23,10 @@ from typing import Any
 import jpype
 
 # In SPICE's spelling -> the field of its class TupleFilter.
-_CATEGORIES = {name: f"{name.lower()}Filter" for name in ("Object", "Attribute", "Relation", "Cardinality", "Color", "Size")}
+_CATEGORIES = {
+    name: f"{name.lower()}Filter"
+    for name in ("Object", "Attribute", "Relation", "Cardinality", "Color", "Size")
+}
 
 
 def main() -> None:
@@ -66,39 +69,68 @@ def meteor_load(threads: int) -> None:
 
 def meteor_normal(texts: list[str]) -> list[str]:
     """What `MeteorScorer` makes of texts before it aligns them, where it is asked to normalise."""
-    normal, english = jpype.JClass("edu.cmu.meteor.util.Normalizer").normalizeLine, jpype.JClass("edu.cmu.meteor.util.Constants").LANG_EN
+    normal, english = (
+        jpype.JClass("edu.cmu.meteor.util.Normalizer").normalizeLine,
+        jpype.JClass("edu.cmu.meteor.util.Constants").LANG_EN,
+    )
     return [str(normal(text, english, True).toLowerCase()) for text in texts]
 
 
-def meteor_align(texts: list[str], groups: list[list[int]], paraphrases: str, threads: int) -> list[tuple[float, str]]:
+def meteor_align(
+    texts: list[str], groups: list[list[int]], paraphrases: str, threads: int
+) -> list[tuple[float, str]]:
     """For each group, a caption and its references by their places in `texts`: METEOR's score and, as `SCORE` prints it, the line of
     counts of the reference that scores best, the first such. Texts are normal, and `paraphrases` is a table of what matters to them."""
-    table = jpype.JClass("edu.cmu.meteor.aligner.ParaphraseTransducer")(jpype.JClass("java.io.File")(paraphrases).toURI().toURL())
+    table = jpype.JClass("edu.cmu.meteor.aligner.ParaphraseTransducer")(
+        jpype.JClass("java.io.File")(paraphrases).toURI().toURL()
+    )
     scorers = _meteor_scorers(threads)
     for scorer in scorers:
         aligner = _open(scorer.getClass().getDeclaredField("aligner")).get(scorer)
         _open(aligner.getClass().getDeclaredField("paraphrase")).set(aligner, table)
-    pairs = list(dict.fromkeys((caption, reference) for caption, *said in groups for reference in said))
+    pairs = list(
+        dict.fromkeys((caption, reference) for caption, *said in groups for reference in said)
+    )
     strings = jpype.JArray(jpype.JClass("java.lang.String"))(texts)
     shares = [share for k in range(threads) if (share := pairs[k::threads])]
     found: dict[tuple[int, int], Any] = {}
     with ThreadPoolExecutor(threads) as pool:
-        for share, scores in zip(shares, pool.map(_score_all, scorers, repeat(strings), shares), strict=True):
+        for share, scores in zip(
+            shares, pool.map(_score_all, scorers, repeat(strings), shares), strict=True
+        ):
             found |= zip(share, scores, strict=True)
-    best = [max((found[caption, reference] for reference in said), key=lambda one: one.score) for caption, *said in groups]
+    best = [
+        max((found[caption, reference] for reference in said), key=lambda one: one.score)
+        for caption, *said in groups
+    ]
     return [(float(one.score), str(one.toString())) for one in best]
 
 
 def _score_all(scorer: Any, strings: Any, pairs: list[tuple[int, int]]) -> Any:
     """`scorer.getMeteorStats(strings[caption], strings[reference])` of each pair, as a loop that Java runs: were each called from here,
     it would take a sixth longer, and the threads would wait for one another."""
-    handles, method_type = jpype.JClass("java.lang.invoke.MethodHandles"), jpype.JClass("java.lang.invoke.MethodType").methodType
-    string, statistics = strings.getClass().getComponentType(), jpype.JClass("edu.cmu.meteor.scorer.MeteorStats").class_
-    score = handles.publicLookup().findVirtual(scorer.getClass(), "getMeteorStats", method_type(statistics, string, string))
+    handles, method_type = (
+        jpype.JClass("java.lang.invoke.MethodHandles"),
+        jpype.JClass("java.lang.invoke.MethodType").methodType,
+    )
+    string, statistics = (
+        strings.getClass().getComponentType(),
+        jpype.JClass("edu.cmu.meteor.scorer.MeteorStats").class_,
+    )
+    score = handles.publicLookup().findVirtual(
+        scorer.getClass(), "getMeteorStats", method_type(statistics, string, string)
+    )
     sides = [jpype.JArray(jpype.JInt)(side) for side in zip(*pairs, strict=True)]
     places = [handles.arrayElementGetter(side.getClass()).bindTo(side) for side in sides]
-    texts = [handles.filterReturnValue(place, handles.arrayElementGetter(strings.getClass()).bindTo(strings)) for place in places]
-    of_two = handles.filterArguments(score.bindTo(scorer), 0, *texts)  # the places of a caption and a reference -> their score
+    texts = [
+        handles.filterReturnValue(
+            place, handles.arrayElementGetter(strings.getClass()).bindTo(strings)
+        )
+        for place in places
+    ]
+    of_two = handles.filterArguments(
+        score.bindTo(scorer), 0, *texts
+    )  # the places of a caption and a reference -> their score
     of_one = handles.permuteArguments(of_two, method_type(statistics, jpype.JInt.class_), [0, 0])
     step = jpype.JClass("java.lang.invoke.MethodHandleProxies").asInterfaceInstance(
         jpype.JClass("java.util.function.IntFunction").class_, of_one
@@ -108,7 +140,10 @@ def _score_all(scorer: Any, strings: Any, pairs: list[tuple[int, int]]) -> Any:
 
 def meteor_scores(counts: list[str], threads: int) -> list[float]:
     """The score of each line of counts, perhaps sums, as `EVAL` prints it."""
-    scorer, scores = _meteor_scorers(threads)[0], [jpype.JClass("edu.cmu.meteor.scorer.MeteorStats")(line) for line in counts]
+    scorer, scores = (
+        _meteor_scorers(threads)[0],
+        [jpype.JClass("edu.cmu.meteor.scorer.MeteorStats")(line) for line in counts],
+    )
     for one in scores:
         scorer.computeMetrics(one)
     return [float(one.score) for one in scores]
@@ -145,7 +180,9 @@ def spice_tuples(captions: list[str], jars: list[str], annotators: str) -> list[
     return found
 
 
-def spice_scores(images: list[tuple[list, list]], jars: list[str]) -> list[dict[str, dict[str, Any]]]:
+def spice_scores(
+    images: list[tuple[list, list]], jars: list[str]
+) -> list[dict[str, dict[str, Any]]]:
     """For each image, given as the tuples of its captions and of its references: category -> SPICE's counts and scores.
 
     A score that is undefined, since the references have no tuple of the category, is null.
@@ -187,7 +224,11 @@ def _spice_scorer(jars: tuple[str, ...]) -> tuple[Any, Any, Any]:
     tables = [url(f"{folder}/english.{name}") for name in ("exceptions", "synsets", "relations")]
     synonyms = jpype.JClass("edu.cmu.meteor.aligner.SynonymDictionary")(*tables)
     statistics = _spice_class("SpiceStats", jars)
-    return lambda: statistics(filters, jpype.JClass("java.lang.Boolean")(False)), _spice_class("SceneGraph", jars), synonyms
+    return (
+        lambda: statistics(filters, jpype.JClass("java.lang.Boolean")(False)),
+        _spice_class("SceneGraph", jars),
+        synonyms,
+    )
 
 
 @cache
@@ -202,10 +243,14 @@ def _spice_parser(jars: tuple[str, ...], annotators: str) -> tuple[Any, Any]:
     for name, value in settings.items():
         properties.setProperty(name, value)
     annotator = _open(parser.getClass().getDeclaredField("annotator")).get(parser)
-    pipeline = jpype.JClass("edu.stanford.nlp.pipeline.StanfordCoreNLP", loader=_loader(jars))(properties)
+    pipeline = jpype.JClass("edu.stanford.nlp.pipeline.StanfordCoreNLP", loader=_loader(jars))(
+        properties
+    )
     _open(annotator.getClass().getDeclaredField("pipeline")).set(annotator, pipeline)
     _put_rules_in_reading_order(pipeline, jars)
-    return parser, _open(parser.getClass().getDeclaredMethod("generateTuples", jpype.JClass("java.util.List").class_))
+    return parser, _open(
+        parser.getClass().getDeclaredMethod("generateTuples", jpype.JClass("java.util.List").class_)
+    )
 
 
 def _put_rules_in_reading_order(pipeline: Any, jars: tuple[str, ...]) -> None:
@@ -213,13 +258,21 @@ def _put_rules_in_reading_order(pipeline: Any, jars: tuple[str, ...]) -> None:
 
     That loop mostly waits for memory. The copies are equal to the rules they replace, and rules are compared by their values.
     """
-    annotators = jpype.JClass("edu.stanford.nlp.pipeline.AnnotationPipeline", loader=_loader(jars)).class_.getDeclaredField("annotators")
-    of_class = jpype.JClass("edu.stanford.nlp.pipeline.ParserAnnotator", loader=_loader(jars)).class_
+    annotators = jpype.JClass(
+        "edu.stanford.nlp.pipeline.AnnotationPipeline", loader=_loader(jars)
+    ).class_.getDeclaredField("annotators")
+    of_class = jpype.JClass(
+        "edu.stanford.nlp.pipeline.ParserAnnotator", loader=_loader(jars)
+    ).class_
     (annotator,) = (each for each in _open(annotators).get(pipeline) if of_class.isInstance(each))
     grammar = _open(of_class.getDeclaredField("parser")).get(annotator).bg
     files = jpype.JClass("edu.stanford.nlp.io.IOUtils", loader=_loader(jars))
-    for rules in (_open(grammar.getClass().getDeclaredField(f"splitRulesWith{side}")) for side in ("LC", "RC")):
-        with tempfile.NamedTemporaryFile() as copy:  # what is read from a file is laid out as it comes
+    for rules in (
+        _open(grammar.getClass().getDeclaredField(f"splitRulesWith{side}")) for side in ("LC", "RC")
+    ):
+        with (
+            tempfile.NamedTemporaryFile() as copy
+        ):  # what is read from a file is laid out as it comes
             files.writeObjectToFile(rules.get(grammar), copy.name)
             rules.set(grammar, files.readObjectFromFile(copy.name))
 
@@ -229,7 +282,10 @@ def _open(member: Any) -> Any:
     return member
 
 
-JOBS = {job.__name__: job for job in (meteor_load, meteor_normal, meteor_align, meteor_scores, spice_tuples, spice_scores)}
+JOBS = {
+    job.__name__: job
+    for job in (meteor_load, meteor_normal, meteor_align, meteor_scores, spice_tuples, spice_scores)
+}
 
 if __name__ == "__main__":
     main()

@@ -17,10 +17,14 @@ _TINY, _SMALL = 1e-15, 1e-9
 class BleuStatistics:
     """What BLEU pools over captions (C of them; column n - 1 belongs to n): it is a function of the sums of these counts."""
 
-    matches_CN: np.ndarray  # n-grams of the caption that stand in a reference, each at most as often as there
+    matches_CN: (
+        np.ndarray
+    )  # n-grams of the caption that stand in a reference, each at most as often as there
     totals_CN: np.ndarray  # n-grams of the caption
     length_C: np.ndarray  # words of the caption
-    closest_C: np.ndarray  # words of the reference nearest in length, the shorter one of two as near
+    closest_C: (
+        np.ndarray
+    )  # words of the reference nearest in length, the shorter one of two as near
 
     def pooled(self) -> list[float]:
         """BLEU-1..4 of all captions together, 0..1."""
@@ -66,21 +70,37 @@ class BleuCounter:
         terms = np.flatnonzero(ngrams.caption_T >= captions.references)
         found, group = ngrams.groups(terms, captions.image_C[ngrams.caption_T[terms]])
         terms = terms[found]
-        most_M = np.maximum.reduceat(ngrams.count_T[ngrams.terms_of_references_S], ngrams.group_start_M[:-1])
+        most_M = np.maximum.reduceat(
+            ngrams.count_T[ngrams.terms_of_references_S], ngrams.group_start_M[:-1]
+        )
         clipped = np.minimum(ngrams.count_T[terms], most_M[group])
         candidate = ngrams.caption_T[terms] - captions.references
-        self._matches.append(_sums(candidate, clipped, len(captions.lengths_C) - captions.references))
+        self._matches.append(
+            _sums(candidate, clipped, len(captions.lengths_C) - captions.references)
+        )
 
     def statistics(self) -> BleuStatistics:
         captions = self._captions
-        length_C, image_C = captions.lengths_C[captions.references :], captions.image_C[captions.references :]
-        return BleuStatistics(np.stack(self._matches, 1), _totals(length_C), length_C, _closest(captions, length_C, image_C))
+        length_C, image_C = (
+            captions.lengths_C[captions.references :],
+            captions.image_C[captions.references :],
+        )
+        return BleuStatistics(
+            np.stack(self._matches, 1),
+            _totals(length_C),
+            length_C,
+            _closest(captions, length_C, image_C),
+        )
 
 
-def bleu_statistics(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> BleuStatistics:
+def bleu_statistics(
+    references: Sequence[Sequence[str]], candidates: Sequence[str]
+) -> BleuStatistics:
     """The statistics of one tokenised candidate an image against the image's tokenised references."""
     if len(references) != len(candidates):
-        raise UserError(f"{len(candidates)} captions for the references of {len(references)} images; give one caption an image")
+        raise UserError(
+            f"{len(candidates)} captions for the references of {len(references)} images; give one caption an image"
+        )
     captions = read_captions(references, candidates, range(len(candidates)))
     counter = BleuCounter(captions)
     for ngrams in count_ngrams(captions):
@@ -96,12 +116,24 @@ def bleu_statistics_within(samples: Sequence[Sequence[str]]) -> BleuStatistics:
     """
     for image, said in enumerate(samples):
         if len(said) < 2:
-            raise UserError(f"image number {image} (from 0) has {len(said)} caption; mBLEU compares two or more")
+            raise UserError(
+                f"image number {image} (from 0) has {len(said)} caption; mBLEU compares two or more"
+            )
     captions = read_captions(samples, [], [])
-    matches = [_sums(ngrams.caption_T, _clipped_by_others(ngrams), captions.references) for ngrams in count_ngrams(captions)]
+    matches = [
+        _sums(ngrams.caption_T, _clipped_by_others(ngrams), captions.references)
+        for ngrams in count_ngrams(captions)
+    ]
     length_C = captions.lengths_C
-    closest = (_closest_other(lengths) for lengths in np.split(length_C, captions.reference_start_I[1:-1]))
-    return BleuStatistics(np.stack(matches, 1), _totals(length_C), length_C, np.concatenate([*closest, np.zeros(0, np.int64)]))
+    closest = (
+        _closest_other(lengths) for lengths in np.split(length_C, captions.reference_start_I[1:-1])
+    )
+    return BleuStatistics(
+        np.stack(matches, 1),
+        _totals(length_C),
+        length_C,
+        np.concatenate([*closest, np.zeros(0, np.int64)]),
+    )
 
 
 def _clipped_by_others(ngrams: Ngrams) -> np.ndarray:
@@ -110,13 +142,19 @@ def _clipped_by_others(ngrams: Ngrams) -> np.ndarray:
     start_M, size_M = ngrams.group_start_M[:-1], np.diff(ngrams.group_start_M)
     most_T = np.repeat(np.maximum.reduceat(ngrams.count_T, start_M), size_M)
     has_most_T = ngrams.count_T == most_T
-    is_alone_T = np.repeat(np.add.reduceat(has_most_T.astype(np.int64), start_M) == 1, size_M) & has_most_T
-    second_T = np.repeat(np.maximum.reduceat(np.where(has_most_T, 0, ngrams.count_T), start_M), size_M)
+    is_alone_T = (
+        np.repeat(np.add.reduceat(has_most_T.astype(np.int64), start_M) == 1, size_M) & has_most_T
+    )
+    second_T = np.repeat(
+        np.maximum.reduceat(np.where(has_most_T, 0, ngrams.count_T), start_M), size_M
+    )
     return np.where(is_alone_T, second_T, ngrams.count_T)
 
 
 def _sums(caption: np.ndarray, values: np.ndarray, captions: int) -> np.ndarray:
-    return np.bincount(caption, values, captions).astype(np.int64)  # sums of small counts: exact in floats
+    return np.bincount(caption, values, captions).astype(
+        np.int64
+    )  # sums of small counts: exact in floats
 
 
 def _totals(length_C: np.ndarray) -> np.ndarray:
@@ -132,7 +170,12 @@ def _closest(captions: Captions, length_C: np.ndarray, image_C: np.ndarray) -> n
     reference_P = np.arange(size_C.sum()) + np.repeat(start_I[image_C] - start_C, size_C)
     length_P = captions.lengths_C[reference_P]
     scale = int(captions.lengths_C.max()) + 1  # (distance, length) as one number
-    return np.minimum.reduceat(np.abs(length_P - np.repeat(length_C, size_C)) * scale + length_P, start_C) % scale
+    return (
+        np.minimum.reduceat(
+            np.abs(length_P - np.repeat(length_C, size_C)) * scale + length_P, start_C
+        )
+        % scale
+    )
 
 
 def _closest_other(lengths_K: np.ndarray) -> np.ndarray:

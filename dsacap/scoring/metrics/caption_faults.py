@@ -48,7 +48,10 @@ class Lexicon:
         times = Counter(word for caption in captions for word in caption.split())
         words = {word for word, n in times.items() if n >= at_least}
         verbs = {word for word in words if any(_progressive(stem) & words for stem in _stems(word))}
-        found = {word: next((stem for stem in _stems(word) if stem in words), None) for word in words - verbs}
+        found = {
+            word: next((stem for stem in _stems(word) if stem in words), None)
+            for word in words - verbs
+        }
         plurals = {word: stem for word, stem in found.items() if stem}
         return cls(
             frozenset(plurals) | frozenset(_IRREGULAR.values()),
@@ -60,7 +63,11 @@ class Lexicon:
 def faults(caption: str, lexicon: Lexicon) -> set[str]:
     """Which of FAULTS a tokenised caption has."""
     words = caption.split()
-    found = {name for name, has in zip(FAULTS, (_doubled, _verbs, _number, _fragment), strict=True) if has(words, lexicon)}
+    found = {
+        name
+        for name, has in zip(FAULTS, (_doubled, _verbs, _number, _fragment), strict=True)
+        if has(words, lexicon)
+    }
     return found | ({"fragment"} if len(words) < _SHORTEST else set())
 
 
@@ -72,7 +79,9 @@ def stops_short(words: Sequence[str]) -> bool:
 def _doubled(words: Sequence[str], lexicon: Lexicon) -> bool:
     """A word twice in a row or beside an "and", or a determiner before an article: "a a", "white and white", "the a"."""
     twice = any(a == b or (a in _DETERMINERS and b in _ARTICLES) for a, b in pairwise(words))
-    return twice or any(a == c and b in _CONJUNCTIONS for a, b, c in zip(words, words[1:], words[2:], strict=False))
+    return twice or any(
+        a == c and b in _CONJUNCTIONS for a, b, c in zip(words, words[1:], words[2:], strict=False)
+    )
 
 
 def _verbs(words: Sequence[str], lexicon: Lexicon) -> bool:
@@ -85,14 +94,27 @@ def _number(words: Sequence[str], lexicon: Lexicon) -> bool:
     """ "a brown dogs", "two dog", "dogs is", "dog are". Before a word that could be their noun ("a sports car"), or where something else
     could be the subject ("people in a boat are"), nothing is said."""
     plain = [word for word in words if word not in _ADJECTIVES]
-    plain = [word for at, word in enumerate(plain) if not (word == "and" and plain[at - 1 : at] and plain[at - 1] in _ONE | _SEVERAL)]
+    plain = [
+        word
+        for at, word in enumerate(plain)
+        if not (word == "and" and plain[at - 1 : at] and plain[at - 1] in _ONE | _SEVERAL)
+    ]
     for at, (a, b) in enumerate(pairwise(plain)):
         after = plain[at + 2] if at + 2 < len(plain) else None
-        closed = after is None or after in _BE | _PREPOSITIONS | _CONJUNCTIONS | lexicon.verbs or after.endswith("ing")
-        if closed and ((a in _ONE and b in lexicon.plural) or (a in _SEVERAL and b in lexicon.singular)):
+        closed = (
+            after is None
+            or after in _BE | _PREPOSITIONS | _CONJUNCTIONS | lexicon.verbs
+            or after.endswith("ing")
+        )
+        if closed and (
+            (a in _ONE and b in lexicon.plural) or (a in _SEVERAL and b in lexicon.singular)
+        ):
             return True
         alone = not (_PREPOSITIONS | _CONJUNCTIONS) & set(plain[:at])
-        if alone and ((a in lexicon.plural and b in {"is", "was"}) or (a in lexicon.singular - _COLLECTIVE and b in {"are", "were"})):
+        if alone and (
+            (a in lexicon.plural and b in {"is", "was"})
+            or (a in lexicon.singular - _COLLECTIVE and b in {"are", "were"})
+        ):
             return True
     return False
 
@@ -101,7 +123,10 @@ def _fragment(words: Sequence[str], lexicon: Lexicon) -> bool:
     """Ends where more must come ("on a", "and", "is"), or a phrase lacks its noun: "in a red on"."""
     phrases = zip(words, words[1:], [*words[2:], "on"], strict=False)
     return stops_short(words) or any(
-        a in _DETERMINERS and (b in _PREPOSITIONS | _CONJUNCTIONS | _BE or (b in _COLOURS and c in _PREPOSITIONS | _BE))
+        a in _DETERMINERS
+        and (
+            b in _PREPOSITIONS | _CONJUNCTIONS | _BE or (b in _COLOURS and c in _PREPOSITIONS | _BE)
+        )
         for a, b, c in phrases
     )
 
@@ -110,9 +135,17 @@ def _stems(word: str) -> list[str]:
     """What `word` may be the -s form of."""
     if not word.endswith("s") or len(word) < 4 or word.endswith("ss"):
         return []
-    return [word[:-1], *([word[:-2]] if word.endswith("es") else []), *([word[:-3] + "y"] if word.endswith("ies") else [])]
+    return [
+        word[:-1],
+        *([word[:-2]] if word.endswith("es") else []),
+        *([word[:-3] + "y"] if word.endswith("ies") else []),
+    ]
 
 
 def _progressive(stem: str) -> set[str]:
     """What the -ing form of a verb may be."""
-    return {stem + "ing", stem + stem[-1] + "ing", *([stem[:-1] + "ing"] if stem.endswith("e") else [])}
+    return {
+        stem + "ing",
+        stem + stem[-1] + "ing",
+        *([stem[:-1] + "ing"] if stem.endswith("e") else []),
+    }

@@ -17,7 +17,9 @@ from dsacap.scoring.metrics import exact
 from dsacap.scoring.metrics.ngrams import Captions, Ngrams, count_ngrams, find, read_captions
 
 SIGMA = 6.0  # of the Gaussian, in words
-Idf = Callable[[Ngrams], np.ndarray]  # the inverse document frequency of each distinct n-gram; asked for n = 1, 2, ... in turn
+Idf = Callable[
+    [Ngrams], np.ndarray
+]  # the inverse document frequency of each distinct n-gram; asked for n = 1, 2, ... in turn
 
 
 # ------------------------------------------------------------------------------------------------------- document frequencies
@@ -49,9 +51,13 @@ class DocumentFrequencies:
         """Empty, to be filled by `add` with `count_ngrams(captions)`; `document_frequencies` does both. Raises UserError where there
         are fewer than two images: every idf would be 0."""
         if captions.images < 2:
-            raise UserError(f"document frequencies of {captions.images} image: CIDEr needs the references of two or more")
+            raise UserError(
+                f"document frequencies of {captions.images} image: CIDEr needs the references of two or more"
+            )
         self.images = captions.images
-        self.unknown = _logs_to(captions.images)[-1]  # idf of an n-gram that no image has: as if one had
+        self.unknown = _logs_to(captions.images)[
+            -1
+        ]  # idf of an n-gram that no image has: as if one had
         self.words = dict(captions.vocabulary)
         self.keys: list[np.ndarray] = []
         self.idf: list[np.ndarray] = []
@@ -77,15 +83,24 @@ class Lookup:
 
     def __init__(self, frequencies: DocumentFrequencies, captions: Captions):
         self._frequencies = frequencies
-        self._word_V = np.array([frequencies.words.get(word, -1) for word in captions.vocabulary], np.int64)
-        self.number_G = np.zeros(1, np.int64)  # of the n-grams last asked for; -1 where the corpus has none
+        self._word_V = np.array(
+            [frequencies.words.get(word, -1) for word in captions.vocabulary], np.int64
+        )
+        self.number_G = np.zeros(
+            1, np.int64
+        )  # of the n-grams last asked for; -1 where the corpus has none
 
     def __call__(self, ngrams: Ngrams) -> np.ndarray:
         frequencies = self._frequencies
         prefix_G, word_G = self.number_G[ngrams.prefix_G], self._word_V[ngrams.word_G]
-        wanted_G = np.where((prefix_G < 0) | (word_G < 0), -1, prefix_G * len(frequencies.words) + word_G)
+        wanted_G = np.where(
+            (prefix_G < 0) | (word_G < 0), -1, prefix_G * len(frequencies.words) + word_G
+        )
         found_G, number = find(frequencies.keys[ngrams.n - 1], wanted_G)
-        self.number_G, idf_G = np.full(len(wanted_G), -1), np.full(len(wanted_G), frequencies.unknown)
+        self.number_G, idf_G = (
+            np.full(len(wanted_G), -1),
+            np.full(len(wanted_G), frequencies.unknown),
+        )
         self.number_G[found_G], idf_G[found_G] = number, frequencies.idf[ngrams.n - 1][number]
         return idf_G
 
@@ -101,8 +116,12 @@ class Pairs:
         self.image_K = image_K
         self.size_K = reference_start_I[image_K + 1] - reference_start_I[image_K]
         self.candidate_P = np.repeat(np.arange(len(image_K)), self.size_K)
-        self.from_reference_K = np.cumsum(self.size_K) - self.size_K - reference_start_I[image_K]  # to be added to a reference: its pair
-        self.reference_P = np.arange(len(self.candidate_P)) - self.from_reference_K[self.candidate_P]
+        self.from_reference_K = (
+            np.cumsum(self.size_K) - self.size_K - reference_start_I[image_K]
+        )  # to be added to a reference: its pair
+        self.reference_P = (
+            np.arange(len(self.candidate_P)) - self.from_reference_K[self.candidate_P]
+        )
 
 
 @dataclass(frozen=True)
@@ -115,16 +134,25 @@ class ReferenceVectors:
     weight_S: np.ndarray  # tf-idf
     norm_R: np.ndarray
 
-    def cosines(self, pairs: Pairs, key_T, candidate_T, weight_T: np.ndarray, clipped: bool = True) -> np.ndarray:
+    def cosines(
+        self, pairs: Pairs, key_T, candidate_T, weight_T: np.ndarray, clipped: bool = True
+    ) -> np.ndarray:
         """The cosine of each pair, 0 where a vector is; of the candidates' terms T, in their order of appearance."""
         found_T, group = find(self.key_M, key_T)
         size = self.start_M[group + 1] - self.start_M[group]
         within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
         shared = np.repeat(self.start_M[group], size) + within
         ours, theirs = np.repeat(weight_T[found_T], size), self.weight_S[shared]
-        pair = np.repeat(pairs.from_reference_K[candidate_T[found_T]], size) + self.reference_S[shared]
-        product_P = np.bincount(pair, (np.minimum(ours, theirs) if clipped else ours) * theirs, len(pairs.candidate_P))
-        norm_P = norms(candidate_T, weight_T, len(pairs.image_K))[pairs.candidate_P] * self.norm_R[pairs.reference_P]
+        pair = (
+            np.repeat(pairs.from_reference_K[candidate_T[found_T]], size) + self.reference_S[shared]
+        )
+        product_P = np.bincount(
+            pair, (np.minimum(ours, theirs) if clipped else ours) * theirs, len(pairs.candidate_P)
+        )
+        norm_P = (
+            norms(candidate_T, weight_T, len(pairs.image_K))[pairs.candidate_P]
+            * self.norm_R[pairs.reference_P]
+        )
         return np.divide(product_P, norm_P, out=np.zeros(len(norm_P)), where=norm_P != 0)
 
 
@@ -133,21 +161,30 @@ def norms(caption_T: np.ndarray, weight_T: np.ndarray, captions: int) -> np.ndar
     return np.sqrt(np.bincount(caption_T, weight_T * weight_T, captions))
 
 
-def cider_d(pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
+def cider_d(
+    pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray
+) -> np.ndarray:
     """CIDEr-D of each candidate, 0..10, from the cosines for each n and the captions' lengths in words."""
     gaussian_P = _length_penalty(pairs, length_K, length_R)
-    sums_NK = [np.bincount(pairs.candidate_P, cosine_P * gaussian_P, len(pairs.size_K)) for cosine_P in cosines_NP]
+    sums_NK = [
+        np.bincount(pairs.candidate_P, cosine_P * gaussian_P, len(pairs.size_K))
+        for cosine_P in cosines_NP
+    ]
     return sum(sums_NK[1:], sums_NK[0]) / len(sums_NK) / pairs.size_K * 10.0
 
 
-def cider_d_of_pairs(pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
+def cider_d_of_pairs(
+    pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray
+) -> np.ndarray:
     """CIDEr-D of each pair, 0..10: a candidate's CIDEr-D is the mean of its pairs'."""
     return np.mean(cosines_NP, axis=0) * _length_penalty(pairs, length_K, length_R) * 10.0
 
 
 def _length_penalty(pairs: Pairs, length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
     # pycocoevalcap measures length in bigrams
-    delta_P = np.abs(np.maximum(1, length_K[pairs.candidate_P]) - np.maximum(1, length_R[pairs.reference_P]))
+    delta_P = np.abs(
+        np.maximum(1, length_K[pairs.candidate_P]) - np.maximum(1, length_R[pairs.reference_P])
+    )
     return _gaussian_to(int(delta_P.max(initial=0)))[delta_P]
 
 
@@ -168,10 +205,14 @@ class CiderScorer:
     def add(self, ngrams: Ngrams) -> None:
         captions, pairs, of_references = self._captions, self._pairs, ngrams.terms_of_references_S
         weight_T = ngrams.count_T * self._idf(ngrams)[ngrams.gram_T]
-        first, then = np.split(ngrams.by_appearance_T, [len(of_references)])  # references, candidates
+        first, then = np.split(
+            ngrams.by_appearance_T, [len(of_references)]
+        )  # references, candidates
         norm_R = norms(ngrams.caption_T[first], weight_T[first], captions.references)
         starts = ngrams.group_key_M, ngrams.group_start_M
-        vectors = ReferenceVectors(*starts, ngrams.caption_T[of_references], weight_T[of_references], norm_R)
+        vectors = ReferenceVectors(
+            *starts, ngrams.caption_T[of_references], weight_T[of_references], norm_R
+        )
         candidate = ngrams.caption_T[then] - captions.references
         key = ngrams.gram_T[then] * captions.images + pairs.image_K[candidate]
         self._cosines.append(vectors.cosines(pairs, key, candidate, weight_T[then], self._clipped))

@@ -22,7 +22,9 @@ from dsacap.scoring.metrics.rouge import rouge_l
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
-def score_captions(references: References, candidates: Candidates, worker: JvmWorker | None = None) -> dict[str, MetricResult]:
+def score_captions(
+    references: References, candidates: Candidates, worker: JvmWorker | None = None
+) -> dict[str, MetricResult]:
     """Scores one tokenised caption an image against its tokenised references, both by image id; returns every metric of METRICS.
 
     Scores are pycocoevalcap's, but for its rounding: CIDEr (its CIDEr-D) in 0..10, the others in 0..1. Corpus BLEU and METEOR are not
@@ -32,7 +34,9 @@ def score_captions(references: References, candidates: Candidates, worker: JvmWo
     return score_many([(references, candidates)], worker)[0]
 
 
-def score_many(pairs: Sequence[tuple[References, Candidates]], worker: JvmWorker | None = None) -> list[dict[str, MetricResult]]:
+def score_many(
+    pairs: Sequence[tuple[References, Candidates]], worker: JvmWorker | None = None
+) -> list[dict[str, MetricResult]]:
     """`score_captions` of several pairs of references and candidates, in their order: faster than one by one where they share images."""
     for pair in pairs:
         _check(*pair)
@@ -41,7 +45,10 @@ def score_many(pairs: Sequence[tuple[References, Candidates]], worker: JvmWorker
     with ThreadPoolExecutor(1) as thread:
         without_java = thread.submit(lambda: [score_without_java(*pair) for pair in pairs])
         meteor = score_meteors(pairs, worker)
-    scores = [{**others, "METEOR": of_pair} for others, of_pair in zip(without_java.result(), meteor, strict=True)]
+    scores = [
+        {**others, "METEOR": of_pair}
+        for others, of_pair in zip(without_java.result(), meteor, strict=True)
+    ]
     return [{metric: of_pair[metric] for metric in METRICS} for of_pair in scores]
 
 
@@ -55,7 +62,10 @@ def score_without_java(references: References, candidates: Candidates) -> dict[s
         cider.add(ngrams)
     return {
         **_bleu(references, bleu.statistics()),
-        "ROUGE-L": _mean(references, [rouge_l(said, candidates[image_id]) for image_id, said in references.items()]),
+        "ROUGE-L": _mean(
+            references,
+            [rouge_l(said, candidates[image_id]) for image_id, said in references.items()],
+        ),
         "CIDEr": _mean(references, cider.scores()),
     }
 
@@ -73,38 +83,59 @@ def score_cider(references: References, candidates: Candidates) -> MetricResult:
 def _bleu(references: References, statistics: BleuStatistics) -> dict[str, MetricResult]:
     table = statistics.table()
     scores = enumerate(zip(statistics.pooled(), statistics.by_caption(), strict=True), 1)
-    return {f"BLEU-{n}": _result(references, *of_n, Pooled(table, partial(bleu_of_sums, n=n))) for n, of_n in scores}
+    return {
+        f"BLEU-{n}": _result(references, *of_n, Pooled(table, partial(bleu_of_sums, n=n)))
+        for n, of_n in scores
+    }
 
 
 def _read(references: References, candidates: Candidates) -> Captions:
-    return read_captions(list(references.values()), [candidates[image_id] for image_id in references], range(len(references)))
+    return read_captions(
+        list(references.values()),
+        [candidates[image_id] for image_id in references],
+        range(len(references)),
+    )
 
 
 def _mean(references: References, per_image: Sequence[float]) -> MetricResult:
     return _result(references, np.mean(per_image), per_image)
 
 
-def _result(references: References, corpus: float, per_image: Iterable[float], pooled: Pooled | None = None) -> MetricResult:
-    return MetricResult(float(corpus), dict(zip(references, map(float, per_image), strict=True)), pooled)
+def _result(
+    references: References, corpus: float, per_image: Iterable[float], pooled: Pooled | None = None
+) -> MetricResult:
+    return MetricResult(
+        float(corpus), dict(zip(references, map(float, per_image), strict=True)), pooled
+    )
 
 
 def _check(references: References, candidates: Candidates) -> None:
-    missing, unknown = (sorted(a.keys() - b.keys()) for a, b in ((references, candidates), (candidates, references)))
+    missing, unknown = (
+        sorted(a.keys() - b.keys()) for a, b in ((references, candidates), (candidates, references))
+    )
     if missing or unknown:
         raise UserError(
             f"captions and references must be of the same images: {len(missing)} of {len(references)} images have no caption"
             f"{_examples(missing)}, {len(unknown)} of {len(candidates)} captions have no references{_examples(unknown)}"
         )
     if len(references) < 2:
-        raise UserError(f"{len(references)} image: CIDEr needs two or more, since it weighs a word by its share of the images; add images")
+        raise UserError(
+            f"{len(references)} image: CIDEr needs two or more, since it weighs a word by its share of the images; add images"
+        )
     for image_id, captions in references.items():
         if isinstance(captions, str) or not any(captions):
-            raise UserError(f"image {image_id}: needs a list of one or more references, has {captions!r}")
+            raise UserError(
+                f"image {image_id}: needs a list of one or more references, has {captions!r}"
+            )
         if not isinstance(candidates[image_id], str):
-            raise UserError(f"image {image_id}: needs one caption, a string, has {candidates[image_id]!r}")
+            raise UserError(
+                f"image {image_id}: needs one caption, a string, has {candidates[image_id]!r}"
+            )
         for caption in (*captions, candidates[image_id]):
             if "\n" in caption or "\r" in caption:  # METEOR would answer for the wrong image
-                raise UserError(f"image {image_id}: line break in {caption!r}; tokenise captions before scoring")
+                raise UserError(
+                    f"image {image_id}: line break in {caption!r}; tokenise captions before scoring"
+                )
 
 
 def _examples(image_ids: list[int]) -> str:

@@ -20,7 +20,9 @@ _PAIRS = 200_000  # of captions compared at a time in Self-CIDEr: some 100 MB
 
 
 def diversity(
-    samples: Mapping[int, list[str]], train_captions: set[str], frequencies: DocumentFrequencies | None = None
+    samples: Mapping[int, list[str]],
+    train_captions: set[str],
+    frequencies: DocumentFrequencies | None = None,
 ) -> dict[str, MetricResult]:
     """Measures of the k >= 2 tokenised captions of each image, by image id.
 
@@ -34,13 +36,29 @@ def diversity(
     """
     k = samples_per_image(samples)
     return {
-        "Div-1": mean_over_images({i: _distinct_ngrams_per_word(captions, 1) for i, captions in samples.items()}),
-        "Div-2": mean_over_images({i: _distinct_ngrams_per_word(captions, 2) for i, captions in samples.items()}),
+        "Div-1": mean_over_images(
+            {i: _distinct_ngrams_per_word(captions, 1) for i, captions in samples.items()}
+        ),
+        "Div-2": mean_over_images(
+            {i: _distinct_ngrams_per_word(captions, 2) for i, captions in samples.items()}
+        ),
         **_mbleu(samples, k),
         **({"Self-CIDEr": self_cider(samples, frequencies)} if frequencies else {}),
-        "unique": mean_over_images({i: float(len(set(captions))) for i, captions in samples.items()}),
-        "novel": mean_over_images({i: sum(c not in train_captions for c in captions) / k for i, captions in samples.items()}),
-        "vocabulary": MetricResult(float(len({word for captions in samples.values() for c in captions for word in c.split()})), {}),
+        "unique": mean_over_images(
+            {i: float(len(set(captions))) for i, captions in samples.items()}
+        ),
+        "novel": mean_over_images(
+            {
+                i: sum(c not in train_captions for c in captions) / k
+                for i, captions in samples.items()
+            }
+        ),
+        "vocabulary": MetricResult(
+            float(
+                len({word for captions in samples.values() for c in captions for word in c.split()})
+            ),
+            {},
+        ),
     }
 
 
@@ -65,14 +83,26 @@ def oracle(slots: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResul
     BLEU is that of the single caption, as in the literature. Raises UserError where slots differ in images, or there are none.
     """
     if not slots:
-        raise UserError("the best of no captions: give the scores of one or more captions of every image")
+        raise UserError(
+            "the best of no captions: give the scores of one or more captions of every image"
+        )
     metrics = [metric for metric, result in slots[0].items() if result.per_image]
     for number, slot in enumerate(slots):
         for metric in metrics:
-            if metric not in slot or slot[metric].per_image.keys() != slots[0][metric].per_image.keys():
-                raise UserError(f"{metric} of caption {number + 1} is not of the same images as that of caption 1: score all on one set")
+            if (
+                metric not in slot
+                or slot[metric].per_image.keys() != slots[0][metric].per_image.keys()
+            ):
+                raise UserError(
+                    f"{metric} of caption {number + 1} is not of the same images as that of caption 1: score all on one set"
+                )
     images = {metric: slots[0][metric].per_image for metric in metrics}
-    return {metric: mean_over_images({i: max(s[metric].per_image[i] for s in slots) for i in images[metric]}) for metric in metrics}
+    return {
+        metric: mean_over_images(
+            {i: max(s[metric].per_image[i] for s in slots) for i in images[metric]}
+        )
+        for metric in metrics
+    }
 
 
 def samples_per_image(samples: Mapping[int, list[str]]) -> int:
@@ -82,25 +112,38 @@ def samples_per_image(samples: Mapping[int, list[str]]) -> int:
     first, k = next((image_id, len(captions)) for image_id, captions in samples.items())
     for image_id, captions in samples.items():
         if len(captions) != k:
-            raise UserError(f"image {image_id} has {len(captions)} captions, image {first} has {k}: draw as many for every image")
+            raise UserError(
+                f"image {image_id} has {len(captions)} captions, image {first} has {k}: draw as many for every image"
+            )
     if k < 2:
-        raise UserError(f"diversity compares the captions of an image: it needs two or more, image {first} has {k}")
+        raise UserError(
+            f"diversity compares the captions of an image: it needs two or more, image {first} has {k}"
+        )
     return k
 
 
 def _distinct_ngrams_per_word(captions: list[str], n: int) -> float:
     sentences = [caption.split() for caption in captions]
-    ngrams = {tuple(words[start : start + n]) for words in sentences for start in range(len(words) - n + 1)}
+    ngrams = {
+        tuple(words[start : start + n])
+        for words in sentences
+        for start in range(len(words) - n + 1)
+    }
     return len(ngrams) / max(1, sum(map(len, sentences)))  # empty captions only: 0
 
 
 def _mbleu(samples: Mapping[int, list[str]], k: int) -> dict[str, MetricResult]:
     statistics = bleu_statistics_within(list(samples.values()))
     by_slot = [statistics.every(k, slot).pooled() for slot in range(k)]
-    return {f"mBLEU-{n}": MetricResult(fmean(scores), {}) for n, scores in enumerate(zip(*by_slot, strict=True), 1)}
+    return {
+        f"mBLEU-{n}": MetricResult(fmean(scores), {})
+        for n, scores in enumerate(zip(*by_slot, strict=True), 1)
+    }
 
 
-def _kernels(samples: list[list[str]], k: int, frequencies: DocumentFrequencies) -> Iterator[np.ndarray]:
+def _kernels(
+    samples: list[list[str]], k: int, frequencies: DocumentFrequencies
+) -> Iterator[np.ndarray]:
     at_once = max(1, _PAIRS // k**2)
     for start in range(0, len(samples), at_once):
         shard = samples[start : start + at_once]
@@ -110,7 +153,9 @@ def _kernels(samples: list[list[str]], k: int, frequencies: DocumentFrequencies)
         for ngrams in count_ngrams(captions):
             scorer.add(ngrams)
         cosines_IKK = scorer.mean_cosines().reshape(len(shard), k, k)
-        yield (cosines_IKK + cosines_IKK.transpose(0, 2, 1)) / 2  # a caption's terms are summed in its own order
+        yield (
+            cosines_IKK + cosines_IKK.transpose(0, 2, 1)
+        ) / 2  # a caption's terms are summed in its own order
 
 
 def _spread(eigenvalues_IK: np.ndarray) -> np.ndarray:

@@ -21,7 +21,11 @@ def meteor_counts(lines: Iterable[str]) -> np.ndarray:
     """The rows of `SCORE` lines, ready to be summed. A caption that matches its reference word by word brings no chunk to the sum, as
     in METEOR's own."""
     rows_IK = np.array([line.split() for line in lines], np.float64).reshape(-1, COUNTS)
-    is_whole_I = (rows_IK[:, 0] == rows_IK[:, 21]) & (rows_IK[:, 1] == rows_IK[:, 22]) & (rows_IK[:, _CHUNKS] == 1)
+    is_whole_I = (
+        (rows_IK[:, 0] == rows_IK[:, 21])
+        & (rows_IK[:, 1] == rows_IK[:, 22])
+        & (rows_IK[:, _CHUNKS] == 1)
+    )
     rows_IK[is_whole_I, _CHUNKS] = 0
     return rows_IK
 
@@ -40,7 +44,9 @@ def _weighted_share(sums_XK: np.ndarray, side: int) -> np.ndarray:
     content_XM, function_XM = sums_XK[:, 4 + side : _CHUNKS : 4], sums_XK[:, 6 + side : _CHUNKS : 4]
     words_X, function_words_X = sums_XK[:, side], sums_XK[:, 2 + side]
     matches_X = ((_DELTA * content_XM + (1 - _DELTA) * function_XM) * _MATCHERS).sum(1)
-    return _ratio(matches_X, _DELTA * (words_X - function_words_X) + (1 - _DELTA) * function_words_X)
+    return _ratio(
+        matches_X, _DELTA * (words_X - function_words_X) + (1 - _DELTA) * function_words_X
+    )
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

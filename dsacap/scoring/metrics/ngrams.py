@@ -40,14 +40,20 @@ class Captions:
         return np.searchsorted(self.image_C[: self.references], np.arange(self.images + 1))
 
 
-def read_captions(references: Sequence[Sequence[str]], candidates: Sequence[str], image_of_candidate: Sequence[int]) -> Captions:
+def read_captions(
+    references: Sequence[Sequence[str]],
+    candidates: Sequence[str],
+    image_of_candidate: Sequence[int],
+) -> Captions:
     """`references` by image; `image_of_candidate` numbers them from 0. Raises UserError where an image has no reference.
 
     Words are what `str.split()` finds, as in pycocoevalcap's BLEU and CIDEr.
     """
     counts = np.fromiter(map(len, references), np.int64, len(references))
     if not counts.all():
-        raise UserError(f"image number {int(counts.argmin())} (from 0) has no reference; leave it out or give it one")
+        raise UserError(
+            f"image number {int(counts.argmin())} (from 0) has no reference; leave it out or give it one"
+        )
     vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
     numbers, lengths = array("q"), array("q")
     for captions in (*references, candidates):
@@ -56,10 +62,20 @@ def read_captions(references: Sequence[Sequence[str]], candidates: Sequence[str]
             lengths.append(len(words))
             numbers.extend(map(vocabulary.__getitem__, words))
     lengths_C = np.array(lengths, np.int64)
-    image_C = np.concatenate([np.repeat(np.arange(len(references)), counts), np.asarray(image_of_candidate, np.int64)])
+    image_C = np.concatenate(
+        [np.repeat(np.arange(len(references)), counts), np.asarray(image_of_candidate, np.int64)]
+    )
     caption_of_word_W = np.repeat(np.arange(len(lengths_C)), lengths_C)
     references_R, images = int(counts.sum()), len(references)
-    return Captions(np.array(numbers, np.int64), caption_of_word_W, lengths_C, image_C, references_R, images, vocabulary)
+    return Captions(
+        np.array(numbers, np.int64),
+        caption_of_word_W,
+        lengths_C,
+        image_C,
+        references_R,
+        images,
+        vocabulary,
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,9 @@ class Ngrams:
     gram_T: np.ndarray
     caption_T: np.ndarray
     count_T: np.ndarray
-    by_appearance_T: np.ndarray  # orders terms by where they first stand in the captions: references, then candidates
+    by_appearance_T: (
+        np.ndarray
+    )  # orders terms by where they first stand in the captions: references, then candidates
     terms_of_references_S: np.ndarray  # indices into T
     group_start_M: np.ndarray  # indices into S, and one entry more, for the end
     group_key_M: np.ndarray  # n-gram * images + image, ascending
@@ -93,7 +111,9 @@ class Ngrams:
 
 def find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which of `wanted` stand in `sorted_keys` (a mask), and the places of those."""
-    if len(sorted_keys) > _FITS_CACHE:  # neighbours in memory one after another, or most steps of the search wait for memory
+    if (
+        len(sorted_keys) > _FITS_CACHE
+    ):  # neighbours in memory one after another, or most steps of the search wait for memory
         order = np.argsort(wanted)
         place = np.empty(len(wanted), np.int64)
         place[order] = np.searchsorted(sorted_keys, wanted[order])
@@ -115,7 +135,9 @@ def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
     """The n-grams of n = 1 to HIGHEST, one n after another."""
     words_W, caption_W = captions.word_numbers_W, captions.caption_of_word_W
     vocabulary = max(1, len(captions.vocabulary))
-    words_left_W = np.repeat(np.cumsum(captions.lengths_C), captions.lengths_C) - np.arange(len(words_W))
+    words_left_W = np.repeat(np.cumsum(captions.lengths_C), captions.lengths_C) - np.arange(
+        len(words_W)
+    )
     start_P, gram_W = np.arange(len(words_W)), np.zeros(len(words_W), np.int64)
     for n in range(1, HIGHEST + 1):
         start_P = start_P[words_left_W[start_P] >= n]
@@ -127,7 +149,14 @@ def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
         gram_W[start_in_order_P] = gram_P
         keys_G = key_P[is_new_gram_P]
         terms = _terms(gram_P, is_new_gram_P, start_in_order_P, caption_W, len(words_W))
-        yield Ngrams(n, keys_G // vocabulary, keys_G % vocabulary, *terms, *_groups(captions, *terms[:2]), captions.images)
+        yield Ngrams(
+            n,
+            keys_G // vocabulary,
+            keys_G % vocabulary,
+            *terms,
+            *_groups(captions, *terms[:2]),
+            captions.images,
+        )
 
 
 def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.ndarray, ...]:
@@ -139,8 +168,12 @@ def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.nd
     return gram_P[first_T], caption_P[first_T], count_T, term_at_W[term_at_W >= 0]
 
 
-def _groups(captions: Captions, gram_T: np.ndarray, caption_T: np.ndarray) -> tuple[np.ndarray, ...]:
-    if not captions.references:  # a reward is computed in half a millisecond, so this is a tenth of it
+def _groups(
+    captions: Captions, gram_T: np.ndarray, caption_T: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    if (
+        not captions.references
+    ):  # a reward is computed in half a millisecond, so this is a tenth of it
         return np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64)
     terms_S = np.flatnonzero(caption_T < captions.references)
     key_S = gram_T[terms_S] * captions.images + captions.image_C[caption_T[terms_S]]

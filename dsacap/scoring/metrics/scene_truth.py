@@ -15,9 +15,13 @@ def score_truth(captions: dict[int, str], scenes: dict[int, Scene]) -> dict[str,
         raise UserError("no captions to judge")
     unknown = sorted(captions.keys() - scenes.keys())
     if unknown:
-        raise UserError(f"{len(unknown)} of {len(captions)} captions are of images without a scene, the first is image {unknown[0]}")
+        raise UserError(
+            f"{len(unknown)} of {len(captions)} captions are of images without a scene, the first is image {unknown[0]}"
+        )
     descriptions = {image_id: parse(caption) for image_id, caption in captions.items()}
     return {
         "grammatical": mean_over_images({i: float(d is not None) for i, d in descriptions.items()}),
-        "true": mean_over_images({i: float(d is not None and is_true(d, scenes[i])) for i, d in descriptions.items()}),
+        "true": mean_over_images(
+            {i: float(d is not None and is_true(d, scenes[i])) for i, d in descriptions.items()}
+        ),
     }

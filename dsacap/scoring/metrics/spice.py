@@ -27,8 +27,20 @@ from dsacap.scoring.metrics.known_tuples import known_tuples
 from dsacap.scoring.metrics.metric_result import MetricResult
 from dsacap.scoring.metrics.spice_tuples import TupleCache, Tuples
 
-CATEGORIES = ("Object", "Relation", "Attribute", "Color", "Cardinality", "Size")  # as SPICE spells them
-METRICS = ("SPICE", "SPICE-precision", "SPICE-recall", *(f"SPICE-{category.lower()}" for category in CATEGORIES))
+CATEGORIES = (
+    "Object",
+    "Relation",
+    "Attribute",
+    "Color",
+    "Cardinality",
+    "Size",
+)  # as SPICE spells them
+METRICS = (
+    "SPICE",
+    "SPICE-precision",
+    "SPICE-recall",
+    *(f"SPICE-{category.lower()}" for category in CATEGORIES),
+)
 MAX_WORDS = 100  # the parser takes time in the cube of the words and memory in the square: 17 s and 0.4 GB at 100, 99 s and 2 GB at 200
 # SPICE asks for `ner` as well, and reads none of it: it only tags words that are parsed by then (proof:
 # tests/scoring/metrics/test_spice.py).
@@ -41,7 +53,10 @@ _sources: ContextVar[dict[str, str]] = ContextVar("caption -> where its tuples c
 
 
 def score_spice(
-    references: Mapping[int, Sequence[str]], candidates: Mapping[int, str], download: bool = True, worker: JvmWorker | None = None
+    references: Mapping[int, Sequence[str]],
+    candidates: Mapping[int, str],
+    download: bool = True,
+    worker: JvmWorker | None = None,
 ) -> dict[str, MetricResult]:
     """SPICE of one tokenised caption an image against its tokenised references, both by image id; returns the metrics of METRICS, 0..1.
 
@@ -49,15 +64,25 @@ def score_spice(
     where that is every image. `download` lets CoreNLP be fetched (385 MB, once). Raises CoreNlpMissing where it cannot be had, UserError
     where Java fails or a caption has more than MAX_WORDS words.
     """
-    scores = _score({i: ([candidates[i]], said) for i, said in references.items()}, download, worker)
-    parts = [("All", "f"), ("All", "pr"), ("All", "re"), *((category, "f") for category in CATEGORIES)]
+    scores = _score(
+        {i: ([candidates[i]], said) for i, said in references.items()}, download, worker
+    )
+    parts = [
+        ("All", "f"),
+        ("All", "pr"),
+        ("All", "re"),
+        *((category, "f") for category in CATEGORIES),
+    ]
     by_image = [{i: of[category][part] for i, of in scores.items()} for category, part in parts]
     results = dict(zip(METRICS, map(_mean, by_image), strict=True))
     return {metric: result for metric, result in results.items() if result.per_image}
 
 
 def all_spice(
-    references: Mapping[int, Sequence[str]], samples: Mapping[int, Sequence[str]], download: bool = True, worker: JvmWorker | None = None
+    references: Mapping[int, Sequence[str]],
+    samples: Mapping[int, Sequence[str]],
+    download: bool = True,
+    worker: JvmWorker | None = None,
 ) -> MetricResult:
     """AllSPICE, 0..1: SPICE's F of the tuples of all captions of an image, joined in one scene graph, against those of its references.
 
@@ -94,7 +119,11 @@ def caption_tuples(
     sources = _sources.get({})
     with closing(TupleCache(cache_folder() / "tuples.sqlite", parser)) as cached:
         tuples = cached.get(distinct)
-        shipped = known_tuples((caption for caption in distinct if caption not in tuples), parser) if use_known else {}
+        shipped = (
+            known_tuples((caption for caption in distinct if caption not in tuples), parser)
+            if use_known
+            else {}
+        )
         for source, found in (("cache", tuples), ("shipped", shipped)):
             for caption in found:
                 sources.setdefault(caption, source)
@@ -104,7 +133,11 @@ def caption_tuples(
             return tuples
         settings = {"jars": _jars(corenlp_jars(download)), "annotators": annotators}
         with progress((), "SPICE, parsing", "captions", total=len(missing)) as bar:
-            parsers = [worker] if worker else parser_workers()[: math.ceil(len(missing) / _CAPTIONS_A_PARSER)]
+            parsers = (
+                [worker]
+                if worker
+                else parser_workers()[: math.ceil(len(missing) / _CAPTIONS_A_PARSER)]
+            )
             for part in _parse(missing, settings, parsers):
                 cached.put(part)
                 tuples |= part
@@ -113,7 +146,9 @@ def caption_tuples(
     return tuples
 
 
-def _parse(captions: list[str], settings: dict[str, Any], workers: Sequence[JvmWorker]) -> Iterator[dict[str, Tuples]]:
+def _parse(
+    captions: list[str], settings: dict[str, Any], workers: Sequence[JvmWorker]
+) -> Iterator[dict[str, Tuples]]:
     """The captions in batches, in their order; a batch is taken by a worker that is free."""
     free = SimpleQueue()
     for worker in workers:
@@ -122,12 +157,17 @@ def _parse(captions: list[str], settings: dict[str, Any], workers: Sequence[JvmW
     def parse(batch: list[str]) -> dict[str, Tuples]:
         worker = free.get()
         try:
-            return dict(zip(batch, worker.call("spice_tuples", captions=batch, **settings), strict=True))
+            return dict(
+                zip(batch, worker.call("spice_tuples", captions=batch, **settings), strict=True)
+            )
         finally:
             free.put(worker)
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        jobs = [pool.submit(parse, captions[start : start + _PARSE_BATCH]) for start in range(0, len(captions), _PARSE_BATCH)]
+        jobs = [
+            pool.submit(parse, captions[start : start + _PARSE_BATCH])
+            for start in range(0, len(captions), _PARSE_BATCH)
+        ]
         try:
             for job in jobs:
                 yield job.result()
@@ -150,18 +190,34 @@ def parser_id() -> str:
 
 
 def _score(
-    images: Mapping[int, tuple[Sequence[str], Sequence[str]]], download: bool, worker: JvmWorker | None
+    images: Mapping[int, tuple[Sequence[str], Sequence[str]]],
+    download: bool,
+    worker: JvmWorker | None,
 ) -> dict[int, dict[str, Any]]:
     """image id -> category -> SPICE's counts and scores, of the captions of an image against its references."""
-    images = {i: tuple([_clean(i, caption) for caption in side] for side in sides) for i, sides in images.items()}
-    scorer, jars, ids = worker or ordered_worker(), _jars(corenlp_jars(download, models=False)), list(images)
+    images = {
+        i: tuple([_clean(i, caption) for caption in side] for side in sides)
+        for i, sides in images.items()
+    }
+    scorer, jars, ids = (
+        worker or ordered_worker(),
+        _jars(corenlp_jars(download, models=False)),
+        list(images),
+    )
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(scorer.call, "spice_scores", images=[], jars=jars)  # gets ready meanwhile; if it fails, so will the next call
-        tuples = caption_tuples((c for sides in images.values() for side in sides for c in side), download, worker)
+        pool.submit(
+            scorer.call, "spice_scores", images=[], jars=jars
+        )  # gets ready meanwhile; if it fails, so will the next call
+        tuples = caption_tuples(
+            (c for sides in images.values() for side in sides for c in side), download, worker
+        )
     scores: dict[int, dict[str, Any]] = {}
     for start in range(0, len(ids), _SCORE_BATCH):
         part = ids[start : start + _SCORE_BATCH]
-        joined = [[[each for caption in side for each in tuples[caption]] for side in images[i]] for i in part]
+        joined = [
+            [[each for caption in side for each in tuples[caption]] for side in images[i]]
+            for i in part
+        ]
         scores |= zip(part, scorer.call("spice_scores", images=joined, jars=jars), strict=True)
     return scores
 
@@ -178,14 +234,19 @@ def _clean(image_id: int, caption: str) -> str:
 
 def _mean(per_image: dict[int, float | None]) -> MetricResult:
     defined = {i: float(score) for i, score in per_image.items() if score is not None}
-    in_order = [defined[i] for i in sorted(defined)]  # the stock code's; the mean's last digit depends on it
+    in_order = [
+        defined[i] for i in sorted(defined)
+    ]  # the stock code's; the mean's last digit depends on it
     return MetricResult(float(np.mean(in_order)) if in_order else float("nan"), defined)
 
 
 def _own_jars() -> list[Path]:
     """SPICE's and its libraries', without METEOR (on the class path already) and what is for caching and testing only."""
     needed = ("SceneGraphParser", "ejml", "guava", "json-simple", "slf4j")
-    return [_FOLDER / spice.SPICE_JAR, *sorted(jar for jar in (_FOLDER / "lib").glob("*.jar") if jar.name.startswith(needed))]
+    return [
+        _FOLDER / spice.SPICE_JAR,
+        *sorted(jar for jar in (_FOLDER / "lib").glob("*.jar") if jar.name.startswith(needed)),
+    ]
 
 
 def _jars(corenlp: list[Path]) -> list[str]:

@@ -35,10 +35,14 @@ class TupleCache:
         """The tuples of those captions that have been parsed before."""
         keys = {self._key(caption): caption for caption in captions}
         rows = self._run(lambda connection: list(_select(connection, list(keys))))
-        return {keys[key]: json.loads(text) for key, text, check in rows if _check(key, text) == check}
+        return {
+            keys[key]: json.loads(text) for key, text, check in rows if _check(key, text) == check
+        }
 
     def put(self, tuples: Mapping[str, Tuples]) -> None:
-        rows = [(self._key(caption), json.dumps(of_caption)) for caption, of_caption in tuples.items()]
+        rows = [
+            (self._key(caption), json.dumps(of_caption)) for caption, of_caption in tuples.items()
+        ]
         checked = [(key, text, _check(key, text)) for key, text in rows]
         self._run(lambda connection: _insert(connection, checked))
 
@@ -62,7 +66,9 @@ class TupleCache:
                 self._set_aside(error)
                 return work(self._open())
         except (sqlite3.OperationalError, OSError) as error:
-            raise UserError(f"{self.path}: cannot be used ({error}); set DSACAP_CACHE to a folder that can be written") from None
+            raise UserError(
+                f"{self.path}: cannot be used ({error}); set DSACAP_CACHE to a folder that can be written"
+            ) from None
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -70,7 +76,9 @@ class TupleCache:
             self._connection = sqlite3.connect(self.path, timeout=_PATIENCE)
             self._connection.execute("PRAGMA journal_mode=WAL").fetchone()
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.execute("CREATE TABLE IF NOT EXISTS tuples (key BLOB PRIMARY KEY, tuples TEXT, sum BLOB) WITHOUT ROWID")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS tuples (key BLOB PRIMARY KEY, tuples TEXT, sum BLOB) WITHOUT ROWID"
+            )
         return self._connection
 
     def _set_aside(self, error: Exception) -> None:
@@ -82,14 +90,21 @@ class TupleCache:
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
-        print(f"warning: {self.path}: {error}; moved aside to {aside.name}. Its captions are parsed again.", file=sys.stderr)
+        print(
+            f"warning: {self.path}: {error}; moved aside to {aside.name}. Its captions are parsed again.",
+            file=sys.stderr,
+        )
 
 
-def _select(connection: sqlite3.Connection, keys: list[bytes]) -> Iterator[tuple[bytes, str, bytes]]:
+def _select(
+    connection: sqlite3.Connection, keys: list[bytes]
+) -> Iterator[tuple[bytes, str, bytes]]:
     for start in range(0, len(keys), _BATCH):
         part = keys[start : start + _BATCH]
         marks = ",".join("?" * len(part))
-        yield from connection.execute(f"SELECT key, tuples, sum FROM tuples WHERE key IN ({marks})", part)
+        yield from connection.execute(
+            f"SELECT key, tuples, sum FROM tuples WHERE key IN ({marks})", part
+        )
 
 
 def _insert(connection: sqlite3.Connection, rows: list[tuple[bytes, str, bytes]]) -> None:

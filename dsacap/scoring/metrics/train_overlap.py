@@ -17,7 +17,9 @@ class Leaks:
         return self.verbatim / max(1, self.captions)
 
 
-def count_leaks(captions: Mapping[int, Sequence[str]], train_captions: Container[str], examples: int = 3) -> Leaks:
+def count_leaks(
+    captions: Mapping[int, Sequence[str]], train_captions: Container[str], examples: int = 3
+) -> Leaks:
     """Counts every caption of every image; all are tokenised, so that case and punctuation hide nothing. Empty ones are no leak.
 
     A list of captions an image, also where there is one: a bare string would be read letter by letter.
@@ -27,6 +29,10 @@ def count_leaks(captions: Mapping[int, Sequence[str]], train_captions: Container
     return Leaks(len(found), total, tuple(found[:examples]))
 
 
-def _verbatim(captions: Mapping[int, Sequence[str]], train_captions: Container[str]) -> Iterator[tuple[int, str]]:
+def _verbatim(
+    captions: Mapping[int, Sequence[str]], train_captions: Container[str]
+) -> Iterator[tuple[int, str]]:
     for image_id, said in captions.items():
-        yield from ((image_id, caption) for caption in said if caption and caption in train_captions)
+        yield from (
+            (image_id, caption) for caption in said if caption and caption in train_captions
+        )

@@ -81,9 +81,13 @@ class Encoder(nn.Module, ABC):
 
     def _scaling(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [3, 1, 1] by which pixels from 0 to 1 are scaled."""
-        last = getattr(self.preprocess, "transforms", [None])[-1]  # torchvision's Normalize; to import it takes a second
+        last = getattr(self.preprocess, "transforms", [None])[
+            -1
+        ]  # torchvision's Normalize; to import it takes a second
         if not (hasattr(last, "mean") and hasattr(last, "std")):
-            raise UserError(f"{type(self).__name__}: photos cannot be kept as pixels, since how it scales them is not known")
+            raise UserError(
+                f"{type(self).__name__}: photos cannot be kept as pixels, since how it scales them is not known"
+            )
         mean, std = (torch.as_tensor(values, dtype=torch.float) for values in (last.mean, last.std))
         return mean[:, None, None], std[:, None, None]
 
@@ -106,7 +110,11 @@ def check_weights(file: Path | None, expected_sha256: str | None, where: str) ->
     if expected_sha256 is None:
         return
     if file is None:
-        raise UserError(f"{where}: sha256 is that of a file of weights, and none is named; name one in `pretrained`, or leave sha256 out")
+        raise UserError(
+            f"{where}: sha256 is that of a file of weights, and none is named; name one in `pretrained`, or leave sha256 out"
+        )
     found = sha256(file)
     if found != expected_sha256:
-        raise UserError(f"{file}: sha256 is {found}, expected {expected_sha256}; fetch the right weights, or mend encoder.sha256")
+        raise UserError(
+            f"{file}: sha256 is {found}, expected {expected_sha256}; fetch the right weights, or mend encoder.sha256"
+        )

@@ -14,7 +14,13 @@ _LOCAL = "local-dir:"
 
 
 class ClipEncoder(Encoder):
-    def __init__(self, clip: nn.Module, preprocess: Callable[[Image.Image], Tensor], grid: int | None = None, file: Path | None = None):
+    def __init__(
+        self,
+        clip: nn.Module,
+        preprocess: Callable[[Image.Image], Tensor],
+        grid: int | None = None,
+        file: Path | None = None,
+    ):
         from open_clip.modified_resnet import ModifiedResNet
 
         super().__init__(preprocess, clip.visual.image_size, grid, file)
@@ -30,8 +36,14 @@ class ClipEncoder(Encoder):
         if self._residual:
             out = visual.forward_intermediates(pixels_B3HW)
         else:
-            out = visual.forward_intermediates(pixels_B3HW, indices=1, normalize_intermediates=True, output_extra_tokens=True)
-        return out["image_intermediates"][-1], out.get("image_intermediates_prefix", [None])[-1], out["image_features"]
+            out = visual.forward_intermediates(
+                pixels_B3HW, indices=1, normalize_intermediates=True, output_extra_tokens=True
+            )
+        return (
+            out["image_intermediates"][-1],
+            out.get("image_intermediates_prefix", [None])[-1],
+            out["image_features"],
+        )
 
 
 def check_known(name: str) -> None:
@@ -39,12 +51,19 @@ def check_known(name: str) -> None:
     import open_clip
 
     if ":" not in name and open_clip.get_model_config(name) is None:
-        near = ", ".join(difflib.get_close_matches(name, open_clip.list_models(), n=5)) or "see open_clip.list_models()"
+        near = (
+            ", ".join(difflib.get_close_matches(name, open_clip.list_models(), n=5))
+            or "see open_clip.list_models()"
+        )
         raise UserError(f"encoder {name}: open_clip has no such model; near it: {near}")
 
 
 def weights_of_user(name: str, pretrained: str | None) -> Path | None:
-    file = Path(name.removeprefix(_LOCAL), "open_clip_model.safetensors") if name.startswith(_LOCAL) else Path(pretrained or "")
+    file = (
+        Path(name.removeprefix(_LOCAL), "open_clip_model.safetensors")
+        if name.startswith(_LOCAL)
+        else Path(pretrained or "")
+    )
     return file if file.is_file() else None
 
 

@@ -23,7 +23,9 @@ class EnsembleEncoder(Encoder):
         """Raises UserError where members look at photos of different sizes, which one array of pixels cannot hold."""
         sizes = {member.image_size for member in members}
         if len(sizes) > 1:
-            raise UserError(f"encoder.beside: members need one input size, these have {', '.join(map(str, sorted(sizes)))}; name others")
+            raise UserError(
+                f"encoder.beside: members need one input size, these have {', '.join(map(str, sorted(sizes)))}; name others"
+            )
         super().__init__(self._preprocess, members[0].image_size, members[0].grid)
         self.members = nn.ModuleList(members)
 
@@ -38,4 +40,8 @@ class EnsembleEncoder(Encoder):
     def _maps(self, pixels_BM3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         seen = [member._maps(pixels_BM3HW[:, m]) for m, member in enumerate(self.members)]
         grid_BCHW, prefix_BPC, _ = seen[0]
-        return grid_BCHW, prefix_BPC, torch.cat([F.normalize(pooled_BE.float(), dim=-1) for _, _, pooled_BE in seen], dim=-1)
+        return (
+            grid_BCHW,
+            prefix_BPC,
+            torch.cat([F.normalize(pooled_BE.float(), dim=-1) for _, _, pooled_BE in seen], dim=-1),
+        )

@@ -9,13 +9,20 @@ import torch
 
 from dsacap.common.errors import UserError
 from dsacap.vision.encoders.base import Encoder, check_weights
-from dsacap.vision.encoders.clip_encoder import ClipEncoder, check_known, needs_quick_gelu, weights_of_user
+from dsacap.vision.encoders.clip_encoder import (
+    ClipEncoder,
+    check_known,
+    needs_quick_gelu,
+    weights_of_user,
+)
 
 T = TypeVar("T")
 _TIMM = "timm:"
 
 
-def load_encoder(name: str, pretrained: str | None, grid: int | None = None, expected_sha256: str | None = None) -> Encoder:
+def load_encoder(
+    name: str, pretrained: str | None, grid: int | None = None, expected_sha256: str | None = None
+) -> Encoder:
     """An encoder by its name in the configuration.
 
     name: an open_clip name; "local-dir:FOLDER", written by `save_clip` or in the same format; or "timm:NAME".
@@ -34,10 +41,15 @@ def load_encoder(name: str, pretrained: str | None, grid: int | None = None, exp
     where = f"encoder {name} ({pretrained})"
     tag = open_clip.get_pretrained_cfg(name, pretrained or "")
     try:
-        file = Path(open_clip.download_pretrained(tag)) if tag else weights_of_user(name, pretrained)
+        file = (
+            Path(open_clip.download_pretrained(tag)) if tag else weights_of_user(name, pretrained)
+        )
         check_weights(file, expected_sha256, where)
         clip, _, preprocess = open_clip.create_model_and_transforms(
-            name, pretrained=pretrained, weights_only=True, force_quick_gelu=needs_quick_gelu(name, pretrained)
+            name,
+            pretrained=pretrained,
+            weights_only=True,
+            force_quick_gelu=needs_quick_gelu(name, pretrained),
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"{where}: {error}") from None
@@ -75,7 +87,9 @@ def without_weights(name: str, grid: int | None = None) -> Encoder:
     check_known(name)
     logging.disable(logging.WARNING)  # it warns of random weights
     try:
-        clip, _, preprocess = open_clip.create_model_and_transforms(name, device=torch.get_default_device(), load_weights=False)
+        clip, _, preprocess = open_clip.create_model_and_transforms(
+            name, device=torch.get_default_device(), load_weights=False
+        )
     finally:
         logging.disable(logging.NOTSET)
     return ClipEncoder(clip, preprocess, grid)

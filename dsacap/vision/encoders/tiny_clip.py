@@ -62,17 +62,26 @@ def train_tiny_clip(
     text = torch.stack([tokenizer(list(c[:references])) for c in captions])
     labels = quadrant_labels(scenes)
     probe = _LabelProbe(channels=32 * MODEL["vision_cfg"]["width"])
-    optimizer = torch.optim.AdamW([*clip.parameters(), *probe.parameters()], lr=learning_rate, weight_decay=0.05, fused=fused)
+    optimizer = torch.optim.AdamW(
+        [*clip.parameters(), *probe.parameters()], lr=learning_rate, weight_decay=0.05, fused=fused
+    )
     for step in progress(range(steps), "train the encoder", "step"):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = (
+                learning_rate
+                * min(1, (step + 1) / _WARMUP)
+                * 0.5
+                * (1 + math.cos(math.pi * step / steps))
+            )
         chosen = torch.randint(len(pixels), (batch_size,), generator=generator)
         which = torch.randint(references, (batch_size,), generator=generator)
         grid, image = _grid_and_embedding(clip, normalised(pixels[chosen]))
         words = clip.encode_text(text[chosen, which], normalize=True)
         similarity = clip.logit_scale.exp() * F.normalize(image, dim=-1) @ words.T
         diagonal = torch.arange(batch_size)
-        contrastive = (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.T, diagonal)) / 2
+        contrastive = (
+            F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.T, diagonal)
+        ) / 2
         loss = 0.5 * contrastive + probe.loss(grid, labels[chosen])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -84,8 +93,15 @@ def train_tiny_clip(
 
 def normalised(pixels: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> float [B, 3, H, W], as open_clip's own preprocessing scales it."""
-    mean, std = torch.tensor(open_clip.OPENAI_DATASET_MEAN), torch.tensor(open_clip.OPENAI_DATASET_STD)
-    return ((pixels / 255 - mean) / std).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    mean, std = (
+        torch.tensor(open_clip.OPENAI_DATASET_MEAN),
+        torch.tensor(open_clip.OPENAI_DATASET_STD),
+    )
+    return (
+        ((pixels / 255 - mean) / std)
+        .permute(0, 3, 1, 2)
+        .contiguous(memory_format=torch.channels_last)
+    )
 
 
 def save_clip(clip: nn.Module, folder: Path) -> None:
@@ -107,7 +123,9 @@ def quadrant_labels(scenes: list[Scene]) -> Tensor:
         for thing in scene.things:
             row, column = thing.quadrant
             said = (thing.shape, thing.colour, thing.size)
-            labels[i, 2 * row + column] = torch.tensor([1 + names.index(name) for names, name in zip(_LABELS, said, strict=True)])
+            labels[i, 2 * row + column] = torch.tensor(
+                [1 + names.index(name) for names, name in zip(_LABELS, said, strict=True)]
+            )
     return labels
 
 
@@ -130,16 +148,24 @@ class _LabelProbe(nn.Module):
         return self.linear(grid.flatten(2).mT).split(self.sizes, dim=-1)
 
     def loss(self, grid: Tensor, labels: Tensor) -> Tensor:
-        return sum(F.cross_entropy(logits.flatten(0, 1), labels[..., i].flatten()) for i, logits in enumerate(self(grid)))
+        return sum(
+            F.cross_entropy(logits.flatten(0, 1), labels[..., i].flatten())
+            for i, logits in enumerate(self(grid))
+        )
 
 
 @torch.inference_mode()
-def _evaluate(clip, probe, tokenizer, pixels: Tensor, captions: list[tuple[str, ...]], scenes: list[Scene]) -> Probe:
+def _evaluate(
+    clip, probe, tokenizer, pixels: Tensor, captions: list[tuple[str, ...]], scenes: list[Scene]
+) -> Probe:
     parts = [_grid_and_embedding(clip, normalised(chunk)) for chunk in pixels.split(100)]
     grid, image = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     labels = quadrant_labels(scenes)
     taken = labels[..., 0] > 0
-    right = [(logits.argmax(-1) == labels[..., i])[taken].float().mean().item() for i, logits in enumerate(probe(grid))]
+    right = [
+        (logits.argmax(-1) == labels[..., i])[taken].float().mean().item()
+        for i, logits in enumerate(probe(grid))
+    ]
     words = clip.encode_text(tokenizer([c[0] for c in captions]), normalize=True)
     retrieved = (F.normalize(image, dim=-1) @ words.T).argmax(-1) == torch.arange(len(captions))
     return Probe(*right, retrieval_at_1=retrieved.float().mean().item())

@@ -32,15 +32,23 @@ class ResNetEncoder(Encoder):
         """With random weights. Sizes are those of open_clip's configuration, but for `heads`, which are of its attention pool."""
         super().__init__(lambda photo: _squashed(photo, image_size, mean, std), image_size, grid)
         half = width // 2
-        self.conv1, self.bn1 = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(half)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(half),
+        )
         self.conv2, self.bn2 = nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half)
-        self.conv3, self.bn3 = nn.Conv2d(half, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = (
+            nn.Conv2d(half, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         channels = width
         for number, blocks in enumerate(layers):
             planes, stride = width << number, 2 if number else 1
             out = planes * _EXPANSION
             rest = [_Bottleneck(out, planes, 1) for _ in range(1, blocks)]
-            self.add_module(f"layer{number + 1}", nn.Sequential(_Bottleneck(channels, planes, stride), *rest))
+            self.add_module(
+                f"layer{number + 1}", nn.Sequential(_Bottleneck(channels, planes, stride), *rest)
+            )
             channels = out
         self.stages = len(layers)
         self.attnpool = _AttentionPool(image_size // 32, channels, heads, embed_dim)
@@ -62,11 +70,20 @@ class _Bottleneck(nn.Module):
         super().__init__()
         out = planes * _EXPANSION
         self.conv1, self.bn1 = nn.Conv2d(channels, planes, 1, bias=False), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False), nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = (
+            nn.Conv2d(planes, planes, 3, padding=1, bias=False),
+            nn.BatchNorm2d(planes),
+        )
         self.conv3, self.bn3 = nn.Conv2d(planes, out, 1, bias=False), nn.BatchNorm2d(out)
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-        shortcut = {"-1": nn.AvgPool2d(stride), "0": nn.Conv2d(channels, out, 1, bias=False), "1": nn.BatchNorm2d(out)}
-        self.downsample = nn.Sequential(OrderedDict(shortcut)) if stride > 1 or channels != out else nn.Identity()
+        shortcut = {
+            "-1": nn.AvgPool2d(stride),
+            "0": nn.Conv2d(channels, out, 1, bias=False),
+            "1": nn.BatchNorm2d(out),
+        }
+        self.downsample = (
+            nn.Sequential(OrderedDict(shortcut)) if stride > 1 or channels != out else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.bn1(self.conv1(x)))
@@ -113,5 +130,10 @@ class _AttentionPool(nn.Module):
 
 def _squashed(photo: Image.Image, side: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """An RGB photo as pixels [3, side, side]."""
-    pixels = torch.from_numpy(np.array(photo.resize((side, side), Image.Resampling.BICUBIC))).permute(2, 0, 1).float().div(255)
+    pixels = (
+        torch.from_numpy(np.array(photo.resize((side, side), Image.Resampling.BICUBIC)))
+        .permute(2, 0, 1)
+        .float()
+        .div(255)
+    )
     return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]

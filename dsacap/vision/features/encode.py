@@ -22,7 +22,9 @@ from dsacap.vision.features.shards import Batches, Reading, hashed, skipped_in, 
 from dsacap.vision.features.store import INDEX
 from dsacap.vision.features.views import AUGMENTATION
 
-if TYPE_CHECKING:  # open_clip takes seconds to load, and the size of features can be told without it
+if (
+    TYPE_CHECKING
+):  # open_clip takes seconds to load, and the size of features can be told without it
     from dsacap.vision.encoders.base import Encoder
 
 _STATISTICS_ROOM = 2**26  # values that are summed up at a time: half a GB in float64
@@ -68,7 +70,9 @@ def encode_photos(
     that is whole is kept. Returns the index (shards with their hashes, token shape, skipped images with reasons), and beside it
     "photos_per_second", of decoding and encoding together, or null if nothing was left to do.
     """
-    reading = Reading(sources, encoder.preprocess, encoder.image_size, batch_size, on_bad_image, views, workers)
+    reading = Reading(
+        sources, encoder.preprocess, encoder.image_size, batch_size, on_bad_image, views, workers
+    )
     paths, photos_per_second = write_shards(
         "features",
         images,
@@ -88,9 +92,16 @@ def encode_photos(
 def _index(paths: Sequence[Path], views: int) -> dict:
     with safe_open(paths[0], "pt") as file:
         shape = file.get_slice("tokens").get_shape()
-    index = {"shards": hashed(paths), "tokens": shape[1], "channels": shape[2], "skipped": skipped_in(paths)}
+    index = {
+        "shards": hashed(paths),
+        "tokens": shape[1],
+        "channels": shape[2],
+        "skipped": skipped_in(paths),
+    }
     if views > 1:
-        index["views"] = [hashed([_view_file(path, view) for path in paths]) for view in range(1, views)]
+        index["views"] = [
+            hashed([_view_file(path, view) for path in paths]) for view in range(1, views)
+        ]
         index["augmentation"] = AUGMENTATION
     return index
 
@@ -99,7 +110,9 @@ def _view_file(shard: Path, view: int) -> Path:
     return shard.with_name(f"{shard.stem}-view-{view}.safetensors")
 
 
-def _encode_shard(batches: Batches, path: Path, encoder: Encoder, dtype: torch.dtype, views: int) -> None:
+def _encode_shard(
+    batches: Batches, path: Path, encoder: Encoder, dtype: torch.dtype, views: int
+) -> None:
     """Writes the shard, that of the photos themselves last: where it is, all of it is."""
     ids: list[int] = []
     tokens: list[list[Tensor]] = [[] for _ in range(views)]
@@ -111,7 +124,11 @@ def _encode_shard(batches: Batches, path: Path, encoder: Encoder, dtype: torch.d
             tokens[view].append(_narrowed(tokens_BNC, dtype))
             pooled[view].append(_narrowed(pooled_BE, dtype))
     for view in reversed(range(views)):
-        tensors = {"ids": torch.tensor(ids), "tokens": torch.cat(tokens[view]), "pooled": torch.cat(pooled[view])}
+        tensors = {
+            "ids": torch.tensor(ids),
+            "tokens": torch.cat(tokens[view]),
+            "pooled": torch.cat(pooled[view]),
+        }
         write_tensors(_view_file(path, view) if view else path, tensors)
 
 
@@ -119,7 +136,9 @@ def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
     """On the CPU, in 16 bits; UserError where they cannot hold a value."""
     narrow = values.to(dtype)
     if not narrow.isfinite().all():
-        raise UserError(f"the encoder gives values that {dtype} cannot hold; set encoder.dtype: bfloat16, or look at its weights")
+        raise UserError(
+            f"the encoder gives values that {dtype} cannot hold; set encoder.dtype: bfloat16, or look at its weights"
+        )
     return narrow.cpu()
 
 
@@ -133,15 +152,25 @@ def _train_statistics(shards: Iterable[Path], train: set[int]) -> dict[str, Tens
         rows = tensors["tokens"][mine]
         for part in rows.split(max(1, _STATISTICS_ROOM // rows[:1].numel())) if len(rows) else ():
             values = part.double().flatten(0, 1)
-            total, squares, count = total + values.sum(0), squares + values.square().sum(0), count + len(values)
+            total, squares, count = (
+                total + values.sum(0),
+                squares + values.square().sum(0),
+                count + len(values),
+            )
     mean = total / count
-    return {"mean": mean.float(), "std": (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-4).float()}
+    return {
+        "mean": mean.float(),
+        "std": (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-4).float(),
+    }
 
 
 def pixels_of(images: Sequence[CaptionedImage], sources: dict[str, PhotoSource]) -> Tensor:
     """Decoded photos of equal size, uint8 [n, H, W, 3]: for training an encoder on them."""
     arrays = []
     for image in progress(images, "decode photos", "photo"):
-        photo: Image.Image = decode(sources[image.source].read(image.file_name), f"{image.file_name} (image id {image.image_id})")
+        photo: Image.Image = decode(
+            sources[image.source].read(image.file_name),
+            f"{image.file_name} (image id {image.image_id})",
+        )
         arrays.append(np.asarray(photo))
     return torch.from_numpy(np.stack(arrays))

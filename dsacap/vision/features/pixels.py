@@ -58,9 +58,13 @@ def store_pixels(
 ) -> dict:
     """Decodes every photo once, to what the encoder looks at. As `encode_photos`: told and checked before, resumable, an index returned."""
     sided = {image.image_id for image in images if is_sided(image)}
-    reading = Reading(sources, encoder.to_bytes, encoder.image_size, batch_size, on_bad_image, workers=workers)
+    reading = Reading(
+        sources, encoder.to_bytes, encoder.image_size, batch_size, on_bad_image, workers=workers
+    )
     size = partial(PixelSize, height=encoder.image_size[0], width=encoder.image_size[1])
-    paths, photos_per_second = write_shards("pixels", images, reading, folder, shard_size, size, partial(_write_shard, sided=sided))
+    paths, photos_per_second = write_shards(
+        "pixels", images, reading, folder, shard_size, size, partial(_write_shard, sided=sided)
+    )
     index = {"shards": hashed(paths), "size": encoder.image_size, "skipped": skipped_in(paths)}
     write_json(folder / INDEX, index)
     return index | {"photos_per_second": photos_per_second}
@@ -91,9 +95,16 @@ class PixelFeatures:
         self.folder, self.before, self.drawn = folder, before, drawn
         self.encoder = encoder.for_photos_alone().to(memory_format=torch.channels_last)
         if not (folder / INDEX).exists():
-            raise UserError(f"{folder}: no pixels, which training.fine_tune needs; run `dsacap pixels` with the same --config first")
-        files = [safe_open(folder / shard["file"], "pt").__enter__() for shard in read_json(folder / INDEX)["shards"]]
-        self._mapped = [file.get_tensor("pixels") for file in files]  # pages are read when rows are asked for
+            raise UserError(
+                f"{folder}: no pixels, which training.fine_tune needs; run `dsacap pixels` with the same --config first"
+            )
+        files = [
+            safe_open(folder / shard["file"], "pt").__enter__()
+            for shard in read_json(folder / INDEX)["shards"]
+        ]
+        self._mapped = [
+            file.get_tensor("pixels") for file in files
+        ]  # pages are read when rows are asked for
         self._row_of, self._sided = {}, set()
         for number, file in enumerate(files):
             ids, sided = file.get_tensor("ids"), file.get_tensor("sided")
@@ -106,28 +117,55 @@ class PixelFeatures:
         return _VIEWS if self.drawn else 1
 
     @torch.no_grad()
-    def read(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def read(
+        self,
+        image_ids: Sequence[int],
+        views: Mapping[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         """Standardised tokens [B, N, C] as float32, on `device`, which is the encoder's; without a gradient."""
         return self.features(self.rows(image_ids, views, device), device)
 
-    def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Rows:
+    def rows(
+        self,
+        image_ids: Sequence[int],
+        views: Mapping[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Rows:
         """What is done on the CPU, and another thread can do ahead."""
         for image_id in image_ids:
             if image_id not in self._row_of:
                 raise UserError(f"{self.folder}: no pixels of image id {image_id}")
-        pixels = torch.stack([self._mapped[shard][row] for shard, row in map(self._row_of.__getitem__, image_ids)])
+        pixels = torch.stack(
+            [self._mapped[shard][row] for shard, row in map(self._row_of.__getitem__, image_ids)]
+        )
         frames = None
         if views and any(views[i] for i in image_ids):
-            frames = torch.tensor([drawn_frame(i, views[i], i in self._sided) if views[i] else _WHOLE for i in image_ids])
+            frames = torch.tensor(
+                [
+                    drawn_frame(i, views[i], i in self._sided) if views[i] else _WHOLE
+                    for i in image_ids
+                ]
+            )
         rows = Rows(pixels, frames)
-        return Rows(*(x if x is None else x.pin_memory() for x in rows)) if torch.device(device).type == "cuda" else rows
+        return (
+            Rows(*(x if x is None else x.pin_memory() for x in rows))
+            if torch.device(device).type == "cuda"
+            else rows
+        )
 
     def features(self, rows: Rows, device: torch.device | str) -> Tensor:
         """The rest of `read`, with its gradient where the encoder is trained."""
         pixels_B3HW = rows.pixels.to(device, non_blocking=True, memory_format=torch.channels_last)
         if rows.frames is not None:
-            grid_BHW2 = F.affine_grid(rows.frames.to(device, non_blocking=True), list(pixels_B3HW.shape), align_corners=False)
-            pixels_B3HW = F.grid_sample(pixels_B3HW.float(), grid_BHW2, padding_mode="border", align_corners=False)
+            grid_BHW2 = F.affine_grid(
+                rows.frames.to(device, non_blocking=True),
+                list(pixels_B3HW.shape),
+                align_corners=False,
+            )
+            pixels_B3HW = F.grid_sample(
+                pixels_B3HW.float(), grid_BHW2, padding_mode="border", align_corners=False
+            )
         tokens_BNC, _ = self.encoder.see(self.encoder.from_bytes(pixels_B3HW))
         return self.standardised(tokens_BNC)
 

@@ -20,7 +20,9 @@ from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import BadImage, PhotoSource, decode
 from dsacap.vision.features.views import augmented
 
-Batches = Iterator[tuple[list[int], Tensor]]  # image ids, and pixels [B, views, ...] as `preprocess` gives them
+Batches = Iterator[
+    tuple[list[int], Tensor]
+]  # image ids, and pixels [B, views, ...] as `preprocess` gives them
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,31 @@ class Reading:
     views: int = 1
     workers: int = 0
 
-    def batches(self, images: Sequence[CaptionedImage], path: Path, skipped: dict[str, str], bar: tqdm) -> Batches:
+    def batches(
+        self, images: Sequence[CaptionedImage], path: Path, skipped: dict[str, str], bar: tqdm
+    ) -> Batches:
         """Of the images of the shard `path`. What could not be decoded is added to `skipped`, with the reason, or raised."""
         some = False
-        loader = DataLoader(_Photos(images, self), self.batch_size, collate_fn=_collated, num_workers=self.workers)
+        loader = DataLoader(
+            _Photos(images, self), self.batch_size, collate_fn=_collated, num_workers=self.workers
+        )
         for ids, pixels, bad in _while_workers_live(loader, path):
             for image_id, error in bad.items():
                 if not isinstance(error, BadImage):
                     raise error
                 if self.on_bad_image == "error":
-                    raise BadImage(f"{error}. Repair or remove the photo, or set encoder.on_bad_image: skip")
+                    raise BadImage(
+                        f"{error}. Repair or remove the photo, or set encoder.on_bad_image: skip"
+                    )
                 skipped[str(image_id)] = str(error)
             if ids:
                 some = True
                 yield ids, pixels
             bar.update(len(ids) + len(bad))
         if not some:
-            raise UserError(f"{path}: no photo of {len(skipped)} could be decoded; first: {next(iter(skipped.values()))}")
+            raise UserError(
+                f"{path}: no photo of {len(skipped)} could be decoded; first: {next(iter(skipped.values()))}"
+            )
 
 
 def write_shards(
@@ -71,7 +81,11 @@ def write_shards(
     """
     chunks = [images[start : start + shard_size] for start in range(0, len(images), shard_size)]
     paths = [folder / f"shard-{number:05d}.safetensors" for number in range(len(chunks))]
-    missing = [number for number, path in enumerate(paths) if not (path.exists() and _skipped_of(path).exists())]
+    missing = [
+        number
+        for number, path in enumerate(paths)
+        if not (path.exists() and _skipped_of(path).exists())
+    ]
     left = sum(len(chunks[number]) for number in missing)
     if missing:
         needed = size(left)
@@ -86,13 +100,20 @@ def write_shards(
             done, seconds = done + len(chunks[number]), seconds + time.perf_counter() - started
             if number == missing[0] and left > done:
                 minutes = (left - done) * seconds / done / 60
-                print(f"{what}: {done / seconds:.1f} photos/s in the first shard, so {minutes:.0f} minutes more", file=sys.stderr)
+                print(
+                    f"{what}: {done / seconds:.1f} photos/s in the first shard, so {minutes:.0f} minutes more",
+                    file=sys.stderr,
+                )
     return paths, round(done / seconds, 1) if done else None
 
 
 def skipped_in(paths: Iterable[Path]) -> dict[str, str]:
     """Image id -> what was wrong with it, of shards."""
-    return {image_id: reason for path in paths for image_id, reason in read_json(_skipped_of(path)).items()}
+    return {
+        image_id: reason
+        for path in paths
+        for image_id, reason in read_json(_skipped_of(path)).items()
+    }
 
 
 def hashed(paths: Iterable[Path]) -> list[dict[str, str]]:
@@ -132,12 +153,24 @@ class _Photos(Dataset):
             photo = decode(reading.sources[image.source].read(image.file_name), name)
         except UserError as error:  # raised in the main process, so that its message is not wrapped in the worker's
             return image.image_id, error
-        views = [photo, *(augmented(photo, image, view, reading.image_size) for view in range(1, reading.views))]
+        views = [
+            photo,
+            *(
+                augmented(photo, image, view, reading.image_size)
+                for view in range(1, reading.views)
+            ),
+        ]
         return image.image_id, torch.stack([reading.preprocess(view) for view in views])
 
 
-def _collated(items: Sequence[tuple[int, Tensor | UserError]]) -> tuple[list[int], Tensor | None, dict[int, UserError]]:
+def _collated(
+    items: Sequence[tuple[int, Tensor | UserError]],
+) -> tuple[list[int], Tensor | None, dict[int, UserError]]:
     """Ids and pixels [B, views, ...] of the photos that could be decoded, and what is wrong with the others."""
     good = [(image_id, pixels) for image_id, pixels in items if isinstance(pixels, Tensor)]
     bad = {image_id: error for image_id, error in items if isinstance(error, UserError)}
-    return [image_id for image_id, _ in good], torch.stack([pixels for _, pixels in good]) if good else None, bad
+    return (
+        [image_id for image_id, _ in good],
+        torch.stack([pixels for _, pixels in good]) if good else None,
+        bad,
+    )

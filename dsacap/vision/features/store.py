@@ -30,11 +30,16 @@ class FeatureStore:
         self._row_of: dict[int, tuple[int, int]] = {}
         for view, shards in enumerate([index["shards"], *index.get("views", [])]):
             files = [safe_open(folder / shard["file"], "pt").__enter__() for shard in shards]
-            self._mapped.append([file.get_tensor("tokens") for file in files])  # pages are read when rows are asked for
+            self._mapped.append(
+                [file.get_tensor("tokens") for file in files]
+            )  # pages are read when rows are asked for
             if view == 0:
                 self._pooled = [file.get_tensor("pooled") for file in files]
                 for number, file in enumerate(files):
-                    self._row_of |= {image_id: (number, row) for row, image_id in enumerate(file.get_tensor("ids").tolist())}
+                    self._row_of |= {
+                        image_id: (number, row)
+                        for row, image_id in enumerate(file.get_tensor("ids").tolist())
+                    }
 
     @property
     def views(self) -> int:
@@ -43,14 +48,27 @@ class FeatureStore:
     def __contains__(self, image_id: int) -> bool:
         return image_id in self._row_of
 
-    def read(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def read(
+        self,
+        image_ids: Sequence[int],
+        views: Mapping[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         """Standardised tokens [B, N, C] as float32, on `device`: of the photos, or of the views that `views` names by image id."""
         return self.features(self.rows(image_ids, views, device), device)
 
-    def rows(self, image_ids: Sequence[int], views: Mapping[int, int] | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def rows(
+        self,
+        image_ids: Sequence[int],
+        views: Mapping[int, int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         """What the disk holds of images, ready to be sent to `device`: the part of `read` that another thread can do ahead."""
         views = views or {}
-        rows = [self._mapped[views.get(i, 0)][shard][row] for i, (shard, row) in zip(image_ids, self._places(image_ids), strict=True)]
+        rows = [
+            self._mapped[views.get(i, 0)][shard][row]
+            for i, (shard, row) in zip(image_ids, self._places(image_ids), strict=True)
+        ]
         tokens_BNC = torch.stack(rows)
         return tokens_BNC.pin_memory() if torch.device(device).type == "cuda" else tokens_BNC
 
@@ -61,7 +79,9 @@ class FeatureStore:
 
     def read_pooled(self, image_ids: Sequence[int]) -> Tensor:
         """The encoder's unit vectors [B, E] as float32."""
-        return torch.stack([self._pooled[shard][row] for shard, row in self._places(image_ids)]).float()
+        return torch.stack(
+            [self._pooled[shard][row] for shard, row in self._places(image_ids)]
+        ).float()
 
     def _places(self, image_ids: Sequence[int]) -> list[tuple[int, int]]:
         """The shard and row of each image."""
@@ -72,4 +92,6 @@ class FeatureStore:
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
         """Raw tokens, on any device, on the scale of those that `read` gives."""
-        return (tokens_BNC.float() - self.mean.to(tokens_BNC.device)) / self.std.to(tokens_BNC.device)
+        return (tokens_BNC.float() - self.mean.to(tokens_BNC.device)) / self.std.to(
+            tokens_BNC.device
+        )

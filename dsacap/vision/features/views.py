@@ -14,11 +14,18 @@ from PIL import Image
 
 from dsacap.data.coco import CaptionedImage
 
-AUGMENTATION = {"seed": 0, "scale": [0.6, 1.0], "ratio": [3 / 4, 4 / 3], "mirrored": 0.5}  # stands in the index of the features
+AUGMENTATION = {
+    "seed": 0,
+    "scale": [0.6, 1.0],
+    "ratio": [3 / 4, 4 / 3],
+    "mirrored": 0.5,
+}  # stands in the index of the features
 _SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
-def augmented(photo: Image.Image, image: CaptionedImage, view: int, size: tuple[int, int]) -> Image.Image:
+def augmented(
+    photo: Image.Image, image: CaptionedImage, view: int, size: tuple[int, int]
+) -> Image.Image:
     """View `view` (from 1 on) of `photo`, height and width as in `size`: the same for the same image id and view.
 
     A photo is never mirrored where one of its captions speaks of left or right.
@@ -44,8 +51,14 @@ def drawn_frame(image_id: int, view: int, sided: bool) -> list[list[float]]:
     """Of view `view` (from 1 on), where in the photo each of its pixels lies, as `torch.nn.functional.affine_grid` wants it (2 x 3): such
     a part as `augmented` cuts out, for pixels that are in memory."""
     rng = np.random.default_rng([AUGMENTATION["seed"], image_id, view])
-    area, log_ratio = rng.uniform(*AUGMENTATION["scale"]), rng.uniform(*map(math.log, AUGMENTATION["ratio"]))
+    area, log_ratio = (
+        rng.uniform(*AUGMENTATION["scale"]),
+        rng.uniform(*map(math.log, AUGMENTATION["ratio"])),
+    )
     width, height = (min(1.0, math.sqrt(area * math.exp(sign * log_ratio))) for sign in (1, -1))
-    x, y = rng.uniform(width - 1, 1 - width), rng.uniform(height - 1, 1 - height)  # of its middle; the photo is from -1 to 1
+    x, y = (
+        rng.uniform(width - 1, 1 - width),
+        rng.uniform(height - 1, 1 - height),
+    )  # of its middle; the photo is from -1 to 1
     mirrored = rng.random() < AUGMENTATION["mirrored"] and not sided
     return [[-width if mirrored else width, 0.0, x], [0.0, height, y]]

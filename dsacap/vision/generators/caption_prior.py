@@ -30,7 +30,9 @@ class CaptionPrior(DiffusionPipeline):
         scheduler: UnCLIPScheduler,
     ):
         super().__init__()
-        self.register_modules(tokenizer=tokenizer, text_encoder=text_encoder, prior=prior, scheduler=scheduler)
+        self.register_modules(
+            tokenizer=tokenizer, text_encoder=text_encoder, prior=prior, scheduler=scheduler
+        )
 
     @property
     def last_time(self) -> int:
@@ -44,19 +46,32 @@ class CaptionPrior(DiffusionPipeline):
         right captions from wrong ones less well.
         """
         ids_BL, mask_BL = self.tokenize(prompts)
-        return self.denoise(noise_BE, torch.full((len(noise_BE),), self.last_time, device=noise_BE.device), ids_BL, mask_BL)
+        return self.denoise(
+            noise_BE,
+            torch.full((len(noise_BE),), self.last_time, device=noise_BE.device),
+            ids_BL,
+            mask_BL,
+        )
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Word ids [B, L] and which of them are words [B, L], all of the longest length that the prior knows."""
         length = self.text_encoder.config.max_position_embeddings
-        out = self.tokenizer(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        out = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+        )
         return out.input_ids.to(self.device), out.attention_mask.bool().to(self.device)
 
     def denoise(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """The clean embeddings [B, E] that the network believes in, given noised ones."""
         x0_BE = torch.empty_like(x_BE)
         for rows, length in length_buckets(mask_BL):
-            x0_BE[rows] = self._denoise_cut(x_BE[rows], time_B[rows], ids_BL[rows, :length], mask_BL[rows, :length])
+            x0_BE[rows] = self._denoise_cut(
+                x_BE[rows], time_B[rows], ids_BL[rows, :length], mask_BL[rows, :length]
+            )
         return x0_BE
 
     def _denoise_cut(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
@@ -64,16 +79,27 @@ class CaptionPrior(DiffusionPipeline):
         text = self.text_encoder(input_ids=ids_BL)
         position, causal = self.prior.positional_embedding, self.prior.causal_attention_mask
         longest = self.text_encoder.config.max_position_embeddings
-        kept = torch.cat([torch.arange(ids_BL.shape[1]), torch.arange(longest, position.shape[1])]).to(position.device)
+        kept = torch.cat(
+            [torch.arange(ids_BL.shape[1]), torch.arange(longest, position.shape[1])]
+        ).to(position.device)
         return functional_call(
             self.prior,
-            {"positional_embedding": position[:, kept], "causal_attention_mask": causal[:, kept[:, None], kept]},
+            {
+                "positional_embedding": position[:, kept],
+                "causal_attention_mask": causal[:, kept[:, None], kept],
+            },
             (x_BE, time_B),
-            {"proj_embedding": text.text_embeds, "encoder_hidden_states": text.last_hidden_state, "attention_mask": mask_BL},
+            {
+                "proj_embedding": text.text_embeds,
+                "encoder_hidden_states": text.last_hidden_state,
+                "attention_mask": mask_BL,
+            },
         ).predicted_image_embedding
 
 
-def new_caption_prior(captions: Iterable[str], embedding_dim: int, *, width: int, layers: int, max_words: int) -> CaptionPrior:
+def new_caption_prior(
+    captions: Iterable[str], embedding_dim: int, *, width: int, layers: int, max_words: int
+) -> CaptionPrior:
     """An untrained prior for the words of tokenised `captions`; torch's global generator gives its weights."""
     counts, longest = Counter(), 0
     for caption in captions:
@@ -102,16 +128,27 @@ def new_caption_prior(captions: Iterable[str], embedding_dim: int, *, width: int
         embedding_proj_dim=width,
         encoder_hid_proj_type=None,
     )
-    scheduler = UnCLIPScheduler(variance_type="fixed_small_log", prediction_type="sample", clip_sample=False)
+    scheduler = UnCLIPScheduler(
+        variance_type="fixed_small_log", prediction_type="sample", clip_sample=False
+    )
     return CaptionPrior(tokenizer, CLIPTextModelWithProjection(text), prior, scheduler)
 
 
 def _word_tokenizer(words: Sequence[str], length: int) -> PreTrainedTokenizerFast:
     """One token a word; captions are PTB tokens already."""
     pad, unknown, start, end = _SPECIAL
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*_SPECIAL, *words])}, unk_token=unknown))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate([*_SPECIAL, *words])}, unk_token=unknown)
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=[(start, 2), (end, 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(start, 2), (end, 3)]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=length, pad_token=pad, unk_token=unknown, bos_token=start, eos_token=end
+        tokenizer_object=tokenizer,
+        model_max_length=length,
+        pad_token=pad,
+        unk_token=unknown,
+        bos_token=start,
+        eos_token=end,
     )

@@ -37,7 +37,10 @@ class Generator(ABC):
         return embedding(self.reconstruct(captions, image_ids))
 
     def _noise(self, image_ids: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-        drawn = {i: np.random.default_rng([self.seed, i]).standard_normal(shape, np.float32) for i in set(image_ids)}
+        drawn = {
+            i: np.random.default_rng([self.seed, i]).standard_normal(shape, np.float32)
+            for i in set(image_ids)
+        }
         return torch.from_numpy(np.stack([drawn[i] for i in image_ids]))
 
 
@@ -49,7 +52,9 @@ class FeatureGenerator(Generator):
         self.prior = prior
 
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        noise_BE = self._noise(image_ids, (self.prior.prior.config.embedding_dim,)).to(self.prior.device)
+        noise_BE = self._noise(image_ids, (self.prior.prior.config.embedding_dim,)).to(
+            self.prior.device
+        )
         return self.prior(captions, noise_BE).unflatten(-1, ((self.grid or 1) ** 2, -1)).float()
 
 
@@ -57,17 +62,30 @@ class PixelGenerator(Generator):
     """A text-to-image pipeline of SD-Turbo's kind: few steps, no guidance, timesteps spaced from the last one back."""
 
     def __init__(
-        self, pipeline, encoder: Encoder, store: FeatureStore, grid: int | None, *, steps: int, size: int, batch_size: int, seed: int = 0
+        self,
+        pipeline,
+        encoder: Encoder,
+        store: FeatureStore,
+        grid: int | None,
+        *,
+        steps: int,
+        size: int,
+        batch_size: int,
+        seed: int = 0,
     ):
         super().__init__(grid, seed)
-        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+        pipeline.scheduler = type(pipeline.scheduler).from_config(
+            pipeline.scheduler.config, timestep_spacing="trailing"
+        )
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline, self.encoder, self.store = pipeline, encoder.to(pipeline.device), store
         self.steps, self.size, self.batch_size = steps, size, batch_size
 
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
         parts = [slice(at, at + self.batch_size) for at in range(0, len(captions), self.batch_size)]
-        return torch.cat([self._seen(self.paint(captions[part], image_ids[part])) for part in parts])
+        return torch.cat(
+            [self._seen(self.paint(captions[part], image_ids[part])) for part in parts]
+        )
 
     def paint(self, captions: Sequence[str], image_ids: Sequence[int]) -> list:
         """PIL images."""
@@ -92,12 +110,19 @@ class PixelGenerator(Generator):
 
 def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
     """Any text-to-image pipeline of diffusers by its hub name or folder; weights in safetensors only. UserError where it cannot be had."""
-    from diffusers import AutoPipelineForText2Image  # which takes seconds to load, all pipelines of diffusers with it
+    from diffusers import (
+        AutoPipelineForText2Image,
+    )  # which takes seconds to load, all pipelines of diffusers with it
 
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     try:
         return AutoPipelineForText2Image.from_pretrained(
-            name, revision=revision, dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False, safety_checker=None
+            name,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            safety_checker=None,
         ).to(device)
     except (OSError, ValueError) as error:
         raise UserError(
@@ -108,13 +133,21 @@ def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
 def load_caption_prior(folder: Path, device: torch.device) -> CaptionPrior:
     """What the stage `generator` has trained. UserError where it has not."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: is not there; run `dsacap generator` with the same configuration first")
-    return CaptionPrior.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True).to(device)
+        raise UserError(
+            f"{folder}: is not there; run `dsacap generator` with the same configuration first"
+        )
+    return CaptionPrior.from_pretrained(
+        folder, use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True
+    ).to(device)
 
 
 def seen(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
     """What the encoder sees in originals: coarse standardised tokens [n, grid * grid, C], or without a grid unit vectors [n, 1, E]."""
-    return store.read_pooled(image_ids)[:, None] if grid is None else coarse(store.read(image_ids), grid)
+    return (
+        store.read_pooled(image_ids)[:, None]
+        if grid is None
+        else coarse(store.read(image_ids), grid)
+    )
 
 
 def originals(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
@@ -134,7 +167,10 @@ def embedding(coarse_BNC: Tensor) -> Tensor:
 
     The second tells what is there, wherever it is. On scenes both together tell right captions from wrong ones better than the first.
     """
-    return torch.cat([F.normalize(coarse_BNC.flatten(1), dim=-1), F.normalize(coarse_BNC.mean(1), dim=-1)], dim=-1) / math.sqrt(2)
+    return torch.cat(
+        [F.normalize(coarse_BNC.flatten(1), dim=-1), F.normalize(coarse_BNC.mean(1), dim=-1)],
+        dim=-1,
+    ) / math.sqrt(2)
 
 
 def auc(right: Tensor, wrong: Tensor) -> float:

@@ -15,7 +15,9 @@ _SEED = 3
 Pair = tuple[str, str, str]  # a right caption, a wrong one, and in which respect
 
 
-def mistaken_captions(examples: Sequence[Example], scenes: Mapping[int, Scene]) -> list[Pair | None]:
+def mistaken_captions(
+    examples: Sequence[Example], scenes: Mapping[int, Scene]
+) -> list[Pair | None]:
     """Of each image of scenes a caption, and the same with one colour, shape, size or place exchanged; None where none can be."""
     pairs = []
     for example in examples:
@@ -30,10 +32,18 @@ def near_captions(examples: Sequence[Example], store: FeatureStore, grid: int | 
     """Of each photo a caption, and one of the photo that looks most like it."""
     unit_IE = originals(store, [example.image_id for example in examples], grid)
     near = (unit_IE @ unit_IE.T).fill_diagonal_(-1).argmax(-1).tolist()
-    return [(_first(example), _first(examples[other]), "nearest photo") for example, other in zip(examples, near, strict=True)]
+    return [
+        (_first(example), _first(examples[other]), "nearest photo")
+        for example, other in zip(examples, near, strict=True)
+    ]
 
 
-def held_out_auc(generator: Generator, store: FeatureStore, examples: Sequence[Example], pairs: Sequence[Pair | None]) -> dict[str, float]:
+def held_out_auc(
+    generator: Generator,
+    store: FeatureStore,
+    examples: Sequence[Example],
+    pairs: Sequence[Pair | None],
+) -> dict[str, float]:
     """The share of images whose right caption scores higher than the wrong one, by the reward's own cosine: for all pairs, for each
     respect, and for a random image's caption as the wrong one; and, as `unpaired`, for right and wrong captions of any two images."""
     kept = [(example, *pair) for example, pair in zip(examples, pairs, strict=True) if pair]

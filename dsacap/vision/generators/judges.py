@@ -18,9 +18,18 @@ class Judge(ABC):
 
     def score(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         """[B, S], from -1 to 1. What is said twice of an image is looked at once."""
-        pairs_BS = [[(i, caption) for caption in of_image] for i, of_image in zip(image_ids, captions_BS, strict=True)]
+        pairs_BS = [
+            [(i, caption) for caption in of_image]
+            for i, of_image in zip(image_ids, captions_BS, strict=True)
+        ]
         said = sorted(set(chain.from_iterable(pairs_BS)))
-        cosine_of = dict(zip(said, self._cosines([i for i, _ in said], [caption for _, caption in said]).tolist(), strict=True))
+        cosine_of = dict(
+            zip(
+                said,
+                self._cosines([i for i, _ in said], [caption for _, caption in said]).tolist(),
+                strict=True,
+            )
+        )
         return np.array([[cosine_of[pair] for pair in of_image] for of_image in pairs_BS])
 
     @abstractmethod
@@ -40,7 +49,10 @@ class Reconstruction(Judge):
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
         ids = sorted(set(image_ids))
         original_of = dict(zip(ids, originals(self.store, ids, self.generator.grid), strict=True))
-        return (self.generator.embed(captions, image_ids).cpu() * torch.stack([original_of[i] for i in image_ids])).sum(-1)
+        return (
+            self.generator.embed(captions, image_ids).cpu()
+            * torch.stack([original_of[i] for i in image_ids])
+        ).sum(-1)
 
 
 class ClipAlignment(Judge):
@@ -50,4 +62,6 @@ class ClipAlignment(Judge):
         self.encode_texts, self.store = encode_texts, store
 
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
-        return (self.encode_texts(captions) * self.store.read_pooled(image_ids)).sum(-1).clamp_min(0)
+        return (
+            (self.encode_texts(captions) * self.store.read_pooled(image_ids)).sum(-1).clamp_min(0)
+        )

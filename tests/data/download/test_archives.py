@@ -23,7 +23,11 @@ def archive(tmp_path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 WHOLE = {"annotations/a.json": b"A" * 1000, "annotations/b.json": b"B" * 1000}
@@ -55,7 +59,9 @@ def test_an_extracted_file_that_differs_is_kept(archive, tmp_path, content):
     assert tree(folder) == {"annotations/b.json": content}
 
 
-@pytest.mark.parametrize("way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
     """However it is packed; a name that is no UTF-8 any more included."""
     path, photo = tmp_path / "photos.zip", bytes(range(64))
@@ -84,7 +90,9 @@ def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
 def test_extracts_what_is_wanted(archive, tmp_path):
     extract(archive, tmp_path / "data", ["annotations/b.json"])
     assert tree(tmp_path / "data") == {"annotations/b.json": b"B" * 1000}
-    with pytest.raises(UserError, match=r"annotations\.zip: holds no annotations/c\.json; is it the right archive"):
+    with pytest.raises(
+        UserError, match=r"annotations\.zip: holds no annotations/c\.json; is it the right archive"
+    ):
         extract(archive, tmp_path / "data", ["annotations/c.json"])
 
 
@@ -120,7 +128,9 @@ def test_a_member_is_no_larger_than_it_says(tmp_path):
     with zipfile.ZipFile(tmp_path / "liar.zip", "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("zeros", bytes(50 * 2**20))
     size = (50 * 2**20).to_bytes(4, "little")
-    (tmp_path / "liar.zip").write_bytes((tmp_path / "liar.zip").read_bytes().replace(size, (1000).to_bytes(4, "little")))
+    (tmp_path / "liar.zip").write_bytes(
+        (tmp_path / "liar.zip").read_bytes().replace(size, (1000).to_bytes(4, "little"))
+    )
     with pytest.raises(UserError, match="cannot extract it"):
         extract(tmp_path / "liar.zip", tmp_path / "data")
     assert list(tmp_path.iterdir()) == [tmp_path / "liar.zip"]
@@ -153,7 +163,9 @@ def test_what_is_no_zip_is_refused(tmp_path):
         extract(tmp_path / "x.zip", tmp_path / "data")
 
 
-@pytest.mark.parametrize("names", [[""], ["."], ["a" * 256], ["a/" * 1100 + "a"], ["a", "a/b"], ["a/b", "a//b"]])
+@pytest.mark.parametrize(
+    "names", [[""], ["."], ["a" * 256], ["a/" * 1100 + "a"], ["a", "a/b"], ["a/b", "a//b"]]
+)
 def test_names_that_no_file_can_have_are_refused(archive, tmp_path, names):
     with zipfile.ZipFile(archive, "a") as opened:
         for name in names:
@@ -168,7 +180,9 @@ def test_names_that_no_file_can_have_are_refused(archive, tmp_path, names):
 def test_a_file_where_a_folder_belongs_is_kept(archive, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "annotations").write_text("mine")
-    with pytest.raises(UserError, match=r"data/annotations: stands where .*annotations\.zip has a folder"):
+    with pytest.raises(
+        UserError, match=r"data/annotations: stands where .*annotations\.zip has a folder"
+    ):
         extract(archive, tmp_path / "data")
     assert tree(tmp_path / "data") == {"annotations": b"mine"}
 

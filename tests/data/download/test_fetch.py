@@ -28,7 +28,11 @@ from web import MIB, Server, serving
 CONTENT = np.random.default_rng(0).bytes(5 * MIB + 123)
 SIZE = len(CONTENT)
 MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
-FIRST, SECOND, THIRD = f"bytes=0-{2 * MIB - 1}", f"bytes={2 * MIB}-{4 * MIB - 1}", f"bytes={4 * MIB}-{SIZE - 1}"
+FIRST, SECOND, THIRD = (
+    f"bytes=0-{2 * MIB - 1}",
+    f"bytes={2 * MIB}-{4 * MIB - 1}",
+    f"bytes={4 * MIB}-{SIZE - 1}",
+)
 
 
 @pytest.fixture
@@ -88,7 +92,11 @@ TORN = {
     "dripping": [web.drip(0.02)],
     "ranges ignored": [web.ignore_ranges] * 4,
     "ranges ignored now and then": [lambda answer: None, web.ignore_ranges],
-    "another version between segments": [lambda answer: None, web.other_version, lambda answer: None],
+    "another version between segments": [
+        lambda answer: None,
+        web.other_version,
+        lambda answer: None,
+    ],
     "overloaded": [web.status(503)] * 2,
     "too many requests": [web.status(429, Retry_After="3")],
     "broken": [web.status(500), web.status(502), web.status(504)],
@@ -116,7 +124,10 @@ GIVEN_UP = {
     "not found": (web.status(404), "answers 404 Not Found"),
     "a page instead": (web.status(200), r"offers 5 bytes \(status 200\) instead of 5243003"),
     "redirected in circles": (web.status(302, Location="/file.bin"), "redirects"),
-    "redirected to a file": (web.status(302, Location="file:///etc/passwd"), "No connection adapters"),
+    "redirected to a file": (
+        web.status(302, Location="file:///etc/passwd"),
+        "No connection adapters",
+    ),
     "always overloaded": (web.status(503), r"answers 503 Service Unavailable \(4 times\)"),
     "closed for a week": (web.status(503, Retry_After="604800"), "left alone for 604800 seconds"),
 }
@@ -124,14 +135,23 @@ GIVEN_UP = {
 
 @pytest.mark.parametrize("connections", [1, 4])
 @pytest.mark.parametrize(("fault", "said"), GIVEN_UP.values(), ids=GIVEN_UP)
-def test_hopeless_downloads_end_in_a_plain_error_or_at_a_mirror(server, target, monkeypatch, fault, said, connections):
+def test_hopeless_downloads_end_in_a_plain_error_or_at_a_mirror(
+    server, target, monkeypatch, fault, said, connections
+):
     monkeypatch.setattr(segments, "TIMEOUT", (1, 0.2))
     server.always = fault
     with pytest.raises(UserError, match=f"{re.escape(server.url)}: .*{said}"):
         fetch(server.url, target, SIZE, MD5, connections=connections)
     assert not target.exists()
     with serving(CONTENT) as good:
-        fetch(server.url, target, SIZE, MD5, connections=connections, mirrors=["http://127.0.0.1:9/x", f"{good.base}/coco/"])
+        fetch(
+            server.url,
+            target,
+            SIZE,
+            MD5,
+            connections=connections,
+            mirrors=["http://127.0.0.1:9/x", f"{good.base}/coco/"],
+        )
     assert target.read_bytes() == CONTENT and list(target.parent.iterdir()) == [target]
 
 
@@ -144,7 +164,11 @@ def test_unreachable_addresses_are_named(target, url):
 
 def test_waits_grow_and_obey_the_server(server, target, waits):
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    server.faults = [web.status(503), web.status(503, Retry_After="20"), web.status(503, Retry_After=later)]
+    server.faults = [
+        web.status(503),
+        web.status(503, Retry_After="20"),
+        web.status(503, Retry_After=later),
+    ]
     fetch(server.url, target, SIZE, MD5, connections=1)
     assert waits[:2] == [1, 20] and 55 < waits[2] <= 60
 
@@ -256,7 +280,9 @@ def test_a_disk_that_fills_up_on_the_way(server, target, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
-        with pytest.raises(UserError, match=r"file\.bin\.part: cannot write \(No space left on device\)"):
+        with pytest.raises(
+            UserError, match=r"file\.bin\.part: cannot write \(No space left on device\)"
+        ):
             fetch(server.url, target, SIZE, MD5)
     fetch(server.url, target, SIZE, MD5)
     assert target.read_bytes() == CONTENT
@@ -275,7 +301,9 @@ fetch(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], connections
 def test_kill_9_and_the_same_command_again(server, target):
     """A real SIGKILL of a real process; while it lives, nobody else may fetch the same file."""
     server.always = web.stall(MIB, 30)
-    child = subprocess.Popen([sys.executable, "-c", CHILD, server.url, target, str(SIZE), MD5], stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, server.url, target, str(SIZE), MD5], stderr=subprocess.DEVNULL
+    )
     try:
         state = target.with_name("file.bin.part.json")
         while not state.exists() or sum(read_json(state)["have"]) < MIB:
@@ -290,7 +318,13 @@ def test_kill_9_and_the_same_command_again(server, target):
     server.asked.clear()
     fetch(server.url, target, SIZE, MD5)
     assert target.read_bytes() == CONTENT
-    assert sum(int(last) + 1 - int(first) for first, last in (r.removeprefix("bytes=").split("-") for r in server.asked)) <= SIZE - MIB
+    assert (
+        sum(
+            int(last) + 1 - int(first)
+            for first, last in (r.removeprefix("bytes=").split("-") for r in server.asked)
+        )
+        <= SIZE - MIB
+    )
 
 
 def test_a_folder_of_the_users_stands_in_for_the_net(target, tmp_path):
@@ -300,7 +334,9 @@ def test_a_folder_of_the_users_stands_in_for_the_net(target, tmp_path):
     fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5, folder=mine, offline=True)
     assert target.is_symlink() and target.read_bytes() == CONTENT
     shutil.rmtree(mine)  # the link leads nowhere: it is put back when the folder is
-    with pytest.raises(UserError, match=rf"offline, and there is no file.bin \(5,243,003 bytes\) in {mine}"):
+    with pytest.raises(
+        UserError, match=rf"offline, and there is no file.bin \(5,243,003 bytes\) in {mine}"
+    ):
         fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5, folder=mine, offline=True)
     mine.mkdir()
     (mine / "file.bin").write_bytes(CONTENT)

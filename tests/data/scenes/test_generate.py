@@ -9,7 +9,14 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from dsacap.common.files import read_json, sha256
-from dsacap.data.scenes.generate import SIDE, generate, render, sample_scene, scene_from_json, scene_to_json
+from dsacap.data.scenes.generate import (
+    SIDE,
+    generate,
+    render,
+    sample_scene,
+    scene_from_json,
+    scene_to_json,
+)
 from dsacap.data.scenes.grammar import Mention, Scene, Thing, describe, is_true, parse
 
 
@@ -34,14 +41,20 @@ def test_every_reference_parses_and_is_true():
 
 def test_references_are_mostly_false_of_other_scenes():
     pairs = list(scenes_and_captions(400))
-    others = [is_true(parse(words(caption)), pairs[i - 1][0]) for i, (_, caption) in enumerate(pairs)]
+    others = [
+        is_true(parse(words(caption)), pairs[i - 1][0]) for i, (_, caption) in enumerate(pairs)
+    ]
     assert sum(others) < 4
 
 
 def test_no_single_template_covers_the_captions():
     """Structure without the attributes: the commonest must not dominate, or a captioner could win by it."""
-    shapes = re.compile(r"\b(circle|disc|square|box|triangle|cross|plus|ring|hoop|bar|stripe)(e?s)?\b")
-    plain = re.compile(r"\b(red|green|blue|yellow|purple|violet|orange|big|large|small|tiny|white|grey|black|brown)\b")
+    shapes = re.compile(
+        r"\b(circle|disc|square|box|triangle|cross|plus|ring|hoop|bar|stripe)(e?s)?\b"
+    )
+    plain = re.compile(
+        r"\b(red|green|blue|yellow|purple|violet|orange|big|large|small|tiny|white|grey|black|brown)\b"
+    )
     seen: dict[str, int] = {}
     for _, caption in scenes_and_captions(1000):
         template = " ".join(plain.sub("", shapes.sub("N", words(caption))).split())
@@ -51,7 +64,11 @@ def test_no_single_template_covers_the_captions():
 
 SCENE = Scene(
     "grey",
-    (Thing("circle", "red", "large", (0, 0)), Thing("square", "blue", "small", (1, 1)), Thing("circle", "red", "small", (1, 0))),
+    (
+        Thing("circle", "red", "large", (0, 0)),
+        Thing("square", "blue", "small", (1, 1)),
+        Thing("circle", "red", "small", (1, 0)),
+    ),
 )
 
 
@@ -62,7 +79,10 @@ SCENE = Scene(
         ("a red disc and a blue box on a grey background", True),
         ("two red circles on the left and a blue square", True),
         ("there are two red circles", True),
-        ("a picture of a small red circle at the bottom and a big red circle in the top left", True),
+        (
+            "a picture of a small red circle at the bottom and a big red circle in the top left",
+            True,
+        ),
         ("a red circle above a blue square", True),
         ("a large red circle above a red circle and a small square", True),
         ("a green circle", False),
@@ -113,7 +133,9 @@ def test_ungrammatical(caption):
 
 def test_mentions_fit_by_what_they_say_only():
     thing = Thing("ring", "green", "small", (0, 1))
-    assert Mention("ring").fits(thing) and Mention("ring", size="small", place="on the right").fits(thing)
+    assert Mention("ring").fits(thing) and Mention("ring", size="small", place="on the right").fits(
+        thing
+    )
     assert not Mention("bar").fits(thing) and not Mention("ring", place="at the bottom").fits(thing)
 
 
@@ -151,6 +173,9 @@ def test_format_is_coco(tmp_path):
         scene = scene_from_json(truth[str(image["id"])])
         assert len(captions) == 5 and all(is_true(parse(words(c)), scene) for c in captions)
         assert scene_from_json(scene_to_json(scene)) == scene
-        assert Image.open(archive.open(image["file_name"])).size == (image["width"], image["height"])
+        assert Image.open(archive.open(image["file_name"])).size == (
+            image["width"],
+            image["height"],
+        )
     karpathy = read_json(tmp_path / "dataset_scenes.json")["images"]
     assert [r["split"] for r in karpathy] == ["train"] * 4 + ["val"] * 2 + ["test"] * 2

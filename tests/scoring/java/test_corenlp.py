@@ -18,7 +18,9 @@ NAMES = ["stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"]
 def folders(tmp_path, monkeypatch):
     """Pins of two small files; $CORENLP_DIR, and the place in the cache; every source fails until a test says otherwise."""
     monkeypatch.setattr(corenlp, "CODE", Jar("", len(CODE), hashlib.sha256(CODE).hexdigest()))
-    monkeypatch.setattr(corenlp, "MODELS", Jar("models", len(MODELS), hashlib.sha256(MODELS).hexdigest()))
+    monkeypatch.setattr(
+        corenlp, "MODELS", Jar("models", len(MODELS), hashlib.sha256(MODELS).hexdigest())
+    )
     monkeypatch.setattr(corenlp, "_from_maven", fails)
     monkeypatch.setattr(corenlp, "_from_zip", fails)
     monkeypatch.setenv("CORENLP_DIR", str(tmp_path / "given"))
@@ -77,7 +79,9 @@ def test_wrong_bytes_are_refused_and_the_second_source_asked(folders, monkeypatc
     monkeypatch.setattr(corenlp, "_from_maven", source(models=MODELS[:-1] + b"S"))
     with pytest.raises(UserError) as error:
         corenlp_jars(download=True)
-    assert "its Maven coordinates (stanford-corenlp-3.6.0-models.jar: has sha256" in str(error.value)
+    assert "its Maven coordinates (stanford-corenlp-3.6.0-models.jar: has sha256" in str(
+        error.value
+    )
     assert [path.name for path in folders[1].iterdir()] == NAMES[:1]  # the sound one is kept
     monkeypatch.setattr(corenlp, "_from_zip", source())
     assert corenlp_jars(download=True) == [folders[1] / name for name in NAMES]
@@ -100,7 +104,9 @@ def test_says_what_was_tried_and_what_to_do(folders):
 def test_nothing_is_fetched_unasked(folders, monkeypatch):
     monkeypatch.delenv("CORENLP_DIR")
     monkeypatch.setattr(corenlp, "_from_maven", source())
-    with pytest.raises(UserError, match=r"\$CORENLP_DIR \(not set\), .* no download \(not asked for\)"):
+    with pytest.raises(
+        UserError, match=r"\$CORENLP_DIR \(not set\), .* no download \(not asked for\)"
+    ):
         corenlp_jars(download=False)
 
 
@@ -121,7 +127,9 @@ def test_the_authors_zip(folders, monkeypatch):
     with zipfile.ZipFile(data, "w") as archive:
         for name, content in zip(NAMES, (CODE, MODELS), strict=True):
             archive.writestr(f"stanford-corenlp-full-2015-12-09/{name}", content)
-    monkeypatch.setattr(requests, "get", lambda url, **_: asked.append(url) or Response(data.getvalue()))
+    monkeypatch.setattr(
+        requests, "get", lambda url, **_: asked.append(url) or Response(data.getvalue())
+    )
     folders[1].mkdir(parents=True)
     assert FROM_ZIP(corenlp.CODE, folders[1]).read_bytes() == CODE
     assert FROM_ZIP(corenlp.MODELS, folders[1]).read_bytes() == MODELS

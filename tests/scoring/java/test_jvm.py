@@ -73,7 +73,9 @@ def test_is_started_again_once(fake, job):
 
 
 def test_two_timeouts_are_reported(fake):
-    with pytest.raises(UserError, match=r"sleep: the Java process failed twice: no answer within 1 s\n.*memory"):
+    with pytest.raises(
+        UserError, match=r"sleep: the Java process failed twice: no answer within 1 s\n.*memory"
+    ):
         fake.call("sleep", timeout=1)
     assert len(fake.starts()) == 2 and not any(map(is_running, fake.starts()))
 
@@ -114,7 +116,9 @@ def test_an_interrupt_ends_the_process(fake, interruptible):
 
 def test_the_process_ends_with_a_killed_parent():
     script = "from dsacap.scoring.java.jvm import shared_worker as w; w()._start(); print(w().pid, flush=True); input()"
-    parent = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     pid = int(parent.stdout.readline())
     parent.kill()
     parent.communicate()
@@ -131,7 +135,9 @@ def test_the_process_ends_with_a_killed_parent():
 @pytest.fixture(scope="module")
 def stock(stock_meteor):
     def score(references, candidates):
-        corpus, per_image = stock_meteor.compute_score(references, {i: [caption] for i, caption in candidates.items()})
+        corpus, per_image = stock_meteor.compute_score(
+            references, {i: [caption] for i, caption in candidates.items()}
+        )
         return corpus, dict(zip(references, per_image, strict=True))
 
     return score
@@ -168,7 +174,9 @@ def made_up(seed: int, images: int) -> tuple[dict[int, list[str]], dict[int, str
         return " ".join(rng.choices(WORDS, k=rng.randint(shortest, 12)))
 
     ids = rng.sample(range(10**6), images)
-    return {i: [caption(1) for _ in range(rng.randint(1, 7))] for i in ids}, {i: caption(0) for i in ids}
+    return {i: [caption(1) for _ in range(rng.randint(1, 7))] for i in ids}, {
+        i: caption(0) for i in ids
+    }
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -176,7 +184,9 @@ def test_meteor_equals_stock_on_made_up_captions(stock, seed):
     references, candidates = made_up(seed, 100)
     ours = score_meteor(references, candidates)
     assert (ours.corpus, ours.per_image) == stock(references, candidates)
-    assert ours.pooled.score(ours.pooled.counts_IK.sum(0, keepdims=True)) == pytest.approx(ours.corpus, abs=1e-12)
+    assert ours.pooled.score(ours.pooled.counts_IK.sum(0, keepdims=True)) == pytest.approx(
+        ours.corpus, abs=1e-12
+    )
 
 
 def test_meteor_equals_stock_on_coco(stock, real_data):
@@ -198,7 +208,9 @@ def test_several_pairs_in_several_batches(stock, monkeypatch):
     references, candidates = made_up(3, 10)
     fewer = {i: said[:1] for i, said in references.items()}
     pairs = [(references, candidates), made_up(4, 5), (fewer, candidates)]
-    assert [(ours.corpus, ours.per_image) for ours in score_meteors(pairs)] == [stock(*pair) for pair in pairs]
+    assert [(ours.corpus, ours.per_image) for ours in score_meteors(pairs)] == [
+        stock(*pair) for pair in pairs
+    ]
 
 
 def test_half_a_surrogate_pair_is_no_crash():
@@ -208,13 +220,34 @@ def test_half_a_surrogate_pair_is_no_crash():
 def test_letters_digits_and_spaces_are_left_as_they_are():
     """They are not sent through METEOR's normaliser. Its lists of abbreviations are among the words."""
     rng = random.Random(5)
-    words = ["mr", "no", "nos", "art", "nr", "pp", "u s", "dotmulti", "dotdotmulti", "quot", "s", "t", "0", "1 000", "007"]
-    words += ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=rng.randint(1, 9))) for _ in range(500)]
+    words = [
+        "mr",
+        "no",
+        "nos",
+        "art",
+        "nr",
+        "pp",
+        "u s",
+        "dotmulti",
+        "dotdotmulti",
+        "quot",
+        "s",
+        "t",
+        "0",
+        "1 000",
+        "007",
+    ]
+    words += [
+        "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=rng.randint(1, 9)))
+        for _ in range(500)
+    ]
     texts = [" ".join(rng.choices(words, k=rng.randint(0, 15))) for _ in range(2000)]
     assert shared_worker().call("meteor_normal", texts=texts) == texts
 
 
-def test_works_from_a_read_only_path_with_spaces_under_foreign_settings(tmp_path, monkeypatch, stock):
+def test_works_from_a_read_only_path_with_spaces_under_foreign_settings(
+    tmp_path, monkeypatch, stock
+):
     """The installation of METEOR is linked below such a path; language and encoding are the machine's, German and ASCII."""
     folder = tmp_path / "Meine Maschine"
     folder.mkdir()
@@ -245,7 +278,8 @@ def test_a_java_without_memory_ends_and_is_told():
     """It must not go on: after a failed allocation nothing vouches for the next score."""
     worker = JvmWorker(options=("-Xmx12m", *jvm._OPTIONS[1:], "-XX:+UseParallelGC"))
     with pytest.raises(
-        UserError, match=r"meteor_load: the Java process failed twice: exit status 3: .*OutOfMemoryError.*\n  It needs 4 GB"
+        UserError,
+        match=r"meteor_load: the Java process failed twice: exit status 3: .*OutOfMemoryError.*\n  It needs 4 GB",
     ):
         worker.call("meteor_load", threads=1)
     assert worker.pid is None

@@ -6,15 +6,26 @@ REFERENCES = ["a red ring left of a blue bar"]
 
 
 def test_a_trigram_is_right_where_a_reference_has_it():
-    assert right_ngrams("a red ring of a blue", [*REFERENCES, "ring of fire"]) == [True, False, False, True]
+    assert right_ngrams("a red ring of a blue", [*REFERENCES, "ring of fire"]) == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert right_ngrams("a red", REFERENCES) == []
 
 
 def test_late_minus_early():
     assert late_minus_early("a red ring left of a blue bar", REFERENCES) == 0
-    assert late_minus_early("a red ring left and two big dots", REFERENCES) == pytest.approx(0 - 2 / 3)
-    assert late_minus_early("a red", REFERENCES) is late_minus_early("a red ring", REFERENCES) is None
-    assert late_minus_early("a red ring on", REFERENCES) == -1  # two trigrams, the first of them right
+    assert late_minus_early("a red ring left and two big dots", REFERENCES) == pytest.approx(
+        0 - 2 / 3
+    )
+    assert (
+        late_minus_early("a red", REFERENCES) is late_minus_early("a red ring", REFERENCES) is None
+    )
+    assert (
+        late_minus_early("a red ring on", REFERENCES) == -1
+    )  # two trigrams, the first of them right
 
 
 def test_recovery_compares_what_follows_two_beginnings():

@@ -3,13 +3,22 @@ import pytest
 from dsacap.scoring.metrics.caption_faults import Lexicon, faults
 
 LEXICON = Lexicon.of(
-    ["dog dogs runs run running swims swimming jumps jumping car sports box boxes pony ponies", "man shirt child boat couple couples"] * 5
+    [
+        "dog dogs runs run running swims swimming jumps jumping car sports box boxes pony ponies",
+        "man shirt child boat couple couples",
+    ]
+    * 5
     + ["cats cat"]
 )
 
 
 def test_the_lexicon_follows_from_what_is_said():
-    assert {"dogs", "boxes", "ponies", "men"} <= LEXICON.plural and {"dog", "box", "pony", "man"} <= LEXICON.singular
+    assert {"dogs", "boxes", "ponies", "men"} <= LEXICON.plural and {
+        "dog",
+        "box",
+        "pony",
+        "man",
+    } <= LEXICON.singular
     assert {"runs", "swims", "jumps"} == LEXICON.verbs
     assert "cats" not in LEXICON.plural  # said once
 

@@ -8,12 +8,22 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.scoring.metrics import coco_metrics as module
-from dsacap.scoring.metrics.coco_metrics import METRICS, score_captions, score_cider, score_many, score_without_java
+from dsacap.scoring.metrics.coco_metrics import (
+    METRICS,
+    score_captions,
+    score_cider,
+    score_many,
+    score_without_java,
+)
 from dsacap.scoring.metrics.metric_result import MetricResult
 from stock import show_edit_tell, stock_scores
 from ulps import assert_mostly_equals_stock
 
-REFERENCES = {7: ["a red dog runs in the park", "the dog runs"], 3: ["two cats sleep on a bed"], 5: ["a man rides a wave"]}
+REFERENCES = {
+    7: ["a red dog runs in the park", "the dog runs"],
+    3: ["two cats sleep on a bed"],
+    5: ["a man rides a wave"],
+}
 CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a park"}
 
 
@@ -53,7 +63,10 @@ def assert_equal_stocks(scores: dict[str, MetricResult], stocks: dict[str, Metri
     assert scores.keys() == stocks.keys()
     for metric in ("METEOR", "ROUGE-L"):
         assert scores[metric] == stocks[metric]
-    values = ([*chain(*([of.corpus, *of.per_image.values()] for of in side.values()))] for side in (scores, stocks))
+    values = (
+        [*chain(*([of.corpus, *of.per_image.values()] for of in side.values()))]
+        for side in (scores, stocks)
+    )
     assert_mostly_equals_stock(*values)
 
 
@@ -62,7 +75,9 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     expected = [stock_scores(references, candidates, stock_meteor) for candidates in candidate_sets]
     for variable in ("LANG", "LC_ALL"):
         monkeypatch.setenv(variable, "de_DE.UTF-8")
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")  # the locale itself may not be installed
+    monkeypatch.setenv(
+        "JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE"
+    )  # the locale itself may not be installed
     score_captions(REFERENCES, CANDIDATES)  # may make the index of paraphrases, and say so
     capfd.readouterr()
     worker = JvmWorker()
@@ -74,7 +89,9 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     for of_set, stocks in zip(scores, expected, strict=True):
         assert_equal_stocks(of_set, stocks)
     assert [tuple(names) for names in scores] == [METRICS, METRICS]
-    assert [score_cider(references, candidates) for candidates in candidate_sets] == [of_set["CIDEr"] for of_set in scores]
+    assert [score_cider(references, candidates) for candidates in candidate_sets] == [
+        of_set["CIDEr"] for of_set in scores
+    ]
 
 
 class NoJava:
@@ -89,9 +106,13 @@ class NoJava:
 
     def score_meteors(self, pairs, worker):
         self.workers.append(worker)
-        scores = [self.compute_score(references, {i: [c] for i, c in candidates.items()}) for references, candidates in pairs]
+        scores = [
+            self.compute_score(references, {i: [c] for i, c in candidates.items()})
+            for references, candidates in pairs
+        ]
         return [
-            MetricResult(corpus, dict(zip(r, of_images, strict=True))) for (corpus, of_images), (r, _) in zip(scores, pairs, strict=True)
+            MetricResult(corpus, dict(zip(r, of_images, strict=True)))
+            for (corpus, of_images), (r, _) in zip(scores, pairs, strict=True)
         ]
 
 
@@ -107,12 +128,18 @@ def test_each_set_of_captions_has_every_metric_of_its_own(monkeypatch):
     assert score_captions(references, candidate_sets[1], "another") == scores[1]
     assert meteor.workers == ["a worker", "another"]
     for candidates, of_set in zip(candidate_sets, scores, strict=True):
-        assert score_without_java(references, candidates) == {m: result for m, result in of_set.items() if m != "METEOR"}
+        assert score_without_java(references, candidates) == {
+            m: result for m, result in of_set.items() if m != "METEOR"
+        }
         assert score_cider(references, candidates) == of_set["CIDEr"]
         for metric in METRICS[:4]:
             pooled = of_set[metric].pooled
-            assert pooled.score(pooled.counts_IK.sum(0)[None])[0] == pytest.approx(of_set[metric].corpus, abs=1e-12)
-            assert pooled.score(pooled.counts_IK) == pytest.approx(list(of_set[metric].per_image.values()), abs=1e-12)
+            assert pooled.score(pooled.counts_IK.sum(0)[None])[0] == pytest.approx(
+                of_set[metric].corpus, abs=1e-12
+            )
+            assert pooled.score(pooled.counts_IK) == pytest.approx(
+                list(of_set[metric].per_image.values()), abs=1e-12
+            )
     with pytest.raises(UserError, match="no caption"):
         score_without_java(references, {})
 
@@ -121,14 +148,22 @@ def test_pooled_counts_give_the_corpus_score():
     """Also where captions are a reference word for word, which METEOR pools apart, share nothing with any, or are empty."""
     references, (candidates, _) = made_up_captions(seed=1, images=60)
     ids = list(references)
-    candidates |= {i: references[i][0] for i in ids[:10]} | dict.fromkeys(ids[10:20], "elephants fly") | dict.fromkeys(ids[20:22], "")
+    candidates |= (
+        {i: references[i][0] for i in ids[:10]}
+        | dict.fromkeys(ids[10:20], "elephants fly")
+        | dict.fromkeys(ids[20:22], "")
+    )
     scores = score_captions(references, candidates)
     for metric in METRICS[:5]:
         pooled = scores[metric].pooled
-        assert pooled.score(pooled.counts_IK.sum(0)[None])[0] == pytest.approx(scores[metric].corpus, abs=1e-12)
+        assert pooled.score(pooled.counts_IK.sum(0)[None])[0] == pytest.approx(
+            scores[metric].corpus, abs=1e-12
+        )
     assert scores["CIDEr"].pooled is scores["ROUGE-L"].pooled is None
     meteor = scores["METEOR"]
-    assert meteor.pooled.score(meteor.pooled.counts_IK[20:]) == pytest.approx(list(meteor.per_image.values())[20:], abs=1e-12)
+    assert meteor.pooled.score(meteor.pooled.counts_IK[20:]) == pytest.approx(
+        list(meteor.per_image.values())[20:], abs=1e-12
+    )
 
 
 def test_cider_of_a_perfect_caption_is_ten():
@@ -141,15 +176,39 @@ def test_cider_of_a_perfect_caption_is_ten():
 @pytest.mark.parametrize(
     ("references", "candidates", "message"),
     [
-        (REFERENCES, {3: "a", 7: "b"}, r"1 of 3 images have no caption \(first: 5\), 0 of 2 captions have no references$"),
-        (REFERENCES, CANDIDATES | {9: "a", 8: "b"}, r"0 of 3 images have no caption, 2 of 5 captions .* \(first: 8, 9\)"),
-        ({image: ["x"] for image in "abcd"}, {}, r"4 of 4 images have no caption \(first: a, b, c\), 0 of 0 captions have no references$"),
+        (
+            REFERENCES,
+            {3: "a", 7: "b"},
+            r"1 of 3 images have no caption \(first: 5\), 0 of 2 captions have no references$",
+        ),
+        (
+            REFERENCES,
+            CANDIDATES | {9: "a", 8: "b"},
+            r"0 of 3 images have no caption, 2 of 5 captions .* \(first: 8, 9\)",
+        ),
+        (
+            {image: ["x"] for image in "abcd"},
+            {},
+            r"4 of 4 images have no caption \(first: a, b, c\), 0 of 0 captions have no references$",
+        ),
         ({}, {}, "0 image: CIDEr needs two or more"),
         ({3: ["a cat"]}, {3: "a cat"}, "1 image: CIDEr needs two or more"),
-        (REFERENCES | {5: []}, CANDIDATES, r"image 5: needs a list of one or more references, has \[\]"),
+        (
+            REFERENCES | {5: []},
+            CANDIDATES,
+            r"image 5: needs a list of one or more references, has \[\]",
+        ),
         (REFERENCES | {5: [""]}, CANDIDATES, "image 5: needs a list of one or more references"),
-        (REFERENCES | {5: "a man"}, CANDIDATES, "image 5: needs a list of one or more references, has 'a man'"),
-        (REFERENCES, CANDIDATES | {3: ["a cat", "two cats"]}, "image 3: needs one caption, a string, has"),
+        (
+            REFERENCES | {5: "a man"},
+            CANDIDATES,
+            "image 5: needs a list of one or more references, has 'a man'",
+        ),
+        (
+            REFERENCES,
+            CANDIDATES | {3: ["a cat", "two cats"]},
+            "image 3: needs one caption, a string, has",
+        ),
         (REFERENCES, CANDIDATES | {3: "a cat\nsleeps"}, "image 3: line break"),
         (REFERENCES | {7: ["a dog", "the\rdog"]}, CANDIDATES, "image 7: line break"),
     ],
@@ -182,8 +241,14 @@ def corpus_scores(scores: dict[str, MetricResult]) -> dict[str, float]:
 
 
 def test_fakecap_scores_as_published(real_data):
-    references = {int(k): v for k, v in read(real_data / "predictions" / "fakecap_references_tokenized.json").items()}
-    candidates = {r["image_id"]: r["caption"] for r in read(real_data / "predictions" / "captions_val2014_fakecap_results.json")}
+    references = {
+        int(k): v
+        for k, v in read(real_data / "predictions" / "fakecap_references_tokenized.json").items()
+    }
+    candidates = {
+        r["image_id"]: r["caption"]
+        for r in read(real_data / "predictions" / "captions_val2014_fakecap_results.json")
+    }
     scores = corpus_scores(score_captions(references, candidates))
     published = dict(zip(METRICS, (0.579, 0.404, 0.279, 0.191, 0.195, 0.396, 0.600), strict=True))
     assert {name: round(score, 3) for name, score in scores.items()} == published
@@ -192,7 +257,9 @@ def test_fakecap_scores_as_published(real_data):
 def test_equals_stock_pycocoevalcap_on_coco(real_data, stock_meteor):
     references, candidates = show_edit_tell(real_data, 500)
     assert len(references) == 500
-    assert_equal_stocks(score_captions(references, candidates), stock_scores(references, candidates, stock_meteor))
+    assert_equal_stocks(
+        score_captions(references, candidates), stock_scores(references, candidates, stock_meteor)
+    )
 
 
 @pytest.mark.slow
@@ -208,4 +275,6 @@ def test_show_edit_tell_scores_as_published(real_data):
         "CIDEr": "CIDEr",
     }
     assert {name: scores[names[name]] for name in published} == pytest.approx(published, rel=1e-15)
-    assert round(scores["METEOR"], 5) == 0.28084  # computed with the stock code; its authors give no METEOR
+    assert (
+        round(scores["METEOR"], 5) == 0.28084
+    )  # computed with the stock code; its authors give no METEOR

@@ -28,49 +28,77 @@ def test_by_hand():
 
 
 def test_mbleu_by_hand():
-    same, half = ["a red dog runs here"] * 3, ["a red dog runs here", "a red dog runs away", "no word in common"]
+    same, half = (
+        ["a red dog runs here"] * 3,
+        ["a red dog runs here", "a red dog runs away", "no word in common"],
+    )
     assert diversity({1: same, 2: same}, set())["mBLEU-4"].corpus == pytest.approx(1)
     # slots 0 and 1 share 4 of 5, 3 of 4, 2 of 3 and 1 of 2 n-grams with each other; slot 2 shares none
-    assert diversity({1: half}, set())["mBLEU-4"].corpus == pytest.approx(2 / 3 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4))
+    assert diversity({1: half}, set())["mBLEU-4"].corpus == pytest.approx(
+        2 / 3 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    )
 
 
 def test_mbleu_equals_stock_slot_by_slot():
     rng = random.Random(3)
     for k in (2, 3, 7):
-        samples = {i: [" ".join(rng.choices("abcd", k=rng.randint(0, 9))) for _ in range(k)] for i in range(20)}
+        samples = {
+            i: [" ".join(rng.choices("abcd", k=rng.randint(0, 9))) for _ in range(k)]
+            for i in range(20)
+        }
         rounds = []
         for slot in range(k):
             others = {i: said[:slot] + said[slot + 1 :] for i, said in samples.items()}
-            rounds.append(Bleu(4).compute_score(others, {i: [said[slot]] for i, said in samples.items()}, verbose=0)[0])
+            rounds.append(
+                Bleu(4).compute_score(
+                    others, {i: [said[slot]] for i, said in samples.items()}, verbose=0
+                )[0]
+            )
         results = diversity(samples, set())
-        assert [results[f"mBLEU-{n}"].corpus for n in range(1, 5)] == pytest.approx(np.mean(rounds, 0).tolist(), abs=1e-12)
+        assert [results[f"mBLEU-{n}"].corpus for n in range(1, 5)] == pytest.approx(
+            np.mean(rounds, 0).tolist(), abs=1e-12
+        )
 
 
 def test_self_cider_of_extremes():
     same, other = "a red dog runs here", "two cats sleep on beds"
     frequencies = document_frequencies([[same], [other], ["a bird"]])
-    assert self_cider({1: [same] * 3, 2: [other] * 3}, frequencies).per_image == pytest.approx({1: 0, 2: 0}, abs=1e-6)
+    assert self_cider({1: [same] * 3, 2: [other] * 3}, frequencies).per_image == pytest.approx(
+        {1: 0, 2: 0}, abs=1e-6
+    )
     assert self_cider({1: [same, other]}, frequencies).corpus == pytest.approx(1)
     assert self_cider({1: ["", ""], 2: ["", same]}, frequencies).per_image == {1: 0, 2: 0}
 
 
 def test_self_cider_of_groups_that_say_the_same():
     """Captions that share nothing with those of another group: the eigenvalues are the groups' sizes, and 0 as often as one is repeated."""
-    words = ["a red dog runs here", "two cats sleep on beds", "men ride big waves fast", "one plane lands", "x", "y"]
+    words = [
+        "a red dog runs here",
+        "two cats sleep on beds",
+        "men ride big waves fast",
+        "one plane lands",
+        "x",
+        "y",
+    ]
     frequencies = document_frequencies([[word] for word in words])
     for sizes in ((2, 1), (3, 3), (2, 2, 2), (4, 1, 1), (1, 2, 3), (5, 2), (3, 2, 2)):
         said = [words[group] for group, size in enumerate(sizes) for _ in range(size)]
         roots = np.sqrt(sizes)
         expected = -math.log(roots.max() / roots.sum()) / math.log(len(said))
         assert self_cider({1: said}, frequencies).corpus == pytest.approx(expected, abs=1e-6)
-    assert self_cider({1: ["x", "y"]}, frequencies).corpus == pytest.approx(1)  # captions of one word have a kernel of a quarter
+    assert self_cider({1: ["x", "y"]}, frequencies).corpus == pytest.approx(
+        1
+    )  # captions of one word have a kernel of a quarter
 
 
 def test_self_cider_by_its_definition():
     """The kernel counted with dictionaries; some words are unknown to the corpus."""
     rng = random.Random(4)
     corpus = [[" ".join(rng.choices("abcdef", k=6)) for _ in range(3)] for _ in range(30)]
-    samples = {i: [" ".join(rng.choices("abcdefgh", k=rng.randint(4, 9))) for _ in range(4)] for i in range(6)}
+    samples = {
+        i: [" ".join(rng.choices("abcdefgh", k=rng.randint(4, 9))) for _ in range(4)]
+        for i in range(6)
+    }
 
     def ngrams(caption):
         words = caption.split()
@@ -80,7 +108,9 @@ def test_self_cider_by_its_definition():
 
     def vector(caption, n):
         grams = [gram for gram in ngrams(caption) if len(gram) == n]
-        return {g: grams.count(g) * math.log(30 / max(1, sum(g in d for d in documents))) for g in grams}
+        return {
+            g: grams.count(g) * math.log(30 / max(1, sum(g in d for d in documents))) for g in grams
+        }
 
     def cosine(a, b):
         norms = math.hypot(*a.values()) * math.hypot(*b.values())
@@ -88,7 +118,10 @@ def test_self_cider_by_its_definition():
 
     scores = self_cider(samples, document_frequencies(corpus)).per_image
     for image, said in samples.items():
-        kernel = [[np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in said] for a in said]
+        kernel = [
+            [np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in said]
+            for a in said
+        ]
         roots = np.sqrt(np.linalg.eigvalsh(kernel).clip(0))
         assert scores[image] == pytest.approx(-math.log(roots[-1] / roots.sum()) / math.log(4))
 
@@ -99,16 +132,32 @@ def test_self_cider_does_not_depend_on_shards(monkeypatch):
     whole = self_cider(samples, frequencies)
     monkeypatch.setattr("dsacap.scoring.metrics.diversity._PAIRS", 1)
     assert self_cider(samples, frequencies).per_image == pytest.approx(whole.per_image)
-    assert diversity(samples, set(), frequencies)["Self-CIDEr"].corpus == pytest.approx(whole.corpus)
+    assert diversity(samples, set(), frequencies)["Self-CIDEr"].corpus == pytest.approx(
+        whole.corpus
+    )
 
 
 def test_oracle_takes_the_best_of_each_metric():
     slots = [
-        {"CIDEr": mean_over_images({1: 0.5, 2: 2.0}), "BLEU-4": MetricResult(0.9, {1: 0.1, 2: 0.2}), "vocabulary": MetricResult(3, {})},
-        {"CIDEr": mean_over_images({2: 1.0, 1: 1.5}), "BLEU-4": MetricResult(0.9, {1: 0.3, 2: 0.0}), "vocabulary": MetricResult(3, {})},
+        {
+            "CIDEr": mean_over_images({1: 0.5, 2: 2.0}),
+            "BLEU-4": MetricResult(0.9, {1: 0.1, 2: 0.2}),
+            "vocabulary": MetricResult(3, {}),
+        },
+        {
+            "CIDEr": mean_over_images({2: 1.0, 1: 1.5}),
+            "BLEU-4": MetricResult(0.9, {1: 0.3, 2: 0.0}),
+            "vocabulary": MetricResult(3, {}),
+        },
     ]
-    assert oracle(slots) == {"CIDEr": MetricResult(1.75, {1: 1.5, 2: 2.0}), "BLEU-4": MetricResult(0.25, {1: 0.3, 2: 0.2})}
-    assert oracle(slots[1:]) == {"CIDEr": MetricResult(1.25, {2: 1.0, 1: 1.5}), "BLEU-4": MetricResult(0.15, {1: 0.3, 2: 0.0})}
+    assert oracle(slots) == {
+        "CIDEr": MetricResult(1.75, {1: 1.5, 2: 2.0}),
+        "BLEU-4": MetricResult(0.25, {1: 0.3, 2: 0.2}),
+    }
+    assert oracle(slots[1:]) == {
+        "CIDEr": MetricResult(1.25, {2: 1.0, 1: 1.5}),
+        "BLEU-4": MetricResult(0.15, {1: 0.3, 2: 0.0}),
+    }
     with pytest.raises(UserError, match=r"^the best of no captions: give"):
         oracle([])
     with pytest.raises(UserError, match="CIDEr of caption 2 is not of the same images"):
@@ -137,7 +186,9 @@ def test_guards(samples, message):
 
 def test_blip_and_humans_score_as_published(real_data):
     """Six captions an image: BLIP's and the five of people."""
-    images = json.loads((real_data / "diversity" / "blip_and_5_humans.json").read_text(encoding="utf-8"))["imgblobs"]
+    images = json.loads(
+        (real_data / "diversity" / "blip_and_5_humans.json").read_text(encoding="utf-8")
+    )["imgblobs"]
     raw = [c["text"] for image in images for c in (image["candidate"], *image["candidatelist"])]
     tokenised = ptb_tokenize(raw)
     results = diversity({i: tokenised[6 * i : 6 * i + 6] for i in range(len(images))}, set())

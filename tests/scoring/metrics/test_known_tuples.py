@@ -152,7 +152,9 @@ def test_they_are_installed(tmp_path):
     with zipfile.ZipFile(wheel) as opened:
         names = [name for name in opened.namelist() if name.endswith(known_tuples.SUFFIX)]
         packed = {name: opened.read(name) for name in names}
-    assert packed == {f"dsacap/scoring/metrics/known/{path.name}": path.read_bytes() for path in SHIPPED}
+    assert packed == {
+        f"dsacap/scoring/metrics/known/{path.name}": path.read_bytes() for path in SHIPPED
+    }
 
 
 @pytest.mark.slow

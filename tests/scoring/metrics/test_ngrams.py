@@ -13,7 +13,12 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.common.errors import UserError
-from dsacap.scoring.metrics.bleu import BleuCounter, bleu_of_sums, bleu_statistics, bleu_statistics_within
+from dsacap.scoring.metrics.bleu import (
+    BleuCounter,
+    bleu_of_sums,
+    bleu_statistics,
+    bleu_statistics_within,
+)
 from dsacap.scoring.metrics.cider import CiderScorer, own_idf
 from dsacap.scoring.metrics.coco_metrics import score_cider
 from dsacap.scoring.metrics.ngrams import count_ngrams, find, read_captions
@@ -21,7 +26,21 @@ from dsacap.scoring.metrics.rouge import rouge_l
 from ulps import assert_close_to_stock, assert_mostly_equals_stock
 
 # Non-breaking and ideographic spaces part words for str.split(), not for split(" "); so do two spaces, which are an empty word for ROUGE.
-WORDS = ["a", "the", "dog", "dogs", "café", "カメラ", "x\u00a0y", "\u3000z", "'s", "12", "e\u0301", "", "🐕"]
+WORDS = [
+    "a",
+    "the",
+    "dog",
+    "dogs",
+    "café",
+    "カメラ",
+    "x\u00a0y",
+    "\u3000z",
+    "'s",
+    "12",
+    "e\u0301",
+    "",
+    "🐕",
+]
 
 
 def awkward(rng: random.Random, images: int) -> tuple[list[list[str]], list[str]]:
@@ -43,11 +62,15 @@ def test_equals_stock(seed):
     corpus, per_image = Bleu(4).compute_score(gts, res, verbose=0)
     assert_close_to_stock(statistics.pooled(), corpus)
     assert_close_to_stock(chain(*statistics.by_caption()), chain(*per_image))
-    assert [rouge_l(said, caption) for said, caption in zip(references, candidates, strict=True)] == Rouge().compute_score(gts, res)[
-        1
-    ].tolist()
+    assert [
+        rouge_l(said, caption) for said, caption in zip(references, candidates, strict=True)
+    ] == Rouge().compute_score(gts, res)[1].tolist()
     corpus, per_image = Cider().compute_score(gts, res)
-    cider = score_cider(gts | {0: references[0]}, dict(enumerate(candidates))) if all(map(any, references)) else None
+    cider = (
+        score_cider(gts | {0: references[0]}, dict(enumerate(candidates)))
+        if all(map(any, references))
+        else None
+    )
     if cider:
         assert_close_to_stock([cider.corpus, *cider.per_image.values()], [corpus, *per_image])
 
@@ -57,19 +80,31 @@ def test_most_scores_equal_stocks_to_the_last_bit():
     for seed in range(20):
         references, candidates = awkward(random.Random(seed), 10)
         references = [[caption or "a" for caption in said] for said in references]
-        gts, res = dict(enumerate(references)), {i: [caption] for i, caption in enumerate(candidates)}
+        gts, res = (
+            dict(enumerate(references)),
+            {i: [caption] for i, caption in enumerate(candidates)},
+        )
         ours += [
             *chain(*bleu_statistics(references, candidates).by_caption()),
             *score_cider(gts, dict(enumerate(candidates))).per_image.values(),
         ]
-        stocks += [*chain(*Bleu(4).compute_score(gts, res, verbose=0)[1]), *Cider().compute_score(gts, res)[1]]
+        stocks += [
+            *chain(*Bleu(4).compute_score(gts, res, verbose=0)[1]),
+            *Cider().compute_score(gts, res)[1],
+        ]
     assert_mostly_equals_stock(ours, stocks)
 
 
 def test_bleu_is_made_of_powers_that_are_rounded_correctly():
     references, candidates = awkward(random.Random(3), 60)
     statistics, digits = bleu_statistics(references, candidates), Context(prec=50)
-    counts = zip(statistics.matches_CN.tolist(), statistics.totals_CN.tolist(), statistics.length_C, statistics.closest_C, strict=True)
+    counts = zip(
+        statistics.matches_CN.tolist(),
+        statistics.totals_CN.tolist(),
+        statistics.length_C,
+        statistics.closest_C,
+        strict=True,
+    )
     for at, (matches, totals, length, closest) in enumerate(counts):
         product, ratio = 1.0, (float(length) + 1e-15) / (float(closest) + 1e-9)
         penalty = float(digits.exp(Decimal(1 - 1 / ratio))) if ratio < 1 else 1.0
@@ -81,11 +116,14 @@ def test_bleu_is_made_of_powers_that_are_rounded_correctly():
 
 def test_one_image_without_a_word_and_no_words_at_all():
     statistics = bleu_statistics([[""], ["a dog"]], ["", "a dog"])
-    corpus, per_image = Bleu(4).compute_score({0: [""], 1: ["a dog"]}, {0: [""], 1: ["a dog"]}, verbose=0)
+    corpus, per_image = Bleu(4).compute_score(
+        {0: [""], 1: ["a dog"]}, {0: [""], 1: ["a dog"]}, verbose=0
+    )
     assert_close_to_stock(statistics.pooled(), corpus)
     assert_close_to_stock(chain(*statistics.by_caption()), chain(*per_image))
     assert_close_to_stock(
-        bleu_statistics([[""]], [""]).pooled(), Bleu(4).compute_score({0: [""], 1: [""]}, {0: [""], 1: [""]}, verbose=0)[0]
+        bleu_statistics([[""]], [""]).pooled(),
+        Bleu(4).compute_score({0: [""], 1: [""]}, {0: [""], 1: [""]}, verbose=0)[0],
     )
 
 
@@ -95,7 +133,9 @@ def test_statistics_by_hand():
     assert statistics.totals_CN.tolist() == [[4, 3, 2, 1], [1, 0, 0, 0]]
     assert statistics.length_C.tolist() == [4, 1]
     assert statistics.closest_C.tolist() == [5, 1]
-    assert bleu_statistics([["a", "a b c"]], ["a b"]).closest_C.tolist() == [1]  # two as near: the shorter
+    assert bleu_statistics([["a", "a b c"]], ["a b"]).closest_C.tolist() == [
+        1
+    ]  # two as near: the shorter
 
 
 def test_images_may_have_several_captions_or_none_in_any_order():
@@ -111,12 +151,16 @@ def test_images_may_have_several_captions_or_none_in_any_order():
     assert bleu.statistics().pooled() == expected.pooled()
     for at, (caption, image) in enumerate(zip(said, image_of, strict=True)):
         gts = dict(enumerate(references))
-        stock = Cider().compute_score(gts, {i: [caption if i == image else "a"] for i in gts})[1][image]
+        stock = Cider().compute_score(gts, {i: [caption if i == image else "a"] for i in gts})[1][
+            image
+        ]
         assert_close_to_stock([cider.scores()[at]], [stock])
 
 
 def test_the_cosine_of_a_caption_with_itself_is_one():
-    captions = read_captions([["a red dog runs", "two cats sleep soundly"], ["x"]], ["a red dog runs", "a red"], [0, 0])
+    captions = read_captions(
+        [["a red dog runs", "two cats sleep soundly"], ["x"]], ["a red dog runs", "a red"], [0, 0]
+    )
     scorer = CiderScorer(captions, own_idf(captions), clipped=False)
     for ngrams in count_ngrams(captions):
         scorer.add(ngrams)
@@ -146,7 +190,10 @@ def test_resampled_bleu_is_bleu():
     references, candidates = awkward(random.Random(1), 10)
     statistics = bleu_statistics(references, candidates)
     rows = np.concatenate([statistics.table(), statistics.table().sum(0, keepdims=True)])
-    expected = [[*per_image, corpus] for per_image, corpus in zip(statistics.by_caption(), statistics.pooled(), strict=True)]
+    expected = [
+        [*per_image, corpus]
+        for per_image, corpus in zip(statistics.by_caption(), statistics.pooled(), strict=True)
+    ]
     for n in range(1, 5):
         assert bleu_of_sums(rows, n).tolist() == expected[n - 1]
 
@@ -162,7 +209,13 @@ def test_guards():
 
 def test_captions_of_an_image_against_each_other_by_hand():
     statistics = bleu_statistics_within([["a dog", "a dog a", "b"], ["c", "c c"]])
-    assert statistics.matches_CN.tolist() == [[2, 1, 0, 0], [2, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert statistics.matches_CN.tolist() == [
+        [2, 1, 0, 0],
+        [2, 1, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+    ]
     assert statistics.totals_CN[:, 0].tolist() == statistics.length_C.tolist() == [2, 3, 1, 1, 2]
     assert statistics.closest_C.tolist() == [1, 2, 2, 2, 1]  # of two as near, the shorter
 
@@ -170,7 +223,9 @@ def test_captions_of_an_image_against_each_other_by_hand():
 def test_a_caption_of_ten_thousand_characters():
     long = " ".join(["a", "red", "dog"] * 1000)
     references, candidates = {1: ["a red dog", long], 2: ["two cats"]}, {1: long, 2: "two dogs"}
-    expected = Cider().compute_score(references, {i: [caption] for i, caption in candidates.items()})[1]
+    expected = Cider().compute_score(
+        references, {i: [caption] for i, caption in candidates.items()}
+    )[1]
     assert_close_to_stock(score_cider(references, candidates).per_image.values(), expected)
     assert rouge_l(references[1], long) == pytest.approx(1)
 

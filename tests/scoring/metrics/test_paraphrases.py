@@ -31,7 +31,9 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def write_table(path: Path, pairs=PAIRS) -> Path:
-    path.write_bytes(gzip.compress("".join(f"0.5\n{first}\n{second}\n" for first, second in pairs).encode()))
+    path.write_bytes(
+        gzip.compress("".join(f"0.5\n{first}\n{second}\n" for first, second in pairs).encode())
+    )
     return path
 
 
@@ -64,11 +66,17 @@ def test_equals_a_search_through_the_table(tmp_path, cache):
     def phrase(longest: int) -> str:
         return " ".join(rng.choices("abcd", k=rng.randint(1, longest)))
 
-    pairs = sorted(dict.fromkeys((phrase(4), phrase(4)) for _ in range(500)), key=itemgetter(0))  # a second phrase anywhere
+    pairs = sorted(
+        dict.fromkeys((phrase(4), phrase(4)) for _ in range(500)), key=itemgetter(0)
+    )  # a second phrase anywhere
     index = open_index(write_table(tmp_path / "table.gz", pairs))
     for _ in range(30):
         texts = [phrase(9) for _ in range(4)]
-        found = [pair for pair in pairs if all(any(stands_in(side, text) for text in texts) for side in pair)]
+        found = [
+            pair
+            for pair in pairs
+            if all(any(stands_in(side, text) for text in texts) for side in pair)
+        ]
         assert kept(index, *texts) == found
 
 
@@ -94,7 +102,9 @@ def test_is_kept_and_made_again_where_damaged(tmp_path, cache, monkeypatch):
 
 def test_another_table_has_another_index(tmp_path, cache):
     open_index(write_table(tmp_path / "table.gz"))
-    assert kept(open_index(write_table(tmp_path / "table.gz", [("dog", "cat")])), "dog cat") == [("dog", "cat")]
+    assert kept(open_index(write_table(tmp_path / "table.gz", [("dog", "cat")])), "dog cat") == [
+        ("dog", "cat")
+    ]
 
 
 def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path, cache):
@@ -106,14 +116,19 @@ def test_meteor_equals_stock_on_captions_made_of_the_tables_paraphrases(stock_me
     """Captions say in other words what a reference says: half of the phrases are replaced, most by some of several words."""
     rng = random.Random(1)
     table = gzip.decompress((METEOR_FOLDER / "data" / "paraphrase-en.gz").read_bytes())
-    found = [re.compile(rb"\n0\.\d{9,}\n(.+)\n(.+)\n").search(table, place) for place in rng.sample(range(len(table) - 10**4), 3000)]
+    found = [
+        re.compile(rb"\n0\.\d{9,}\n(.+)\n(.+)\n").search(table, place)
+        for place in rng.sample(range(len(table) - 10**4), 3000)
+    ]
     pairs = [(match[1].decode(), match[2].decode()) for match in found]
     references, candidates = {}, {}
     for image in range(300):
         said = [rng.choice(pairs) for _ in range(4)]
         references[image] = [" ".join(rng.choice(pair) for pair in said) for _ in range(3)]
         candidates[image] = " ".join(rng.choice(pair) for pair in rng.sample(said, 4))
-    corpus, per_image = stock_meteor.compute_score(references, {image: [caption] for image, caption in candidates.items()})
+    corpus, per_image = stock_meteor.compute_score(
+        references, {image: [caption] for image, caption in candidates.items()}
+    )
     ours = score_meteor(references, candidates)
     assert (ours.corpus, list(ours.per_image.values())) == (corpus, per_image)
     assert ours.pooled.counts_IK[:, 16:20].sum() > 1000  # words matched as paraphrases

@@ -6,7 +6,11 @@ from dsacap.scoring.metrics.scene_truth import score_truth
 
 SCENE = Scene(
     "white",
-    (Thing("circle", "red", "large", (0, 0)), Thing("circle", "red", "small", (1, 1)), Thing("bar", "blue", "small", (1, 0))),
+    (
+        Thing("circle", "red", "large", (0, 0)),
+        Thing("circle", "red", "small", (1, 1)),
+        Thing("bar", "blue", "small", (1, 0)),
+    ),
 )
 
 
@@ -41,7 +45,16 @@ def test_false_by_one_thing(caption):
 
 
 @pytest.mark.parametrize(
-    "caption", ["", "a red", "a red circle blue bar", "a circle red", "a red circle and", "two red circle", "a red dog"]
+    "caption",
+    [
+        "",
+        "a red",
+        "a red circle blue bar",
+        "a circle red",
+        "a red circle and",
+        "two red circle",
+        "a red dog",
+    ],
 )
 def test_ungrammatical(caption):
     assert judge(caption) == (0, 0)
@@ -53,8 +66,15 @@ def judge(caption: str) -> tuple[float, float]:
 
 
 def test_shares():
-    other = Scene("black", (Thing("cross", "green", "large", (0, 0)), Thing("ring", "blue", "small", (0, 1))))
-    captions = {2: "a red circle", 1: "a red circle", 3: "a circle of red", 4: "a green plus and a blue hoop"}
+    other = Scene(
+        "black", (Thing("cross", "green", "large", (0, 0)), Thing("ring", "blue", "small", (0, 1)))
+    )
+    captions = {
+        2: "a red circle",
+        1: "a red circle",
+        3: "a circle of red",
+        4: "a green plus and a blue hoop",
+    }
     results = score_truth(captions, {1: SCENE, 2: other, 3: SCENE, 4: other, 5: SCENE})
     assert results["grammatical"].per_image == {2: 1, 1: 1, 3: 0, 4: 1}
     assert results["true"].per_image == {2: 0, 1: 1, 3: 0, 4: 1}
@@ -64,5 +84,7 @@ def test_shares():
 def test_guards():
     with pytest.raises(UserError, match="no captions"):
         score_truth({}, {1: SCENE})
-    with pytest.raises(UserError, match="2 of 3 captions are of images without a scene, the first is image 7"):
+    with pytest.raises(
+        UserError, match="2 of 3 captions are of images without a scene, the first is image 7"
+    ):
         score_truth({9: "a bar", 1: "a bar", 7: "a bar"}, {1: SCENE})

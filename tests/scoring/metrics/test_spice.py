@@ -20,16 +20,25 @@ CANDIDATES = {3: "a", 5: "x", 7: "a d"}
 
 def test_metrics_and_means(java):
     scores = score_spice(REFERENCES, CANDIDATES, worker=java)
-    assert tuple(scores) == METRICS[:4]  # in no image do the references have a tuple of the other categories
-    assert scores["SPICE"].per_image == {7: 0.4, 3: 1, 5: 0} and list(scores["SPICE"].per_image) == [7, 3, 5]
+    assert (
+        tuple(scores) == METRICS[:4]
+    )  # in no image do the references have a tuple of the other categories
+    assert scores["SPICE"].per_image == {7: 0.4, 3: 1, 5: 0} and list(
+        scores["SPICE"].per_image
+    ) == [7, 3, 5]
     assert scores["SPICE"].corpus == pytest.approx(1.4 / 3)
     assert (scores["SPICE-precision"].corpus, scores["SPICE-recall"].corpus) == (0.5, 0.25)
-    assert scores["SPICE-object"].per_image == {7: 0.4, 3: 1}  # undefined for image 5, whose references have no tuple
+    assert scores["SPICE-object"].per_image == {
+        7: 0.4,
+        3: 1,
+    }  # undefined for image 5, whose references have no tuple
     assert scores["SPICE-object"].corpus == pytest.approx(0.7)
 
 
 def test_all_spice_joins_the_tuples(java):
-    result = all_spice(REFERENCES, {3: ["a", "a b"], 5: ["x", "y"], 7: ["a", "b", "c"]}, worker=java)
+    result = all_spice(
+        REFERENCES, {3: ["a", "a b"], 5: ["x", "y"], 7: ["a", "b", "c"]}, worker=java
+    )
     assert result.per_image == {7: 1, 3: pytest.approx(2 / 3), 5: 0}
 
 
@@ -38,7 +47,12 @@ def test_each_caption_is_parsed_once_ever(java, monkeypatch):
     candidates = dict.fromkeys(references, "the same")
     first = score_spice(references, candidates, worker=java)
     assert sorted(java.parsed) == sorted({"the same", *(f"image {i}" for i in references)})
-    second, no_models = FakeJava(), lambda download, models=True: [Path("code.jar")] if not models else pytest.fail("asked for the parser")
+    second, no_models = (
+        FakeJava(),
+        lambda download, models=True: (
+            [Path("code.jar")] if not models else pytest.fail("asked for the parser")
+        ),
+    )
     monkeypatch.setattr(spice, "corenlp_jars", no_models)
     assert score_spice(references, candidates, worker=second) == first
     assert second.parsed == []
@@ -69,12 +83,20 @@ def test_several_workers_share_the_captions(java, monkeypatch):
     workers = (java, FakeJava(), FakeJava())
     monkeypatch.setattr(spice, "parser_workers", lambda: workers)
     captions = [f"caption {n}" for n in range(40)]
-    assert caption_tuples(captions, False) == {caption: [["caption"], [caption.split()[1]]] for caption in captions}
-    assert sorted(c for worker in workers for c in worker.parsed) == sorted(captions) and workers[2].parsed == []
+    assert caption_tuples(captions, False) == {
+        caption: [["caption"], [caption.split()[1]]] for caption in captions
+    }
+    assert (
+        sorted(c for worker in workers for c in worker.parsed) == sorted(captions)
+        and workers[2].parsed == []
+    )
 
 
 def test_a_caption_too_long_to_parse_is_refused(java):
-    with pytest.raises(UserError, match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\); SPICE parses up to 100"):
+    with pytest.raises(
+        UserError,
+        match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\); SPICE parses up to 100",
+    ):
         score_spice(REFERENCES, CANDIDATES | {7: "dog " * 101}, worker=java)
     assert java.parsed == []
 
@@ -114,9 +136,14 @@ GOLDEN = [
 
 def test_equals_the_stock_jar(new_cache):
     images = {i: ([caption], references) for i, (caption, references, _) in enumerate(GOLDEN)}
-    for (caption, _, expected), scores in zip(GOLDEN, spice._score(images, False, None).values(), strict=True):
+    for (caption, _, expected), scores in zip(
+        GOLDEN, spice._score(images, False, None).values(), strict=True
+    ):
         everything = [scores["All"][part] for part in ("tp", "fp", "fn", "f")]
-        assert (*everything, *(scores[category]["f"] for category in ("Object", "Attribute", "Relation"))) == expected, caption
+        assert (
+            *everything,
+            *(scores[category]["f"] for category in ("Object", "Attribute", "Relation")),
+        ) == expected, caption
 
 
 def test_all_spice_of_one_caption_is_spice(new_cache):
@@ -135,7 +162,9 @@ def fakecap(folder: Path) -> tuple[dict[int, list[str]], dict[int, str]]:
         json.loads((folder / "predictions" / name).read_text(encoding="utf-8"))
         for name in ("fakecap_references_tokenized.json", "captions_val2014_fakecap_results.json")
     )
-    return {int(i): said for i, said in references.items()}, {r["image_id"]: r["caption"] for r in captions}
+    return {int(i): said for i, said in references.items()}, {
+        r["image_id"]: r["caption"] for r in captions
+    }
 
 
 @pytest.mark.slow
@@ -144,15 +173,22 @@ def test_fakecap_scores_as_published(new_cache, real_data):
     references, candidates = fakecap(real_data)
     scores = score_spice(references, candidates, False)
     assert scores["SPICE"].corpus == pytest.approx(0.13289461603777925, abs=1e-15)
-    assert score_spice(dict(reversed(references.items())), candidates, False)["SPICE"].corpus == scores["SPICE"].corpus
+    assert (
+        score_spice(dict(reversed(references.items())), candidates, False)["SPICE"].corpus
+        == scores["SPICE"].corpus
+    )
 
 
 @pytest.mark.slow
 def test_tuples_need_no_named_entities(new_cache, real_data):
     """On the captions of $DSACAP_NER_IMAGES images (100) of the Karpathy test split, and a system's. Whole: 5000, 45 minutes."""
-    references, candidates = show_edit_tell(real_data, int(os.environ.get("DSACAP_NER_IMAGES", "100")))
+    references, candidates = show_edit_tell(
+        real_data, int(os.environ.get("DSACAP_NER_IMAGES", "100"))
+    )
     captions = [caption for i, said in references.items() for caption in (*said, candidates[i])]
-    assert caption_tuples(captions, False) == caption_tuples(captions, False, annotators=f"{spice.ANNOTATORS},ner")
+    assert caption_tuples(captions, False) == caption_tuples(
+        captions, False, annotators=f"{spice.ANNOTATORS},ner"
+    )
 
 
 @pytest.mark.slow

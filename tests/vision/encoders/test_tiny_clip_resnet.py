@@ -10,7 +10,10 @@ from dsacap.vision.encoders.load import load_encoder
 @pytest.mark.parametrize("grid", [None, 1])
 @pytest.mark.parametrize("size", [(64, 64), (211, 90), (20, 33)])
 def test_it_computes_what_open_clip_does_to_the_last_bit(tiny_layout, size, grid):
-    theirs, ours = load_encoder(local_name(tiny_layout.encoder), None, grid), load_resnet(*trained_resnet(tiny_layout.encoder, grid))
+    theirs, ours = (
+        load_encoder(local_name(tiny_layout.encoder), None, grid),
+        load_resnet(*trained_resnet(tiny_layout.encoder, grid)),
+    )
     photo = Image.effect_noise(size, 90).convert("RGB")
     pixels = ours.preprocess(photo)
     assert torch.equal(pixels, theirs.preprocess(photo)) and ours.image_size == theirs.image_size

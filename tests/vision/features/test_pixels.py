@@ -20,16 +20,29 @@ from helpers import save_vit
 
 
 def seen(layout: Layout, drawn: bool = False) -> PixelFeatures:
-    return PixelFeatures(layout.pixels, FeatureStore(layout.features), load_configured_encoder(layout), drawn)
+    return PixelFeatures(
+        layout.pixels, FeatureStore(layout.features), load_configured_encoder(layout), drawn
+    )
 
 
 def test_an_encoder_as_it_was_gives_the_features_on_disk(pixel_layout):
-    store, ids = seen(pixel_layout), [example.image_id for example in load_examples(pixel_layout.data)]
+    store, ids = (
+        seen(pixel_layout),
+        [example.image_id for example in load_examples(pixel_layout.data)],
+    )
     found, kept = store.read(ids), store.before.read(ids)
-    raw, std, mean = found * store.before.std + store.before.mean, store.before.std, store.before.mean
-    torch.testing.assert_close(raw, kept * std + mean, rtol=1e-3, atol=1e-4)  # which are rounded to 16 bits
+    raw, std, mean = (
+        found * store.before.std + store.before.mean,
+        store.before.std,
+        store.before.mean,
+    )
+    torch.testing.assert_close(
+        raw, kept * std + mean, rtol=1e-3, atol=1e-4
+    )  # which are rounded to 16 bits
     torch.testing.assert_close(store.read(ids[::-1]).flip(0), found, rtol=0, atol=1e-5)
-    with pytest.raises(UserError, match=re.escape(f"{pixel_layout.pixels}: no pixels of image id -1")):
+    with pytest.raises(
+        UserError, match=re.escape(f"{pixel_layout.pixels}: no pixels of image id -1")
+    ):
         store.read([-1])
 
 
@@ -48,14 +61,18 @@ def test_pixels_of_8_bits_lose_nothing(kind, pixel_layout, tmp_path):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8))
     kept = encoder.to_bytes(photo)
     assert kept.dtype == torch.uint8 and kept.shape == (3, *encoder.image_size)
-    torch.testing.assert_close(encoder.from_bytes(kept[None])[0], encoder.preprocess(photo), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        encoder.from_bytes(kept[None])[0], encoder.preprocess(photo), rtol=0, atol=1e-6
+    )
 
 
 def test_what_reads_text_is_not_trained(pixel_layout):
     store = seen(pixel_layout)
     names = [name for name, _ in store.encoder.named_parameters()]
     assert names and all(name.startswith("clip.visual.") for name in names)
-    assert set(names) < {name for name, _ in load_configured_encoder(pixel_layout).named_parameters()}
+    assert set(names) < {
+        name for name, _ in load_configured_encoder(pixel_layout).named_parameters()
+    }
 
 
 def test_drawn_parts_are_cut_from_the_photo_as_their_frame_says(pixel_layout):
@@ -74,11 +91,22 @@ def test_drawn_parts_are_cut_from_the_photo_as_their_frame_says(pixel_layout):
 
 
 def test_frames_lie_in_the_photo_and_are_of_the_sizes_said():
-    frames = np.array([drawn_frame(image_id, view, sided=False) for image_id in range(40) for view in range(1, 26)])
+    frames = np.array(
+        [
+            drawn_frame(image_id, view, sided=False)
+            for image_id in range(40)
+            for view in range(1, 26)
+        ]
+    )
     width, height = np.abs(frames[:, 0, 0]), frames[:, 1, 1]
     middle = frames[:, :, 2]
-    assert (np.abs(middle[:, 0]) + width <= 1 + 1e-9).all() and (np.abs(middle[:, 1]) + height <= 1 + 1e-9).all()
-    assert AUGMENTATION["scale"][0] * 0.86 < (width * height).min() < 0.65 and (width * height).max() > 0.95  # wide ones are cut off
+    assert (np.abs(middle[:, 0]) + width <= 1 + 1e-9).all() and (
+        np.abs(middle[:, 1]) + height <= 1 + 1e-9
+    ).all()
+    assert (
+        AUGMENTATION["scale"][0] * 0.86 < (width * height).min() < 0.65
+        and (width * height).max() > 0.95
+    )  # wide ones are cut off
     assert 0.4 < (frames[:, 0, 0] < 0).mean() < 0.6
     assert all(drawn_frame(3, view, sided=True)[0][0] > 0 for view in range(1, 50))
     assert len(np.unique(frames.reshape(len(frames), -1), axis=0)) == len(frames)
@@ -86,14 +114,20 @@ def test_frames_lie_in_the_photo_and_are_of_the_sizes_said():
 
 def test_a_mirrored_frame_mirrors():
     across = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
-    grid = F.affine_grid(torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), [1, 1, 8, 8], align_corners=False)
+    grid = F.affine_grid(
+        torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), [1, 1, 8, 8], align_corners=False
+    )
     torch.testing.assert_close(F.grid_sample(across, grid, align_corners=False), across.flip(-1))
 
 
 def test_photos_whose_captions_say_left_or_right_are_never_mirrored(pixel_layout):
     store = seen(pixel_layout, drawn=True)
     examples = load_examples(pixel_layout.data)
-    sided = [e.image_id for e in examples if any("left" in c.split() or "right" in c.split() for c in e.image.captions)]
+    sided = [
+        e.image_id
+        for e in examples
+        if any("left" in c.split() or "right" in c.split() for c in e.image.captions)
+    ]
     assert sided and set(sided) == store._sided
     for view in range(1, 40):
         assert (store.rows(sided, dict.fromkeys(sided, view)).frames[:, 0, 0] > 0).all()
@@ -106,12 +140,17 @@ def test_what_it_takes_on_disk_is_told(pixel_layout, capsys):
     assert index["size"] == [64, 64] and 0 <= stored - size.bytes < 2 * 500  # headers
     (pixel_layout.pixels / index["shards"][1]["file"]).unlink()
     make_pixels(pixel_layout)
-    assert "pixels: 16 photos x 64 x 64 pixels of 24 bits: 0.00 GB to write in" in capsys.readouterr().err
+    assert (
+        "pixels: 16 photos x 64 x 64 pixels of 24 bits: 0.00 GB to write in"
+        in capsys.readouterr().err
+    )
     assert read_json(pixel_layout.pixels / "index.json") == index
 
 
 def test_without_pixels_the_verb_is_named(tiny_layout):
-    with pytest.raises(UserError, match=r"no pixels, which training.fine_tune needs; run `dsacap pixels`"):
+    with pytest.raises(
+        UserError, match=r"no pixels, which training.fine_tune needs; run `dsacap pixels`"
+    ):
         seen(tiny_layout)
 
 

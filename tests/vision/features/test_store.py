@@ -47,11 +47,23 @@ def photos(tmp_path):
     return {"photos": PhotoSource(tmp_path / "photos.zip")}
 
 
-IMAGES = [CaptionedImage(10 + i, f"{i}.png", "photos", "train" if i < 3 else "test", ("a",)) for i in range(PHOTOS)]
+IMAGES = [
+    CaptionedImage(10 + i, f"{i}.png", "photos", "train" if i < 3 else "test", ("a",))
+    for i in range(PHOTOS)
+]
 
 
 def encode(photos, folder, on_bad_image="skip", encoder=None, **how):
-    return encode_photos(IMAGES, photos, encoder or Brightness(), folder, batch_size=2, shard_size=3, on_bad_image=on_bad_image, **how)
+    return encode_photos(
+        IMAGES,
+        photos,
+        encoder or Brightness(),
+        folder,
+        batch_size=2,
+        shard_size=3,
+        on_bad_image=on_bad_image,
+        **how,
+    )
 
 
 def test_a_bad_photo_is_named_with_its_id(photos, tmp_path):
@@ -74,7 +86,9 @@ def test_features_are_standardised_by_the_train_split(photos, tmp_path):
     train = store.read([10, 11, 12])
     assert train.shape == (3, 2, 3)
     torch.testing.assert_close(train.mean((0, 1)), torch.zeros(3), atol=1e-3, rtol=0)
-    torch.testing.assert_close(train.flatten(0, 1).std(0, correction=0), torch.ones(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        train.flatten(0, 1).std(0, correction=0), torch.ones(3), atol=1e-3, rtol=0
+    )
     order = store.read([16, 10, 13])  # of different shards, in the order asked for
     torch.testing.assert_close(order[1], train[0])
     assert order[0, 0, 0] > order[2, 0, 0] > order[1, 0, 0]
@@ -106,7 +120,16 @@ def test_decoding_processes_change_nothing(photos, tmp_path):
 def test_an_absent_photo_is_named_without_a_traceback(photos, tmp_path, workers):
     images = [*IMAGES[:2], CaptionedImage(99, "away.png", "photos", "train", ("a",))]
     with pytest.raises(UserError) as raised:
-        encode_photos(images, photos, Brightness(), tmp_path / "f", batch_size=2, shard_size=3, on_bad_image="skip", workers=workers)
+        encode_photos(
+            images,
+            photos,
+            Brightness(),
+            tmp_path / "f",
+            batch_size=2,
+            shard_size=3,
+            on_bad_image="skip",
+            workers=workers,
+        )
     assert str(raised.value) == f"{tmp_path}/photos.zip: no photo 'away.png' in it"
 
 
@@ -116,8 +139,13 @@ def test_a_decoding_process_that_dies_is_told_and_what_is_done_stays(photos, tmp
     for name in ("shard-00000.safetensors", "shard-00000.skipped.json"):
         shutil.copy(tmp_path / "whole" / name, tmp_path / "f")
     with monkeypatch.context() as patched:
-        patched.setattr("dsacap.vision.features.shards.decode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        with pytest.raises(UserError, match=r"shard-00001\.safetensors: a process .* was ended.*set encoder\.workers lower"):
+        patched.setattr(
+            "dsacap.vision.features.shards.decode", lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        with pytest.raises(
+            UserError,
+            match=r"shard-00001\.safetensors: a process .* was ended.*set encoder\.workers lower",
+        ):
             encode(photos, tmp_path / "f", workers=1)
     encode(photos, tmp_path / "f", workers=1)
     assert files_of(tmp_path / "f") == files_of(tmp_path / "whole")
@@ -163,16 +191,24 @@ def test_views_are_parts_of_the_photo_and_the_first_is_the_photo_itself(tmp_path
             archive.writestr(f"{i}.png", buffer.getvalue())
     photos = {"photos": PhotoSource(tmp_path / "photos.zip")}
     plain, index = encode(photos, tmp_path / "plain"), encode(photos, tmp_path / "views", views=4)
-    assert index["shards"] == plain["shards"] and len(index["views"]) == 3 and index["augmentation"]["seed"] == 0
+    assert (
+        index["shards"] == plain["shards"]
+        and len(index["views"]) == 3
+        and index["augmentation"]["seed"] == 0
+    )
     one, four = FeatureStore(tmp_path / "plain"), FeatureStore(tmp_path / "views")
     assert (one.views, four.views) == (1, 4)
     ids = [image.image_id for image in IMAGES]
     torch.testing.assert_close(four.read(ids), one.read(ids), atol=0, rtol=0)
     seen = torch.stack([four.read(ids, dict.fromkeys(ids, view))[:, 0, 0] for view in range(4)], 1)
-    assert (seen[:, 0] == seen[0, 0]).all() and len(seen[:, 1:].unique()) > PHOTOS  # all photos are the same, no two crops are
+    assert (seen[:, 0] == seen[0, 0]).all() and len(
+        seen[:, 1:].unique()
+    ) > PHOTOS  # all photos are the same, no two crops are
     mixed = four.read(ids, dict(zip(ids, [0, 1, 2, 3, 0, 1, 2], strict=True)))[:, 0, 0]
     torch.testing.assert_close(mixed, seen[range(PHOTOS), [0, 1, 2, 3, 0, 1, 2]], atol=0, rtol=0)
-    torch.testing.assert_close(FeatureStore(tmp_path / "views").read_pooled(ids), one.read_pooled(ids), atol=0, rtol=0)
+    torch.testing.assert_close(
+        FeatureStore(tmp_path / "views").read_pooled(ids), one.read_pooled(ids), atol=0, rtol=0
+    )
 
 
 def test_a_shard_whose_views_were_cut_short_is_made_again(photos, tmp_path):

@@ -42,7 +42,12 @@ def test_views_are_crops_of_a_large_part_of_the_photo():
 
 @pytest.mark.parametrize(
     ("caption", "mirrored"),
-    [("A cat.", True), ("A dog left of a cat.", False), ("RIGHT behind.", False), ("A bright, leftover cake.", True)],
+    [
+        ("A cat.", True),
+        ("A dog left of a cat.", False),
+        ("RIGHT behind.", False),
+        ("A bright, leftover cake.", True),
+    ],
 )
 def test_mirrored_only_where_no_caption_speaks_of_sides(caption, mirrored):
     rising = [view[0, 0, 0] < view[0, -1, 0] for view in views_of(caption, 40)]

@@ -34,7 +34,9 @@ def test_coarse_tokens_are_means_of_cells():
 
 def test_similarity_is_the_mean_of_two_cosines():
     a, b = torch.randn(2, 5, 4, 6, generator=torch.Generator().manual_seed(0)).unbind()
-    cosines = F.cosine_similarity(a.flatten(1), b.flatten(1)) + F.cosine_similarity(a.mean(1), b.mean(1))
+    cosines = F.cosine_similarity(a.flatten(1), b.flatten(1)) + F.cosine_similarity(
+        a.mean(1), b.mean(1)
+    )
     torch.testing.assert_close((embedding(a) * embedding(b)).sum(-1), cosines / 2)
     torch.testing.assert_close(embedding(a).norm(dim=-1), torch.ones(5))
 
@@ -56,9 +58,17 @@ def test_all_captions_of_an_image_come_from_one_noise(prior):
 
 def test_a_prior_is_kept_in_diffusers_format(prior, tmp_path):
     prior.save_pretrained(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"model_index.json", "prior", "scheduler", "text_encoder", "tokenizer"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "model_index.json",
+        "prior",
+        "scheduler",
+        "text_encoder",
+        "tokenizer",
+    }
     again = FeatureGenerator(load_caption_prior(tmp_path, CPU), grid=2)
-    torch.testing.assert_close(again.embed(CAPTIONS, [1, 2, 3]), FeatureGenerator(prior, grid=2).embed(CAPTIONS, [1, 2, 3]))
+    torch.testing.assert_close(
+        again.embed(CAPTIONS, [1, 2, 3]), FeatureGenerator(prior, grid=2).embed(CAPTIONS, [1, 2, 3])
+    )
 
 
 def test_a_prior_that_is_not_there_is_said_so(tmp_path):
@@ -67,16 +77,31 @@ def test_a_prior_that_is_not_there_is_said_so(tmp_path):
 
 
 def test_padding_left_out_changes_nothing(prior):
-    (ids, mask), x, time = prior.tokenize(CAPTIONS * 2), torch.randn(6, 24), torch.tensor([999, 3, 500, 0, 1, 2])
+    (ids, mask), x, time = (
+        prior.tokenize(CAPTIONS * 2),
+        torch.randn(6, 24),
+        torch.tensor([999, 3, 500, 0, 1, 2]),
+    )
     text = prior.text_encoder(input_ids=ids, attention_mask=mask)
-    how = {"proj_embedding": text.text_embeds, "encoder_hidden_states": text.last_hidden_state, "attention_mask": mask}
-    torch.testing.assert_close(prior.denoise(x, time, ids, mask), prior.prior(x, time, **how).predicted_image_embedding)
+    how = {
+        "proj_embedding": text.text_embeds,
+        "encoder_hidden_states": text.last_hidden_state,
+        "attention_mask": mask,
+    }
+    torch.testing.assert_close(
+        prior.denoise(x, time, ids, mask), prior.prior(x, time, **how).predicted_image_embedding
+    )
 
 
 def test_captions_are_words_between_start_and_end(prior):
-    ids, mask = prior.tokenize(["a red zebra", "", "a blue bar on the left on the left on the left"])
+    ids, mask = prior.tokenize(
+        ["a red zebra", "", "a blue bar on the left on the left on the left"]
+    )
     assert ids.shape == (3, 8)  # the longest caption, and two
-    words = [prior.tokenizer.convert_ids_to_tokens(row[real]) for row, real in zip(ids, mask, strict=True)]
+    words = [
+        prior.tokenizer.convert_ids_to_tokens(row[real])
+        for row, real in zip(ids, mask, strict=True)
+    ]
     assert words[0] == ["<bos>", "a", "red", "<unk>", "<eos>"]
     assert words[1] == ["<bos>", "<eos>"]
     assert len(words[2]) == 8
@@ -107,8 +132,12 @@ def test_pixels_of_a_pipeline_are_seen_by_the_encoder(tmp_path):
     photos = generator.paint(CAPTIONS, [1, 1, 2])
     assert [photo.size for photo in photos] == [(16, 16)] * 3
     seen = generator.reconstruct(CAPTIONS, [1, 1, 2])
-    by_hand = Store.standardised(Colours()(torch.stack([Colours.preprocess(photo) for photo in photos]))[0])
-    torch.testing.assert_close(seen, coarse(by_hand, 2), atol=0.03, rtol=0)  # two batches of two and one: a grey value may round up
+    by_hand = Store.standardised(
+        Colours()(torch.stack([Colours.preprocess(photo) for photo in photos]))[0]
+    )
+    torch.testing.assert_close(
+        seen, coarse(by_hand, 2), atol=0.03, rtol=0
+    )  # two batches of two and one: a grey value may round up
     assert not torch.equal(seen[0], seen[1])
 
 
