@@ -9,8 +9,9 @@ from dsacap.common.files import write_json
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.stages.data import make_data
 from dsacap.stages.encoder import make_encoder
-from dsacap.stages.features import make_features, make_pixels
+from dsacap.stages.features import make_features
 from dsacap.stages.generator import make_generator
+from dsacap.stages.pixels import make_pixels
 from dsacap.text.ptb_tokenizer import java_environment
 from handmade import HandMade
 from helpers import borrow, tiny_config

@@ -13,7 +13,8 @@ from dsacap.stages.features import make_features
 from dsacap.stages.generator import make_generator
 from dsacap.stages.latency import time_systems
 from dsacap.stages.score import score_system
-from dsacap.stages.train import train_system, tune_system
+from dsacap.stages.train import train_system
+from dsacap.stages.tune import tune_system
 from helpers import tiny_config
 
 

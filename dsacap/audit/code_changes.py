@@ -53,12 +53,8 @@ def _lines_changed(old: "_Code", new: "_Code", path: str) -> int:
 
 
 def _is_moved(path: str) -> bool:
-    module = _module_of(path)
-    return (
-        path in FILES
-        or path in FILES.values()
-        or any(_module_of_name(name) == module for name in NAMES)
-    )
+    names = (_module_of_name(name) for name in chain(NAMES, NAMES.values()))
+    return path in FILES or path in FILES.values() or _module_of(path) in names
 
 
 def _code_at(commit: str | None) -> "_Code | None":

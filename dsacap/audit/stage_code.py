@@ -1,8 +1,9 @@
-"""Which files of this package decide what a stage writes: those that its code imports, found by reading the source.
+"""The files of this package that decide what a stage writes: those that its code imports.
 
-Modules of stages and runs are followed by what they import at their heads alone, since they serve several stages; all others by all that
-they import. What carries no number is left out: configuration, which is compared by its values, downloads, which are checked by hash,
-files, errors.
+They are found by reading the source, from the module that the table of stages names. Modules of runs
+are followed by what they import at their heads only, since they serve several stages; all others by
+all that they import. What cannot change a number is left out: configuration, which is compared by its
+values, downloads, which are checked by hash, files, errors.
 """
 
 import ast
@@ -11,69 +12,38 @@ from pathlib import Path
 
 from dsacap.captioner.registry import CAPTIONERS
 from dsacap.common.git_checkout import ROOT
+from dsacap.runs.stage_table import STAGES
 
-_PLUMBING = tuple(
+_LEFT_OUT = tuple(
     f"dsacap.{name}"
     for name in (
         *("config", "reporting", "captioner.registry", "data.download", "stages.download"),
-        *(
-            f"common.{name}"
-            for name in (
-                "broken_pipe",
-                "disk",
-                "errors",
-                "files",
-                "git_checkout",
-                "locks",
-                "progress",
-                "ranks",
-            )
-        ),
-        *(f"runs.{name}" for name in ("kept_rows", "layout", "manifest", "stage_files")),
+        *("common.broken_pipe", "common.disk", "common.errors", "common.files"),
+        *("common.git_checkout", "common.locks", "common.progress", "common.ranks"),
+        *("runs.kept_rows", "runs.layout", "runs.manifest", "runs.stage_files"),
+        "runs.stage_table",
     )
 )
 _PACKAGES = ("dsacap.", "baselines.")
-_ENCODERS = "dsacap.vision.encoders.load"
-_OF_STAGE = {
-    "data": ("dsacap.stages.data",),
-    "encoder": ("dsacap.stages.encoder", "dsacap.vision.encoders.tiny_clip", _ENCODERS),
-    "features": ("dsacap.stages.features", "dsacap.vision.features.encode", _ENCODERS),
-    "pixels": ("dsacap.stages.features", "dsacap.vision.features.pixels", _ENCODERS),
-    "generator": (
-        *("dsacap.stages.generator", "dsacap.training.train_caption_prior"),
-        *("dsacap.vision.generators.generator", "dsacap.vision.generators.generator_check"),
-    ),
-    "teach": ("dsacap.stages.train",),
-    "train": ("dsacap.stages.train", "dsacap.training.loop"),
-    "tune": (
-        "dsacap.stages.train",
-        "dsacap.training.loop",
-        "dsacap.training.reinforce",
-        "dsacap.training.rewards",
-    ),
-    "caption": ("dsacap.stages.caption",),
-    "checkpoint": ("dsacap.stages.checkpoint", "baselines.pretrained"),
-    "score": (
-        "dsacap.stages.score",
-        "dsacap.scoring.score",
-        "dsacap.scoring.java.jvm_worker",
-    ),  # the worker is a program of its own
-    "inspect": ("dsacap.stages.inspect_system",),
-    "time": ("dsacap.timing.latency", "dsacap.timing.worker_process"),
-}
-_WITHOUT_NETWORKS = ("data", "score")  # what these share a module with looks at photos
 _NETWORKS = ("dsacap.vision", "dsacap.captioner", "dsacap.decoding", "dsacap.common.machine")
-_AT_THE_HEAD = ("dsacap.stages", "dsacap.runs")
-_BY_NGRAMS = "dsacap.training.ngram_objective"
+_AT_THE_HEAD = ("dsacap.runs",)
 
 
 def files_of_stage(verb: str, captioner: str | None = None) -> list[str]:
-    """Paths from the root of the checkout. `verb` is that of the manifest ("tune", not "train", of a tuned system); `captioner` is the
-    system's, whose code counts where it is one of ours."""
-    modules = list(_OF_STAGE[verb]) + ([_BY_NGRAMS] if verb == "tune" else [])
+    """Return the files whose code decides what a stage writes.
+
+    Args:
+        verb: The stage, as its manifest names it ("tune", not "train", of a tuned system).
+        captioner: The captioner of the system; its code counts if it is one of this package's.
+
+    Returns:
+        Paths from the root of the checkout.
+    """
+    stage = STAGES[verb]
+    modules = [stage.run.split(":")[0], *stage.code]
     if captioner in CAPTIONERS:
         modules.append(CAPTIONERS[captioner].split(":")[0])
-    left_out = _PLUMBING + (_NETWORKS if verb in _WITHOUT_NETWORKS else ())
+    left_out = _LEFT_OUT + (_NETWORKS if stage.without_networks else ())
     found: dict[str, Path] = {}
     while modules:
         module = modules.pop()

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 
-def add_verbs(verbs) -> None:
+def add_verbs(contents) -> None:
+    """Add the verb `measure-scale`."""
     text = "measure what a configuration takes at its own size, by random weights, and write the page of it"
-    scale = verbs.add_parser("measure-scale", help=text, description=text)
+    scale = contents.add_parser("measure-scale", text, run=_measure_scale)
     scale.add_argument(
         "--config",
         type=Path,
@@ -44,10 +45,9 @@ def add_verbs(verbs) -> None:
     scale.add_argument(
         "--seconds", type=float, default=20, help="for each measurement (default: %(default)s)"
     )
-    scale.set_defaults(run=_measure_scale)
 
 
-def _measure_scale(options: argparse.Namespace) -> bool:
+def _measure_scale(options: argparse.Namespace) -> int:
     from dsacap.common.machine import device_of
     from dsacap.config.experiment import load_config
     from dsacap.reporting.scale import check_page, record_of, write_scale
@@ -62,4 +62,4 @@ def _measure_scale(options: argparse.Namespace) -> bool:
     check_page(config, options.output)
     run_stage(options.verb, config, lambda: measure_scale(config, size), record)
     write_scale(config, options.output)
-    return True
+    return 0

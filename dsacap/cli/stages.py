@@ -1,200 +1,208 @@
-"""This module runs the verbs that need a configuration: it loads and checks it, calls the stage, and records how files were made."""
+"""The verbs of the stages: their command line, and how one is run. The table of stages lists them."""
 
 import argparse
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Collection
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsacap.cli.launch import dsacap, launch
 from dsacap.common import arithmetic
-from dsacap.common.errors import UserError
+from dsacap.common.errors import PREEMPTED, UserError
 from dsacap.common.ranks import is_main, launched
+from dsacap.runs.stage_table import STAGES, Row, Stage
+
+if TYPE_CHECKING:
+    from dsacap.cli.arguments import Contents
+    from dsacap.runs.layout import Layout
+
+_OPTIONS = {
+    "judge": "that of the ablation's judge, instead of the captioners'",
+    "sight": "that in which the generator compares pictures (generator.encoder)",
+    "dry-run": "take a few steps and store nothing; print parameters, memory, steps and hours",
+}
+_SECTIONS = {
+    "ablation": "no section ablation, which has the claims",
+    "judge": "no section ablation.judge, the encoder and generator by which reconstructions are compared",
+}
+_WITH_FILES = ("caption", "score")  # their verbs take files too: own_files.py
 
 
-def run_verb(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    arithmetic.choose_before_torch(options.config)
+def add_verbs(contents: "Contents") -> None:
+    """Add `download`, `unpack` and the stages to the command line."""
+    text = "fetch the files that the configuration names, or link those that you have"
+    fetched = contents.verb("download", text, run=_download)
+    fetched.add_argument("--file", type=Path, help="one key of dataset.downloads; default: all")
+    text = "a folder that has files already, under their own names"
+    fetched.add_argument("--from", type=Path, metavar="FOLDER", help=text)
+    fetched.add_argument("--offline", action="store_true", help="never ask the network")
+    unpack = contents.verb("unpack", "unpack a fetched archive", run=_unpack)
+    unpack.add_argument("--file", type=Path, required=True, help="a key of dataset.downloads")
+    for stage in STAGES.values():
+        if stage.verb not in _WITH_FILES:
+            _add_stage(contents, stage)
+
+
+def _add_stage(contents: "Contents", stage: Stage) -> None:
+    text = stage.help
+    if "dry-run" in stage.options:
+        text += f"; resumes where it was stopped; on SIGTERM it saves and exits with {PREEMPTED}"
+    by_row = stage.rows is not None and stage.verb != "checkpoint"
+    sub = contents.verb(stage.verb, stage.help, text, run=run_stage_verb, row=by_row)
+    if stage.verb == "checkpoint":
+        text = "a row of `predictions` in the configuration"
+        sub.add_argument("--row", required=True, help=text)
+    for option in stage.options:
+        sub.add_argument(f"--{option}", action="store_true", help=_OPTIONS[option])
+
+
+def run_stage_verb(options: argparse.Namespace) -> int:
+    """Run a stage: check its row and its inputs, call its function, and write its manifest.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UserError: The configuration has no such stage or row, or an input is absent or changed.
+    """
+    layout, stage = opened(options.config), STAGES[options.verb]
+    given = vars(options)
+    if stage.section or given.get("judge"):
+        require_section(layout, options.config, stage.section or "judge")
+    layout = layout.judge if given.get("judge") else layout
+    layout = layout.sight if given.get("sight") else layout
+    config, row = layout.config, None
+    if stage.verb == "checkpoint":
+        row = _prediction_of(layout, options)
+    elif stage.rows:
+        row = row_of(layout, options, stage.rows(layout))
+    if "dry-run" in stage.options:
+        if config.processes > 1 and not launched():
+            return launch(config.processes, dsacap(options.arguments))
+        if options.dry_run:
+            return _rehearse(layout, *row)
+    if row and row not in stage.rows(layout):
+        raise UserError(_has_no_such_stage(layout, options, row))
+    _run(layout, stage, row)
+    return 0
+
+
+def opened(path: Path) -> "Layout":
+    """Load a configuration, and set what must be set before torch computes anything."""
+    arithmetic.choose_before_torch(path)
     import torch
 
-    from dsacap.common.locks import writing
     from dsacap.config.experiment import load_config
-    from dsacap.runs.layout import HUMAN, Layout, manifest_of
+    from dsacap.runs.layout import Layout
+
+    config = load_config(path)
+    torch.set_num_threads(config.threads)
+    return Layout(config)
+
+
+def require_section(layout: "Layout", path: Path, section: str) -> None:
+    """Raise a UserError unless the configuration has a section, `ablation` or its `judge`."""
+    if getattr(layout.config, section) is None:
+        raise UserError(f"{path}: {_SECTIONS[section]}")
+
+
+def row_of(layout: "Layout", options: argparse.Namespace, others: Collection[Row] = ()) -> Row:
+    """Return the row that the options name.
+
+    Args:
+        layout: The layout of the configuration.
+        options: `--system` and `--seed`.
+        others: Rows that are not trained, such as the references.
+
+    Raises:
+        UserError: The configuration has no such row.
+    """
+    row = (options.system, vars(options).get("seed") or 0)
+    if row in layout.runs or row in others:
+        return row
+    known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
+    text = f"no system {row[0]!r} with seed {row[1]}; known: {known}"
+    raise UserError(f"{options.config}: {text}")
+
+
+def _prediction_of(layout: "Layout", options: argparse.Namespace) -> Row:
+    """The row of `predictions` that the options name, whose captions come from a checkpoint."""
+    given, name = layout.config.predictions, options.row
+    if name not in given:
+        known = ", ".join(given) or "none"
+        text = f"no row {name!r} among its predictions; known: {known}"
+        raise UserError(f"{options.config}: {text}")
+    return name, 0
+
+
+def _has_no_such_stage(layout: "Layout", options: argparse.Namespace, row: Row) -> str:
+    """What is wrong where the configuration has a row, but not this stage of it."""
+    system = row[0]
+    match options.verb:
+        case "train":
+            base = layout.config.systems[system].tuned_from
+            return f"{system} is tuned from {base}, not trained; use the verb tune"
+        case "tune":
+            remedy = "use the verb train, or give it tuned_from and tuning"
+            return f"{system} is trained, not tuned; {remedy}"
+        case "teach":
+            return f"{system} has no teacher: set distilled_from"
+        case "checkpoint":
+            return f"predictions.{system}: is a file; there is no checkpoint to caption by"
+        case "complete":
+            return f"{options.config}: no claim tests the recovery of {system!r}"
+    known = ", ".join(f"{name} (seed {seed})" for name, seed in STAGES[options.verb].rows(layout))
+    return (
+        f"{system} (seed {row[1]}): has no stage {options.verb}; those that do: {known or 'none'}"
+    )
+
+
+def _rehearse(layout: "Layout", system: str, seed: int) -> int:
+    from dsacap.stages.dry_run import rehearse
+
+    arithmetic.prepare(layout.config.arithmetic, layout.config.device)
+    report = rehearse(layout, system, seed)
+    if is_main():
+        print(report)
+    return 0
+
+
+def _run(layout: "Layout", stage: Stage, row: Row | None) -> None:
+    from dsacap.common.locks import writing
+    from dsacap.runs.layout import manifest_of
     from dsacap.runs.manifest import run_stage
     from dsacap.runs.stage_files import check_inputs, files_of
-    from dsacap.stages.caption import caption_split, complete_captions
-    from dsacap.stages.checkpoint import caption_by_checkpoint
-    from dsacap.stages.data import make_data
-    from dsacap.stages.disk_estimate import predicted_sizes
-    from dsacap.stages.download import download, unpack
-    from dsacap.stages.dry_run import rehearse
-    from dsacap.stages.encoder import make_encoder
-    from dsacap.stages.features import make_features, make_pixels
-    from dsacap.stages.generator import make_generator
-    from dsacap.stages.inspect_system import inspect_system
-    from dsacap.stages.latency import time_systems
-    from dsacap.stages.reconstruct import reconstruct_captions
-    from dsacap.stages.score import score_system, score_system_samples
-    from dsacap.stages.train import check_verb, teach, train_system, tune_system
 
-    config = load_config(options.config)
-    torch.set_num_threads(config.threads)
-    layout = Layout(config)
-    judge = "judge" in options and options.judge
-    if config.ablation is None and options.verb in ("complete", "report-claims"):
-        raise UserError(f"{options.config}: no section ablation, which has the claims")
-    if config.judge is None and (judge or options.verb in ("reconstruct", "report-ablation")):
-        raise UserError(
-            f"{options.config}: no section ablation.judge, the encoder and generator that reconstructions are compared by"
-        )
-    layout = layout.judge if judge else layout
-    layout = layout.sight if "sight" in options and options.sight else layout
-    row = (options.system, options.seed or 0) if "system" in options else None
-    others = {"score": (HUMAN, *config.predictions), "reconstruct": (HUMAN,)}.get(options.verb, ())
-    if row and row not in layout.runs and row[0] not in others:
-        known = ", ".join(f"{system} (seed {seed})" for system, seed in layout.runs)
-        raise UserError(
-            f"{options.config}: no system {row[0]!r} with seed {row[1]}; known: {known}"
+    config, of = layout.config, row or ()
+    module, _, name = stage.run.partition(":")
+    function = getattr(import_module(module), name)
+    arithmetic.prepare(config.arithmetic, config.device)
+    manifest = manifest_of(stage.place(layout, *of))
+    # Of several processes, one writes.
+    with writing(manifest) if is_main() else contextlib.nullcontext():
+        check_inputs(layout, stage.verb, row)
+        run_stage(
+            stage.verb,
+            config,
+            lambda: function(layout, *of),
+            manifest,
+            lambda: files_of(layout, stage.verb, row),
         )
 
-    if options.verb in ("train", "tune") and config.processes > 1 and not launched():
-        return launch(config.processes, dsacap(arguments))
 
-    if "dry_run" in options and options.dry_run:
-        arithmetic.prepare(config.arithmetic, config.device)
-        told = rehearse(layout, *row)
-        if is_main():
-            print(told)
-        return 0
+def _download(options: argparse.Namespace) -> int:
+    from dsacap.stages.download import download
 
-    if row and row[0] in config.systems:
-        check_verb(config, options.verb, row[0])
+    layout = opened(options.config)
+    given = {"folder": vars(options)["from"], "offline": options.offline}
+    update = {name: value for name, value in given.items() if value}
+    download(layout, options.file, layout.config.downloads.model_copy(update=update))
+    return 0
 
-    def stage(function: Callable[[], dict], output: Path) -> None:
-        arithmetic.prepare(config.arithmetic, config.device)
-        of = (options.row, 0) if options.verb == "checkpoint" else row
-        with (
-            writing(manifest_of(output)) if is_main() else contextlib.nullcontext()
-        ):  # of several processes one writes
-            check_inputs(layout, options.verb, of)
-            run_stage(
-                options.verb,
-                config,
-                function,
-                manifest_of(output),
-                lambda: files_of(layout, options.verb, of),
-            )
 
-    match options.verb:
-        case "check":
-            print(
-                f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}"
-            )
-            for line in predicted_sizes(layout):
-                print(line)
-        case "download":
-            given = {"folder": vars(options)["from"], "offline": options.offline}
-            settings = config.downloads.model_copy(
-                update={name: value for name, value in given.items() if value}
-            )
-            download(layout, options.file, settings)
-        case "unpack":
-            unpack(layout, options.file)
-        case "data":
-            stage(lambda: make_data(layout), layout.data)
-        case "encoder":
-            stage(lambda: make_encoder(layout), layout.encoder)
-        case "features":
-            stage(lambda: make_features(layout), layout.features)
-        case "pixels":
-            stage(lambda: make_pixels(layout), layout.pixels)
-        case "generator":
-            stage(lambda: make_generator(layout), layout.generator)
-        case "teach":
-            stage(lambda: teach(layout, *row), layout.lessons(*row))
-        case "train":
-            stage(lambda: train_system(layout, *row), layout.system(*row))
-        case "tune":
-            stage(lambda: tune_system(layout, *row), layout.system(*row))
-        case "checkpoint":
-            if options.row not in config.predictions:
-                known = ", ".join(config.predictions) or "none"
-                raise UserError(
-                    f"{options.config}: no row {options.row!r} among its predictions; known: {known}"
-                )
-            stage(
-                lambda: caption_by_checkpoint(layout, options.row), layout.predictions(options.row)
-            )
-        case "caption" if options.photos:
-            from dsacap.cli.caption import caption_photos
-            from dsacap.export.writing import from_run
+def _unpack(options: argparse.Namespace) -> int:
+    from dsacap.stages.download import unpack
 
-            arithmetic.prepare(config.arithmetic, config.device)
-            caption_photos(options, from_run(layout, *row))
-        case "export":
-            from dsacap.export.writing import export_system
-
-            export_system(layout, *row, options.folder)
-            print(f"exported to {options.folder}; its README.md says how to use it")
-        case "caption":
-            stage(lambda: caption_split(layout, *row), layout.captions(*row))
-        case "score":
-            stage(lambda: score_system(layout, *row), layout.scores(*row))
-        case "score-samples":
-            stage(lambda: score_system_samples(layout, *row), layout.sample_scores(*row))
-        case "reconstruct":
-            stage(lambda: reconstruct_captions(layout, *row), layout.reconstructions(*row))
-        case "complete":
-            if options.system not in layout.completed:
-                raise UserError(
-                    f"{options.config}: no claim tests the recovery of {options.system!r}"
-                )
-            stage(lambda: complete_captions(layout, *row), layout.completions(*row))
-        case "inspect":
-            stage(lambda: inspect_system(layout, *row), layout.inside(*row))
-        case "time":
-            stage(lambda: time_systems(layout), layout.latency)
-        case "report":
-            from dsacap.reporting.table import write_tables
-
-            write_tables(layout)
-        case "report-samples":
-            from dsacap.reporting.table import write_sample_table
-
-            write_sample_table(layout)
-        case "report-captions":
-            from dsacap.reporting.captions import write_caption_page
-
-            write_caption_page(layout)
-        case "report-page":
-            from dsacap.reporting.page import write_page
-
-            print(f"{layout.page}: {write_page(layout):,} bytes; open it in a browser")
-        case "report-ablation":
-            from dsacap.reporting.ablation import write_ablation
-
-            write_ablation(layout)
-        case "report-claims":
-            from dsacap.reporting.claims import write_claims
-
-            write_claims(layout)
-        case "publish":
-            from dsacap.reporting.publish import publish
-
-            published = publish(layout)
-            print(
-                f"published in {published.folder}, with the captions of {len(published.kept)} rows; commit it"
-            )
-            if lacking := published.without_captions:
-                print(
-                    f"without captions, which are no longer in {layout.root}, so that they cannot be verified: {', '.join(lacking)}"
-                )
-        case "keep":
-            from dsacap.runs.kept_rows import keep_rows
-
-            print(f"kept: {', '.join(keep_rows(layout))}; commit them")
-        case "restore":
-            from dsacap.runs.kept_rows import restore_rows
-
-            print(
-                f"restored: {', '.join(restore_rows(layout)) or 'nothing that is not here already'}"
-            )
+    unpack(opened(options.config), options.file)
     return 0

@@ -10,16 +10,15 @@ _SPICE = (
 )
 
 
-def add_verb(verbs) -> None:
+def add_verb(contents) -> None:
     """Add `verify` to the command line."""
-    verify = verbs.add_parser("verify", help=_HELP)
+    verify = contents.add_parser("verify", _HELP, run=_verify)
     verify.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help=_FOLDERS)
     verify.add_argument("--spice", action=argparse.BooleanOptionalAction, help=_SPICE)
-    verify.set_defaults(run=_verify)
 
 
-def _verify(options: argparse.Namespace) -> bool:
-    """Verify the tables; whether no cell differs."""
+def _verify(options: argparse.Namespace) -> int:
+    """Verify the tables; 1 if a cell differs."""
     from dsacap.verification.run import tables_in, verify
 
-    return verify(options.folders or tables_in(Path("results")), options.spice)
+    return int(not verify(options.folders or tables_in(Path("results")), options.spice))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = "requirements.lock"
-_LAYOUTS = ("dsacap/runs/layout.py", "dsacap/layout.py")  # where VERSIONS is, and where it was
+_STAGES = "dsacap/runs/stage_table.py"
+_LAYOUTS = ("dsacap/runs/layout.py", "dsacap/layout.py")  # where the versions of stages were before
 _VERSIONS = re.compile(r"^VERSIONS = (\{.*?\})", re.MULTILINE | re.DOTALL)
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
@@ -23,10 +24,27 @@ def git(*arguments: str) -> str | None:
 
 
 def stage_versions(commit: str | None) -> dict[str, int] | None:
-    """layout.VERSIONS of a commit, or of the files that lie here: what was declared to change results. None where git cannot tell."""
+    """Return the versions of the stages, which are raised where results were meant to change.
+
+    Args:
+        commit: A commit; None for the files as they are here.
+
+    Returns:
+        Stage -> version; None if git cannot tell.
+    """
+    if (table := file_at(commit, _STAGES)) is not None:
+        return _versions_in_table(table)
     texts = (file_at(commit, name) for name in _LAYOUTS)
     found = _VERSIONS.search(next((text for text in texts if text is not None), ""))
     return ast.literal_eval(found[1]) if found else None
+
+
+def _versions_in_table(source: str) -> dict[str, int]:
+    """The first two arguments of each `Stage(verb, version, ...)`."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    stages = (c.args[:2] for c in calls if ast.unparse(c.func) == "Stage" and len(c.args) > 1)
+    pairs = ((ast.literal_eval(verb), ast.literal_eval(version)) for verb, version in stages)
+    return {verb: version for verb, version in pairs if version is not None}
 
 
 def pins(commit: str | None) -> dict[str, str] | None:

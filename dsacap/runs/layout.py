@@ -14,28 +14,10 @@ from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
 from dsacap.config.sections import Sight
 from dsacap.data.scenes import generate as scenes
-
-# Raised by one when the code of a stage, or a default, changes what it writes for the same settings.
-VERSIONS = {
-    "data": 1,
-    "encoder": 1,
-    "features": 1,
-    "pixels": 1,
-    "generator": 2,
-    "train": 1,
-    "tune": 1,
-    "caption": 2,
-    "checkpoint": 1,
-    "inspect": 1,
-    "score": 6,
-    "reconstruct": 1,
-    "complete": 1,
-    "time": 3,
-}
+from dsacap.runs.stage_table import HUMAN, VERSIONS
 
 ENCODER = "encoder"  # the system that all others share, where time is measured
-HUMAN = "human"  # the system whose captions are the references themselves
-PREDICTIONS = "predictions"  # what stands for a decoding where captions come from a file
+PREDICTIONS = "predictions"  # replaces the name of a decoding where captions come from a file
 
 
 class Layout:
@@ -136,10 +118,8 @@ class Layout:
 
     def sample_scores(self, system: str, seed: int) -> Path:
         """AllSPICE and what else is costly."""
-        return (
-            self.system(system, seed)
-            / f"sample-scores-{_key('score', self._captions_key(system, seed))}.json"
-        )
+        key = _key("score", self._captions_key(system, seed))
+        return self.system(system, seed) / f"sample-scores-{key}.json"
 
     def reconstructions(self, system: str, seed: int) -> Path:
         """How well originals come back from captions."""
@@ -161,6 +141,11 @@ class Layout:
             self.system(system, seed)
             / f"inside-{_key('inspect', self._captions_key(system, seed), self.config.inspection)}.json"
         )
+
+    def of_captions(self, stage: str, system: str, seed: int) -> Path:
+        """Return the file that a stage without settings makes of a row's captions."""
+        key = _key(stage, self._captions_key(system, seed))
+        return self.system(system, seed) / f"{stage}-{key}.json"
 
     @property
     def inspected(self) -> list[tuple[str, int]]:

@@ -1,103 +1,65 @@
-"""Which files a stage reads and which it writes: their hashes stand in its manifest, so that the chain from a number to the data can be
-followed, what changed since can be told, and no stage reads what is not what another wrote. A folder of many files stands for itself by
-its index (features) or its weights.
+"""The files that a stage reads and writes, by the table of stages.
+
+Their hashes are in its manifest. So the chain from a number to the data can be followed, and a stage
+refuses an input that differs from what the previous stage wrote. A folder of many files is
+represented by its index (features) or by its weights.
 """
 
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256
-from dsacap.config.dataset import Scenes
-from dsacap.runs.layout import HUMAN, Layout, manifest_of
+from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.stage_table import STAGES, Row
 from dsacap.vision.features.store import INDEX
 
 Files = tuple[list[Path], list[Path]]  # read, written
 
 
-def files_of(layout: Layout, verb: str, row: tuple[str, int] | None) -> Files:
-    """Of a stage that has run; `row` is (system, seed) where it is a row's."""
-    captions, words, index = (
-        layout.data / "captions.jsonl",
-        layout.data / "vocabulary.json",
-        layout.features / INDEX,
-    )
-    seen = [captions, words, index]
-    match verb:
-        case "data":
-            return _sources(layout), [captions, words, *_drawn(layout)]
-        case "encoder":
-            return [captions] if layout.config.encoder.train else [], _weights(layout.encoder)
-        case "features":
-            return [captions, *_drawn(layout), *_weights(layout.encoder)], [
-                index,
-                layout.features / "statistics.safetensors",
-            ]
-        case "pixels":
-            return [captions, *_drawn(layout)], [layout.pixels / INDEX]
-        case "generator":
-            return [captions, words, layout.sight.features / INDEX], _weights(layout.generator)
-        case "teach":
-            teacher = layout.config.systems[row[0]].distilled_from.system
-            return [*seen, *_pixels(layout, teacher), _model(layout, teacher, row[1])], [
-                layout.lessons(*row)
-            ]
-        case "train":
-            taught = [layout.lessons(*row)] if layout.config.systems[row[0]].distilled_from else []
-            return [*seen, *_pixels(layout, row[0]), *taught], [_model(layout, *row)]
-        case "tune":
-            settings = layout.config.systems[row[0]]
-            rewards = _weights(layout.generator) if settings.tuning.reconstructs else []
-            before = _model(layout, settings.tuned_from, row[1])
-            return [*seen, *_pixels(layout, row[0]), before, *rewards], [_model(layout, *row)]
-        case "checkpoint":
-            return [captions], [layout.predictions(row[0])]
-        case "caption":
-            return [*seen, *_pixels(layout, row[0]), _model(layout, *row)], [layout.captions(*row)]
-        case "complete":
-            return [*seen, *_pixels(layout, row[0]), _model(layout, *row)], [
-                layout.completions(*row)
-            ]
-        case "inspect":
-            return [*seen, *_pixels(layout, row[0]), _model(layout, *row)], [layout.inside(*row)]
-        case "time":
-            first = layout.config.seeds[0]
-            looking = list(
-                dict.fromkeys(
-                    path for system in layout.config.systems for path in _pixels(layout, system)
-                )
-            )
-            return [
-                *seen,
-                *looking,
-                *(_model(layout, system, first) for system in layout.config.systems),
-            ], [layout.latency]
-    said = (
-        []
-        if row[0] == HUMAN
-        else [
-            layout.predictions(row[0])
-            if row[0] in layout.config.predictions
-            else layout.captions(*row)
-        ]
-    )
-    written = {
-        "score": layout.scores,
-        "score-samples": layout.sample_scores,
-        "reconstruct": layout.reconstructions,
-    }
-    return [captions, *_drawn(layout), *said], [written[verb](*row)]
+def files_of(layout: Layout, verb: str, row: Row | None) -> Files:
+    """Return the files that a stage reads and those that it wrote, as far as they are there.
+
+    Args:
+        layout: The layout of the configuration.
+        verb: The stage.
+        row: System and seed; None for a stage of the whole configuration.
+    """
+    read, written = _paths(layout, verb, row)
+    return list(_found(read)), list(_found(written))
 
 
-def check_inputs(layout: Layout, verb: str, row: tuple[str, int] | None) -> None:
-    """UserError where a file that a stage is to read was not made yet, or is not the one that was written: a bit that flipped, a
-    truncation, another's file."""
+def planned_files(layout: Layout, verb: str, row: Row | None) -> Files:
+    """Return the files by which Snakemake orders the stages, before any of them is there.
+
+    Files whose names only their stage knows are represented by that stage's manifest.
+
+    Returns:
+        What the stage needs, and what it makes, its manifest included.
+    """
+    stage = STAGES[verb]
+    read, written = _paths(layout, verb, row)
+    needed = [*read, *(stage.waits_for(layout) if stage.waits_for else ())]
+    made = [path for path in written if not _is_pattern(path)]
+    manifest = manifest_of(stage.place(layout, *(row or ())))
+    return list(dict.fromkeys(_known_before(path, layout) for path in needed)), [*made, manifest]
+
+
+def check_inputs(layout: Layout, verb: str, row: Row | None) -> None:
+    """Check what a stage is to read.
+
+    Raises:
+        UserError: A file was not made yet, or is not what the stage before wrote: a flipped bit, a
+            truncation, a file of another run.
+    """
     for path in files_of(layout, verb, row)[0]:
         if layout.root in path.parents and not path.exists():
             raise UserError(
-                f"{path}: no such file yet; an earlier stage makes it. Run the pipeline (snakemake), or that stage, first"
+                f"{path}: no such file yet; an earlier stage makes it. "
+                "Run the pipeline (snakemake), or that stage, first"
             )
-        manifest = _manifest_beside(path, layout.root)
+        manifest = _manifest_of_file(path, layout.root)
         if manifest is None:  # the user's own
             continue
         written = (
@@ -105,10 +67,41 @@ def check_inputs(layout: Layout, verb: str, row: tuple[str, int] | None) -> None
         )
         if written and sha256(path) != written:
             raise UserError(
-                f"{path}: changed since it was written (another sha256 than in {manifest.name}); {_remedy(path)}"
+                f"{path}: changed since it was written (another sha256 than in {manifest.name}); "
+                f"{_remedy(path)}"
             )
         if path.name == INDEX:
             _check_shards(path)
+
+
+def _paths(layout: Layout, verb: str, row: Row | None) -> Files:
+    """What the table says: paths and patterns."""
+    stage, of = STAGES[verb], row or ()
+    written = stage.writes(layout, *of) if stage.writes else [stage.place(layout, *of)]
+    return stage.reads(layout, *of), written
+
+
+def _is_pattern(path: Path) -> bool:
+    return any("*" in part for part in path.parts)
+
+
+def _found(paths: Iterable[Path]) -> Iterable[Path]:
+    """The files of patterns, but for checkpoints of what is still in training."""
+    for path in paths:
+        if not _is_pattern(path):
+            yield path
+            continue
+        first = next(at for at, part in enumerate(path.parts) if "*" in part)
+        folder, pattern = Path(*path.parts[:first]), Path(*path.parts[first:])
+        names = (found.relative_to(folder) for found in sorted(folder.glob(pattern.as_posix())))
+        yield from (folder / name for name in names if "checkpoint" not in name.parts)
+
+
+def _known_before(path: Path, layout: Layout) -> Path:
+    """The file itself, or for a pattern the manifest of the stage that writes such files."""
+    if not _is_pattern(path):
+        return path
+    return manifest_of(layout.root / path.relative_to(layout.root).parts[0])
 
 
 def _check_shards(index: Path) -> None:
@@ -117,47 +110,17 @@ def _check_shards(index: Path) -> None:
         path = index.parent / shard["file"]
         if sha256(path) != shard["sha256"]:
             raise UserError(
-                f"{path}: changed since it was written (another sha256 than in {INDEX}); {_remedy(path, index)}"
+                f"{path}: changed since it was written (another sha256 than in {INDEX}); "
+                f"{_remedy(path, index)}"
             )
 
 
 def _remedy(*files: Path) -> str:
-    return (
-        f"delete {' and '.join(file.name for file in files)} there and run the same command again"
-    )
+    names = " and ".join(file.name for file in files)
+    return f"delete {names} there and run the same command again"
 
 
-def _manifest_beside(path: Path, root: Path) -> Path | None:
-    """Of the stage that wrote a file: beside it, or in the folder or a folder above."""
-    places = [
-        manifest_of(path),
-        *(manifest_of(folder) for folder in path.parents if root in folder.parents),
-    ]
-    return next((place for place in places if place.exists()), None)
-
-
-def _sources(layout: Layout) -> list[Path]:
-    """Captions that the user brings; of the photos, which may be gigabytes, the features' hashes tell."""
-    return [] if isinstance(layout.config.dataset, Scenes) else layout.config.dataset.caption_files
-
-
-def _drawn(layout: Layout) -> list[Path]:
-    """Pictures that were drawn here, and what is on them."""
-    return (
-        [layout.data / "scenes.json", *sorted((layout.data / "images").glob("*"))]
-        if isinstance(layout.config.dataset, Scenes)
-        else []
-    )
-
-
-def _model(layout: Layout, system: str, seed: int) -> Path:
-    return layout.system(system, seed) / "model.safetensors"
-
-
-def _pixels(layout: Layout, system: str) -> list[Path]:
-    """What a system with an encoder of its own looks at."""
-    return [layout.pixels / INDEX] if layout.config.sees_pixels(system) else []
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.safetensors") if "checkpoint" not in path.parts)
+def _manifest_of_file(path: Path, root: Path) -> Path | None:
+    """Of the stage that wrote a file: next to it, or in its folder or a folder above."""
+    folders = (manifest_of(folder) for folder in path.parents if root in folder.parents)
+    return next((place for place in (manifest_of(path), *folders) if place.exists()), None)

@@ -10,8 +10,12 @@ from dsacap.runs.layout import Layout
 from dsacap.runs.models import photo_sources
 
 
-def caption_by_checkpoint(layout: Layout, row: str) -> dict:
-    """Captions of the test photos in COCO's results format. What was captioned before a kill is kept, a batch at a time."""
+def caption_by_checkpoint(layout: Layout, row: str, seed: int = 0) -> dict:
+    """Caption the test photos, in COCO's results format.
+
+    Each batch is stored, so that a run that was killed goes on from there. Beam search draws nothing,
+    so the seed, which all stages of a row get, is not used.
+    """
     from baselines.pretrained import PretrainedCaptioner
 
     settings, output = layout.config.predictions[row].checkpoint, layout.predictions(row)

@@ -7,6 +7,7 @@ from dsacap.decoding.caption_images import caption_images
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout
 from dsacap.stages.train import prepared
+from dsacap.stages.tune import prepared_tuning
 from dsacap.vision.features.pixels import PixelFeatures
 from dsacap.vision.features.store import FeatureStore
 
@@ -28,7 +29,7 @@ def rehearse(layout: Layout, system: str, seed: int) -> str:
         )
     with joined(layout.config.device) as accelerator:
         inputs = Inputs(layout)
-        work = prepared(inputs, system, seed)
+        work = (prepared_tuning if base else prepared)(inputs, system, seed)
         take = Step(
             work.captioner,
             settings,

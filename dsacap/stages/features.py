@@ -1,4 +1,4 @@
-"""This stage encodes every photo once, or keeps every photo as the pixels that an encoder looks at."""
+"""This stage encodes every photo once."""
 
 import torch
 
@@ -24,25 +24,6 @@ def make_features(layout: Layout) -> dict:
         on_bad_image=encoder.on_bad_image,
         dtype=getattr(torch, encoder.dtype),
         views=encoder.views,
-        workers=encoder.workers,
-    )
-    return {**index, "images": len(images) - len(index["skipped"])}
-
-
-def make_pixels(layout: Layout) -> dict:
-    """Decodes every photo once, to what the encoder looks at."""
-    from dsacap.vision.features.pixels import store_pixels
-
-    images = [example.image for example in load_examples(layout.data)]
-    encoder = layout.config.encoder
-    index = store_pixels(
-        images,
-        photo_sources(layout, images),
-        load_configured_encoder(layout),
-        layout.pixels,
-        batch_size=encoder.batch_size,
-        shard_size=encoder.shard_size,
-        on_bad_image=encoder.on_bad_image,
         workers=encoder.workers,
     )
     return {**index, "images": len(images) - len(index["skipped"])}

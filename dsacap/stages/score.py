@@ -33,7 +33,7 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
         else:
             predicted = system in layout.config.predictions
             references, captions = (
-                _predicted(layout, system) if predicted else _captioned(layout, system, seed)
+                _predicted(layout, system) if predicted else captioned(layout, system, seed)
             )
             scores = score_decodings(
                 references,
@@ -53,26 +53,6 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
     return facts
 
 
-def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
-    """AllSPICE, and the best of k by SPICE, of a system's decodings that draw several captions an image."""
-    from dsacap.scoring.score import score_samples, tokenise
-    from dsacap.scoring.signature import scored_against
-
-    references, captions = _captioned(layout, system, seed)
-    drawn = {
-        name: by_image
-        for name, by_image in captions.items()
-        if len(next(iter(by_image.values()))) > 1
-    }
-    scored = scored_against(references, split="test")
-    scores = {
-        name: score_samples(references, tokenise(by_image), scored)
-        for name, by_image in drawn.items()
-    }
-    write_json(layout.sample_scores(system, seed), scores)
-    return {"decodings": list(scores)}
-
-
 def _predicted(
     layout: Layout, system: str
 ) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
@@ -83,7 +63,7 @@ def _predicted(
     return matched(path, captions, references, subset=False), {PREDICTIONS: captions}
 
 
-def _captioned(
+def captioned(
     layout: Layout, system: str, seed: int
 ) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """The tokenised references of the captioned images, and decoding -> image id -> captions."""
@@ -107,5 +87,5 @@ def tokenised_captions(layout: Layout, system: str, seed: int) -> dict[str, dict
     from dsacap.scoring.score import tokenise
 
     return {
-        name: tokenise(by_image) for name, by_image in _captioned(layout, system, seed)[1].items()
+        name: tokenise(by_image) for name, by_image in captioned(layout, system, seed)[1].items()
     }

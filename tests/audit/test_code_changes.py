@@ -150,7 +150,7 @@ NEW = {
     "dsacap/stages/caption.py": "from dsacap.decoding.caption_images import caption_images\nfrom dsacap.runs.inputs import Inputs\n\n\n"
     "def captions_of_split(inputs):\n    return Inputs(inputs)\n\n\n"
     "def caption_split(x):\n    return captions_of_split(caption_images(x))\n",
-    "dsacap/stages/train.py": "from dsacap.stages.caption import captions_of_split\n\n\ndef teach(x):\n    return captions_of_split(x)\n",
+    "dsacap/stages/teach.py": "from dsacap.stages.caption import captions_of_split\n\n\ndef teach(x):\n    return captions_of_split(x)\n",
 }
 
 
@@ -167,7 +167,7 @@ def test_code_that_moved_is_known_again(commit):
         ("dsacap/runs/inputs.py", "'cpu'", "'cuda'"),
         ("dsacap/stages/caption.py", "return Inputs(inputs)", "return Inputs([inputs])"),
         (
-            "dsacap/stages/train.py",
+            "dsacap/stages/teach.py",
             "from dsacap.stages.caption import captions_of_split",
             "from dsacap.old import captions_of_split",
         ),
@@ -183,8 +183,8 @@ def test_code_that_moved_and_changed_is_a_change(commit, path, before, after):
 
 def test_what_was_lost_on_the_way_is_a_change_where_it_belonged(commit):
     old = commit(OLD)
-    new = commit({path: text for path, text in NEW.items() if path != "dsacap/stages/train.py"})
-    assert files_changed(old, new, list(NEW)) == ["dsacap/stages/train.py"]
+    new = commit({path: text for path, text in NEW.items() if path != "dsacap/stages/teach.py"})
+    assert files_changed(old, new, list(NEW)) == ["dsacap/stages/teach.py"]
 
 
 def test_a_door_that_hands_on_is_followed(commit):

@@ -4,6 +4,7 @@ import pytest
 
 from dsacap.common import git_checkout
 from dsacap.common.git_checkout import files_at, git, pins, stage_versions
+from dsacap.runs.stage_table import VERSIONS
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_pins_and_stage_versions_of_a_commit_and_of_now(repository, tmp_path):
     assert pins("d" * 40) is None and stage_versions("d" * 40) is None
     repository(dsacap__runs__layout='VERSIONS = {"data": 4}\n')
     assert stage_versions(None) == {"data": 4} and stage_versions(old) == {"data": 1, "train": 2}
+    table = 'STAGES = [Stage("data", 5, "help"), Stage("teach", None, help="x")]\n'
+    repository(dsacap__runs__stage_table=table)
+    assert stage_versions(None) == {"data": 5} and stage_versions(old) == {"data": 1, "train": 2}
+
+
+def test_the_versions_of_the_table_of_stages_are_found_in_its_source():
+    assert stage_versions(None) == VERSIONS
 
 
 def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):

@@ -19,7 +19,8 @@ from dsacap.runs.layout import Layout, manifest_of
 from dsacap.runs.manifest import run_stage
 from dsacap.stages.caption import caption_split
 from dsacap.stages.score import score_system
-from dsacap.stages.train import train_system, tune_system
+from dsacap.stages.train import train_system
+from dsacap.stages.tune import tune_system
 from exports import DSACAP, SMALL, trained
 
 LAYERS = {"encoder_layers": 1, "decoder_layers": 1}

@@ -32,7 +32,8 @@ from dsacap.stages.data import make_data
 from dsacap.stages.encoder import make_encoder
 from dsacap.stages.features import make_features
 from dsacap.stages.generator import make_generator
-from dsacap.stages.train import train_system, tune_system
+from dsacap.stages.train import train_system
+from dsacap.stages.tune import tune_system
 from helpers import tiny_config
 
 SMALL = {"width": 16, "heads": 2}

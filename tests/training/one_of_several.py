@@ -12,7 +12,8 @@ import torch
 from dsacap.common.errors import Preempted, UserError
 from dsacap.config.experiment import parse_config
 from dsacap.runs.layout import Layout
-from dsacap.stages.train import train_system, tune_system
+from dsacap.stages.train import train_system
+from dsacap.stages.tune import tune_system
 from dsacap.training import distributed, loop
 
 

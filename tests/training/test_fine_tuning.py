@@ -24,8 +24,10 @@ from dsacap.runs.layout import Layout, manifest_of
 from dsacap.runs.models import load_configured_encoder, photo_sources
 from dsacap.stages.caption import caption_split
 from dsacap.stages.dry_run import rehearse
-from dsacap.stages.features import make_features, make_pixels
-from dsacap.stages.train import prepared, train_system, tune_system
+from dsacap.stages.features import make_features
+from dsacap.stages.pixels import make_pixels
+from dsacap.stages.train import prepared, train_system
+from dsacap.stages.tune import tune_system
 from dsacap.timing.workload import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate

@@ -14,7 +14,9 @@ from dsacap.config.training import Training
 from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.stages.features import make_features
-from dsacap.stages.train import teach, train_system, tune_system
+from dsacap.stages.teach import teach
+from dsacap.stages.train import train_system
+from dsacap.stages.tune import tune_system
 from dsacap.training import loop
 from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
 from dsacap.training.moving_average import MovingAverage

@@ -13,7 +13,9 @@ try:
     from dsacap.common.machine import device_of
     from dsacap.config.dataset import Scenes
     from dsacap.config.experiment import parse_config
-    from dsacap.runs.layout import HUMAN, Layout, manifest_of
+    from dsacap.runs.layout import HUMAN, Layout
+    from dsacap.runs.stage_files import planned_files
+    from dsacap.runs.stage_table import STAGES
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}. Use the Snakemake that `make setup` installs beside it: . .venv/bin/activate"
@@ -79,6 +81,7 @@ wildcard_constraints:
     system=any_of(settings.systems),
     seed=r"\d+",
     key="[0-9a-f]{8}",
+    file="[0-9a-f]{8}",
 
 
 def has_weights(system, seed):
@@ -86,56 +89,6 @@ def has_weights(system, seed):
     return (layout.system(system, seed) / "model.safetensors").exists() or not layout.captions(
         system, seed
     ).exists()
-
-
-def trained(wildcards):
-    """The weights of a row: the folder's hash follows from system and seed."""
-    run = (wildcards.system, int(wildcards.seed))
-    return [layout.system(*run) / "model.safetensors"] if has_weights(*run) else []
-
-
-def distilled():
-    """(system, seed) of the rows that learn from another's captions."""
-    return [run for run in layout.runs if settings.systems[run[0]].distilled_from]
-
-
-def lessons(wildcards):
-    """What a distilled system learns from; of others, nothing."""
-    run = (wildcards.system, int(wildcards.seed))
-    return [layout.lessons(*run)] if run in distilled() else []
-
-
-def looked_at(wildcards):
-    """The pixels, where a row has an encoder of its own."""
-    return [layout.pixels / "index.json"] if settings.sees_pixels(wildcards.system) else []
-
-
-def trained_before(wildcards):
-    """The weights and facts of the system that a row is tuned from."""
-    folder = layout.system(settings.systems[wildcards.system].tuned_from, int(wildcards.seed))
-    return folder / "model.safetensors", manifest_of(folder)
-
-
-def judged_by(wildcards):
-    """The generator, where a row is rewarded for reconstruction."""
-    return (
-        [manifest_of(layout.generator)]
-        if settings.systems[wildcards.system].tuning.reconstructs
-        else []
-    )
-
-
-def captioned(wildcards):
-    return layout.captions(wildcards.system, int(wildcards.seed))
-
-
-def source_files():
-    """What the user brings or a download yields; scenes are made from nothing."""
-    return (
-        []
-        if isinstance(settings.dataset, Scenes)
-        else [*settings.dataset.caption_files, *settings.dataset.images.values()]
-    )
 
 
 def generators():
@@ -154,6 +107,97 @@ def each(folder):
         getattr(place, folder): (prefix, option, place)
         for prefix, option, place in reversed(looking)
     }.values()
+
+
+def stages_here():
+    """The stages whose section the configuration has."""
+    sections = (stage.section for stage in STAGES.values())
+    given = {None, *(name for name in sections if name and getattr(settings, name))}
+    return [stage for stage in STAGES.values() if stage.section in given]
+
+
+def parts_of(stage):
+    """The layouts for which a stage of the whole configuration runs, as `each` gives them."""
+    if stage.verb == "generator":
+        return generators()
+    return each(stage.verb) if stage.options else [("", "", layout)]
+
+
+def rule_of(stage):
+    return stage.verb.replace("-", "_")
+
+
+def lies_with_its_row(stage, row):
+    """Whether a stage writes to the folder of a trained row, as most stages of a row do."""
+    folder, place = layout.system(*row), stage.place(layout, *row)
+    return folder in (place, *place.parents)
+
+
+def rows_by_wildcards(stage):
+    """The trained rows of a stage: they share a rule."""
+    rows = stage.rows(layout) if stage.rows else []
+    return [row for row in rows if row in layout.runs and lies_with_its_row(stage, row)]
+
+
+def jobs_by_name():
+    """(rule, stage, options of its verb, layout, row) of all others: each has a rule of its own."""
+    for stage in stages_here():
+        if stage.rows is None:
+            for prefix, option, place in parts_of(stage):
+                yield f"{prefix}{rule_of(stage)}", stage, option, place, None
+            continue
+        for row in stage.rows(layout):
+            if row in rows_by_wildcards(stage):
+                continue
+            system, seed = row
+            name, options = f"{rule_of(stage)}_{system}", f"--system {system}"
+            if stage.verb == "checkpoint":
+                options = f"--row {system}"
+            elif system in settings.systems:
+                name, options = f"{name}_{seed}", f"{options} --seed {seed}"
+            yield name, stage, options, layout, row
+
+
+# Files of a trained row. Working checkpoints lie next to what `train` declares, not among it: Snakemake
+# deletes what a failed rule declares, and a training that was killed must find its checkpoint again.
+ROW = f"{layout.root}/{{system}}-seed{{seed}}-{{key}}"
+
+
+def pattern(path, row):
+    """A file of a trained row, with wildcards for system, seed and keys."""
+    place = path.relative_to(layout.system(*row)).as_posix()
+    name = re.sub(r"-[0-9a-f]{8}\b", "-{file}", place)
+    return f"{ROW}/{name}"
+
+
+def needed_by(verb):
+    """A function from wildcards to what a stage of a trained row reads."""
+
+    def needed(wildcards):
+        row = wildcards.system, int(wildcards.seed)
+        # A row that was restored has its captions only, and needs no weights.
+        if verb in ("caption", "complete") and not has_weights(*row):
+            return []
+        return planned_files(layout, verb, row)[0]
+
+    return needed
+
+
+# The longest chain begins at the generator: tuning, captions and scores wait for it. Trainings come
+# before captions and scores, or the longest job would be left for last.
+PRIORITIES = {"generator": 2, "tune": 2, "train": 1, "teach": 1}
+
+
+def threads_of(stage, place):
+    """The cores that a stage uses. While time is measured, nothing else may run."""
+    if stage.verb == "time":
+        return workflow.cores
+    reads_photos = stage.verb in ("features", "pixels")
+    return 1 + place.config.encoder.workers if reads_photos else processes_of(stage)
+
+
+def processes_of(stage):
+    return settings.processes if stage.verb in ("train", "tune") else 1
 
 
 def downloads():

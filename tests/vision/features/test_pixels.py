@@ -10,7 +10,7 @@ from dsacap.common.files import read_json
 from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
 from dsacap.runs.models import load_configured_encoder
-from dsacap.stages.features import make_pixels
+from dsacap.stages.pixels import make_pixels
 from dsacap.vision.encoders.clip_encoder import local_name
 from dsacap.vision.encoders.load import load_encoder, without_weights
 from dsacap.vision.features.pixels import PixelFeatures, PixelSize

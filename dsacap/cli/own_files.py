@@ -1,0 +1,157 @@
+"""The verbs for captions and photos of one's own: `validate`, `score`, `compare`, `caption`, `export`.
+
+`score` and `caption` are stages too, when they are given a system of a configuration and no files.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dsacap.cli.stages import opened, row_of, run_stage_verb
+from dsacap.common.errors import UserError
+
+if TYPE_CHECKING:
+    from dsacap.cli.arguments import Contents
+
+_SEED = "which of the configuration's seeds (default: %(default)s)"
+
+
+def add_validate(contents: "Contents") -> None:
+    """Add the verb `validate`."""
+    text = "check a file of captions, a split, photos or a configuration"
+    valid = contents.add_parser("validate", text, run=_validate)
+    text = "predictions, annotations, a split, a folder or zip of photos, a configuration"
+    valid.add_argument("files", type=Path, nargs="+", metavar="FILE", help=text)
+    _add_references(valid, subset=False)
+
+
+def add_verbs(contents: "Contents") -> None:
+    """Add the verbs that score captions and caption photos."""
+    _add_score(contents)
+    _add_compare(contents)
+    _add_caption(contents)
+    text = "write a trained system to a folder of its own, for `dsacap caption --from` and "
+    export = contents.verb("export", f"{text}`dsacap.load`", run=_export, row=True)
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
+
+
+def _add_score(contents: "Contents") -> None:
+    text = "score a predictions file; or, as a stage, a system's captions"
+    score = contents.verb("score", text, f"{text} (`--system human`: the references)", run=_score)
+    text = "a predictions file in COCO's results format"
+    score.add_argument("predictions", type=Path, nargs="?", help=text)
+    score.add_argument("--system", help="a system of the configuration, or human")
+    score.add_argument("--seed", type=int, default=0, help=_SEED)
+    _add_references(score)
+    text = "train captions (COCO), for novelty and the leak check"
+    score.add_argument("--train", type=Path, nargs="+", metavar="FILE", help=text)
+    text = (
+        "fail if SPICE cannot be computed, or leave it out (default: compute it if possible); the "
+        "first time its parser is downloaded (385 MB), and a new caption takes 40 ms"
+    )
+    score.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
+    text = "of several captions an image: AllSPICE and the best of k by SPICE too"
+    score.add_argument("--all-spice", action="store_true", help=text)
+    score.add_argument("--photos", type=Path, help="folder or zip of photos, for CLIPScore")
+    text = "open_clip name for CLIPScore (default: %(default)s)"
+    score.add_argument("--encoder", default="ViT-B-32", help=text)
+    text = "its pretrained tag or file (default: %(default)s)"
+    score.add_argument("--pretrained", default="openai", help=text)
+    text = "write all scores, per image too"
+    score.add_argument("--json", type=Path, metavar="FILE", help=text)
+    text = "write metric, image_id, value, ci_low, ci_high; image_id is empty for the corpus"
+    score.add_argument("--csv", type=Path, metavar="FILE", help=text)
+
+
+def _add_compare(contents: "Contents") -> None:
+    text = "compare two predictions files on the same images"
+    compare = contents.add_parser("compare", text, run=_compare)
+    text = "a predictions file in COCO's results format"
+    compare.add_argument("a", type=Path, help=text)
+    compare.add_argument("b", type=Path, help="another, of the same images")
+    _add_references(compare)
+
+
+def _add_references(parser: argparse.ArgumentParser, subset: bool = True) -> None:
+    """The options for references; `subset`: they may be of more images."""
+    text = "COCO captions_*.json, or with --tokenized id -> tokens"
+    parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help=text)
+    text = "the references are PTB tokens already"
+    parser.add_argument("--tokenized", action="store_true", help=text)
+    if subset:
+        text = "score the predicted images only if there are references of more"
+        parser.add_argument("--subset", action="store_true", help=text)
+
+
+def _add_caption(contents: "Contents") -> None:
+    text = "caption photos of your own; or, as a stage, the test split by a system's decodings"
+    photos = contents.verb("caption", text, run=_caption)
+    text = "file, folder or zip of photos, or - for standard input"
+    photos.add_argument("photos", nargs="*", metavar="PHOTO", help=text)
+    text = "a system that `dsacap export` wrote"
+    photos.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help=text)
+    photos.add_argument("--system", help="a trained system of the configuration")
+    text = "with --system: which of the configuration's seeds; with --from: the seed of decodings "
+    photos.add_argument("--seed", type=int, help=f"{text}that sample (default: 0)")
+    text = "a decoding of the system (default: the first one of its configuration)"
+    photos.add_argument("--decoding", metavar="NAME", help=text)
+    text = "captions a photo, by a decoding that samples (default: 1)"
+    photos.add_argument("--samples", type=int, metavar="N", help=text)
+    photos.add_argument("--json", action="store_true", help="print a line of JSON for each photo")
+    text = "the photo's id in its data set, to sample what the stage sampled for it"
+    photos.add_argument("--image-id", type=int, metavar="ID", help=text)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from dsacap.cli.validate import validate_all
+
+    return int(not validate_all(options.files, options.references or [], options.tokenized))
+
+
+def _score(options: argparse.Namespace) -> int:
+    if bool(options.predictions) == bool(options.system):
+        raise UserError("score: give either a predictions file (with --references), or --system")
+    if options.system:
+        return run_stage_verb(options)
+    from dsacap.cli.score import score_file
+
+    score_file(options)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from dsacap.cli.score import compare_files
+
+    compare_files(options)
+    return 0
+
+
+def _caption(options: argparse.Namespace) -> int:
+    from dsacap.cli.caption import caption_photos, check
+
+    check(options)
+    if options.folder:
+        from dsacap.common.machine import device_of
+        from dsacap.export.reading import read_folder
+
+        caption_photos(options, read_folder(options.folder, device_of("auto")))
+        return 0
+    if not options.photos:
+        return run_stage_verb(options)
+    from dsacap.common import arithmetic
+    from dsacap.export.writing import from_run
+
+    layout = opened(options.config)
+    row = row_of(layout, options)
+    arithmetic.prepare(layout.config.arithmetic, layout.config.device)
+    caption_photos(options, from_run(layout, *row))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dsacap.export.writing import export_system
+
+    layout = opened(options.config)
+    export_system(layout, *row_of(layout, options), options.folder)
+    print(f"exported to {options.folder}; its README.md says how to use it")
+    return 0
