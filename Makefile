@@ -52,7 +52,7 @@ faults: setup
 smoke: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
 
-# Mutants of the code that numbers come from, most of an hour on one core: docs/mutants.md.
+# Mutants of the code that numbers come from, most of an hour on one core: tests/faults/mutants.md.
 # ONLY='dsacap.scoring.metrics.bleu*' for some of them.
 mutants: setup
 	$(BIN)/python tests/faults/mutants.py $(ONLY)

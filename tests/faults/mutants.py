@@ -6,7 +6,7 @@ mutmut leaves decorated functions alone, which here are the sums over paths them
     @exact                                                  def passage(...): ...
     def passage(...): ...                stands as          passage = exact(passage)
 
-The outcome is docs/mutants.md. A mutant that survives needs a reason in survivors.toml; the run fails without one, and where fewer than
+The outcome is tests/faults/mutants.md. A mutant that survives needs a reason in survivors.toml; the run fails without one, and where fewer than
 90 % of a module's mutants are killed. mutmut keeps what it has found in work/mutants, and tries again what has changed in the code, or is
 named, as when tests have changed: `make mutants ONLY='dsacap.scoring.metrics.bleu*'`. Remove the folder to begin anew.
 """
@@ -190,7 +190,7 @@ def main() -> None:
     )
     os.chdir(FOLDER)  # mutmut looks for its files from here
     page, wrong = report(*outcome(FOLDER))
-    write_text(ROOT / "docs" / "mutants.md", page)
+    write_text(ROOT / "tests" / "faults" / "mutants.md", page)
     sys.exit("\n".join(wrong) or None)
 
 
