@@ -139,9 +139,9 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    layout = stages.opened(options.config)
     from dsacap.stages.disk_estimate import predicted_sizes
 
-    layout = stages.opened(options.config)
     print(f"{options.config}: well-formed; {len(layout.runs)} runs, table in {layout.table}")
     for line in predicted_sizes(layout):
         print(line)
@@ -149,6 +149,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    config = stages.opened(options.config).config
     from dsacap.cli.doctor import examine
 
-    return int(not examine(stages.opened(options.config).config))
+    return int(not examine(config))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from dsacap.cli.arguments import parsed
+from dsacap.common import arithmetic
 from dsacap.common.broken_pipe import until_unread
 from dsacap.common.errors import PREEMPTED, Preempted, UserError, exhausted
 from dsacap.common.ranks import is_main
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parsed(arguments)
     try:
+        if vars(options).get("config"):
+            arithmetic.choose_before_torch(options.config)
         with until_unread():
             return options.run(options)
         return 0

@@ -89,8 +89,7 @@ def run_stage_verb(options: argparse.Namespace) -> int:
 
 
 def opened(path: Path) -> "Layout":
-    """Load a configuration, and set what must be set before torch computes anything."""
-    arithmetic.choose_before_torch(path)
+    """Load a configuration, and set torch's threads."""
     import torch
 
     from dsacap.config.experiment import load_config
