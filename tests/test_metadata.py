@@ -1,6 +1,5 @@
-"""What archives and citation tools read: valid, and saying the same in every file."""
+"""The citation file, which archives (Zenodo, Software Heritage) and citation tools read, is valid."""
 
-import json
 import subprocess
 import sys
 import tomllib
@@ -34,36 +33,6 @@ def test_citation_file_is_valid():
 def test_a_wrong_citation_file_is_not(tmp_path, change):
     (tmp_path / "CITATION.cff").write_text(yaml.safe_dump(CITATION | change))
     assert not valid(tmp_path / "CITATION.cff")
-
-
-def test_zenodo_metadata_agree():
-    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
-    assert zenodo == {
-        "upload_type": "software",
-        "title": CITATION["title"],
-        "description": CITATION["abstract"],
-        "creators": [{"name": author["name"]} for author in CITATION["authors"]],
-        "version": CITATION["version"],
-        "publication_date": CITATION["date-released"],
-        "license": {"id": CITATION["license"]},
-        "keywords": CITATION["keywords"],
-    }
-
-
-def test_codemeta_agrees():
-    codemeta = json.loads((ROOT / "codemeta.json").read_text())
-    shared = {
-        "name": CITATION["title"],
-        "description": CITATION["abstract"],
-        "author": [
-            {"@type": "Organization", "name": author["name"]} for author in CITATION["authors"]
-        ],
-        "version": CITATION["version"],
-        "datePublished": CITATION["date-released"],
-        "license": f"https://spdx.org/licenses/{CITATION['license']}",
-        "keywords": CITATION["keywords"],
-    }
-    assert shared.items() <= codemeta.items() and codemeta["@type"] == "SoftwareSourceCode"
 
 
 def test_the_package_has_the_version_that_is_cited():
