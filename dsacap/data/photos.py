@@ -15,7 +15,8 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
 
 MIN_SIDE = 8  # pixels
-# Bytes of a name in usual file systems; characters of a path, with room for the folder above it.
+# The most bytes of a name in usual file systems, and the most characters of a path, which leave
+# room for the folder above it.
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000
 # Not all that Pillow reads: its EPS reader runs Ghostscript.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")

@@ -26,7 +26,8 @@ def fetch(
 ) -> Path:
     """Fetch a published file, unless it is there already.
 
-    What has arrived is kept in `<target>.part`, from which the next call continues.
+    A file that is there is verified, without using the network. What has arrived of another is kept
+    in `<target>.part`, from which the next call continues.
 
     Args:
         url: The address at which the file is published.

@@ -328,7 +328,7 @@ def _receive(
         if not data:
             break
         if at + len(data) > end:
-            raise Refusal(f"sends bytes after {end} of {part.size}, where the request ends")
+            raise Refusal(f"sends more bytes than requested (up to {end} of {part.size})")
         part.write(at, data)
         bar.update(len(data))
         at, received = at + len(data), received + len(data)
