@@ -64,7 +64,7 @@ class TrainMemory(Memory):
         """Return captions of the most similar train images, by cosine of the pooled vectors.
 
         Args:
-            image_ids: Images of the data set. One of the train split is not similar to itself.
+            image_ids: Images of the data set. A train image never finds itself.
             count: How many train images to find for each.
 
         Returns:

@@ -31,9 +31,9 @@ def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) 
         wanted: The members to extract; None for all.
 
     Raises:
-        UserError: A name in the archive is unsafe, a link or repeated, the archive is too small for
-            its contents, a wanted member is absent, or a file in `folder` differs from the archive.
-            This is checked before anything is written.
+        UserError: A name in the archive is unsafe or repeated, a member is a link, the contents are
+            too large for the archive, a wanted member is absent, or a file in `folder` differs from
+            the archive. All this is checked before anything is written.
     """
     archive, folder = Path(archive), Path(folder)
     with open_zip(archive) as opened:
