@@ -1,11 +1,11 @@
 """The two kinds of arithmetic that a run can use: `fast` and `portable`.
 
-torch and the libraries inside it (MKL, oneDNN) choose their kernels by processor, and kernels differ
-in the order in which they add. A training amplifies such differences in the last bit, so the same
-configuration gives other captions on another processor. With `arithmetic: portable` all processors
-run the same kernels, those for AVX2: captions, weights and scores are then the same bytes on every
-x86-64 processor that has AVX2. It takes about twice the time, because the kernels of MKL that give
-the same result everywhere are its slowest ones.
+torch and the libraries inside it (MKL, oneDNN) choose their kernels by processor, and kernels
+differ in the order in which they add. A training amplifies such differences in the last bit, so the
+same configuration gives other captions on another processor. With `arithmetic: portable` all
+processors run the same kernels, those for AVX2: captions, weights and scores are then the same
+bytes on every x86-64 processor that has AVX2. It takes about twice the time, because the kernels of
+MKL that give the same result everywhere are its slowest ones.
 
 The libraries read these settings from the environment when they are loaded, so a process has to
 choose before it imports torch. Its child processes inherit the choice.
@@ -76,7 +76,8 @@ def prepare(arithmetic: str, device: str) -> None:
 
     if torch.cuda.is_available() and device != "cpu":
         raise UserError(
-            "arithmetic: portable cannot be promised on a GPU, and this machine has one; set device: cpu, or arithmetic: fast"
+            "arithmetic: portable cannot be promised on a GPU, and this machine has one;"
+            " set device: cpu, or arithmetic: fast"
         )
     if any(os.environ.get(name) != value for name, value in VARIABLES.items()):
         raise UserError(
@@ -96,13 +97,13 @@ def prepare(arithmetic: str, device: str) -> None:
 def _use_exact_square_roots() -> Library:
     """Replace torch's square root on the CPU by the correctly rounded one, in this process.
 
-    torch takes it from MKL's vector mathematics, which rounds otherwise on AMD and on Intel whatever
-    MKL_CBWR is. numpy's is the processor's own instruction, which IEEE 754 defines to the last bit.
-    `x ** 0.5` (diffusers' schedulers) takes the same way. Gradients are those of torch, which
-    differentiates above the level at which this registers.
+    torch takes it from MKL's vector mathematics, which rounds differently on AMD and on Intel
+    whatever MKL_CBWR is. numpy's is the processor's own instruction, which IEEE 754 defines to the
+    last bit. `x ** 0.5` (diffusers' schedulers) takes the same path. Gradients are those of torch,
+    which differentiates above the level at which this registers.
 
     Returns:
-        What keeps the replacement registered.
+        The library that keeps the replacement registered.
     """
     import numpy as np
     import torch

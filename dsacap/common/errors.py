@@ -1,19 +1,23 @@
-"""This module holds the errors that are meant for people: those that the user can correct, and those of a machine that lacks room,
-rights, handles or memory, which are reported plainly and with a remedy."""
+"""Errors meant for people.
+
+These are errors that the user can correct, and exhausted resources (disk space, permissions, file
+handles, memory), which are reported plainly and with a remedy.
+"""
 
 import errno
 import signal
 
 _DISK = "make room or choose another `work` folder"
-_RIGHTS = "choose another `work` folder, or change whose it is"
-_MEMORY = "free some memory, or take smaller batches and fewer processes"
+_RIGHTS = "choose another `work` folder, or change the owner of this one"
+_MEMORY = "free some memory, or use smaller batches and fewer processes"
+_CLEAN = "No incomplete file was kept."
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _DISK),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (ulimit -n 4096)"),
     **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), _MEMORY),
 }
-_SAID_OF_MEMORY = (
+_MEMORY_MESSAGES = (
     "not enough memory",
     "can't allocate memory",
     "out of memory",
@@ -21,34 +25,47 @@ _SAID_OF_MEMORY = (
     "unable to mmap",
     "Cannot allocate memory",
 )
-_SAID_BY_LOADER = (
-    "failed to map segment from shared object"  # and no more: where a disk forbids it, that follows
-)
+# The loader's message for want of memory ends here. Where the disk forbids the mapping, the reason
+# follows.
+_LOADER_MESSAGE = "failed to map segment from shared object"
 
-PREEMPTED = (
-    128 + signal.SIGTERM
-)  # exit status of a training that was asked to end, and can go on: 143
+PREEMPTED = 128 + signal.SIGTERM  # exit status (143) of a training that can be resumed
 
 
 class UserError(Exception):
-    """Something the user can mend. The message says what is wrong, where (file, line, id) and what to do; the command line prints it
-    without a traceback and exits with 1."""
+    """An error that the user can correct.
+
+    The message states what is wrong, where (file, line, id) and what to do. The command line prints
+    it without a traceback and exits with status 1.
+    """
 
 
 class Preempted(Exception):
-    """Long work was asked to end and has saved where it stands. The command line prints the message and exits with PREEMPTED."""
+    """A request to stop that long work has obeyed, after saving its progress.
+
+    The command line prints the message and exits with status `PREEMPTED`.
+    """
 
 
 def exhausted(error: BaseException) -> str | None:
-    """What to tell of such an error; None where it is of another kind."""
+    """Return a message for an error that an exhausted resource caused.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        What ran out and the remedy; None for an error of another kind.
+    """
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{place}; {_REMEDIES[error.errno]}. Nothing half-written was kept."
-    said = str(error)
-    lines = said.splitlines()
-    of_memory = any(words in said for words in _SAID_OF_MEMORY) or said.endswith(_SAID_BY_LOADER)
+        return f"{error.strerror}{place}; {_REMEDIES[error.errno]}. {_CLEAN}"
+    message = str(error)
+    lines = message.splitlines()
+    of_memory = any(text in message for text in _MEMORY_MESSAGES)
+    of_memory = of_memory or message.endswith(_LOADER_MESSAGE)
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | OSError | ImportError) and of_memory
     ):
-        return f"out of memory{f' ({lines[0][:200]})' if lines else ''}; {_MEMORY}. Nothing half-written was kept."
+        reason = f" ({lines[0][:200]})" if lines else ""
+        return f"out of memory{reason}; {_MEMORY}. {_CLEAN}"
     return None

@@ -1,4 +1,7 @@
-"""Files: read with errors for people, written whole or not at all (temporary file, then rename)."""
+"""Reading files with clear errors, and writing them completely or not at all.
+
+What is written goes to a temporary file first, which is then renamed.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ from dsacap.common.errors import UserError
 if TYPE_CHECKING:  # torch takes seconds to load, and scoring does not need it
     import torch
 
-
-_DIGEST = "sha256"  # in the metadata of tensors
-# What `zipfile` raises on a damaged archive: of its own, of the four ways to pack, of names (ValueError: not UTF-8), and of what it cannot
-# read (RuntimeError: encrypted, or packed in a way that it does not know).
+_DIGEST = "sha256"  # its key in the metadata of a safetensors file
+# What `zipfile` raises on a damaged archive: its own error, those of the four compression methods,
+# ValueError for a name that is not UTF-8, and RuntimeError for a member that is encrypted or
+# compressed by an unknown method.
 ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -39,7 +42,14 @@ ZIP_ERRORS = (
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` and renames it over `path` on success; on failure nothing is left behind."""
+    """Yield a temporary path that replaces `path` on success and vanishes on failure.
+
+    Args:
+        path: The file to write. Its folder is made where it does not exist.
+
+    Yields:
+        A path in the same folder, renamed to `path` when the block ends without an exception.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -53,7 +63,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """As `replacing`, for a folder that a library writes file by file. One that is there is put away first."""
+    """Do the same as `replacing` for a folder that a library writes file by file.
+
+    A folder that exists at `path` is deleted just before the new one takes its name.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
@@ -68,7 +81,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _numbered(path: Path) -> Iterator[None]:
-    """Of a full disk safetensors tells in words; here it is an OSError, as from everything else that writes."""
+    """Turn a SafetensorError that names a system error, such as a full disk, into an OSError."""
     try:
         yield
     except SafetensorError as error:
@@ -79,12 +92,17 @@ def _numbered(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Plain JSON; NaN and infinity are refused, since they are not JSON."""
+    """Write a JSON file on one line, completely or not at all.
+
+    Raises:
+        ValueError: The data hold NaN or infinity, which JSON does not have.
+    """
     write_text(
         path,
         json.dumps(data, ensure_ascii=False, indent=None, allow_nan=False, separators=(",", ":"))
@@ -93,12 +111,18 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON value a line, completely or not at all; raise ValueError as `write_json`."""
     write_text(
         path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     )
 
 
 def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        UserError: The file does not exist, cannot be read, or is not UTF-8.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -108,51 +132,63 @@ def read_text(path: Path) -> str:
 
 
 def _unread(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read: {error.strerror}'}"
-    )
+    absent = isinstance(error, FileNotFoundError)
+    return UserError(f"{path}: {'no such file' if absent else f'cannot be read: {error.strerror}'}")
 
 
 def read_json(path: Path) -> Any:
+    """Return the value in a JSON file.
+
+    Raises:
+        UserError: The file cannot be read, is not JSON, or repeats a key within an object.
+    """
     try:
-        return json.loads(read_text(path), object_pairs_hook=_once)
+        return json.loads(read_text(path), object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number of thousands of digits, brackets in brackets in brackets, a key twice
-        raise UserError(f"{path}: no JSON that can be read: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, brackets nested too deeply, or a repeated key.
+        raise UserError(f"{path}: JSON that cannot be read: {error}") from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, of whose keys none stands twice: the latter would silently win."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; a repeated key is an error, since its last value would silently win."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(
-            f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in an object"
-        )
-    return made
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {repeated!r} is repeated within an object")
+    return result
 
 
 def read_jsonl(path: Path) -> list[Any]:
+    """Return the values of a file with one JSON value a line.
+
+    Raises:
+        UserError: The file cannot be read, or a line, which is named, is not JSON.
+    """
     rows = []
-    lines = read_text(path).split("\n")  # not splitlines: U+2028 may stand in a caption
+    lines = read_text(path).split("\n")  # not splitlines: a caption may contain U+2028
     for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{number}: not JSON: {error.msg}") from None
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}: no JSON that can be read: {error}") from None
+            raise UserError(f"{path}:{number}: JSON that cannot be read: {error}") from None
     return rows
 
 
 def write_tensors(
     path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """A safetensors file that carries the hash of its tensors, so that whoever reads it notices a flipped bit."""
+    """Write a safetensors file with the hash of its tensors, by which readers notice a flipped bit.
+
+    Args:
+        path: The file to write, completely or not at all.
+        tensors: The tensors by name.
+        metadata: More metadata to store in the header.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -161,7 +197,17 @@ def write_tensors(
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a safetensors file and its metadata; those that `write_tensors` wrote are checked against the hash in it."""
+    """Read a safetensors file, checking the hash that `write_tensors` stored in it.
+
+    Args:
+        path: The file. One by another program, which has no hash, is read without this check.
+
+    Returns:
+        The tensors by name, and the metadata without the hash.
+
+    Raises:
+        UserError: The file does not exist, is truncated or of another format, or was changed.
+    """
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -170,11 +216,13 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise UserError(f"{path}: no such file") from None
     except SafetensorError as error:
         raise UserError(
-            f"{path}: torn or not a safetensors file ({error}); delete it and run the same command again"
+            f"{path}: truncated, or not a safetensors file ({error});"
+            " delete it and run the same command again"
         ) from None
     if metadata.pop(_DIGEST, None) not in (None, _digest(tensors)):
         raise UserError(
-            f"{path}: changed since it was written (its tensors have another sha256); delete it and run the same command again"
+            f"{path}: changed since it was written (the sha256 of its tensors differs);"
+            " delete it and run the same command again"
         )
     return tensors, metadata
 
@@ -186,11 +234,12 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def sha256(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal; raise UserError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -199,8 +248,17 @@ def sha256(path: Path) -> str:
 
 
 def check_pinned(name: str, revision: str | None) -> None:
-    """ValueError where `name` is no folder and has no commit, so that the hub may give other weights tomorrow."""
+    """Check that a pretrained model will have the same weights tomorrow.
+
+    Args:
+        name: A folder, or the name of a model on the Hugging Face hub.
+        revision: The commit of the model on the hub.
+
+    Raises:
+        ValueError: The model is on the hub, and no revision pins it.
+    """
     if not revision and not Path(name).is_dir():
         raise ValueError(
-            f"no folder {name!r}; a name of the hub needs a revision, so that the same weights come tomorrow"
+            f"{name!r} is no folder, and a model on the hub needs a revision (a commit),"
+            " so that its weights stay the same"
         )

@@ -1,4 +1,7 @@
-"""The git checkout that this package runs from, asked by git itself. Where it cannot tell, the answer is None, never a guess."""
+"""The git checkout that this package runs from, as git itself reports it.
+
+Where git cannot answer, the result is None, never a guess.
+"""
 
 import ast
 import re
@@ -14,7 +17,14 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 def git(*arguments: str) -> str | None:
-    """What git prints; None where there is no git, no checkout, or no such object."""
+    """Run git in the checkout.
+
+    Args:
+        arguments: The command line of git.
+
+    Returns:
+        What git prints; None where there is no git, no checkout, or no such object.
+    """
     try:
         return subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
@@ -48,13 +58,20 @@ def _versions_in_table(source: str) -> dict[str, int]:
 
 
 def pins(commit: str | None) -> dict[str, str] | None:
-    """Package -> version in the lock file of a commit, or in that which lies here. None where git does not know the commit."""
+    """Return the pinned versions of packages from the lock file.
+
+    Args:
+        commit: A commit; None for the working tree.
+
+    Returns:
+        The version of each package; None where git does not know the commit.
+    """
     text = file_at(commit, LOCK)
     return None if text is None else dict(_PIN.findall(text))
 
 
 def file_at(commit: str | None, name: str) -> str | None:
-    """A file of this checkout, as it was at a commit or as it lies here; None where there is none."""
+    """Return the text of a file at a commit (None: in the working tree); None if it is absent."""
     if commit is None:
         path = ROOT / name
         return path.read_text(encoding="utf-8") if path.exists() else None
@@ -62,18 +79,27 @@ def file_at(commit: str | None, name: str) -> str | None:
 
 
 def files_at(commit: str | None) -> list[str] | None:
-    """The names of all files of a commit, or of those that lie here and git does not ignore. None where git cannot tell."""
+    """List the files of a commit.
+
+    Args:
+        commit: A commit; None for the working tree, without what git ignores.
+
+    Returns:
+        Paths relative to the root of the checkout; None where git cannot tell.
+    """
     if commit is None:
-        told = git("ls-files", "--cached", "--others", "--exclude-standard")
+        listing = git("ls-files", "--cached", "--others", "--exclude-standard")
+    elif is_commit(commit):
+        listing = git("ls-tree", "-r", "--name-only", "--full-tree", commit)
     else:
-        told = (
-            git("ls-tree", "-r", "--name-only", "--full-tree", commit)
-            if is_commit(commit)
-            else None
-        )
-    return None if told is None else told.splitlines()
+        listing = None
+    return None if listing is None else listing.splitlines()
 
 
 def is_commit(name: str) -> bool:
-    """What a table calls a commit may be anything: `--output=FILE` would have git write there."""
+    """Return whether a name is a hash.
+
+    A table may hold anything in place of a commit, and git would take `--output=FILE` as an option
+    and write that file.
+    """
     return bool(re.fullmatch(r"[0-9a-f]{7,64}", name))

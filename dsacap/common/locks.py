@@ -1,4 +1,7 @@
-"""One writer at a time: locks that the system lets go of when their holder ends, by kill -9 too."""
+"""Locks that let one process at a time write.
+
+The system releases a lock when its holder ends, even by `kill -9`.
+"""
 
 import contextlib
 import errno
@@ -13,15 +16,23 @@ from typing import IO
 from dsacap.common.errors import UserError
 
 _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # some network file systems
-_kept: list[IO] = []  # open as long as this process lives
+_kept: list[IO] = []  # open, and thereby locked, as long as this process lives
 
 
 def claim(folder: Path) -> None:
-    """Keeps others out of `folder` until this process ends. UserError, which says who is there, where somebody is."""
+    """Lock a folder against other runs until this process ends.
+
+    Args:
+        folder: The folder to lock. It is made where it does not exist.
+
+    Raises:
+        UserError: Another process, which the message names, holds the lock.
+    """
     file = _open(folder / ".lock")
     if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
         raise UserError(
-            f"{folder}: another run works here ({_holder(file)}); wait until it has ended, or set another `work` folder"
+            f"{folder}: another run works here ({_holder(file)});"
+            " wait until it has ended, or set another `work` folder"
         )
     _sign(file)
     _kept.append(file)
@@ -29,20 +40,21 @@ def claim(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Is the only one that writes `path`, after waiting for whoever does: a process that outlived its pipeline, or one started by hand."""
+    """Hold the lock on `path` within the block, after waiting for its holder if there is one.
+
+    Such a holder is a process that outlived its pipeline, or one started by hand.
+    """
     with _open(path.with_name(f".{path.stem}.lock")) as file:
         if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            print(
-                f"{path}: is being written ({_holder(file)}); waiting", file=sys.stderr, flush=True
-            )
+            message = f"{path}: another process writes it ({_holder(file)}); waiting for it to end"
+            print(message, file=sys.stderr, flush=True)
             _locked(file, fcntl.LOCK_EX)
         _sign(file)
         try:
             yield
         finally:
-            fcntl.flock(
-                file, fcntl.LOCK_UN
-            )  # closing is not enough where a process forked meanwhile has a copy
+            # Closing the file is not enough: a process forked meanwhile may hold a copy of it.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _open(path: Path) -> IO:
@@ -51,7 +63,7 @@ def _open(path: Path) -> IO:
 
 
 def _locked(file: IO, how: int) -> bool:
-    """Whether the lock was to be had; where the file system has none, it is said, and nobody is kept out."""
+    """Try to take the lock; on a file system without locks, warn and go on unlocked."""
     try:
         fcntl.flock(file, how)
     except BlockingIOError:
@@ -60,7 +72,7 @@ def _locked(file: IO, how: int) -> bool:
         if error.errno not in _LOCKLESS:
             raise
         print(
-            f"warning: {file.name}: this file system has no locks; run one pipeline at a time in it",
+            f"warning: {file.name}: this file system has no locks; run one pipeline at a time",
             file=sys.stderr,
         )
     return True

@@ -1,5 +1,7 @@
-"""This module chooses the device that a run computes on, and describes the machine that times were measured on:
-latencies of two machines, or of one in two states, never stand in one column."""
+"""The device that a run computes on, and a description of the machine that measured its times.
+
+Latencies of two machines, or of one machine in two states, must never share a column of a table.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,15 @@ _GPU = (
 
 
 def machine(device: torch.device) -> dict:
-    """Name, driver, clocks and power state of the device, threads and libraries; null where the system does not say."""
+    """Describe the machine that times are measured on.
+
+    Args:
+        device: The device of the measurement.
+
+    Returns:
+        Name, clocks and power state of the device, driver, threads and versions of libraries; None
+        for a value that the system does not report.
+    """
     import torch
 
     facts = {
@@ -48,13 +58,14 @@ def machine(device: torch.device) -> dict:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what the device is called."""
+    """Return the name of the processor or GPU."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def cpu_name() -> str:
+    """Return the name of the processor's model."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(
@@ -65,7 +76,7 @@ def cpu_name() -> str:
 
 
 def _gpu(device: torch.device) -> dict[str, str | None]:
-    """As the driver's own tool tells it. (NVML would be a dependency more.)"""
+    """Return the GPU's state from nvidia-smi (NVML would be one more dependency)."""
     import torch
 
     query = [
@@ -89,13 +100,9 @@ def _read(path: Path) -> str | None:
 
 
 def device_of(name: str) -> torch.device:
-    """`auto` is a GPU where there is one."""
+    """Return the device that a configuration names; `auto` is a GPU where there is one."""
     import torch
 
-    return torch.device(
-        "cuda"
-        if name == "auto" and torch.cuda.is_available()
-        else "cpu"
-        if name == "auto"
-        else name
-    )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,13 +1,13 @@
-"""This module tells a process whether it is one of several, and whether it is the first of them."""
+"""The place of this process among those that train together, from the launcher's environment."""
 
 import os
 
 
 def launched() -> bool:
-    """Whether this process is one of several."""
+    """Return whether a launcher started this process as one of several."""
     return "RANK" in os.environ
 
 
 def is_main() -> bool:
-    """Whether this process writes and shows what one of them has to: the first of several, or the only one."""
+    """Return whether this process writes and reports for all: the only one, or the first."""
     return os.environ.get("RANK", "0") == "0"

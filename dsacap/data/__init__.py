@@ -1,0 +1,1 @@
+"""Captioned images: the generated scenes, COCO-format data sets, photos and predictions."""

@@ -1,4 +1,7 @@
-"""Beginnings of captions, right and wrong: does a captioner that is made to begin with a wrong word recover from it?"""
+"""Right and wrong beginnings of captions.
+
+They measure whether a captioner recovers from a wrong word that its caption has to begin with.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,16 +11,29 @@ import numpy as np
 from dsacap.data.prepared import Example
 from dsacap.text.vocabulary import EOS, PAD, UNK, Vocabulary
 
-WORDS = 4
-_LEFT = 3  # words that a reference has beyond its beginning, at least
+WORDS = 4  # length of a beginning
+_LEFT = 3  # fewest words that a reference must have after its beginning
 _SEED = 5
 
 
 def beginnings(
     examples: Sequence[Example], train: Sequence[Example], vocabulary: Vocabulary
 ) -> dict[int, tuple[list[int], list[int]]]:
-    """Image id -> the first WORDS word ids of its first reference that is long enough and of known words; and the same with one word, not
-    the first, exchanged for another, drawn as often as words are in `train`. Images without such a reference are left out."""
+    """Make a right and a wrong beginning of a caption for each image.
+
+    The right one is that of the image's first reference that is long enough and begins with known
+    words. In the wrong one, a word other than the first is replaced by another, drawn by the
+    frequency of words in the train split.
+
+    Args:
+        examples: The images.
+        train: The train split.
+        vocabulary: The vocabulary by which words are encoded.
+
+    Returns:
+        For each image id the right and the wrong beginning, each of `WORDS` word ids. Images
+        without a suitable reference are left out.
+    """
     counts = Counter(
         word
         for example in train

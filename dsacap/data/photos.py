@@ -1,4 +1,4 @@
-"""Photos: read in place from a folder or a zip, and decoded to RGB or refused with the reason."""
+"""Photos, read in place from a folder or a zip, and decoded to RGB or refused with the reason."""
 
 import io
 import os
@@ -15,31 +15,33 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
 
 MIN_SIDE = 8  # pixels
-_LONGEST_NAME, _LONGEST_PATH = (
-    255,
-    2000,
-)  # bytes that file systems know, and room for the folder that it goes to
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "GIF",
-    "WEBP",
-    "BMP",
-    "TIFF",
-    "PPM",
-)  # not all of Pillow's: its EPS reader runs Ghostscript
+# The most bytes of a name in usual file systems, and the most characters of a path, which leave
+# room for the folder above it.
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000
+# Not all that Pillow reads: its EPS reader runs Ghostscript.
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 
 
 class BadImage(UserError):
-    """A file that is not a usable photo."""
+    """An error for a file that is not a usable photo."""
 
 
 def check_name(name: str, where: Path) -> None:
-    """UserError if `name` is absolute, climbs with `..`, in the notation of Unix or of Windows, or is none that a file can have."""
+    """Check that a file name inside a folder or archive is safe and possible.
+
+    Args:
+        name: The name.
+        where: The folder or archive, for the message.
+
+    Raises:
+        UserError: The name is absolute or contains `..`, in the notation of Unix or Windows, or no
+            file can have it.
+    """
     parts = re.split(r"[/\\]", name)
     if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in parts:
         raise UserError(
-            f"{where}: refusing the unsafe file name {name!r}; names must be relative and without '..'"
+            f"{where}: refusing the unsafe file name {name!r};"
+            " names must be relative and without '..'"
         )
     if (
         not name.strip("./")
@@ -47,11 +49,21 @@ def check_name(name: str, where: Path) -> None:
         or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME
         or len(name) > _LONGEST_PATH
     ):
-        raise UserError(f"{where}: refusing {name[:80]!r}, which is no name of a file")
+        raise UserError(f"{where}: refusing {name[:80]!r}, a name that no file can have")
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """The zip at `path`, open for reading; UserError if it is absent, broken or holds an unsafe name."""
+    """Open a zip for reading.
+
+    Args:
+        path: The zip.
+
+    Returns:
+        The open zip, whose names are all safe.
+
+    Raises:
+        UserError: The zip does not exist, is damaged or contains an unsafe name.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
@@ -64,11 +76,18 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 
 class PhotoSource:
-    """The photos of one folder or zip (read without extraction).
+    """The photos of one folder or zip, which is read without extraction.
 
-    A photo goes by its path inside, and also by its path below the leading folder when all share one, as in COCO's train2014.zip,
-    which holds `train2014/COCO_train2014_....jpg`. Hidden files, such as macOS leaves in archives, are no photos. Forked worker
-    processes may share a source.
+    A photo is named by its path inside. If all photos share a leading folder, as in COCO's
+    train2014.zip, which contains `train2014/COCO_train2014_....jpg`, the path below it is also a
+    name. Hidden files, such as macOS leaves in archives, are ignored. Forked worker processes may
+    share a source.
+
+    Args:
+        path: The folder or zip.
+
+    Raises:
+        UserError: It does not exist, is damaged, contains an unsafe name, or contains no photos.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,18 +101,26 @@ class PhotoSource:
         self._paths = {posixpath.relpath(name, leading): name for name in names} | {
             name: name for name in names
         }
-        self._archive, self._owner = None, None
+        self._archive: zipfile.ZipFile | None = None
+        self._owner: int | None = None  # the process that opened the archive
 
     def names(self) -> set[str]:
-        """Every name that `read` knows."""
+        """Return every name that `read` accepts."""
         return set(self._paths)
 
     def paths(self) -> list[str]:
-        """The path of every photo inside, in order."""
+        """Return the path of every photo inside, in alphabetical order."""
         return sorted(set(self._paths.values()))
 
     def read(self, name: str) -> bytes:
-        """The bytes of a photo; UserError if it is absent or damaged in the archive, or its name is unsafe."""
+        """Return the bytes of a photo.
+
+        Args:
+            name: One of its names.
+
+        Raises:
+            UserError: The photo does not exist, is damaged in the archive, or its name is unsafe.
+        """
         check_name(name, self.path)
         if name not in self._paths:
             raise UserError(f"{self.path}: no photo {name!r} in it")
@@ -116,33 +143,45 @@ class PhotoSource:
         return [(folder / file).as_posix() for folder, files in walk for file in files]
 
     def _zip(self) -> zipfile.ZipFile:
-        if self._owner != os.getpid():  # a forked worker must not share its parent's file offset
+        # A forked worker must not share its parent's file offset.
+        if self._archive is None or self._owner != os.getpid():
             self._archive, self._owner = open_zip(self.path), os.getpid()
         return self._archive
 
 
 def decode(data: bytes, where: str) -> Image.Image:
-    """Decodes a photo fully, its first frame if animated, to an upright RGB image.
+    """Decode a photo completely to an upright RGB image.
 
-    EXIF orientation is applied, alpha composited over white, 16-bit grey scaled to 8. Raises BadImage, starting with `where`, for
-    what is empty, no image, truncated, smaller than MIN_SIDE on a side, or larger than Pillow's limit on decompression bombs.
+    EXIF orientation is applied, alpha is composited over white, and 16-bit grey is scaled to 8. Of
+    an animation the first frame is decoded.
+
+    Args:
+        data: The bytes of the file.
+        where: File or image id, with which messages begin.
+
+    Returns:
+        The image.
+
+    Raises:
+        BadImage: The data are empty, no image or truncated, a side is smaller than `MIN_SIDE`, or
+            the image exceeds Pillow's limit on decompression bombs.
     """
     if not data:
         raise BadImage(f"{where}: empty file (0 bytes); fetch it again")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # about metadata that nothing here reads, and without the file's name
+            # These concern metadata that nothing here reads, and do not name the file.
+            warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             if min(image.size) < MIN_SIDE:
                 raise BadImage(
-                    f"{where}: {image.width}x{image.height} pixels; each side needs at least {MIN_SIDE}"
+                    f"{where}: {image.width}x{image.height} pixels;"
+                    f" each side needs at least {MIN_SIDE}"
                 )
-            image.load()  # here, since _upright would swallow what is wrong with the pixels
+            image.load()  # now, since _upright would hide an error in the pixels
             return _to_rgb(_upright(image), where)
-    except (BadImage, MemoryError):  # of want of memory the photo is not guilty
+    except (BadImage, MemoryError):  # lack of memory is no fault of the photo
         raise
     except Image.UnidentifiedImageError:
         raise BadImage(
@@ -150,18 +189,20 @@ def decode(data: bytes, where: str) -> Image.Image:
         ) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise BadImage(
-            f"{where}: over {Image.MAX_IMAGE_PIXELS:,} pixels, which may be a decompression bomb; scale it down"
+            f"{where}: over {Image.MAX_IMAGE_PIXELS:,} pixels, possibly a decompression bomb;"
+            " scale it down"
         ) from None
-    except (
-        Exception
-    ) as error:  # on damaged files Pillow raises a dozen types, from SyntaxError to struct.error
+    except Exception as error:
+        # On damaged files Pillow raises a dozen types, from SyntaxError to struct.error.
         raise BadImage(f"{where}: truncated or damaged ({error}); fetch it again") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # as above; EXIF data that cannot be read gives no orientation, and the pixels are sound without it
+    except Exception:
+        # Of many types, as above. Without readable EXIF data there is no orientation to apply, and
+        # the pixels are intact.
         return image
 
 

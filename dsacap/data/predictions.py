@@ -1,4 +1,7 @@
-"""Captions of any origin, to be scored: predictions in COCO's results format, references in COCO's or already tokenised."""
+"""Captions of any origin, to be scored.
+
+Predictions are in COCO's results format; references are in COCO's annotation format or tokenised.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,18 +11,29 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
 from dsacap.data.coco import read_captions
 
-_LONGEST = (
-    200  # words; what is longer is a file gone wrong, and SPICE's parser takes memory by the square
-)
-_CHARACTERS = 5000
+# A longer caption is a sign of a broken file, and the memory of SPICE's parser grows with the
+# square of the number of words.
+_MOST_WORDS = 200
+_MOST_CHARACTERS = 5000
 
 
 def read_predictions(path: Path) -> dict[int, list[str]]:
-    """Image id -> captions, from a list of {"image_id", "caption"}: one an image, or the same number of several."""
+    """Read predictions in COCO's results format.
+
+    Args:
+        path: A JSON list of {"image_id": ..., "caption": ...}.
+
+    Returns:
+        The captions of each image id, equally many for every image.
+
+    Raises:
+        UserError: The file is malformed or empty, or the images have different numbers of captions.
+    """
     records = read_json(path)
     if not isinstance(records, list):
         raise UserError(
-            f'{path}: must be a list of {{"image_id": ..., "caption": ...}}, not {type(records).__name__}'
+            f'{path}: must be a list of {{"image_id": ..., "caption": ...}},'
+            f" not {type(records).__name__}"
         )
     if not records:
         raise UserError(f"{path}: no predictions in it")
@@ -28,11 +42,11 @@ def read_predictions(path: Path) -> dict[int, list[str]]:
         image_id, caption = _fields(record, f"{path}: record {i}")
         captions.setdefault(image_id, []).append(caption)
     first_id, first = next(iter(captions.items()))
-    for image_id, said in captions.items():
-        if len(said) != len(first):
+    for image_id, predicted in captions.items():
+        if len(predicted) != len(first):
             raise UserError(
-                f"{path}: image {image_id} has {len(said)} captions, image {first_id} has {len(first)}; "
-                "give every image one caption, or the same number of several"
+                f"{path}: image {image_id} has {len(predicted)} captions, image {first_id} has"
+                f" {len(first)}; give every image one caption, or the same number of several"
             )
     return captions
 
@@ -51,9 +65,10 @@ def _caption(caption: Any, where: str) -> str:
     if not isinstance(caption, str):
         raise UserError(f"{where}: the caption must be a string, not {caption!r}")
     words = len(caption.split())
-    if words > _LONGEST or len(caption) > _CHARACTERS:
+    if words > _MOST_WORDS or len(caption) > _MOST_CHARACTERS:
         raise UserError(
-            f"{where}: {words} words and {len(caption)} characters, more than {_LONGEST} or {_CHARACTERS}; mend the caption"
+            f"{where}: the caption has {words} words and {len(caption)} characters, more than"
+            f" {_MOST_WORDS} or {_MOST_CHARACTERS}; correct it"
         )
     return caption
 
@@ -61,9 +76,18 @@ def _caption(caption: Any, where: str) -> str:
 def read_references(
     paths: Sequence[Path], tokenized: bool
 ) -> tuple[dict[int, list[str]], dict[int, str]]:
-    """References by image id, and file names where the format has them.
+    """Read reference captions.
 
-    COCO's captions_*.json; with `tokenized`, a JSON object of id -> list of PTB tokens joined by spaces, which are then left as they are.
+    Args:
+        paths: COCO's captions_*.json files. With `tokenized`, JSON objects that give for each image
+            id a list of captions, each of PTB tokens joined by spaces.
+        tokenized: Whether the captions are tokenised; they are then left as they are.
+
+    Returns:
+        The references of each image id, and the file name of each where the format has it.
+
+    Raises:
+        UserError: A file is malformed, or an image id occurs twice.
     """
     if not tokenized:
         annotated = read_captions(paths)
@@ -75,37 +99,52 @@ def read_references(
         data = read_json(path)
         if not isinstance(data, dict):
             raise UserError(
-                f"{path}: tokenised references must be an object of image id -> list of captions"
+                f"{path}: tokenised references must be a JSON object that gives"
+                " a list of captions for each image id"
             )
-        for key, said in data.items():
-            if not key.isdigit() or not isinstance(said, list) or not said:
+        for key, captions in data.items():
+            if not key.isdigit() or not isinstance(captions, list) or not captions:
                 raise UserError(
                     f"{path}: {key!r} must be an image id with a list of one or more captions"
                 )
             if int(key) in references:
                 raise UserError(f"{path}: image id {key} occurs twice; remove one")
-            references[int(key)] = [_caption(caption, f"{path}: image {key}") for caption in said]
+            references[int(key)] = [
+                _caption(caption, f"{path}: image {key}") for caption in captions
+            ]
     return references, {}
 
 
 def matched(
     path: Path, predictions: dict[int, list[str]], references: dict[int, list[str]], subset: bool
 ) -> dict[int, list[str]]:
-    """The references of the images that `path` has predictions of.
+    """Return the references of the images that have predictions.
 
-    A part of the images is refused unless asked for: it changes CIDEr's document frequencies.
+    Args:
+        path: The file of the predictions, for messages.
+        predictions: The predicted captions of each image id.
+        references: The references of each image id.
+        subset: Whether images without a prediction are allowed. By default they are refused, since
+            scoring a part of the images changes CIDEr's document frequencies.
+
+    Returns:
+        The references of each predicted image, in the order of the predictions.
+
+    Raises:
+        UserError: A prediction has no references, or an image has no prediction.
     """
     unknown = [i for i in predictions if i not in references]
     if unknown:
         raise UserError(
-            f"{path}: {len(unknown)} predictions are of images without references; first: image {unknown[0]}. "
-            "Are these the right references?"
+            f"{path}: {len(unknown)} predicted images have no references; first: image"
+            f" {unknown[0]}. Are these the right references?"
         )
     missing = [i for i in references if i not in predictions]
     if missing and not subset:
         raise UserError(
-            f"{path}: {len(missing)} of {len(references)} images have no prediction; first: image {missing[0]}. Predict them, or say "
-            "--subset to score the predicted images alone: CIDEr then takes its document frequencies from these, and compares with no "
-            "other number"
+            f"{path}: {len(missing)} of {len(references)} images have no prediction; first: image"
+            f" {missing[0]}. Predict them, or pass --subset to score the predicted images only:"
+            " CIDEr then takes its document frequencies from these, and the score is not comparable"
+            " with any other"
         )
     return {i: references[i] for i in predictions}

@@ -1,0 +1,1 @@
+"""Decoding of many images by any captioner."""

@@ -1,4 +1,4 @@
-"""The one decoding loop: any captioner, any images, a batch at a time."""
+"""The only decoding loop: it captions any images by any captioner, a batch at a time."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,9 +24,23 @@ def caption_images(
     description: str | None = None,
     prefix_of: Mapping[int, Sequence[int]] | None = None,
 ) -> dict[int, list[str]]:
-    """Image id -> its captions, as words joined by spaces. A decoding that is not random gives one caption whatever `samples` says.
+    """Caption images, with the captioner in evaluation mode.
 
-    `prefix_of` gives as many words (ids) of each image, with which its captions then begin.
+    Args:
+        captioner: A captioner, on the device to compute on.
+        store: The features of the images.
+        vocabulary: The vocabulary of the captioner.
+        image_ids: The images to caption.
+        decoding: The captioner's decoding options.
+        samples: How many captions to draw for each image; a decoding without randomness gives one.
+        seed: The seed of the random draws.
+        batch_size: How many images are decoded together.
+        description: The text of the progress bar; None for no bar.
+        prefix_of: Word ids with which the captions of each image begin, equally many for every
+            image.
+
+    Returns:
+        The captions of each image id, as words joined by spaces.
     """
     samples = samples if decoding.random else 1
     device = next(captioner.parameters()).device
@@ -40,9 +54,9 @@ def caption_images(
             None if prefix_of is None else torch.tensor([prefix_of[i] for i in ids], device=device)
         )
         batch = Batch(ids, store.read(ids, device=device), prefix=prefix)
-        for image_id, said in zip(
+        for image_id, decoded in zip(
             ids, captioner.caption(batch, samples, seed, decoding), strict=True
         ):
-            captions[image_id] = [vocabulary.decode(words) for words in said]
+            captions[image_id] = [vocabulary.decode(words) for words in decoded]
     captioner.train(training)
     return captions

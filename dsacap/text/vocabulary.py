@@ -1,4 +1,4 @@
-"""This module defines the words that captioners may use, and the ids of the special ones."""
+"""The words that captioners may use, and the ids of the special ones."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,11 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
 class Vocabulary:
-    """Words and their ids. Unknown words become UNK when encoded."""
+    """The words of captions and their ids.
+
+    Attributes:
+        words: All words in the order of their ids, `SPECIALS` first.
+    """
 
     def __init__(self, words: Sequence[str]):
         self.words = list(words)
@@ -19,7 +23,15 @@ class Vocabulary:
 
     @classmethod
     def of(cls, captions: Sequence[str], min_count: int) -> "Vocabulary":
-        """All words that stand at least `min_count` times in tokenised `captions`; the commonest first, ties by spelling."""
+        """Build the vocabulary of some captions.
+
+        Args:
+            captions: Tokenised captions.
+            min_count: How often a word must occur to be included.
+
+        Returns:
+            The special words, then the others: the most frequent first, ties in order of spelling.
+        """
         counts = Counter(word for caption in captions for word in caption.split())
         kept = sorted(
             (word for word, n in counts.items() if n >= min_count),
@@ -28,9 +40,18 @@ class Vocabulary:
         return cls([*SPECIALS, *kept])
 
     def encode(self, caption: str, max_words: int) -> list[int]:
-        """max_words + 1 ids: the caption's first words, EOS, then PAD."""
+        """Return the ids of a caption, cut or padded to a fixed length.
+
+        Args:
+            caption: A tokenised caption.
+            max_words: How many of its words are kept.
+
+        Returns:
+            `max_words + 1` ids: those of the words, UNK for an unknown one, then EOS, then PAD.
+        """
         ids = [self._id_of.get(word, UNK) for word in caption.split()[:max_words]] + [EOS]
         return ids + [PAD] * (max_words + 1 - len(ids))
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of some ids, joined by spaces."""
         return " ".join(self.words[i] for i in ids)

@@ -7,7 +7,7 @@ from dsacap.common.errors import exhausted
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "work/x"), "(work/x); make room"),
         (OSError(errno.EROFS, "Read-only file system", "work/x"), "choose another `work` folder"),
@@ -26,11 +26,11 @@ from dsacap.common.errors import exhausted
         (ValueError("not enough memory"), None),
     ],
 )
-def test_is_told_with_what_to_do(error, said):
-    assert said in exhausted(error) if said else exhausted(error) is None
+def test_exhausted_resources_are_reported_with_a_remedy(error, message):
+    assert message in exhausted(error) if message else exhausted(error) is None
 
 
-def test_torchs_own_words():
+def test_torch_without_memory_is_recognised():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert exhausted(raised.value).startswith("out of memory")

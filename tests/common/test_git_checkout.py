@@ -9,7 +9,7 @@ from dsacap.runs.stage_table import VERSIONS
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A checkout of two commits; `commit` makes another."""
+    """An empty repository in place of the checkout; returns a function that makes a commit."""
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
     for name in (
         "GIT_AUTHOR_NAME",
@@ -32,7 +32,7 @@ def repository(tmp_path, monkeypatch):
     return commit
 
 
-def test_files_are_those_of_the_commit_or_those_that_are_here(repository, tmp_path):
+def test_files_of_a_commit_and_of_the_working_tree(repository, tmp_path):
     old = repository(a="1\n")
     repository(b="1\n")
     (tmp_path / "c.py").write_text("not committed\n")
@@ -40,7 +40,7 @@ def test_files_are_those_of_the_commit_or_those_that_are_here(repository, tmp_pa
     assert files_at("d" * 40) is None
 
 
-def test_pins_and_stage_versions_of_a_commit_and_of_now(repository, tmp_path):
+def test_pins_and_stage_versions_of_a_commit_and_of_the_working_tree(repository, tmp_path):
     layout = 'VERSIONS = {\n    "data": 1,\n    "train": 2,\n}\n'
     old = repository(
         requirements="torch==2.0 ; x \\\n    --hash=sha256:1\nnumpy==1.0\n", dsacap__layout=layout
@@ -63,13 +63,13 @@ def test_the_versions_of_the_table_of_stages_are_found_in_its_source():
     assert stage_versions(None) == VERSIONS
 
 
-def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):
+def test_outside_a_checkout_there_is_no_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git("rev-parse", "HEAD") is None and files_at(None) is None
 
 
-def test_what_a_table_calls_a_commit_is_no_option_of_git(repository, tmp_path):
+def test_options_of_git_are_not_taken_for_commits(repository, tmp_path):
     repository(a="1\n")
     (tmp_path / "a.py").write_text("2\n")
     hostile = f"--output={tmp_path / 'written'}"

@@ -19,7 +19,7 @@ time.sleep(60)
 """
 
 
-def test_a_second_run_is_told_who_works_here(tmp_path):
+def test_a_second_run_is_refused_with_the_holder_of_the_lock(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -52,7 +52,7 @@ def test_writers_wait_for_each_other(tmp_path):
             for other in others:
                 other.start()
             others[0].join(0.3)
-            assert not results, "they wait"
+            assert not results, "the other writers must wait"
         for other in others:
             other.join(20)
         assert sorted(results) == ["first", "firstx", "firstxx"]

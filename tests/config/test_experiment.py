@@ -131,7 +131,7 @@ def changed(path: str, value) -> dict:
             "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section",
         ),
         ("generator.name", "some/pipeline", "give either train"),
-        ("generator", {"name": "some/pipeline"}, "a name of the hub needs a revision"),
+        ("generator", {"name": "some/pipeline"}, "a model on the hub needs a revision"),
         ("systems.dsacap-rl.tuning.ngrams", {"orders": 2}, "give either rewards or ngrams"),
         (
             "ablation",

@@ -11,7 +11,7 @@ def example(image_id: int, *captions: str) -> Example:
 TRAIN = [example(1, "a red ring is left of a blue bar", "a ring and a bar are there now")]
 
 
-def test_beginnings_differ_in_one_word_that_is_not_the_first():
+def test_beginnings_differ_in_one_word_after_the_first():
     vocabulary = Vocabulary.of(TRAIN[0].tokens, 1)
     images = [example(i, "a red ring", "a red ring is left of a zebra") for i in range(40)]
     found = beginnings(images, TRAIN, vocabulary)
@@ -25,7 +25,7 @@ def test_beginnings_differ_in_one_word_that_is_not_the_first():
     assert {place for place, _ in changed} == {1, 2, 3} and len(changed) > 10
 
 
-def test_images_without_a_long_enough_caption_of_known_words_are_left_out():
+def test_images_without_a_suitable_caption_are_left_out():
     vocabulary = Vocabulary.of(TRAIN[0].tokens, 1)
     assert (
         beginnings(

@@ -13,7 +13,7 @@ from dsacap.data.scenes import generate as scenes
 
 
 def captions_file(ids: range, year: str) -> dict:
-    """Two captions an image, the later annotation id first."""
+    """Return an annotation file with two captions an image, the larger annotation id first."""
     images = [{"id": i, "file_name": f"{year}_{i}.jpg"} for i in ids]
     return {
         "images": images,
@@ -36,7 +36,10 @@ def karpathy_record(image_id: int, year: str, split: str) -> dict:
 
 @dataclass
 class Coco:
-    """COCO 2014 in small: images 1 to 4 in train2014; 5 (restval), 6 (val), 7 (test) and 8 (in no split) in val2014."""
+    """A small COCO 2014.
+
+    Images 1 to 4 are in train2014; 5 (restval), 6 (val), 7 (test) and 8 (in no split) in val2014.
+    """
 
     folder: Path
     train: dict
@@ -67,7 +70,7 @@ def coco(tmp_path) -> Coco:
     for i in range(1, 5):
         (tmp_path / "train2014" / f"train2014_{i}.jpg").touch()
     with zipfile.ZipFile(tmp_path / "val2014.zip", "w") as archive:
-        for i in range(5, 8):  # 8 is in no split, so its photo is not missed
+        for i in range(5, 8):  # 8 is in no split and needs no photo
             archive.writestr(f"val2014/val2014_{i}.jpg", b"")
     records = [karpathy_record(i, "train2014", "train") for i in range(1, 5)]
     records += [
@@ -120,7 +123,7 @@ def test_a_categories_key_does_no_harm(coco):
 
 @pytest.mark.parametrize("own_captions", [True, False])
 def test_flickr8k_form(coco, own_captions):
-    """Neither cocoid nor filepath: images go by file name and are all in one place."""
+    """Without cocoid and filepath, images are identified by file name and have one source."""
     coco.karpathy["images"] = [
         {
             **karpathy_record(i, "train2014", split),
@@ -158,13 +161,13 @@ def draw(coco: Coco, seed: int) -> dict[int, str]:
     return {image.image_id: image.split for image in images}
 
 
-def test_random_split_depends_on_seed_and_ids_alone(coco):
+def test_random_split_depends_only_on_seed_and_ids(coco):
     assert draw(coco, 0) == {
         1: "train",
         2: "test",
         3: "train",
         4: "val",
-    }  # the same on every machine, for ever
+    }  # the same on every machine and in every version
     assert len({tuple(sorted(draw(coco, seed).items())) for seed in range(10)}) > 3
     coco.train["images"].reverse()
     assert draw(coco, 0) == {1: "train", 2: "test", 3: "train", 4: "val"}
@@ -251,7 +254,7 @@ TRAIN, SPLIT = r"captions_train2014\.json: ", r"dataset_coco\.json: "
         ),
         (
             lambda c: c.train["annotations"][0].update(image_id=99),
-            TRAIN + "annotation 11 is for image id 99, not among",
+            TRAIN + "annotation 11 is for image id 99, which is not among",
         ),
         (
             lambda c: c.train.update(annotations=c.train["annotations"][2:]),
@@ -272,7 +275,7 @@ TRAIN, SPLIT = r"captions_train2014\.json: ", r"dataset_coco\.json: "
             change_record(filepath=["train2014"]),
             SPLIT + r"train2014_1\.jpg: 'filepath' must be str",
         ),
-        (change_record(filepath=None), SPLIT + "does not say which of the sources"),
+        (change_record(filepath=None), SPLIT + "does not name the source of an image"),
         (change_record(filepath="train2017"), "dataset_coco.json: no photos given for train2017"),
         (change_record(cocoid="1"), SPLIT + r"train2014_1\.jpg: 'cocoid' must be int"),
         (
@@ -304,7 +307,7 @@ def test_unsound_input_is_refused(coco, spoil, message):
         coco.load()
 
 
-def test_two_images_cannot_share_a_photo(coco):
+def test_images_must_not_share_a_photo(coco):
     coco.train["images"][1]["file_name"] = coco.karpathy["images"][1]["filename"] = (
         "train2014_1.jpg"
     )
@@ -312,14 +315,14 @@ def test_two_images_cannot_share_a_photo(coco):
         coco.load()
 
 
-def test_a_file_name_of_two_images_identifies_neither(coco):
+def test_an_ambiguous_file_name_is_refused(coco):
     coco.train["images"][1]["file_name"] = "train2014_1.jpg"
     coco.karpathy["images"][0]["cocoid"] = None
     with pytest.raises(UserError, match=r"train2014_1\.jpg: .*image ids 1, 2"):
         coco.load()
 
 
-def test_all_absent_photos_are_counted_at_once(coco):
+def test_all_absent_photos_are_reported_together(coco):
     (coco.folder / "other").mkdir()
     (coco.folder / "other" / "x.jpg").touch()
     coco.train = captions_file(range(1, 5), "val2014")

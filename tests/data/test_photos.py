@@ -32,7 +32,7 @@ def noise(side: int = 64) -> Image.Image:
 
 
 def turned() -> Image.Exif:
-    """The camera was turned: the image must be rotated by 90 degrees clockwise to be upright."""
+    """Return the EXIF data of a turned camera: upright is 90 degrees clockwise."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
@@ -98,7 +98,7 @@ def test_ignores_broken_exif():
 
 
 def png_claiming(side: int) -> bytes:
-    """A small PNG whose header claims side x side pixels."""
+    """Return a small PNG whose header claims side x side pixels."""
     data = bytearray(encode(solid("L", 0)))
     data[16:24] = struct.pack(">II", side, side)
     data[29:33] = struct.pack(">I", zipfile.crc32(data[12:29]))
@@ -123,13 +123,13 @@ def png_claiming(side: int) -> bytes:
         (encode(noise(), "eps"), "not an image"),
     ],
 )
-def test_refuses_with_the_reason(data, reason):
+def test_unusable_photos_are_refused_with_the_reason(data, reason):
     with pytest.raises(BadImage, match=reason) as error:
         decode(data, "train2014/x.jpg (image id 123)")
     assert str(error.value).startswith("train2014/x.jpg (image id 123): ")
 
 
-def test_random_damage_is_decoded_or_refused_but_raises_nothing_else():
+def test_random_damage_raises_no_other_error_than_a_refusal():
     rng = np.random.default_rng(0)
     originals = [encode(noise(16), kind) for kind in ("jpeg", "png", "gif", "webp", "tiff", "bmp")]
     refused = 0
@@ -167,7 +167,7 @@ def test_reads_photos_by_name(source):
     assert all(source.read(name) == b"photo " + Path(name).stem.encode() for name in source.names())
 
 
-def test_absent_photo_is_named_with_its_source(source):
+def test_an_absent_photo_is_reported_with_its_source(source):
     with pytest.raises(UserError, match=r"train2014.*'7\.jpg'"):
         source.read("7.jpg")
 
@@ -180,7 +180,7 @@ def test_unsafe_names_are_refused(source, name):
         source.read(name)
 
 
-def test_folders_inside_stay_part_of_the_name_where_there_are_several(tmp_path):
+def test_names_keep_their_folders_where_there_are_several(tmp_path):
     for folder in "ab":
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "0.jpg").write_bytes(folder.encode())
@@ -242,7 +242,7 @@ def test_all_real_photos_decode(real_data):
     assert {min(size) for size in sizes} == {96}
 
 
-def test_for_want_of_memory_no_photo_is_called_damaged(monkeypatch):
+def test_lack_of_memory_is_not_reported_as_a_damaged_photo(monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
 

@@ -16,7 +16,7 @@ def records(*pairs):
     return [{"image_id": i, "caption": c} for i, c in pairs]
 
 
-def test_one_caption_an_image_or_several(tmp_path):
+def test_one_caption_for_each_image_or_several(tmp_path):
     path = tmp_path / "p.json"
     assert read_predictions(write(path, records((3, "a dog"), (1, "")))) == {3: ["a dog"], 1: [""]}
     assert read_predictions(write(path, records((3, "a"), (1, "b"), (3, "c"), (1, "d")))) == {
@@ -26,7 +26,7 @@ def test_one_caption_an_image_or_several(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"3": "a dog"}, "must be a list"),
         ([], "no predictions"),
@@ -46,13 +46,13 @@ def test_one_caption_an_image_or_several(tmp_path):
         (records((3, "a " * 300)), "300 words"),
     ],
 )
-def test_bad_predictions_are_refused_by_name(tmp_path, data, said):
-    with pytest.raises(UserError, match=said) as error:
+def test_malformed_predictions_are_refused_with_the_file_name(tmp_path, data, message):
+    with pytest.raises(UserError, match=message) as error:
         read_predictions(write(tmp_path / "p.json", data))
     assert str(tmp_path / "p.json") in str(error.value)
 
 
-def test_references_as_coco_has_them_or_tokenised(tmp_path):
+def test_references_in_coco_format_or_tokenised(tmp_path):
     coco = {
         "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
         "annotations": [
@@ -76,15 +76,15 @@ def test_references_as_coco_has_them_or_tokenised(tmp_path):
         read_references([path], tokenized=False)
 
 
-def test_images_must_match():
+def test_predictions_must_match_the_references():
     references = {1: ["a"], 2: ["b"], 3: ["c"]}
-    with pytest.raises(UserError, match=r"said\.json: 1 predictions.*first: image 9"):
-        matched(Path("said.json"), {9: ["x"], 1: ["y"]}, references, subset=True)
+    with pytest.raises(UserError, match=r"captions\.json: 1 predicted images.*first: image 9"):
+        matched(Path("captions.json"), {9: ["x"], 1: ["y"]}, references, subset=True)
     with pytest.raises(
         UserError, match=r"1 of 3 images have no prediction; first: image 3.*--subset"
     ):
-        matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=False)
-    assert matched(Path("said.json"), {2: ["x"], 1: ["y"]}, references, subset=True) == {
+        matched(Path("captions.json"), {2: ["x"], 1: ["y"]}, references, subset=False)
+    assert matched(Path("captions.json"), {2: ["x"], 1: ["y"]}, references, subset=True) == {
         2: ["b"],
         1: ["a"],
     }

@@ -10,7 +10,7 @@ def image(image_id: int, split: str, *captions: str) -> CaptionedImage:
     return CaptionedImage(image_id, f"{image_id}.png", "photos", split, captions)
 
 
-def test_vocabulary_is_of_the_train_split_and_by_count(tmp_path):
+def test_vocabulary_has_the_frequent_words_of_the_train_split(tmp_path):
     images = [
         image(1, "train", "A dog, a cat.", "The dog!"),
         image(2, "val", "An owl."),
@@ -28,7 +28,7 @@ def test_vocabulary_is_of_the_train_split_and_by_count(tmp_path):
     assert [e.image_id for e in load_examples(tmp_path, "val")] == [2]
 
 
-def test_encode_cuts_closes_and_pads():
+def test_encode_truncates_and_pads():
     vocabulary = Vocabulary.of(["a b c"], 1)
     a, b, c = 4, 5, 6
     assert vocabulary.encode("a x b", 5) == [a, UNK, b, EOS, PAD, PAD]
@@ -36,6 +36,6 @@ def test_encode_cuts_closes_and_pads():
     assert vocabulary.decode([c, a]) == "c a"
 
 
-def test_an_image_without_a_word_is_named(tmp_path):
+def test_an_image_without_a_word_is_refused(tmp_path):
     with pytest.raises(UserError, match="image id 7"):
         prepare([image(7, "train", "...", "!")], tmp_path, 1)

@@ -10,13 +10,13 @@ from dsacap.stages.train import train_system
 from dsacap.vision.features.store import FeatureStore
 
 
-def test_the_nearest_train_images_by_cosine_without_the_image_itself(tiny_layout):
+def test_nearest_train_images_by_cosine_exclude_the_image_itself(tiny_layout):
     inputs, store = Inputs(tiny_layout), FeatureStore(tiny_layout.features)
     train, test = inputs.examples("train"), inputs.examples("test")
-    asked = [train[3].image_id, test[0].image_id]
-    found = inputs.memory.nearest(asked, 2)
+    image_ids = [train[3].image_id, test[0].image_id]
+    found = inputs.memory.nearest(image_ids, 2)
     pooled = store.read_pooled([e.image_id for e in train])
-    for image_id, captions in zip(asked, found.tolist(), strict=True):
+    for image_id, captions in zip(image_ids, found.tolist(), strict=True):
         similar = (pooled @ store.read_pooled([image_id])[0]).tolist()
         order = sorted(range(len(train)), key=lambda i: -similar[i])
         best = [i for i in order if train[i].image_id != image_id][:2]
@@ -61,8 +61,8 @@ def test_all_train_captions_can_be_read_more_than_once(tiny_layout):
         ),
     ],
 )
-def test_rivals_go_through_the_stages(tiny_layout, captioner, model, training):
-    """Trained, its weights kept and found again, and with them captions made: of what else a system needs, nothing is missing."""
+def test_rivals_run_through_the_stages(tiny_layout, captioner, model, training):
+    """Each is trained, its weights are saved and loaded, and it captions the test split."""
     decodings = {"only": {"stride": 300} if captioner == "ladic" else {}}
     system = System(
         captioner=captioner,

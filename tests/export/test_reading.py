@@ -122,8 +122,8 @@ def test_an_encoder_of_other_sizes_is_refused(folder):
     ("name", "content", "said"),
     [
         ("model.json", "{", "not JSON"),
-        ("model.json", "[" * 100_000, "no JSON that can be read"),
-        ("model.json", "9" * 5000, "no JSON that can be read"),
+        ("model.json", "[" * 100_000, "JSON that cannot be read"),
+        ("model.json", "9" * 5000, "JSON that cannot be read"),
         ("model.json", "7", "describes no system"),
         ("vocabulary.json", ["<pad>", "cat"], "no list of words"),
         ("vocabulary.json", {"a": 1}, "no list of words"),

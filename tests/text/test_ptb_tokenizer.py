@@ -97,22 +97,22 @@ def test_lost_lines_are_noticed(fake_java):
         ptb_tokenize(["a cat", "a dog", "a bird"])
 
 
-def test_a_java_that_is_killed_once_is_asked_again(monkeypatch):
-    really, asked = subprocess.run, []
+def test_java_runs_again_after_a_kill(monkeypatch):
+    run_java, calls = subprocess.run, []
 
-    def run(*arguments, **how):
-        asked.append(arguments)
+    def run(*arguments, **options):
+        calls.append(arguments)
         return (
             subprocess.CompletedProcess((), -signal.SIGKILL)
-            if len(asked) == 1
-            else really(*arguments, **how)
+            if len(calls) == 1
+            else run_java(*arguments, **options)
         )
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert ptb_tokenize(["A dog."]) == ["a dog"] and len(asked) == 2
+    assert ptb_tokenize(["A dog."]) == ["a dog"] and len(calls) == 2
 
 
-def test_a_java_that_hangs_or_dies_twice_is_told(monkeypatch):
+def test_java_that_hangs_or_is_killed_twice_is_reported(monkeypatch):
     with (
         monkeypatch.context() as patched,
         pytest.raises(UserError, match=r"failed twice: Java gave no answer within 0\.01 s"),

@@ -93,7 +93,7 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, caps
     _, newest = sorted((folder / "checkpoint").iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
     train_system(layout, "ar", 0)
-    assert f"{newest.name}: torn" in capsys.readouterr().err
+    assert f"{newest.name}: truncated" in capsys.readouterr().err
     assert sha256(folder / "model.safetensors") == expected
 
 

@@ -1,4 +1,8 @@
-"""Archives of data, unpacked without trust: no unsafe names, no links, no bombs; all of what is wanted or nothing."""
+"""Unpacking of untrusted data archives.
+
+Unsafe names, links and decompression bombs are refused, and either everything requested is
+unpacked or nothing.
+"""
 
 import shutil
 import stat
@@ -14,16 +18,22 @@ from dsacap.common.errors import UserError, exhausted
 from dsacap.common.files import ZIP_ERRORS
 from dsacap.data.photos import open_zip
 
-MOST_PACKED = (
-    200  # times that data may be larger than its archive; captions in JSON are 5, zeros 1000
-)
+# How many times larger than its archive the data may be; captions in JSON are 5 times, zeros 1000.
+MOST_PACKED = 200
 
 
 def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) -> None:
-    """Extracts a zip into `folder`, or the members `wanted` of it; files already there with the same bytes stay.
+    """Extract a zip, leaving files that exist with the same bytes.
 
-    Raises UserError, before anything is written, on unsafe names, links, names that come twice, archives that are small for what they
-    hold, absent members, and files in `folder` that differ from the archive's.
+    Args:
+        archive: The zip.
+        folder: Where to extract it.
+        wanted: The members to extract; None for all.
+
+    Raises:
+        UserError: A name in the archive is unsafe or repeated, a member is a link, the contents are
+            too large for the archive, a wanted member is absent, or a file in `folder` differs from
+            the archive. All this is checked before anything is written.
     """
     archive, folder = Path(archive), Path(folder)
     with open_zip(archive) as opened:
@@ -31,7 +41,7 @@ def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) 
         _check_members(members, archive)
         if wanted is not None:
             if absent := sorted(set(wanted) - {member.filename for member in members}):
-                raise UserError(f"{archive}: holds no {absent[0]}; is it the right archive?")
+                raise UserError(f"{archive}: contains no {absent[0]}; is it the right archive?")
             members = [member for member in members if member.filename in wanted]
         members = [member for member in members if not _is_extracted(member, folder, archive)]
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -40,14 +50,13 @@ def extract(archive: Path, folder: Path, wanted: Collection[str] | None = None) 
             try:
                 opened.extractall(temporary, members)
             except ZIP_ERRORS as error:
-                if exhausted(error):  # the disk's fault, not the archive's
+                if exhausted(error):  # the fault of the disk, not of the archive
                     raise
                 raise UserError(f"{archive}: cannot extract it ({error}); fetch it again") from None
             for member in members:
                 (folder / member.filename).parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(
-                    Path(temporary) / member.filename, folder / member.filename
-                )  # also works where `folder` is a mount
+                # Unlike os.replace, this also works if `folder` is a mount.
+                shutil.move(Path(temporary) / member.filename, folder / member.filename)
 
 
 def _check_members(members: Collection[zipfile.ZipInfo], archive: Path) -> None:
@@ -56,41 +65,45 @@ def _check_members(members: Collection[zipfile.ZipInfo], archive: Path) -> None:
             raise UserError(
                 f"{archive}: refusing the link {member.filename!r}; a data archive needs none"
             )
-    names = Counter(PurePosixPath(member.filename) for member in members)  # a//b is a/b
-    if twice := [
+    names = Counter(PurePosixPath(member.filename) for member in members)  # a//b equals a/b
+    if repeated := [
         name
         for name, count in names.items()
         if count > 1 or not names.keys().isdisjoint(name.parents)
     ]:
         raise UserError(
-            f"{archive}: refusing an archive that holds a name twice, or as a file and as a folder: {str(twice[0])!r}"
+            f"{archive}: refusing an archive that contains a name twice, or as file and as folder:"
+            f" {str(repeated[0])!r}"
         )
     size = sum(member.file_size for member in members)
     if size > MOST_PACKED * archive.stat().st_size:
         raise UserError(
-            f"{archive}: {size / 1e9:.1f} GB unpacked, over {MOST_PACKED} times its size: refusing what may be a bomb"
+            f"{archive}: {size / 1e9:.1f} GB unpacked, over {MOST_PACKED} times its size;"
+            " refusing a possible decompression bomb"
         )
 
 
 def _is_extracted(member: zipfile.ZipInfo, folder: Path, archive: Path) -> bool:
-    """Whether `folder` holds this member already; UserError if something else stands there."""
-    there = folder / member.filename
+    """Return whether the folder has this member; raise UserError if it has something else there."""
+    target = folder / member.filename
     if blocked := [
         parent
-        for parent in (*there.parents, folder)
+        for parent in (*target.parents, folder)
         if parent.is_relative_to(folder) and parent.exists() and not parent.is_dir()
     ]:
         raise UserError(
-            f"{blocked[0]}: stands where {archive} has a folder; remove it, or move it away, and run again"
+            f"{blocked[0]}: in the place of a folder of {archive};"
+            " remove it, or move it away, and run again"
         )
-    if not there.exists():
+    if not target.exists():
         return False
     if (
-        not there.is_file()
-        or there.stat().st_size != member.file_size
-        or zlib.crc32(there.read_bytes()) != member.CRC
+        not target.is_file()
+        or target.stat().st_size != member.file_size
+        or zlib.crc32(target.read_bytes()) != member.CRC
     ):
         raise UserError(
-            f"{there}: differs from the one in {archive}; remove it, or move it away, and run again"
+            f"{target}: differs from the file in {archive};"
+            " remove it, or move it away, and run again"
         )
     return True

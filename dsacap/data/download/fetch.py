@@ -1,4 +1,7 @@
-"""Verified download: from the published address, mirrors, or a folder of the user's; checked by size and hash before it gets its name."""
+"""Verified downloads from the published address, mirrors, or a folder of the user's.
+
+A file gets its final name only after its size and hash were checked.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,14 +24,29 @@ def fetch(
     offline: bool = False,
     connections: int = 4,
 ) -> Path:
-    """Brings the file that is published at `url` to `target` and returns `target`; one that is there already costs no network.
+    """Fetch a published file, unless it is there already.
 
-    size: in bytes; at least one checksum is needed.
-    mirrors: addresses where the file lies under its own name, asked after `url`.
-    folder: where the user has it under its own name: it is linked, not copied. What is not there is downloaded, unless `offline`.
+    A file that is there is verified, without using the network. What has arrived of another is kept
+    in `<target>.part`, from which the next call continues.
 
-    What arrives is kept in `<target>.part`, which the next call continues. Raises UserError when no address gives the file, the disk is
-    too full, or the bytes are not the expected ones.
+    Args:
+        url: The address at which the file is published.
+        target: Where to put the file.
+        size: Its size in bytes.
+        md5: Its md5 in hexadecimal; at least one of the two checksums is needed.
+        sha256: Its sha256 in hexadecimal.
+        mirrors: Addresses of folders that have the file under its own name, tried after `url`.
+        folder: A folder of the user's that may have the file under its own name; it is then linked,
+            not copied. What it lacks is downloaded.
+        offline: Whether to raise an error instead of downloading.
+        connections: How many segments to download at the same time.
+
+    Returns:
+        The target.
+
+    Raises:
+        UserError: No address delivers the file, the disk is too full, or the bytes are not the
+            expected ones.
     """
     target, checksums = (
         Path(target),
@@ -43,14 +61,15 @@ def fetch(
     mine = folder and folder / target.name
     if mine and mine.exists():
         verify(mine, size, checksums, url)
-        target.unlink(missing_ok=True)  # a link that leads nowhere
+        target.unlink(missing_ok=True)  # a broken link
         target.symlink_to(mine.resolve())
     elif offline:
         places = (
-            f"in {folder}" if folder else "here, and no folder is named that may have it (--from)"
+            f"in {folder}" if folder else "here, and no folder that may have it is given (--from)"
         )
         raise UserError(
-            f"{target}: offline, and there is no {target.name} ({size:,} bytes) {places}; fetch it elsewhere from {url}"
+            f"{target}: offline, and there is no {target.name} ({size:,} bytes) {places};"
+            f" fetch it elsewhere from {url}"
         )
     else:
         addresses = [url, *(f"{mirror.rstrip('/')}/{target.name}" for mirror in mirrors)]
@@ -59,24 +78,35 @@ def fetch(
 
 
 def verify(path: Path, size: int | None, checksums: Mapping[str, str], url: str) -> None:
-    """UserError if the file is not the one published at `url`."""
+    """Check that a file is the published one.
+
+    Args:
+        path: The file.
+        size: The expected size in bytes; None if it is unknown.
+        checksums: The expected hash in hexadecimal for each algorithm.
+        url: Where the file is published, for the message.
+
+    Raises:
+        UserError: The size or a hash differs.
+    """
     if problem := _mismatch(path, size, checksums):
         raise UserError(
-            f"{path}: not the file expected from {url}: {problem}; remove it, or move it away, and run again"
+            f"{path}: not the file expected from {url}: {problem};"
+            " remove it, or move it away, and run again"
         )
 
 
 def lacking(target: Path, size: int) -> int:
-    """Bytes of disk that the download of `target` still takes."""
+    """Return how many bytes of disk the download of `target`, of `size` bytes, still takes."""
     if target.exists():
         return 0
     part = Part(target, size).path
-    return max(0, size - part.stat().st_blocks * 512) if part.exists() else size  # a part has holes
+    return max(0, size - part.stat().st_blocks * 512) if part.exists() else size  # a part is sparse
 
 
 def _mismatch(path: Path, size: int | None, checksums: Mapping[str, str]) -> str | None:
-    if (there := path.stat().st_size) != size and size is not None:
-        return f"expected {size} bytes, got {there}"
+    if (found := path.stat().st_size) != size and size is not None:
+        return f"expected {size} bytes, got {found}"
     for algorithm, expected in checksums.items():
         with open(path, "rb") as file:
             got = hashlib.file_digest(file, algorithm).hexdigest()
@@ -101,22 +131,25 @@ def _fetch_from_any(
                 problems.append(f"{url}: {refusal}")
             except OSError as error:
                 raise UserError(
-                    f"{part.path}: cannot write ({error.strerror}); mend that and run again to go on"
+                    f"{part.path}: cannot write ({error.strerror});"
+                    " correct that, and run again to continue"
                 ) from None
-    if not part.bytes:
+    if not part.received:
         part.remove()
     raise UserError(
         "\n  ".join(
-            [f"{target}: download failed; run again to go on from where it stopped:", *problems]
+            [f"{target}: download failed; run again to continue where it stopped:", *problems]
         )
     )
 
 
 def _fetch_from(url: str, part: Part, checksums: Mapping[str, str], connections: int) -> str | None:
-    """Completes a part; what is wrong with the bytes, if anything is: they are then gone. Bytes that were begun elsewhere get a second
-    chance, all of them from `url`."""
+    """Complete a part, and return what is wrong with its bytes, if anything.
+
+    Wrong bytes are discarded. If some came from another address, all are fetched again from `url`.
+    """
     while True:
-        mixed = part.bytes > 0
+        mixed = part.received > 0
         if part.lacking():
             download(url, part, connections)
         problem = _mismatch(part.path, part.size, checksums)

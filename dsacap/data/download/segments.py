@@ -1,4 +1,7 @@
-"""One file from one address, its segments fetched side by side. What has arrived outlives a kill; a server that is wrong is found out."""
+"""Download of one file from one address, in concurrent segments.
+
+What has arrived survives a kill of the process, and wrong answers of a server are detected.
+"""
 
 import contextlib
 import fcntl
@@ -20,21 +23,21 @@ from dsacap.common.files import read_json, write_json
 from dsacap.common.progress import progress
 
 SEGMENT = 32 * 2**20  # bytes that one request asks for
-TRIES = 4  # in a row that bring less than PROGRESS
+TRIES = 4  # in a row, each with fewer bytes than PROGRESS, before an address is given up
 PROGRESS = 2**20  # bytes
 TIMEOUT = (10, 60)  # seconds to connect, and between two reads
-SLOWEST = 1024  # bytes a second over TIMEOUT[1]; what drips more slowly has stalled
-LONGEST_WAIT = 120  # seconds that a server may ask for (Retry-After)
-_READ = 2**18  # bytes
+SLOWEST = 1024  # bytes a second, averaged over TIMEOUT[1]; anything slower has stalled
+LONGEST_WAIT = 120  # seconds; an address whose server asks for more (Retry-After) is given up
+_READ = 2**18  # bytes read at once
 _SAVE_SECONDS = 1
 
 
 class Refusal(Exception):
-    """The address does not have the file, or gives up: asking again is of no use."""
+    """An address does not deliver the file, and asking again is useless."""
 
 
 class _Fault(Exception):
-    """This try failed; the next may not."""
+    """A failed try, after which the next may succeed; the server asks to wait `wait` seconds."""
 
     def __init__(self, reason: str, wait: float = 0):
         super().__init__(reason)
@@ -42,13 +45,18 @@ class _Fault(Exception):
 
 
 class _NoRanges(Exception):
-    """The server answers with the whole file, or with segments of different files."""
+    """The server answers with the whole file, or with segments of different versions."""
 
 
 class Part:
-    """The bytes of `target` that are here: `<target>.part`, with holes, and `<target>.part.json`, how far each segment has come.
+    """The bytes of a file that have arrived.
 
-    A part without the second file is taken for the beginning of the target. Use it as a context, which locks it against other processes.
+    They are in `<target>.part`, a sparse file; `<target>.part.json` records how far each segment
+    has come. A part without that record is taken for the beginning of the target.
+
+    Args:
+        target: The complete file.
+        size: Its size in bytes.
     """
 
     def __init__(self, target: Path, size: int):
@@ -58,6 +66,11 @@ class Part:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
+        """Open the part within the block, locked against other processes.
+
+        Raises:
+            UserError: Another process has locked it.
+        """
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
@@ -67,40 +80,42 @@ class Part:
                     f"{self.path}: another process is fetching this file; wait for it"
                 ) from None
             self._load()
-            self._save()  # before there are holes
+            self._save()  # the record must exist before the file has holes
             yield
         finally:
             os.close(self._fd)
 
     def _load(self) -> None:
-        there = os.fstat(self._fd).st_size
+        size = os.fstat(self._fd).st_size
         starts = range(0, self.size, SEGMENT)
-        self.have, self.version = [min(max(there - start, 0), SEGMENT) for start in starts], {}
+        self.have, self.version = [min(max(size - start, 0), SEGMENT) for start in starts], {}
         if self._state.exists():
             state = read_json(self._state)
             self.have, self.version = state["have"], state["version"]
             reached = max((self.next(s) for s, have in enumerate(self.have) if have), default=0)
-            if (state["size"], state["segment"]) != (self.size, SEGMENT) or reached > there:
+            if (state["size"], state["segment"]) != (self.size, SEGMENT) or reached > size:
                 self.have = [0] * len(starts)
                 self.clear()
 
     @property
-    def bytes(self) -> int:
+    def received(self) -> int:
+        """The number of bytes that have arrived."""
         return sum(self.have)
 
     def lacking(self) -> list[int]:
-        """The segments that are not whole."""
+        """Return the numbers of the incomplete segments."""
         return [s for s in range(len(self.have)) if self.next(s) < self.end(s)]
 
     def next(self, segment: int) -> int:
-        """Where in the file the first byte goes that the segment lacks."""
+        """Return the position in the file of the first byte that a segment lacks."""
         return segment * SEGMENT + self.have[segment]
 
     def end(self, segment: int) -> int:
+        """Return the position in the file just after a segment."""
         return min((segment + 1) * SEGMENT, self.size)
 
     def write(self, at: int, data: bytes) -> None:
-        """Puts down bytes at the place where their segment goes on."""
+        """Write bytes at a position, which must be where their segment continues."""
         view, place = memoryview(data), at
         while view:
             written = os.pwrite(self._fd, view, place)
@@ -114,12 +129,16 @@ class Part:
                 self._save()
 
     def check_version(self, url: str, version: str | None) -> None:
-        """_NoRanges if what came from `url` before was of another version, by its ETag or date: a single answer is of one version."""
+        """Raise _NoRanges if earlier bytes from `url` are of another version, by its ETag or date.
+
+        A single answer with the whole file is of one version.
+        """
         with self._lock:
             if version and self.version.setdefault(url, version) != version:
                 raise _NoRanges
 
     def clear(self) -> None:
+        """Discard all bytes."""
         os.ftruncate(self._fd, 0)
         self.have, self.version = [0] * len(self.have), {}
         self._save()
@@ -132,22 +151,39 @@ class Part:
         self._saved = time.monotonic()
 
     def save(self) -> None:
+        """Record how far each segment has come."""
         with self._lock:
             self._save()
 
     def remove(self) -> None:
+        """Delete both files."""
         self.path.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
 
     def become(self, target: Path) -> None:
+        """Rename the complete part to the target."""
         os.replace(self.path, target)
         self._state.unlink(missing_ok=True)
 
 
 def download(url: str, part: Part, connections: int) -> None:
-    """Fetches what an open `part` lacks, over several connections where the server knows ranges. Refusal if the address is of no use."""
+    """Fetch what a part lacks, over several connections if the server supports ranges.
+
+    Args:
+        url: The address of the file.
+        part: The part, opened.
+        connections: How many segments to download at the same time.
+
+    Raises:
+        Refusal: The address does not deliver the file.
+    """
     with progress(
-        None, f"fetch {part.path.stem}", "B", total=part.size, initial=part.bytes, unit_scale=True
+        None,
+        f"fetch {part.path.stem}",
+        "B",
+        total=part.size,
+        initial=part.received,
+        unit_scale=True,
     ) as bar:
         try:
             try:
@@ -185,7 +221,7 @@ def _download_segment(url: str, part: Part, segment: int, bar, stop: threading.E
                 fruitless = fruitless + 1 if part.next(segment) - before < PROGRESS else 1
                 _try_again(fruitless, fault, stop)
     except BaseException:
-        stop.set()  # the segments beside it, and those that wait, end at once
+        stop.set()  # ends the other segments at once, running or waiting
         raise
 
 
@@ -202,7 +238,7 @@ def _request_segment(url: str, part: Part, segment: int, bar, stop: threading.Ev
 
 
 def _download_whole(url: str, part: Part, bar) -> None:
-    """The whole file as one answer, which has to come through in one go."""
+    """Download the whole file as one answer, which cannot be continued after a failure."""
     stop = threading.Event()
     for tries in range(1, TRIES + 1):
         part.clear()
@@ -212,7 +248,8 @@ def _download_whole(url: str, part: Part, bar) -> None:
                 length = response.headers.get("Content-Length", str(part.size))
                 if response.status_code != 200 or length != str(part.size):
                     raise Refusal(
-                        f"offers {length} bytes (status {response.status_code}) instead of {part.size}"
+                        f"offers {length} bytes (status {response.status_code})"
+                        f" instead of {part.size}"
                     )
                 return _receive(response, part, 0, part.size, bar, stop)
         except _Fault as fault:
@@ -220,11 +257,11 @@ def _download_whole(url: str, part: Part, bar) -> None:
 
 
 def _try_again(tries: int, fault: _Fault, stop: threading.Event) -> None:
-    """Waits before the next try; Refusal if there is none."""
+    """Wait before the next try; raise Refusal if no try is left."""
     if tries >= TRIES:
         raise Refusal(f"{fault} ({tries} times)") from None
     if fault.wait > LONGEST_WAIT:
-        raise Refusal(f"{fault}, and asks to be left alone for {fault.wait:.0f} seconds") from None
+        raise Refusal(f"{fault}, and asks to wait for {fault.wait:.0f} seconds") from None
     _pause(max(2**tries - 1, fault.wait), stop)  # 1, 3, 7 seconds
 
 
@@ -233,7 +270,7 @@ def _pause(seconds: float, stop: threading.Event) -> None:
 
 
 def _get(url: str, headers: dict[str, str]) -> requests.Response:
-    """An answer of status 2xx, its body not yet read."""
+    """Request `url`, and return an answer of status 200 or 206 whose body is not read yet."""
     try:
         response = requests.get(
             url, headers={"Accept-Encoding": "identity"} | headers, stream=True, timeout=TIMEOUT
@@ -259,27 +296,27 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """The seconds that an overloaded server asks to be left alone: a number, or a date."""
-    said = response.headers.get("Retry-After", "")
-    if said.isdecimal():
-        return float(said)
+    """Return the seconds to wait that an overloaded server asks for, as a number or a date."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return 0.0
 
 
 def _check_range(response: requests.Response, start: int, end: int, size: int) -> None:
-    """Refusal if the answer says that it holds other bytes than those asked for, or that the file has another size."""
+    """Raise Refusal if the answer announces other bytes than requested, or another file size."""
     offered = response.headers.get("Content-Range", "")
     if not re.fullmatch(rf"bytes {start}-{end - 1}/({size}|\*)", offered):
-        raise Refusal(f"asked for bytes {start}-{end - 1} of {size}, offers {offered!r}")
+        raise Refusal(f"offers {offered!r} instead of bytes {start}-{end - 1} of {size}")
 
 
 def _receive(
     response: requests.Response, part: Part, at: int, end: int, bar, stop: threading.Event
 ) -> None:
-    """Writes the body down from byte `at` on, up to `end`."""
+    """Write the body of an answer to the part, from position `at` up to `end`."""
     since, received = time.monotonic(), 0
     while not stop.is_set():
         try:
@@ -291,7 +328,7 @@ def _receive(
         if not data:
             break
         if at + len(data) > end:
-            raise Refusal(f"sends more than {end} bytes of {part.size}, which were asked for")
+            raise Refusal(f"sends more bytes than requested (up to {end} of {part.size})")
         part.write(at, data)
         bar.update(len(data))
         at, received = at + len(data), received + len(data)

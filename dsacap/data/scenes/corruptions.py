@@ -1,4 +1,7 @@
-"""Captions of scenes that are wrong in one respect: what a generator that is to judge captions must tell from right ones."""
+"""Captions of scenes that are wrong in one respect.
+
+A generator that is to judge captions must distinguish them from right ones.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,8 @@ from dsacap.data.scenes.grammar import (
 )
 
 _PLURALS = {plural(words[0]): tuple(map(plural, words)) for words in SHAPES.values()}
-# Respect -> groups of phrases. One of a group may be exchanged for the first of another of the same respect.
+# For each respect, tables of meanings and their phrases. A phrase may be exchanged for the first
+# phrase of another meaning in the same table.
 _EXCHANGES: dict[str, list[Mapping[str, Sequence[str]]]] = {
     "colour": [COLOURS],
     "size": [SIZES],
@@ -32,16 +36,25 @@ RESPECTS = tuple(_EXCHANGES)
 
 
 def corrupt(caption: str, scene: Scene, rng: np.random.Generator) -> tuple[str, str] | None:
-    """A true tokenised `caption` of `scene` with one phrase exchanged, so that it is false, and the respect in which it is; None where
-    no exchange makes it false.
+    """Exchange one phrase of a true caption, so that it becomes false.
 
-    The respect is drawn first, or colours, of which captions are full, would crowd out the others.
+    The respect is drawn first; otherwise colours, which are the most frequent words, would crowd
+    out the others.
+
+    Args:
+        caption: A tokenised caption that is true of the scene.
+        scene: The scene.
+        rng: The generator that draws the respect and the phrase.
+
+    Returns:
+        The false caption, and the respect in which it is false, one of `RESPECTS`; None if no
+        exchange makes it false.
     """
     for respect in rng.permutation(RESPECTS).tolist():
         wrong = [
-            said
-            for said in _exchanged(caption, respect)
-            if (read := parse(said)) is not None and not is_true(read, scene)
+            changed
+            for changed in _exchanged(caption, respect)
+            if (description := parse(changed)) is not None and not is_true(description, scene)
         ]
         if wrong:
             return wrong[rng.integers(len(wrong))], respect
@@ -49,7 +62,7 @@ def corrupt(caption: str, scene: Scene, rng: np.random.Generator) -> tuple[str, 
 
 
 def _exchanged(caption: str, respect: str) -> list[str]:
-    """All captions that differ from `caption` in one phrase of the respect."""
+    """Return all captions that differ from `caption` in one phrase of the respect."""
     found = []
     for table in _EXCHANGES[respect]:
         meaning = {phrase: key for key, phrases in table.items() for phrase in phrases}

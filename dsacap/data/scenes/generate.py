@@ -1,7 +1,8 @@
-"""The embedded data set: generated 64x64 pictures of coloured shapes with five captions each, written in COCO's own format.
+"""The embedded data set: generated 64x64 pictures of coloured shapes, five captions each.
 
-A scene has two to four things, at most one in each 32x32 quadrant, so that places and relations are exact. The version stands in
-the data key: changing anything here that changes a byte of the data means a new `VERSION`, and every table regenerated.
+It is written in COCO's own format. A scene has two to four things, at most one in each 32x32
+quadrant, so that places and relations are exact. The version is part of the data key: a change here
+that changes a byte of the data needs a new `VERSION`, and all tables have to be made again.
 """
 
 import io
@@ -17,8 +18,8 @@ from dsacap.common.progress import progress
 from dsacap.data.scenes.grammar import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, describe
 
 VERSION = "1.0"
-SIDE = 64
-REFERENCES = 5
+SIDE = 64  # pixels
+REFERENCES = 5  # captions of an image
 SPLITS = ("train", "val", "test")
 
 _RGB = {
@@ -37,7 +38,10 @@ _RADIUS = {"large": 12.0, "small": 6.5}  # pixels
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Two to four things in different quadrants; a quarter of the things repeat the shape and colour of the one before."""
+    """Draw a scene of two to four things in different quadrants.
+
+    A quarter of the things have the shape and colour of the one before.
+    """
     quadrants = rng.permutation(4)[: 2 + np.searchsorted((0.4, 0.8), rng.random())]
     things: list[Thing] = []
     for quadrant in quadrants:
@@ -57,7 +61,15 @@ def _one_of(names: Iterable[str], rng: np.random.Generator) -> str:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Draws `scene` as uint8 [64, 64, 3], anti-aliased, with jitter of place, size, colour and light, and sensor noise."""
+    """Draw a picture of a scene.
+
+    Args:
+        scene: The scene.
+        rng: The generator of the jitter in place, size, colour and light, and of sensor noise.
+
+    Returns:
+        An anti-aliased RGB picture, uint8 `(SIDE, SIDE, 3)`.
+    """
     ys, xs = np.arange(SIDE)[:, None] + 0.5, np.arange(SIDE)[None] + 0.5
     image = np.broadcast_to(np.array(_RGB[scene.background], np.float64), (SIDE, SIDE, 3)).copy()
     for thing in scene.things:
@@ -78,7 +90,10 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _signed_distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """Distance in pixels to the outline of a shape of radius `r` around the origin, negative inside; y points down."""
+    """Return the distance in pixels to the outline of a shape around the origin, negative inside.
+
+    `r` is the radius of the shape; y points down.
+    """
     ax, ay = np.abs(x), np.abs(y)
     match shape:
         case "circle":
@@ -97,11 +112,18 @@ def _signed_distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.n
 
 
 def generate(folder: Path, sizes: dict[str, int], seed: int) -> None:
-    """Writes the data set to `folder`: images/<split>.zip, annotations/captions_<split>.json, dataset_scenes.json (a split file in
-    Karpathy's format) and scenes.json (image id -> what is there).
+    """Write the data set.
 
-    Every image has a generator of its own, keyed by (seed, image id), so a split keeps its images when another one grows. Pictures
-    stay in one archive a split, as COCO ships them: 13,000 small files would take twice as long to write.
+    Every image has a generator of its own, keyed by (seed, image id), so that a split keeps its
+    images when another one grows. Pictures are in one archive a split, as COCO ships them: 13,000
+    small files would take twice as long to write.
+
+    Args:
+        folder: Where to write images/<split>.zip, annotations/captions_<split>.json,
+            dataset_scenes.json (a split file in Karpathy's format) and scenes.json (the scene of
+            each image id).
+        sizes: The number of images in each split.
+        seed: The seed of the data set.
     """
     karpathy, truth = [], {}
     for s, split in enumerate(SPLITS):
@@ -118,9 +140,8 @@ def generate(folder: Path, sizes: dict[str, int], seed: int) -> None:
                 rng = np.random.default_rng([seed, image_id])
                 scene = sample_scene(rng)
                 name = f"scene_{image_id:07d}.png"
-                archive.writestr(
-                    zipfile.ZipInfo(name), _png(render(scene, rng))
-                )  # ZipInfo's fixed date keeps the bytes the same
+                # The fixed date of a ZipInfo keeps the bytes the same.
+                archive.writestr(zipfile.ZipInfo(name), _png(render(scene, rng)))
                 captions = [describe(scene, rng) for _ in range(REFERENCES)]
                 images.append(
                     {"id": image_id, "file_name": name, "width": SIDE, "height": SIDE, "license": 1}
@@ -168,6 +189,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def scene_to_json(scene: Scene) -> dict:
+    """Return the form of a scene in scenes.json."""
     return {
         "background": scene.background,
         "things": [[t.shape, t.colour, t.size, *t.quadrant] for t in scene.things],
@@ -175,7 +197,7 @@ def scene_to_json(scene: Scene) -> dict:
 
 
 def load_scenes(folder: Path) -> dict[int, Scene]:
-    """Image id -> what is there, of a data set that `generate` wrote."""
+    """Return the scene of each image id in a data set that `generate` wrote."""
     return {
         int(image_id): scene_from_json(scene)
         for image_id, scene in read_json(folder / "scenes.json").items()
@@ -183,6 +205,7 @@ def load_scenes(folder: Path) -> dict[int, Scene]:
 
 
 def scene_from_json(data: dict) -> Scene:
+    """Return the scene that `scene_to_json` encoded."""
     return Scene(
         data["background"],
         tuple(Thing(s, c, z, (row, column)) for s, c, z, row, column in data["things"]),

@@ -1,17 +1,20 @@
-"""The language of the scenes: how a reference caption is written, parsed and checked.
+"""The language of the scenes: how reference captions are written, parsed and checked.
 
-Captions are generated from, and parsed by, the same phrase tables, so two scores are exact by construction: whether a caption is
-*grammatical* (it parses) and whether it is *true* (its mentions fit different objects of the scene, with every attribute, place and
-relation holding). After PTB tokenisation, which lower-cases and drops punctuation, a caption is
+Captions are generated and parsed by the same phrase tables, so two scores are exact by
+construction: whether a caption is *grammatical* (it parses), and whether it is *true* (its mentions
+fit different objects of the scene, and every attribute, place and relation holds). After PTB
+tokenisation, which puts it in lower case and drops punctuation, a caption is
 
-    caption    = [opening] item {item} ["and" item] [background]        a comma stands between items before tokenisation
+    caption    = [opening] item {item} ["and" item] [background]
     item       = mention [place | relation mention]
     mention    = "a" [size] [colour] shape | number [size] [colour] shapes
     opening    = "there is" | "there are" | "a picture of"
     background = ("on" | "against") "a" COLOUR "background"
+
+Before tokenisation, items are separated by commas.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +38,7 @@ COLOURS = {
 }
 BACKGROUNDS = ("white", "grey", "black", "brown")
 NUMBERS = {"two": 2, "three": 3, "four": 4}
-# A quadrant is (row, column), row 0 at the top; None leaves that side open.
+# A quadrant is (row, column), with row 0 at the top; None allows both rows or columns.
 PLACES: dict[str, tuple[int | None, int | None]] = {
     "in the top left": (0, 0),
     "in the top right": (0, 1),
@@ -46,12 +49,13 @@ PLACES: dict[str, tuple[int | None, int | None]] = {
     "on the left": (None, 0),
     "on the right": (None, 1),
 }
+# (axis, sign) of the difference between the quadrants of the first thing and the second.
 RELATIONS = {
     "above": (0, -1),
     "below": (0, 1),
     "to the left of": (1, -1),
     "to the right of": (1, 1),
-}  # (axis, sign)
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows."""
+    """The content of a picture."""
 
     background: str
     things: tuple[Thing, ...]
@@ -74,7 +78,7 @@ class Scene:
 
 @dataclass
 class Mention:
-    """A noun phrase: `count` things that share what is said of them."""
+    """A noun phrase: `count` things with the same attributes, None where it names none."""
 
     shape: str
     colour: str | None = None
@@ -83,6 +87,7 @@ class Mention:
     place: str | None = None
 
     def fits(self, thing: Thing) -> bool:
+        """Return whether the phrase describes a thing."""
         if (
             thing.shape != self.shape
             or self.colour not in (None, thing.colour)
@@ -94,19 +99,26 @@ class Mention:
 
 @dataclass
 class Description:
-    """A parsed caption. `relations` are (mention index, phrase, mention index)."""
+    """A parsed caption.
+
+    Attributes:
+        mentions: Its noun phrases in order.
+        relations: (index of a mention, phrase, index of a mention).
+        background: The colour of the background, if it is mentioned.
+    """
 
     mentions: list[Mention] = field(default_factory=list)
     relations: list[tuple[int, str, int]] = field(default_factory=list)
     background: str | None = None
 
 
-# ---------------------------------------------------------------------------------------------------------------- writing
-
-
 def describe(scene: Scene, rng: np.random.Generator) -> str:
-    """One reference caption of `scene`, as one of many annotators might put it: what is mentioned (three things at most), in which
-    order, by which words, and whether places, a relation or the background are given all vary; large things tend to come first."""
+    """Write one reference caption of a scene, as one of many annotators might.
+
+    The generator draws what is mentioned (three things at most), its order and its words, and
+    whether places, a relation or the background are given. Large things tend to come first. The
+    caption is not tokenised; it may end with a full stop.
+    """
     things = sorted(scene.things, key=lambda t: (t.size != "large", t.quadrant))
     if rng.random() < 0.2:
         rng.shuffle(things)
@@ -115,7 +127,8 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
     mentioned = 3 if rng.random() < 0.45 else 2
     things = things[:mentioned]
 
-    items, first_is_plural = [], False
+    items: list[str] = []
+    first_is_plural = False
     while things:
         thing = things.pop(0)
         twins = [
@@ -165,12 +178,12 @@ def _noun_phrase(thing: Thing, count: int, with_size: bool, rng: np.random.Gener
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
-    """The first synonym is the common one."""
+    """Draw one of the synonyms, the first more often."""
     return words[0] if len(words) == 1 or rng.random() < 0.7 else words[1]
 
 
 def _place_of(things: Sequence[Thing], rng: np.random.Generator) -> str | None:
-    """The most exact place that all `things` share, or now and then a wider one."""
+    """Return the most exact place that all things share, or sometimes a wider one."""
     fitting = [place for place in PLACES if all(_within(thing, place) for thing in things)]
     if not fitting:
         return None
@@ -187,13 +200,11 @@ def _relation_between(a: Thing, b: Thing, rng: np.random.Generator) -> str:
 
 
 def plural(noun: str) -> str:
+    """Return the plural of a noun."""
     return noun + ("es" if noun.endswith(("x", "ss", "us")) else "s")
 
 
-# ---------------------------------------------------------------------------------------------------------------- reading
-
-
-def _lookup(table: dict[str, Sequence[str]]) -> dict[str, str]:
+def _lookup(table: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {word: meaning for meaning, words in table.items() for word in words}
 
 
@@ -202,7 +213,10 @@ _PLURAL_OF = {plural(word): shape for word, shape in _SHAPE_OF.items()}
 
 
 class _Reader:
-    """A cursor over the words of a caption; every `take_*` either consumes what it names or leaves the cursor alone."""
+    """A cursor over the words of a caption.
+
+    Each method consumes what it is named after, or leaves the cursor where it is and returns None.
+    """
 
     def __init__(self, words: list[str]):
         self.words, self.at = words, 0
@@ -235,10 +249,17 @@ class _Reader:
 
 
 def parse(caption: str) -> Description | None:
-    """Reads a PTB-tokenised `caption`; None where the grammar does not cover it, to the last word."""
+    """Parse a tokenised caption.
+
+    Args:
+        caption: PTB tokens joined by spaces.
+
+    Returns:
+        The description; None if the grammar does not cover the caption to its last word.
+    """
     reader, result = _Reader(caption.split()), Description()
     opening = reader.phrase(("there is", "there are", "a picture of"))
-    closed = False  # after "and" comes the last item
+    closed = False  # whether "and" was read, after which comes the last item
     while True:
         mention = reader.mention()
         if mention is None:
@@ -287,7 +308,16 @@ def _related(a: Thing, phrase: str, b: Thing) -> bool:
 
 
 def is_true(description: Description, scene: Scene) -> bool:
-    """Whether the mentions can stand for different things of `scene` such that all that is said holds."""
+    """Return whether a caption is true of a scene.
+
+    Args:
+        description: The parsed caption.
+        scene: The scene.
+
+    Returns:
+        Whether the mentions can be assigned to different things of the scene such that the
+        background and all attributes, places and relations hold.
+    """
     if description.background not in (None, scene.background):
         return False
     slots = [
@@ -310,7 +340,7 @@ def is_true(description: Description, scene: Scene) -> bool:
 def _assignments(
     slots: Sequence[tuple[int, Mention]], things: tuple[Thing, ...]
 ) -> Iterator[tuple[Thing, ...]]:
-    """All ways to give each slot a fitting thing of its own."""
+    """Yield all ways to assign a fitting thing to each slot, no thing twice."""
     if not slots:
         yield ()
         return

@@ -38,7 +38,7 @@ def test_extracts(archive, tmp_path):
     assert tree(tmp_path / "new") == {f"data/{name}": content for name, content in WHOLE.items()}
 
 
-def test_extracts_only_what_is_not_there(archive, tmp_path):
+def test_extracts_only_absent_files(archive, tmp_path):
     folder = tmp_path / "data"
     extract(archive, folder)
     (folder / "annotations" / "b.json").unlink()
@@ -60,16 +60,16 @@ def test_an_extracted_file_that_differs_is_kept(archive, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )
-def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
-    """However it is packed; a name that is no UTF-8 any more included."""
+def test_each_flipped_byte_is_detected_or_harmless(tmp_path, compression):
+    """This holds for each compression method, and for a name that is no longer UTF-8."""
     path, photo = tmp_path / "photos.zip", bytes(range(64))
-    with zipfile.ZipFile(path, "w", way) as opened:
+    with zipfile.ZipFile(path, "w", compression) as opened:
         opened.writestr("\u00e9.jpg", photo)
-    sound = path.read_bytes()
-    for at in range(len(sound)):
-        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
+    intact = path.read_bytes()
+    for at in range(len(intact)):
+        path.write_bytes(intact[:at] + bytes([intact[at] ^ 0xFF]) + intact[at + 1 :])
         try:
             source = PhotoSource(path)
             read = {source.read(name) for name in source.names()}
@@ -87,11 +87,12 @@ def test_each_byte_flipped_is_noticed_or_harmless(tmp_path, way):
             assert set(tree(folder).values()) <= {photo}
 
 
-def test_extracts_what_is_wanted(archive, tmp_path):
+def test_extracts_only_the_wanted_members(archive, tmp_path):
     extract(archive, tmp_path / "data", ["annotations/b.json"])
     assert tree(tmp_path / "data") == {"annotations/b.json": b"B" * 1000}
     with pytest.raises(
-        UserError, match=r"annotations\.zip: holds no annotations/c\.json; is it the right archive"
+        UserError,
+        match=r"annotations\.zip: contains no annotations/c\.json; is it the right archive",
     ):
         extract(archive, tmp_path / "data", ["annotations/c.json"])
 
@@ -123,8 +124,8 @@ def test_bombs_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "bomb.zip"]
 
 
-def test_a_member_is_no_larger_than_it_says(tmp_path):
-    """A bomb whose table of contents lies: what is unpacked ends at the announced size, and its checksum tells."""
+def test_a_member_larger_than_announced_is_refused(tmp_path):
+    """A bomb with a false table of contents is cut at the announced size; its checksum differs."""
     with zipfile.ZipFile(tmp_path / "liar.zip", "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("zeros", bytes(50 * 2**20))
     size = (50 * 2**20).to_bytes(4, "little")
@@ -137,14 +138,14 @@ def test_a_member_is_no_larger_than_it_says(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_comes_twice_is_refused(archive, tmp_path):
+def test_a_repeated_name_is_refused(archive, tmp_path):
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr("annotations/a.json", b"another")
-    with pytest.raises(UserError, match="holds a name twice"):
+    with pytest.raises(UserError, match="contains a name twice"):
         extract(archive, tmp_path / "data")
 
 
-def test_no_room_for_what_is_in_it(archive, tmp_path, monkeypatch):
+def test_a_disk_without_room_is_refused(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
     with pytest.raises(UserError, match="GB free on this disk"):
         extract(archive, tmp_path / "data")
@@ -157,7 +158,7 @@ def test_damage_leaves_nothing_behind(archive, tmp_path):
     assert list(tmp_path.iterdir()) == [archive]
 
 
-def test_what_is_no_zip_is_refused(tmp_path):
+def test_other_files_than_zips_are_refused(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"<html>moved</html>")
     with pytest.raises(UserError, match=r"x\.zip: not a zip"):
         extract(tmp_path / "x.zip", tmp_path / "data")
@@ -177,17 +178,17 @@ def test_names_that_no_file_can_have_are_refused(archive, tmp_path, names):
     assert list(tmp_path.iterdir()) == [archive]
 
 
-def test_a_file_where_a_folder_belongs_is_kept(archive, tmp_path):
+def test_a_file_in_the_place_of_a_folder_is_kept(archive, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "annotations").write_text("mine")
     with pytest.raises(
-        UserError, match=r"data/annotations: stands where .*annotations\.zip has a folder"
+        UserError, match=r"data/annotations: in the place of a folder of .*annotations\.zip"
     ):
         extract(archive, tmp_path / "data")
     assert tree(tmp_path / "data") == {"annotations": b"mine"}
 
 
-def test_a_full_disk_is_not_the_archives_fault(archive, tmp_path, monkeypatch):
+def test_a_full_disk_is_not_reported_as_a_damaged_archive(archive, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -50,20 +50,20 @@ def test_the_same_generator_gives_the_same_corruption():
         ("a small bar", {"a big bar"}),
     ],
 )
-def test_articles_and_plurals_are_kept_right(caption, wrong):
+def test_articles_and_plurals_stay_correct(caption, wrong):
     scene = Scene(
         "white", (Thing("bar", "orange", "small", (0, 0)), Thing("bar", "orange", "small", (1, 1)))
     )
     respect = {"an": "colour", "two": "shape", "a": "size"}[caption.split()[0]]
     found = {
-        said
+        corrupted
         for seed in range(60)
-        if (said := corrupt(caption, scene, np.random.default_rng(seed)))[1] == respect
+        if (corrupted := corrupt(caption, scene, np.random.default_rng(seed)))[1] == respect
     }
-    assert {said for said, _ in found} == wrong
+    assert {corrupted for corrupted, _ in found} == wrong
 
 
-def test_what_cannot_be_made_false_is_left_alone():
+def test_a_caption_without_a_false_variant_is_not_corrupted():
     assert (
         corrupt("there is nothing to exchange here", Scene("white", ()), np.random.default_rng(0))
         is None

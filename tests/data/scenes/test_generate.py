@@ -21,7 +21,7 @@ from dsacap.data.scenes.grammar import Mention, Scene, Thing, describe, is_true,
 
 
 def words(caption: str) -> str:
-    """What the PTB tokenizer makes of a scene's caption."""
+    """Return the caption of a scene as the PTB tokeniser would."""
     return " ".join(re.sub(r"[.,]", " ", caption.lower()).split())
 
 
@@ -39,7 +39,7 @@ def test_every_reference_parses_and_is_true():
         assert is_true(description, scene), (caption, scene)
 
 
-def test_references_are_mostly_false_of_other_scenes():
+def test_references_are_mostly_false_for_other_scenes():
     pairs = list(scenes_and_captions(400))
     others = [
         is_true(parse(words(caption)), pairs[i - 1][0]) for i, (_, caption) in enumerate(pairs)
@@ -48,18 +48,18 @@ def test_references_are_mostly_false_of_other_scenes():
 
 
 def test_no_single_template_covers_the_captions():
-    """Structure without the attributes: the commonest must not dominate, or a captioner could win by it."""
+    """Without attributes no structure may dominate, or a captioner could win by using only it."""
     shapes = re.compile(
         r"\b(circle|disc|square|box|triangle|cross|plus|ring|hoop|bar|stripe)(e?s)?\b"
     )
     plain = re.compile(
         r"\b(red|green|blue|yellow|purple|violet|orange|big|large|small|tiny|white|grey|black|brown)\b"
     )
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for _, caption in scenes_and_captions(1000):
         template = " ".join(plain.sub("", shapes.sub("N", words(caption))).split())
-        seen[template] = seen.get(template, 0) + 1
-    assert max(seen.values()) < 150 and len(seen) > 100
+        counts[template] = counts.get(template, 0) + 1
+    assert max(counts.values()) < 150 and len(counts) > 100
 
 
 SCENE = Scene(
@@ -89,10 +89,10 @@ SCENE = Scene(
         ("a large blue square", False),
         ("a red circle on a white background", False),
         ("three red circles", False),
-        ("a red circle a red circle and a red circle", False),  # only two are there
+        ("a red circle a red circle and a red circle", False),  # the scene has only two
         ("two red circles at the top", False),
         ("a blue square above a red circle", False),
-        ("a small red circle above a blue square", False),  # the small one is beside it
+        ("a small red circle above a blue square", False),  # the small one is at the same height
         ("a red circle and a blue square in the top right", False),
     ],
 )
@@ -131,7 +131,7 @@ def test_ungrammatical(caption):
     assert parse(caption) is None
 
 
-def test_mentions_fit_by_what_they_say_only():
+def test_mentions_fit_by_the_attributes_they_name():
     thing = Thing("ring", "green", "small", (0, 1))
     assert Mention("ring").fits(thing) and Mention("ring", size="small", place="on the right").fits(
         thing
@@ -140,7 +140,7 @@ def test_mentions_fit_by_what_they_say_only():
 
 
 def test_pictures_show_their_things():
-    """Colours stand in their quadrants, and nothing stands in an empty one."""
+    """Colours are in the quadrants of their things, and empty quadrants have none."""
     picture = render(SCENE, np.random.default_rng(0)).astype(int)
     assert picture.shape == (SIDE, SIDE, 3)
     red = (picture[..., 0] - picture[..., 1] > 100).reshape(2, 32, 2, 32).sum((1, 3))
@@ -149,7 +149,7 @@ def test_pictures_show_their_things():
     assert blue[1, 1] > 0 and blue.sum() == blue[1, 1]
 
 
-def test_generation_repeats_and_grows(tmp_path):
+def test_generation_is_repeatable_and_can_grow(tmp_path):
     generate(tmp_path / "a", {"train": 5, "val": 3, "test": 3}, seed=1)
     generate(tmp_path / "b", {"train": 5, "val": 3, "test": 3}, seed=1)
     generate(tmp_path / "c", {"train": 6, "val": 3, "test": 3}, seed=1)
