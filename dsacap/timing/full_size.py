@@ -310,6 +310,9 @@ def _objective(
         return None
     if training.ngrams:
         return NgramObjective(captioner, training)
+    assert (
+        training.rewards is not None
+    )  # the configuration requires rewards where ngrams are absent
     before = _captioner(config, system, spec, next(captioner.parameters()).device)
     judges: dict[str, Any] = {name: _NoJudge() for name in ("reconstruction", "clipscore")}
     return Reinforce(
