@@ -142,7 +142,8 @@ def write_shards(
     done, seconds = 0, 0.0
     with progress(None, what, "photo", total=len(images), initial=len(images) - left) as bar:
         for number in missing:
-            started, skipped = time.perf_counter(), dict[str, str]()
+            started = time.perf_counter()
+            skipped: dict[str, str] = {}
             write(reader.batches(chunks[number], paths[number], skipped, bar), paths[number])
             write_json(_skipped_of(paths[number]), skipped)
             done, seconds = done + len(chunks[number]), seconds + time.perf_counter() - started

@@ -10,6 +10,7 @@ trained with it, and UnCLIPScheduler; `save_pretrained` and `from_pretrained` st
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from diffusers.models.transformers.prior_transformer import PriorTransformer
@@ -39,7 +40,7 @@ class CaptionPrior(DiffusionPipeline):
     tokenizer: PreTrainedTokenizerFast
     text_encoder: CLIPTextModelWithProjection
     prior: PriorTransformer
-    scheduler: UnCLIPScheduler
+    scheduler: Any  # diffusers annotates timesteps as IntTensor, which no function of torch returns
 
     def __init__(
         self,
