@@ -116,10 +116,8 @@ def measure_scale(config: Config, size: Size) -> dict:
             "measure-scale: dataset.expected is missing; set it to the number of images of each"
             " split, from which the total times are computed"
         )
-    settings, parts = (
-        config.model_dump(mode="json", exclude_unset=True),
-        [encoder_cost, *([reward_cost] if config.generator else [])],
-    )
+    settings = config.model_dump(mode="json", exclude_unset=True)
+    parts = [encoder_cost, *([reward_cost] if config.generator else [])]
     measured: dict[str, Any] = {}
     steps = progress([*parts, *config.systems], "measure", "part")
     for part in steps:
@@ -130,11 +128,10 @@ def measure_scale(config: Config, size: Size) -> dict:
             if callable(part):
                 measured[part.__name__] = process.submit(part, settings, size).result()
             else:
-                tokens, channels = (
-                    measured["encoder_cost"]["tokens"],
-                    measured["encoder_cost"]["channels"],
+                encoder = measured["encoder_cost"]
+                spec = ImageSpec(
+                    encoder["tokens"], encoder["channels"], size.vocabulary, config.text.max_words
                 )
-                spec = ImageSpec(tokens, channels, size.vocabulary, config.text.max_words)
                 measured.setdefault("systems", {})[part] = process.submit(
                     system_cost, settings, part, spec, size
                 ).result()

@@ -115,10 +115,8 @@ def normalised(pixels: Tensor) -> Tensor:
     Returns:
         Pixels (batch, 3, height, width) as float32.
     """
-    mean, std = (
-        torch.tensor(open_clip.OPENAI_DATASET_MEAN),
-        torch.tensor(open_clip.OPENAI_DATASET_STD),
-    )
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD)
     return (
         ((pixels / 255 - mean) / std)
         .permute(0, 3, 1, 2)

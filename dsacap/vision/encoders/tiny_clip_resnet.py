@@ -47,15 +47,12 @@ class ResNetEncoder(Encoder):
         """
         super().__init__(lambda photo: _squashed(photo, image_size, mean, std), image_size, grid)
         half = width // 2
-        self.conv1, self.bn1 = (
-            nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-        )
-        self.conv2, self.bn2 = nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half)
-        self.conv3, self.bn3 = (
-            nn.Conv2d(half, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        )
+        self.conv1 = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(half)
+        self.conv2 = nn.Conv2d(half, half, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(half)
+        self.conv3 = nn.Conv2d(half, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
         channels = width
         for number, blocks in enumerate(layers):
             planes, stride = width << number, 2 if number else 1
@@ -84,12 +81,12 @@ class _Bottleneck(nn.Module):
     def __init__(self, channels: int, planes: int, stride: int):
         super().__init__()
         out = planes * _EXPANSION
-        self.conv1, self.bn1 = nn.Conv2d(channels, planes, 1, bias=False), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = (
-            nn.Conv2d(planes, planes, 3, padding=1, bias=False),
-            nn.BatchNorm2d(planes),
-        )
-        self.conv3, self.bn3 = nn.Conv2d(planes, out, 1, bias=False), nn.BatchNorm2d(out)
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         shortcut = {
             "-1": nn.AvgPool2d(stride),

@@ -25,17 +25,12 @@ def features_of(layout: Layout, drawn: bool = False) -> PixelFeatures:
     )
 
 
-def test_an_untrained_encoder_gives_the_features_on_disk(pixel_layout):
-    store, ids = (
-        features_of(pixel_layout),
-        [example.image_id for example in load_examples(pixel_layout.data)],
-    )
+def test_an_encoder_before_fine_tuning_gives_the_features_on_disk(pixel_layout):
+    store = features_of(pixel_layout)
+    ids = [example.image_id for example in load_examples(pixel_layout.data)]
     found, kept = store.read(ids), store.frozen_store.read(ids)
-    raw, std, mean = (
-        found * store.frozen_store.std + store.frozen_store.mean,
-        store.frozen_store.std,
-        store.frozen_store.mean,
-    )
+    std, mean = store.frozen_store.std, store.frozen_store.mean
+    raw = found * std + mean
     # Features on disk are rounded to 16 bits.
     torch.testing.assert_close(raw, kept * std + mean, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(store.read(ids[::-1]).flip(0), found, rtol=0, atol=1e-5)
