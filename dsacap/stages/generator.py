@@ -49,7 +49,7 @@ def make_generator(layout: Layout) -> dict:
 def _train_generator(layout: Layout, inputs: Inputs) -> dict:
     from dsacap.training.train_caption_prior import train_caption_prior
     from dsacap.vision.generators.caption_prior import new_caption_prior
-    from dsacap.vision.generators.generator import seen
+    from dsacap.vision.generators.generator import original_features
 
     settings, examples = layout.config.generator, inputs.examples("train")
     captions = [[caption for caption in example.tokens if caption] for example in examples]
@@ -57,7 +57,7 @@ def _train_generator(layout: Layout, inputs: Inputs) -> dict:
     grid = grid_of(settings, inputs.store)
     embeddings_IE = torch.cat(
         [
-            seen(inputs.store, ids[at : at + 1000], grid).flatten(1)
+            original_features(inputs.store, ids[at : at + 1000], grid).flatten(1)
             for at in range(0, len(ids), 1000)
         ]
     )

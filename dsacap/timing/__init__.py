@@ -1,0 +1,1 @@
+"""Measurements of latency, throughput, arithmetic and memory."""

@@ -1,4 +1,4 @@
-"""How long a call takes, by the clock of the device that does the work."""
+"""The duration of a call, by the clock of the device that does the work."""
 
 import statistics
 import time
@@ -8,7 +8,18 @@ import torch
 
 
 def timed(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call. On a GPU: between two events around it, read after one synchronisation, and after all queued before is done."""
+    """Measure one call.
+
+    On a GPU, the time is that between two CUDA events around the call, which are read after one
+    synchronisation. Work that was queued before is finished first.
+
+    Args:
+        run: The call to measure.
+        device: The device that does its work.
+
+    Returns:
+        Seconds.
+    """
     if device.type != "cuda":
         start = time.perf_counter()
         run()
@@ -29,9 +40,17 @@ def repeated(
     iterations: int,
     seconds: float = float("inf"),
 ) -> list[float]:
-    """Seconds of each of `iterations` calls, or of as many as begin within `seconds`, at least one; `warmup` calls before do not count.
+    """Measure several calls after a warm-up.
 
-    `prepare` gives the next call, and its own time does not count.
+    Args:
+        prepare: Returns the next call. Its own time is not measured.
+        device: The device that does the work.
+        warmup: Calls before the first that is measured.
+        iterations: Calls to measure.
+        seconds: No call begins once the measured ones have taken this long; one is always measured.
+
+    Returns:
+        Seconds of each measured call.
     """
     for _ in range(warmup):
         timed(prepare(), device)
@@ -42,7 +61,16 @@ def repeated(
 
 
 def summary(times: list[float], images: int) -> dict:
-    """Of the seconds that batches of `images` took: median, tails, throughput, and each time, in milliseconds."""
+    """Summarise the times of batches.
+
+    Args:
+        times: Seconds of each batch.
+        images: Images per batch.
+
+    Returns:
+        Median, 90th and 99th percentile and each time in milliseconds, the number of iterations,
+        and the images per second at the median.
+    """
     quantiles = (
         statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
     )

@@ -1,4 +1,4 @@
-"""What a decode costs beside time: passes of the network, arithmetic, parameters, memory."""
+"""The cost of decoding other than time: passes of the network, arithmetic, parameters, memory."""
 
 import resource
 from collections.abc import Callable
@@ -10,11 +10,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsacap.captioner.interface import Captioner
 
-_TOP = 5  # operations that are named
+_TOP = 5  # operations that are listed by name
 
 
 class FlopCounter(FlopCounterMode):
-    """All operations together. Torch's own tells whose they are too, for which it follows modules, and fails where no gradient is asked."""
+    """Counter of all floating-point operations together.
+
+    torch's own counter also attributes them to modules, for which it tracks modules, and that fails
+    where no gradients are required.
+    """
 
     def __init__(self):
         super().__init__(display=False)
@@ -24,9 +28,19 @@ class FlopCounter(FlopCounterMode):
 
 
 def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.device) -> dict:
-    """Of one decode: forward passes (guidance takes two a step), floating-point operations as torch counts them, parameters, and the peak
-    of memory in MiB: of the process, and on a GPU what torch allocated and reserved during the decode; and `top`, the operations that take
-    most of the time, with their shares of it."""
+    """Measure one decode.
+
+    Args:
+        captioner: The captioner that decodes.
+        decode: The decode, which is run three times.
+        device: Where it runs.
+
+    Returns:
+        Forward passes (guidance takes two per step), floating-point operations as torch counts
+        them, parameters, and the peak of memory in MiB: of the process, and on a GPU what torch
+        allocated and reserved during the decode. `top` lists the operations that take most of the
+        time, with their shares of it.
+    """
     passes = 0
 
     def count(*_: object) -> None:
@@ -56,7 +70,7 @@ def cost_of(captioner: Captioner, decode: Callable[[], object], device: torch.de
 
 
 def _top(decode: Callable[[], object], device: torch.device) -> list[tuple[str, float]]:
-    """(operation, share) by the time of its own, not of what it calls."""
+    """Return the slowest operations and their shares, by their own time without that of callees."""
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=kinds) as profiled:
         decode()

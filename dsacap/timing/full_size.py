@@ -1,43 +1,63 @@
-"""How fast a configuration goes at its own size, before anything is downloaded or trained: weights and features are random, their shapes
-are the configured ones. Each system is measured in a process of its own, so that its peak of memory is its own."""
+"""The throughput and memory of a configuration at its full size, before any download or training.
+
+Weights and features are random, and their shapes are the configured ones. Each part is measured in
+a process of its own, so that its peak of memory is its own.
+"""
 
 import argparse
 import dataclasses
 import logging
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from dsacap.captioner.interface import Batch, ImageSpec
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec
 from dsacap.captioner.registry import captioner_class, load_captioner
 from dsacap.common.errors import UserError
 from dsacap.common.machine import device_of, machine
 from dsacap.common.progress import progress
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config, parse_config
-from dsacap.data.coco import CaptionedImage
+from dsacap.config.training import Training, Tuning
 from dsacap.data.prepared import Example
 from dsacap.text.vocabulary import SPECIALS, Vocabulary
 from dsacap.timing.clock import repeated
 from dsacap.timing.decode_cost import FlopCounter
+from dsacap.timing.random_inputs import (
+    RandomFeatures,
+    RandomPixels,
+    random_encoder,
+    random_examples,
+)
 from dsacap.timing.step_cost import cost_of_step
-from dsacap.timing.workload import RandomCaptions
+from dsacap.timing.workload import RandomCaptions, captioner_name
 from dsacap.vision.features.pixels import PixelFeatures
+from dsacap.vision.features.store import FeatureStore
 
-_WORDS = (10.5, 2.4)  # mean and spread of a COCO caption's words
+if TYPE_CHECKING:
+    from dsacap.training.gradients import Objective
+
 _WARMUP, _CALLS = 1, 10
 
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured at once: images of a training step, of an encoding or decoding; width and height of the generator's pictures in
-    pixels, and how many; how large the vocabulary is; and seconds that one measurement may take."""
+    """The amount of work that is measured at a time.
+
+    Attributes:
+        batch_size: Images of a training step.
+        images: Images that are encoded or decoded at a time.
+        picture: Width and height of the generator's images in pixels.
+        pictures: Images that are generated at a time.
+        vocabulary: Words of the vocabulary.
+        seconds: The time that one measurement may take.
+    """
 
     batch_size: int
     images: int
@@ -47,49 +67,72 @@ class Size:
     seconds: float
 
 
-def size_of(config: Config, asked: argparse.Namespace) -> Size:
-    """What was asked for, and the configuration's where nothing was. UserError where a number makes no sense."""
+def size_of(config: Config, options: argparse.Namespace) -> Size:
+    """Combine the options of the command line with the configuration, which fills in the rest.
+
+    Args:
+        config: The configuration.
+        options: Values for the fields of `Size`; None takes the configuration's value.
+
+    Returns:
+        The amount of work to measure.
+
+    Raises:
+        UserError: A number is out of range.
+    """
     generator = config.generator
     size = Size(
-        batch_size=asked.batch_size or config.training.batch_size,
-        images=asked.images or config.decoding.batch_size,
-        picture=asked.picture or (generator.size if generator else 512),
-        pictures=asked.pictures or (generator.batch_size if generator else 1),
-        vocabulary=asked.vocabulary,
-        seconds=asked.seconds,
+        batch_size=options.batch_size or config.training.batch_size,
+        images=options.images or config.decoding.batch_size,
+        picture=options.picture or (generator.size if generator else 512),
+        pictures=options.pictures or (generator.batch_size if generator else 1),
+        vocabulary=options.vocabulary,
+        seconds=options.seconds,
     )
     if min(dataclasses.astuple(size)) <= 0 or size.picture % 64 or size.vocabulary < 100:
         raise UserError(
-            "measure-scale: numbers are above 0, --picture is a multiple of 64, --vocabulary 100 or more"
+            "measure-scale: all numbers must be above 0, --picture a multiple of 64, and"
+            " --vocabulary at least 100"
         )
     return size
 
 
 def measure_scale(config: Config, size: Size) -> dict:
-    """Peak of the device, and what each part does in a second. UserError where nobody says how many images there are."""
+    """Measure the device and each part of a configuration.
+
+    Args:
+        config: The configuration.
+        size: The amount of work per measurement.
+
+    Returns:
+        The machine, the peak of its device in operations per second, `size`, the results of
+        `encoder_cost` and `reward_cost`, and those of `system_cost` by system.
+
+    Raises:
+        UserError: The configuration does not say how many images the data set has.
+    """
     if not isinstance(config.dataset, Scenes) and config.dataset.expected is None:
         raise UserError(
-            "measure-scale: needs dataset.expected, the number of images of each split, to say what all of them take"
+            "measure-scale: dataset.expected is missing; set it to the number of images of each"
+            " split, from which the total times are computed"
         )
-    settings, parts = (
-        config.model_dump(mode="json", exclude_unset=True),
-        [encoder_cost, *([reward_cost] if config.generator else [])],
-    )
-    found = {}
+    settings = config.model_dump(mode="json", exclude_unset=True)
+    parts = [encoder_cost, *([reward_cost] if config.generator else [])]
+    measured: dict[str, Any] = {}
     steps = progress([*parts, *config.systems], "measure", "part")
     for part in steps:
+        # Without logging, since libraries warn about weights that are missing on purpose.
         with ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), logging.disable, (logging.WARNING,)
-        ) as alone:  # weights are missed
+        ) as process:
             if callable(part):
-                found[part.__name__] = alone.submit(part, settings, size).result()
+                measured[part.__name__] = process.submit(part, settings, size).result()
             else:
-                tokens, channels = (
-                    found["encoder_cost"]["tokens"],
-                    found["encoder_cost"]["channels"],
+                encoder = measured["encoder_cost"]
+                spec = ImageSpec(
+                    encoder["tokens"], encoder["channels"], size.vocabulary, config.text.max_words
                 )
-                spec = ImageSpec(tokens, channels, size.vocabulary, config.text.max_words)
-                found.setdefault("systems", {})[part] = alone.submit(
+                measured.setdefault("systems", {})[part] = process.submit(
                     system_cost, settings, part, spec, size
                 ).result()
     device = device_of(config.device)
@@ -98,23 +141,45 @@ def measure_scale(config: Config, size: Size) -> dict:
         "kind": device.type,
         "peak": peak_of(device),
         "size": dataclasses.asdict(size),
-        **found,
+        **measured,
     }
 
 
 def peak_of(device: torch.device) -> dict[str, float]:
-    """Operations a second of a product of two square matrices, by precision: what no network can pass."""
-    side, found = 8192 if device.type == "cuda" else 1024, {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        found[name] = (
-            2 * side**3 / min(repeated(lambda a=a, b=b: partial(torch.mm, a, b), device, 2, 10, 5))
-        )
-    return found
+    """Measure the operations per second of a large matrix product, which no network can exceed.
+
+    Args:
+        device: The device to measure.
+
+    Returns:
+        Operations per second by precision: `fp32` and `bf16`.
+    """
+    side = 8192 if device.type == "cuda" else 1024
+    return {
+        name: 2 * side**3 / _seconds_of_product(side, dtype, device)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+
+
+def _seconds_of_product(side: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Return the shortest of ten times that a product of two square matrices takes."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return min(repeated(lambda: partial(torch.mm, a, b), device, 2, 10, 5))
 
 
 def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dict:
-    """Of a training or tuning step, and images/s of each decoding."""
+    """Measure the training or tuning step of a system, and its decodings.
+
+    Args:
+        settings: The configuration as plain data.
+        system: The name of the system.
+        spec: The shapes of its input and output.
+        size: The amount of work per measurement.
+
+    Returns:
+        `step` as `cost_of_step` returns it, with precision and compilation; and `decode`, the
+        images per second of each decoding.
+    """
     from dsacap.training.distributed import joined
     from dsacap.training.loop import Step
 
@@ -122,24 +187,24 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
     vocabulary = Vocabulary([*SPECIALS, *(f"w{i}" for i in range(size.vocabulary - len(SPECIALS)))])
     training = config.training_of(system)
     with joined(config.device) as accelerator:
-        store = (
-            _Pixels(config).on(accelerator.device) if config.sees_pixels(system) else _Store(spec)
+        store: FeatureStore | PixelFeatures = (
+            RandomPixels(config).to(accelerator.device)
+            if config.sees_pixels(system)
+            else RandomFeatures(spec)
         )
         training = training.model_copy(update={"batch_size": size.batch_size, "accumulate": 1})
         captioner = _captioner(config, system, spec, accelerator.device)
-        examples = _examples(max(2 * size.batch_size, 64), vocabulary)
+        examples = random_examples(max(2 * size.batch_size, 64), vocabulary)
         objective = _objective(config, system, spec, captioner, examples, vocabulary, training)
-        take = Step(
+        train_step = Step(
             captioner, training, 0, examples, store, vocabulary, system, accelerator, objective
         )
-        cost = cost_of_step(take, accelerator.device, size.seconds)
+        cost = cost_of_step(train_step, accelerator.device, size.seconds)
         captioner.eval().endless = True
+        ids = tuple(range(size.images))
         with torch.no_grad():
-            batch = Batch(
-                tuple(range(size.images)),
-                store.features(store.rows(range(size.images)), accelerator.device),
-            )
-        decoding_class = captioner_class(config.trained(system).captioner).Decoding
+            batch = Batch(ids, store.read(ids, device=accelerator.device))
+        decoding_class = captioner_class(captioner_name(config, system)).Decoding
         rates = {}
         for name, options in config.systems[system].decodings.items():
             decode = partial(captioner.caption, batch, 1, 0, decoding_class(**options))
@@ -151,8 +216,18 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
 
 
 def encoder_cost(settings: dict, size: Size) -> dict:
+    """Measure the encoder.
+
+    Args:
+        settings: The configuration as plain data.
+        size: The amount of work per measurement.
+
+    Returns:
+        Tokens, channels, images per second, and floating-point operations per image.
+    """
     config = _config(settings)
-    device, encoder = device_of(config.device), _encoder(config.encoder.name, config.encoder.grid)
+    device = device_of(config.device)
+    encoder = random_encoder(config.encoder.name, config.encoder.grid)
     encoder.to(device)
     pixels = torch.randn(size.images, 3, *encoder.image_size, device=device)
     with FlopCounter() as counter:
@@ -166,10 +241,25 @@ def encoder_cost(settings: dict, size: Size) -> dict:
 
 
 def reward_cost(settings: dict, size: Size) -> dict:
-    """Of captions to pictures, and of pictures to what the encoder sees in them."""
+    """Measure the generator: captions to images, and images to their features.
+
+    Args:
+        settings: The configuration as plain data.
+        size: The amount of work per measurement.
+
+    Returns:
+        What was measured in words, images per second, and floating-point operations per image.
+
+    Raises:
+        UserError: The configuration has no generator.
+    """
+    from dsacap.timing.random_generator import random_reconstruction
+
     config = _config(settings)
+    if config.generator is None:
+        raise UserError("measure-scale: the configuration has no generator section to measure")
     device = device_of(config.device)
-    what, run = _reconstruction(config, size, device)
+    what, run = random_reconstruction(config, config.generator, size.pictures, size.picture, device)
     with FlopCounter() as counter:
         run()
     rate = size.pictures / _seconds(run, device, size)
@@ -192,152 +282,43 @@ def _config(settings: dict) -> Config:
     return config
 
 
-def _captioner(config: Config, system: str, spec: ImageSpec, device: torch.device) -> nn.Module:
-    trained = config.trained(system)
-    captioner = load_captioner(trained.captioner, trained.model, spec).to(device)
+def _captioner(config: Config, system: str, spec: ImageSpec, device: torch.device) -> Captioner:
+    name, model = captioner_name(config, system), config.trained(system).model
+    captioner = load_captioner(name, model, spec).to(device)
     captioner.learn_from(RandomCaptions(spec))
     return captioner
 
 
 def _objective(
-    config: Config, system: str, spec: ImageSpec, captioner, examples, vocabulary, training
-):
-    """A tuning's, with what its judges do left out: that is measured apart."""
+    config: Config,
+    system: str,
+    spec: ImageSpec,
+    captioner: Captioner,
+    examples: Sequence[Example],
+    vocabulary: Vocabulary,
+    training: Training,
+) -> "Objective | None":
+    """Return the objective of a tuning without the work of its judges, which is measured apart."""
     from dsacap.training.ngram_objective import NgramObjective
     from dsacap.training.reinforce import Reinforce
     from dsacap.training.rewards import RewardSum
 
-    if not config.systems[system].tuned_from:
+    if not isinstance(training, Tuning):
         return None
     if training.ngrams:
         return NgramObjective(captioner, training)
+    assert (
+        training.rewards is not None
+    )  # the configuration requires rewards where ngrams are absent
     before = _captioner(config, system, spec, next(captioner.parameters()).device)
-    judges = {name: _NoJudge() for name in ("reconstruction", "clipscore")}
+    judges: dict[str, Any] = {name: _NoJudge() for name in ("reconstruction", "clipscore")}
     return Reinforce(
         captioner, before, training, RewardSum(training.rewards, examples, judges), vocabulary
     )
 
 
 class _NoJudge:
+    # Not a subclass of Judge, whose module would load diffusers in every process that measures.
+
     def score(self, image_ids: Sequence[int], captions_BS: Sequence[Sequence[str]]) -> np.ndarray:
         return np.zeros((len(captions_BS), len(captions_BS[0])))
-
-
-class _Store:
-    """Random features, in memory."""
-
-    views = 1
-
-    def __init__(self, spec: ImageSpec):
-        self._features = torch.randn(256, spec.tokens, spec.channels)
-
-    def rows(
-        self,
-        image_ids: Sequence[int],
-        views: Mapping[int, int] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        return self._features[torch.tensor(image_ids) % len(self._features)]
-
-    def features(self, rows_BNC: Tensor, device: torch.device | str) -> Tensor:
-        return rows_BNC.to(device)
-
-
-class _Pixels(PixelFeatures):
-    """Random pixels, in memory, for an encoder with random weights."""
-
-    def __init__(self, config: Config):
-        self.drawn, self.encoder = (
-            False,
-            _encoder(config.encoder.name, config.encoder.grid).for_photos_alone(),
-        )
-        self._pixels = torch.randint(256, (256, 3, *self.encoder.image_size), dtype=torch.uint8)
-
-    def on(self, device: torch.device) -> "_Pixels":
-        self.encoder.to(device)
-        return self
-
-    def rows(
-        self,
-        image_ids: Sequence[int],
-        views: Mapping[int, int] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        return self._pixels[torch.tensor(image_ids) % len(self._pixels)]
-
-    def features(self, rows_B3HW: Tensor, device: torch.device | str) -> Tensor:
-        return self.encoder.see(rows_B3HW.to(device) / 255)[0]
-
-
-def _examples(images: int, vocabulary: Vocabulary) -> list[Example]:
-    """Of five captions of random words each, as long as COCO's."""
-    rng, words = np.random.default_rng(0), np.array(vocabulary.words[len(SPECIALS) :])
-    examples = []
-    for number in range(images):
-        lengths = rng.normal(*_WORDS, 5).round().clip(5, 20).astype(int)
-        said = tuple(" ".join(rng.choice(words, length)) for length in lengths)
-        examples.append(
-            Example(CaptionedImage(number, f"{number}.jpg", "random", "train", said), said)
-        )
-    return examples
-
-
-def _encoder(name: str | None, grid: int | None = None):
-    """An encoder of a configuration, with random weights; without a name the tiny CLIP."""
-    from dsacap.vision.encoders.clip_encoder import ClipEncoder
-    from dsacap.vision.encoders.load import without_weights
-    from dsacap.vision.encoders.tiny_clip import MODEL
-
-    if name is None:
-        import open_clip
-
-        return ClipEncoder(open_clip.CLIP(**MODEL), None, grid)
-    try:
-        return without_weights(name, grid)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise UserError(
-            f"encoder {name}: cannot be had with random weights ({error}); only open_clip's and timm's names can"
-        ) from None
-
-
-def _reconstruction(
-    config: Config, size: Size, device: torch.device
-) -> tuple[str, Callable[[], object]]:
-    """What stands for the configured generator, and a call that looks at pictures of so many captions."""
-    from dsacap.timing.random_generator import StableDiffusion2
-    from dsacap.vision.generators.caption_prior import new_caption_prior
-
-    settings, sight = config.generator, config.generator.encoder or config.encoder
-    encoders = [
-        _encoder(sight.name, sight.grid),
-        *(_encoder(other.name) for other in getattr(sight, "beside", ())),
-    ]
-    if settings.train:
-        tokens_BNC, pooled_BE = encoders[0](torch.randn(1, 3, *encoders[0].image_size))
-        seen = (
-            pooled_BE.shape[1]
-            if settings.compare == "pooled"
-            else tokens_BNC.shape[2] * settings.grid**2
-        )
-        captions = [
-            example.tokens[0]
-            for example in _examples(size.pictures, Vocabulary([*SPECIALS, *map(str, range(100))]))
-        ]
-        shape = {
-            "width": settings.train.width,
-            "layers": settings.train.layers,
-            "max_words": config.text.max_words,
-        }
-        prior = new_caption_prior(captions, seen, **shape).to(device)
-        return "the caption prior of the configuration, random weights", partial(
-            prior, captions, torch.randn(size.pictures, seen).to(device)
-        )
-    painter = StableDiffusion2(size.picture, settings.steps, device)
-
-    def run() -> None:
-        pictures = painter(size.pictures)
-        for encoder in encoders:
-            encoder.to(device)(nn.functional.interpolate(pictures, encoder.image_size).float())
-
-    told = f"the networks of Stable Diffusion 2.1, which are SD-Turbo's, random weights, {settings.steps} step(s), {size.picture} px"
-    return told, run

@@ -1,7 +1,9 @@
-"""The latency of all systems for the table: decoding from features in memory to word ids, and of the encoder, pixels to features.
+"""The latency of all systems in the table.
 
-Each system is held by a process of its own (worker_process.py), and they are visited in turn, round after round, so that a machine that
-drifts is unfair to nobody. Every visit begins with calls that do not count. Round i of one row and of another can be compared.
+For systems it is that of decoding, from features in memory to word ids; for the encoder, from
+pixels to features. Each system has a process of its own (worker_process.py). The processes are
+visited in turn, round after round, so that drift of the machine affects all systems equally. Every
+visit begins with a warm-up. Round i of one row can be compared with round i of another.
 """
 
 from contextlib import ExitStack
@@ -14,7 +16,15 @@ from dsacap.timing.worker_process import TimedSystem
 
 
 def time_decodings(config: Config) -> dict:
-    """{"machine", "rows": [{system, decoding, batch_size, median_ms, p90_ms, p99_ms, images_per_s, ms, ...}]}; see clock.summary."""
+    """Time the encoder and every decoding of a configuration.
+
+    Args:
+        config: The configuration, whose systems are trained.
+
+    Returns:
+        `machine`, `warmup`, `rounds`, and `rows`: system, decoding and batch size, with the cost of
+        decoding (`cost_of`) and the times (`clock.summary`).
+    """
     settings = config.timing
     names = {
         ENCODER: [""],
@@ -33,15 +43,15 @@ def time_decodings(config: Config) -> dict:
         for i in progress(range(settings.rounds), "time the systems", "round"):
             for name, decoding, size in subjects:
                 stage = "encode" if name == ENCODER else "decode"
-                warmup = settings.warmup if i == 0 else 1  # a visit finds caches that another left
+                warmup = settings.warmup if i == 0 else 1  # others have used the caches meanwhile
                 times[name, decoding, size] += systems[name].seconds(
                     stage, decoding, size, warmup, settings.iterations
                 )
         costs = {
-            (name, of): systems[name].cost(of)
+            (name, decoding): systems[name].cost(decoding)
             for name, decodings in names.items()
             if name != ENCODER
-            for of in decodings
+            for decoding in decodings
         }
     rows = [
         {
@@ -49,8 +59,8 @@ def time_decodings(config: Config) -> dict:
             "decoding": decoding,
             "batch_size": size,
             **costs.get((name, decoding), {}),
-            **summary(of, size),
+            **summary(seconds, size),
         }
-        for (name, decoding, size), of in times.items()
+        for (name, decoding, size), seconds in times.items()
     ]
     return {"machine": machine, "warmup": settings.warmup, "rounds": settings.rounds, "rows": rows}

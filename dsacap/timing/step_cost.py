@@ -1,4 +1,4 @@
-"""What a step of training costs: seconds, arithmetic, memory."""
+"""The cost of a training step: seconds, arithmetic, memory."""
 
 import itertools
 import resource
@@ -13,20 +13,34 @@ from dsacap.training.loop import Step
 _WARMUP, _STEPS = 2, 10
 
 
-def cost_of_step(take: Step, device: torch.device, seconds: float) -> dict:
-    """Of this process: median seconds of 10 steps, or of as many as begin within `seconds`, after 2 that do not count; operations as torch
-    counts them (products of matrices and attention, forward and backward); the memory that weights, gradients and optimizer hold; and the
-    peak, on a GPU of what torch allocated, else of the process. Takes real steps: the weights are moved."""
+def cost_of_step(train_step: Step, device: torch.device, seconds: float) -> dict:
+    """Measure the training step of this process.
+
+    The steps are real ones, so they change the weights.
+
+    Args:
+        train_step: The step.
+        device: Where it runs.
+        seconds: No step begins once the measured ones have taken this long.
+
+    Returns:
+        Images of a step; the median seconds of 10 steps, or of as many as begin within `seconds`,
+        after a warm-up of 2; floating-point operations as torch counts them (matrix products and
+        attention, forward and backward); the memory of weights, gradients and optimizer; and the
+        peak of memory, on a GPU of what torch allocated, otherwise of the process.
+    """
     numbers = itertools.count()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with FlopCounter() as counter, torch.compiler.set_stance("force_eager"):
-        take(next(numbers))
-    times = sorted(repeated(lambda: partial(take, next(numbers)), device, _WARMUP, _STEPS, seconds))
-    parameters = list(take.model.parameters())
+        train_step(next(numbers))
+    times = sorted(
+        repeated(lambda: partial(train_step, next(numbers)), device, _WARMUP, _STEPS, seconds)
+    )
+    parameters = list(train_step.model.parameters())
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
     held = (
-        sum(p.numel() * p.element_size() for p in parameters) * (2 if take.average else 1)
+        sum(p.numel() * p.element_size() for p in parameters) * (2 if train_step.average else 1)
         + 3 * trained
     )
     peak = (
@@ -35,7 +49,7 @@ def cost_of_step(take: Step, device: torch.device, seconds: float) -> dict:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     return {
-        "images": take.images,
+        "images": train_step.images,
         "seconds": times[len(times) // 2],
         "steps_timed": len(times),
         "flops": counter.get_total_flops(),

@@ -1,6 +1,8 @@
-"""A process that holds one system and times it when asked: systems share a machine in turn, but neither memory nor caches of a library.
+"""A process that holds one system and times it on request.
 
-One line of JSON each way. The first line sent says what to hold; a line that comes back is {"answer": ...} or {"error": ...}.
+Systems use the machine in turn, and share neither memory nor the caches of libraries. Requests and
+replies are one line of JSON each. The first request names the system; a reply is {"answer": ...} or
+{"error": ...}.
 """
 
 import contextlib
@@ -8,23 +10,27 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsacap.common.arithmetic import without_choice
 from dsacap.common.errors import UserError, exhausted
 from dsacap.config.experiment import Config
 
+if TYPE_CHECKING:
+    from dsacap.timing.workload import Subject
+
 _COMMAND = (sys.executable, "-P", "-m", "dsacap.timing.worker_process")
-_QUIET = {
-    "KINETO_LOG_LEVEL": "99"
-}  # torch's profiler, which tells of each start, and calls a machine without a GPU an error
+# torch's profiler reports every start, and logs an error on a machine without a GPU.
+_QUIET = {"KINETO_LOG_LEVEL": "99"}
 
 
 class TimedSystem:
-    """One system in a process of its own; use it in a `with`. Waits for nothing until it is asked, so that several start side by side.
+    """One system in a process of its own, as a context manager.
 
-    `spec`, fields of an ImageSpec, asks for random weights and captions that fill it; without it the trained weights are timed. `compiled`
-    decodes through torch.compile, on a GPU as CUDA graphs; `precision` is fp32, or bf16 by autocast.
+    It does not wait for the process before the first request, so that several can start at once.
+
+    Attributes:
+        name: The name of the system.
     """
 
     def __init__(
@@ -35,11 +41,23 @@ class TimedSystem:
         compiled: bool = False,
         precision: str = "fp32",
     ):
+        """Start the process.
+
+        Args:
+            config: The configuration.
+            system: The name of a system, or ENCODER for the encoder that all systems share.
+            spec: Fields of an ImageSpec, for random weights and captions of full length; None for
+                the trained weights.
+            compiled: Decode through torch.compile, on a GPU with CUDA graphs.
+            precision: `fp32`, or `bf16` by autocast.
+        """
         self.name = system
         environment = _QUIET | without_choice(os.environ, config.arithmetic)
         self._process = subprocess.Popen(
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
+        assert self._process.stdin and self._process.stdout  # Popen opens them, as PIPE asks
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         settings = config.model_dump(mode="json", exclude_unset=True)
         self._send(
             {
@@ -56,20 +74,21 @@ class TimedSystem:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        with contextlib.suppress(BrokenPipeError):  # closing writes what is left
-            self._process.stdin.close()
-        self._process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):  # closing flushes what is left
+            self._stdin.close()
+        self._stdout.close()
         self._process.wait()
 
     def machine(self) -> dict:
+        """Return the description of the machine by the process."""
         return self._ask({"do": "machine"})
 
     def cost(self, decoding: str, images: int = 1) -> dict:
-        """See decode_cost.py."""
+        """Return the cost of decoding a batch of `images`; see `decode_cost.cost_of`."""
         return self._ask({"do": "cost", "decoding": decoding, "images": images})
 
     def largest_batch(self, decoding: str, start: int) -> int:
-        """See workload.py."""
+        """Return how many images fit the GPU's memory; see `workload.Subject.largest_batch`."""
         return self._ask({"do": "largest", "decoding": decoding, "images": start})
 
     def seconds(
@@ -81,17 +100,32 @@ class TimedSystem:
         iterations: int,
         budget: float = 1e9,
     ) -> list[float]:
-        """Of each of `iterations` batches, or of as many as begin within `budget` seconds; see workload.py for the stages."""
-        what = {"stage": stage, "decoding": decoding, "images": images}
+        """Time batches.
+
+        Args:
+            stage: What is timed: a stage of workload.py.
+            decoding: The name of the decoding; ignored by the stage `encode`.
+            images: Images per batch.
+            warmup: Batches before the first that is timed.
+            iterations: Batches to time.
+            budget: No batch begins once the timed ones have taken this many seconds.
+
+        Returns:
+            Seconds of each batch.
+
+        Raises:
+            UserError: The process failed or was killed.
+        """
+        work = {"stage": stage, "decoding": decoding, "images": images}
         return self._ask(
-            {"do": "time", **what, "warmup": warmup, "iterations": iterations, "seconds": budget}
+            {"do": "time", **work, "warmup": warmup, "iterations": iterations, "seconds": budget}
         )
 
     def _ask(self, request: dict) -> Any:
         self._send(request)
-        line = self._process.stdout.readline()
+        line = self._stdout.readline()
         if not line:
-            raise self._ended()
+            raise self._exited()
         answer = json.loads(line)
         if "error" in answer:
             raise UserError(f"timing {self.name}: {answer['error']}")
@@ -99,37 +133,41 @@ class TimedSystem:
 
     def _send(self, request: dict) -> None:
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(request) + "\n")
+            self._stdin.flush()
         except BrokenPipeError:
-            raise self._ended() from None
+            raise self._exited() from None
 
-    def _ended(self) -> UserError:
+    def _exited(self) -> UserError:
         status = self._process.wait()
         return UserError(
-            f"timing {self.name}: its process ended with status {status}; what it said stands above. Run the same command again"
+            f"timing {self.name}: its process exited with status {status}; see its output above,"
+            " then run the same command again"
         )
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print as they like
+    """Answer requests on standard input until it is closed."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not mix with the replies
     try:
         subject = _subject(**json.loads(sys.stdin.readline()))
         for line in sys.stdin:
             print(
                 json.dumps({"answer": _answer(subject, **json.loads(line))}),
-                file=answers,
+                file=replies,
                 flush=True,
             )
     except Exception as error:
-        said = str(error) if isinstance(error, UserError) else exhausted(error)
-        if said is None:
+        message = str(error) if isinstance(error, UserError) else exhausted(error)
+        if message is None:
             raise
-        print(json.dumps({"error": said}), file=answers, flush=True)
+        print(json.dumps({"error": message}), file=replies, flush=True)
 
 
-def _subject(config: dict, system: str, spec: dict | None, compiled: bool, precision: str):
+def _subject(
+    config: dict, system: str, spec: dict | None, compiled: bool, precision: str
+) -> "Subject":
     import torch
 
     from dsacap.captioner.interface import ImageSpec
@@ -150,21 +188,24 @@ def _subject(config: dict, system: str, spec: dict | None, compiled: bool, preci
 
 
 def _answer(
-    subject, do: str, decoding: str = "", images: int = 1, stage: str = "decode", **how
+    subject: "Subject",
+    do: str,
+    decoding: str = "",
+    images: int = 1,
+    stage: str = "decode",
+    **limits: Any,
 ) -> Any:
+    """Answer a request: what to do, and the fields that `TimedSystem` sends with it."""
     from dsacap.common.machine import machine
     from dsacap.timing.clock import repeated
-    from dsacap.timing.decode_cost import cost_of
 
     if do == "machine":
         return machine(subject.device)
     if do == "cost":
-        return cost_of(
-            subject.captioner, subject.run_of("decode", decoding, images), subject.device
-        )
+        return subject.cost(decoding, images)
     if do == "largest":
         return subject.largest_batch(decoding, images)
-    return repeated(lambda: subject.run_of(stage, decoding, images), subject.device, **how)
+    return repeated(lambda: subject.prepare(stage, decoding, images), subject.device, **limits)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Frozen image encoders, the features they give, and generators that judge captions by images."""

@@ -1,4 +1,4 @@
-"""CLIPScore and RefCLIPScore (Hessel et al. 2021): how well a caption fits the photo itself, in the space of an image-text encoder."""
+"""CLIPScore and RefCLIPScore (Hessel et al. 2021): the fit of a caption to the photo itself."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,8 +14,8 @@ from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 from dsacap.vision.encoders.base import Encoder
 from dsacap.vision.encoders.clip_encoder import ClipEncoder
 
-PROMPT = "A photo depicts "  # the paper's, before captions and references alike
-_SCALE = 2.5  # w of the paper, which spreads the values over about 0..1
+PROMPT = "A photo depicts "  # the paper's, put before captions and references alike
+_SCALE = 2.5  # the paper's w, which spreads the values over about 0..1
 
 
 def clip_score(
@@ -27,20 +27,36 @@ def clip_score(
     candidates: Mapping[int, str],
     batch_size: int = 64,
 ) -> dict[str, MetricResult]:
-    """Scores raw (not tokenised) captions, by image id.
+    """Compute CLIPScore and RefCLIPScore of one caption per image.
 
-    CLIPScore = 2.5 max(cos(caption, photo), 0), eq. 1; RefCLIPScore = harmonic mean of it and the best max(cos(caption, reference), 0),
-    eq. 2, where CLIPScore enters with its scale, as in the authors' code.
+    CLIPScore is 2.5 max(cos(caption, photo), 0), equation 1 of Hessel et al. (2021). RefCLIPScore
+    is the harmonic mean of CLIPScore and the best max(cos(caption, reference), 0), equation 2,
+    where CLIPScore keeps its factor of 2.5, as in the authors' code.
+
+    Args:
+        encoder: The image-text encoder in whose space captions and photos are compared.
+        tokenizer: The encoder's tokenizer.
+        photos: Where photos are read from.
+        file_names: The file of each image id.
+        references: Raw references by image id.
+        candidates: Raw captions, not tokenised, by image id.
+        batch_size: Photos, or texts, that are encoded at a time.
+
+    Returns:
+        `CLIPScore` and `RefCLIPScore`, each with its scores per image.
+
+    Raises:
+        UserError: The encoder has no text tower, or a photo cannot be read.
     """
     ids = list(candidates)
     caption_BE = encode_texts(encoder, tokenizer, [candidates[i] for i in ids], batch_size)
     image_BE = torch.cat(
         [
             _encode_photos(encoder, photos, file_names, part)
-            for part in progress(_parts(ids, batch_size), "encode photos", "batch")
+            for part in progress(_batches(ids, batch_size), "encode photos", "batch")
         ]
     )
-    fit_B = _SCALE * (image_BE * caption_BE).sum(-1).clamp_min(0)
+    clip_score_B = _SCALE * (image_BE * caption_BE).sum(-1).clamp_min(0)
     flat = [caption for i in ids for caption in references[i]]
     reference_RE = encode_texts(encoder, tokenizer, flat, batch_size).split(
         [len(references[i]) for i in ids]
@@ -48,14 +64,14 @@ def clip_score(
     agreement_B = torch.stack(
         [(r @ c).max() for r, c in zip(reference_RE, caption_BE, strict=True)]
     ).clamp_min(0)
-    both_B = 2 * fit_B * agreement_B / (fit_B + agreement_B).clamp_min(1e-12)
+    harmonic_B = 2 * clip_score_B * agreement_B / (clip_score_B + agreement_B).clamp_min(1e-12)
     return {
-        "CLIPScore": mean_over_images(dict(zip(ids, fit_B.tolist(), strict=True))),
-        "RefCLIPScore": mean_over_images(dict(zip(ids, both_B.tolist(), strict=True))),
+        "CLIPScore": mean_over_images(dict(zip(ids, clip_score_B.tolist(), strict=True))),
+        "RefCLIPScore": mean_over_images(dict(zip(ids, harmonic_B.tolist(), strict=True))),
     }
 
 
-def _parts(items: Sequence, size: int) -> list[Sequence]:
+def _batches(items: Sequence, size: int) -> list[Sequence]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
@@ -77,13 +93,28 @@ def encode_texts(
     batch_size: int = 64,
     prompt: str = PROMPT,
 ) -> Tensor:
-    """Unit vectors [n, E] of captions, on the CPU. UserError where the encoder reads no text."""
+    """Encode captions in the space of an image-text encoder.
+
+    Args:
+        encoder: An encoder with a text tower.
+        tokenizer: Its tokenizer.
+        captions: Raw captions.
+        batch_size: Captions that are encoded at a time.
+        prompt: Put before each caption.
+
+    Returns:
+        Unit vectors (captions, width), on the CPU.
+
+    Raises:
+        UserError: The encoder has no text tower.
+    """
     if not isinstance(encoder, ClipEncoder):
         raise UserError(
-            "CLIPScore: needs an image-text encoder, so an open_clip name; a timm model reads no text"
+            "CLIPScore: needs an image-text encoder, and this one has no text tower; set"
+            " encoder.name to a model of open_clip"
         )
     texts = [
-        tokenizer([prompt + caption for caption in part]) for part in _parts(captions, batch_size)
+        tokenizer([prompt + caption for caption in part]) for part in _batches(captions, batch_size)
     ]
     return torch.cat(
         [F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts]

@@ -1,4 +1,4 @@
-"""The timer itself: a clock that is told what to say, a model that sleeps a known time, and a GPU that works after it is asked."""
+"""The timer: with a scripted clock, a model that sleeps a known time, and an asynchronous GPU."""
 
 import time
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def test_summary_of_known_times(monkeypatch):
     assert summary["iterations"] == 11 and summary["ms"][0] == 1000
 
 
-def test_warm_up_does_not_count_and_the_budget_ends_the_calls(monkeypatch):
+def test_warm_up_is_not_measured_and_the_budget_ends_the_calls(monkeypatch):
     monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=FakeClock()))
     assert clock.repeated(lambda: lambda: None, CPU, warmup=3, iterations=100, seconds=9) == [
         4.0,
@@ -49,7 +49,7 @@ def test_warm_up_does_not_count_and_the_budget_ends_the_calls(monkeypatch):
 
 
 def test_a_model_that_sleeps_a_known_time():
-    """What prepares a call does not count, and what it costs to time one is little."""
+    """The preparation of a call is not measured, and measuring adds little."""
 
     def prepare():
         time.sleep(0.02)
@@ -60,7 +60,7 @@ def test_a_model_that_sleeps_a_known_time():
 
 
 class FakeGPU:
-    """One stream: work is queued and done later, 0.25 s a piece; events are stamped when the stream gets to them."""
+    """One stream: queued work takes 0.25 s a piece, and events are stamped in their turn."""
 
     def __init__(self):
         self.queued, self.now = [], 0.0
@@ -78,9 +78,8 @@ class FakeGPU:
         event = SimpleNamespace(
             stamps=stamps, record=lambda: gpu.queued.append(lambda: stamps.append(gpu.now))
         )
-        event.elapsed_time = lambda other: (
-            1000 * (other.stamps[0] - stamps[0])
-        )  # fails, as CUDA's does, before the stream has come so far
+        # Fails, as CUDA's does, until the stream has reached both events.
+        event.elapsed_time = lambda other: 1000 * (other.stamps[0] - stamps[0])
         return event
 
 
@@ -92,8 +91,8 @@ def gpu(monkeypatch) -> FakeGPU:
     return gpu
 
 
-def test_a_gpu_is_timed_by_what_it_did_not_by_what_was_asked(gpu):
-    gpu.work()  # of before: it must not count
+def test_a_gpu_is_timed_by_the_work_done_not_by_its_launch(gpu):
+    gpu.work()  # queued before, so it must not be measured
     assert clock.timed(
         lambda: [gpu.work() for _ in range(3)], torch.device("cuda")
     ) == pytest.approx(0.75)

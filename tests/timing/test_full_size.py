@@ -1,4 +1,7 @@
-"""What a configuration takes at its own size. (`measure_scale` runs these in processes of their own, in minutes.)"""
+"""The cost of a configuration at full size.
+
+`measure_scale` itself, which takes minutes, runs the same functions in separate processes.
+"""
 
 import argparse
 import dataclasses
@@ -14,13 +17,13 @@ from dsacap.timing import random_generator
 from dsacap.timing.decode_cost import FlopCounter
 from dsacap.timing.full_size import (
     Size,
-    _examples,
     encoder_cost,
     peak_of,
     reward_cost,
     size_of,
     system_cost,
 )
+from dsacap.timing.random_inputs import random_examples
 from helpers import tiny_config
 
 SIZE = Size(batch_size=3, images=4, picture=64, pictures=2, vocabulary=120, seconds=0.01)
@@ -36,7 +39,9 @@ def test_operations_are_counted_forward_and_backward():
     weight, frozen = torch.randn(8, 16, requires_grad=True), torch.randn(8, 16)
     with FlopCounter() as counter:
         (torch.randn(4, 8) @ weight).sum().backward()
-    assert counter.get_total_flops() == 2 * (2 * 4 * 8 * 16)  # of x there is no gradient
+    assert counter.get_total_flops() == 2 * (
+        2 * 4 * 8 * 16
+    )  # no gradient with respect to the input
     with FlopCounter() as counter, torch.no_grad():
         torch.randn(4, 8) @ frozen
         weight.expand(8, 16) @ frozen.mT
@@ -44,7 +49,7 @@ def test_operations_are_counted_forward_and_backward():
 
 
 @pytest.mark.parametrize("system", ["ar", "dsacap", "dsacap-rl"])
-def test_of_a_system(settings, system):
+def test_the_cost_of_a_system(settings, system):
     found = system_cost(settings, system, SPEC, SIZE)
     assert (
         found["step"]["images"] == 3
@@ -55,30 +60,29 @@ def test_of_a_system(settings, system):
     assert all(rate > 0 for rate in found["decode"].values()) and found["decode"]
 
 
-def test_a_step_that_trains_the_encoder_costs_its_passes_too(settings):
-    spec = dataclasses.replace(SPEC, channels=256)  # as the scenes' encoder has them
+def test_a_step_that_trains_the_encoder_includes_its_passes(settings):
+    spec = dataclasses.replace(SPEC, channels=256)  # those of the scenes' encoder
     frozen, encoder = system_cost(settings, "ar", spec, SIZE), encoder_cost(settings, SIZE)
     settings["systems"]["ar"]["training"] = {"fine_tune": {"learning_rate": 0.001}}
     trained = system_cost(settings, "ar", spec, SIZE)
     assert trained["step"]["parameters"] - frozen["step"]["parameters"] > 300_000
     more = trained["step"]["flops"] - frozen["step"]["flops"]
-    assert (
-        2.3 < more / SIZE.batch_size / encoder["flops_an_image"] < 3
-    )  # three times its pass, less what makes the pooled vector
+    # Forward and backward are three times the encoder's pass, but without the pooled vector.
+    assert 2.3 < more / SIZE.batch_size / encoder["flops_an_image"] < 3
     assert (
         trained["step"]["held_mib"] > frozen["step"]["held_mib"]
         and trained["decode"].keys() == frozen["decode"].keys()
     )
 
 
-def test_of_the_encoder_and_the_generator(settings):
+def test_the_cost_of_the_encoder_and_the_generator(settings):
     encoder, reward = encoder_cost(settings, SIZE), reward_cost(settings, SIZE)
-    assert (encoder["tokens"], encoder["channels"]) == (4, 256)  # as the scenes' encoder has them
+    assert (encoder["tokens"], encoder["channels"]) == (4, 256)  # those of the scenes' encoder
     assert encoder["images_per_s"] > 0 and encoder["flops_an_image"] > 1e5
     assert reward["images_per_s"] > 0 and "caption prior" in reward["what"]
 
 
-def test_pictures_of_a_pipeline_by_name_are_painted_by_networks_of_its_kind(tmp_path, monkeypatch):
+def test_a_named_pipeline_is_measured_by_random_networks_of_its_kind(tmp_path, monkeypatch):
     monkeypatch.setattr(
         random_generator,
         "_TEXT",
@@ -114,14 +118,14 @@ def test_pictures_of_a_pipeline_by_name_are_painted_by_networks_of_its_kind(tmp_
 
 
 def test_captions_are_as_long_as_those_of_coco():
-    said = [
+    captions = [
         caption
-        for example in _examples(200, Vocabulary([*"abcdefgh"]))
+        for example in random_examples(200, Vocabulary([*"abcdefgh"]))
         for caption in example.tokens
     ]
-    words = [len(caption.split()) for caption in said]
+    words = [len(caption.split()) for caption in captions]
     assert (
-        len(said) == 1000
+        len(captions) == 1000
         and sum(words) / len(words) == pytest.approx(10.5, abs=0.3)
         and 5 <= min(words) <= max(words) <= 20
     )
@@ -131,8 +135,8 @@ def test_the_peak_of_a_device_is_that_of_a_product():
     assert all(1e8 < peak < 1e16 for peak in peak_of(torch.device("cpu")).values())
 
 
-def test_what_is_not_asked_for_is_configured(tmp_path):
-    asked = partial(
+def test_the_configuration_fills_in_missing_options(tmp_path):
+    options = partial(
         argparse.Namespace,
         batch_size=None,
         images=None,
@@ -142,6 +146,6 @@ def test_what_is_not_asked_for_is_configured(tmp_path):
         seconds=1.0,
     )
     config = tiny_config(tmp_path)
-    assert size_of(config, asked(images=7)) == Size(6, 7, 512, 8, 10_000, 1.0)
-    with pytest.raises(UserError, match="--picture is a multiple of 64"):
-        size_of(config, asked(picture=100))
+    assert size_of(config, options(images=7)) == Size(6, 7, 512, 8, 10_000, 1.0)
+    with pytest.raises(UserError, match="--picture a multiple of 64"):
+        size_of(config, options(picture=100))

@@ -6,9 +6,10 @@ from helpers import tiny_config
 
 
 class FakeSystem:
-    """A system that is asked nothing of; the first batches of a process are slow."""
+    """A system without a process, which records the requests."""
 
-    asked: list[tuple] = []  # noqa: RUF012 (shared on purpose: the order over all systems is what is tested)
+    # Shared by all systems on purpose, because the test checks the order over all of them.
+    requests: list[tuple] = []  # noqa: RUF012
 
     def __init__(self, config, name):
         self.name = name
@@ -26,13 +27,13 @@ class FakeSystem:
         return {"passes": 3}
 
     def seconds(self, stage, decoding, images, warmup, iterations):
-        self.asked.append((self.name, stage, decoding, images, warmup))
+        self.requests.append((self.name, stage, decoding, images, warmup))
         return [0.001 * images] * iterations
 
 
 def test_systems_take_turns_and_every_visit_warms_up(tmp_path, monkeypatch):
     monkeypatch.setattr(latency, "TimedSystem", FakeSystem)
-    monkeypatch.setattr(FakeSystem, "asked", [])
+    monkeypatch.setattr(FakeSystem, "requests", [])
     config = tiny_config(
         tmp_path, timing={"batch_sizes": [1, 4], "warmup": 7, "rounds": 3, "iterations": 2}
     )
@@ -52,10 +53,9 @@ def test_systems_take_turns_and_every_visit_warms_up(tmp_path, monkeypatch):
         for name, decoding in subjects
         for n in (1, 4)
     ]
-    assert [asked[:4] for asked in FakeSystem.asked] == 3 * one_round
-    assert [asked[4] for asked in FakeSystem.asked] == [7] * len(one_round) + [1] * 2 * len(
-        one_round
-    )
+    assert [request[:4] for request in FakeSystem.requests] == 3 * one_round
+    warmups = [request[4] for request in FakeSystem.requests]
+    assert warmups == [7] * len(one_round) + [1] * 2 * len(one_round)
     for row in result["rows"]:
         assert (
             row["iterations"] == 6

@@ -1,4 +1,4 @@
-"""Real processes, with a tiny system each."""
+"""Timing in real processes, each with a tiny system."""
 
 import shutil
 import threading
@@ -22,7 +22,7 @@ def test_random_weights_in_a_process_of_their_own(tmp_path, capfd):
         assert timed.cost("greedy")["passes"] == 9
         assert len(timed.seconds("decode", "T=1", 2, warmup=1, iterations=3)) == 3
         assert timed.machine()["threads"] == 1
-    assert capfd.readouterr() == ("", "")  # torch's profiler is talkative
+    assert capfd.readouterr() == ("", "")  # although torch's profiler logs by default
 
 
 def test_trained_weights_from_file_to_words(tiny_layout, tmp_path):
@@ -41,7 +41,7 @@ def test_trained_weights_from_file_to_words(tiny_layout, tmp_path):
         assert len(encoder.seconds("encode", "", 4, warmup=0, iterations=100, budget=0.0)) == 1
 
 
-def test_what_goes_wrong_is_said(tmp_path):
+def test_errors_of_the_process_are_reported(tmp_path):
     with (
         TimedSystem(tiny_config(tmp_path), "ar") as timed,
         pytest.raises(UserError, match=r"timing ar: .*no such file"),
@@ -50,12 +50,12 @@ def test_what_goes_wrong_is_said(tmp_path):
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
         timed._process.kill()
         time.sleep(0.1)
-        with pytest.raises(UserError, match="ended with status -9"):
+        with pytest.raises(UserError, match="exited with status -9"):
             timed.machine()
 
 
-def test_a_process_that_dies_before_it_answers_is_told(tmp_path):
+def test_a_process_killed_before_its_first_reply_is_reported(tmp_path):
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
-        threading.Timer(0.2, timed._process.kill).start()  # while it loads what it needs
-        with pytest.raises(UserError, match="timing ar: its process ended with status -9"):
+        threading.Timer(0.2, timed._process.kill).start()  # while it is still importing
+        with pytest.raises(UserError, match="timing ar: its process exited with status -9"):
             timed.machine()

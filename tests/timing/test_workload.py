@@ -8,8 +8,8 @@ from helpers import tiny_config
 
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=20, max_words=9)
 SMALL = {"width": 16, "heads": 2}
-# captioner -> its model, a decoding, and the passes that it takes: a word each where words come one by one, a step each where they do not,
-# two a step with guidance
+# Captioner -> its model, a decoding, and the passes that it takes: one per word where words are
+# decoded one by one, one per step otherwise, and two per step with guidance.
 RIVALS = {
     "autoregressive": ({**SMALL, "encoder_layers": 1, "decoder_layers": 1}, {}, 9),
     "masked-diffusion": (
@@ -35,20 +35,16 @@ def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_
     model, decoding, passes = RIVALS[captioner]
     rival = {"captioner": captioner, "model": model, "decodings": {"only": decoding}}
     subject = untrained(tiny_config(tmp_path, systems={"rival": rival}), "rival", SPEC)
-    if captioner in (
-        "autoregressive",
-        "masked-diffusion",
-        "prefix-lm",
-    ):  # the others' time does not depend on the length
-        assert [
-            len(said) for of_image in subject.run_of("decode", "only", 3)() for said in of_image
-        ] == [9, 9, 9]
-    cost = cost_of(subject.captioner, subject.run_of("decode", "only", 1), subject.device)
+    # The time of the others does not depend on the length.
+    if captioner in ("autoregressive", "masked-diffusion", "prefix-lm"):
+        captions = subject.prepare("decode", "only", 3)()
+        assert [len(words) for of_image in captions for words in of_image] == [9, 9, 9]
+    cost = cost_of(subject.captioner, subject.prepare("decode", "only", 1), subject.device)
     assert cost["passes"] == passes and cost["process_mib"] > 50
     assert cost["parameters"] == sum(p.numel() for p in subject.captioner.parameters())
     shares = [share for _, share in cost["top"]]
     assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0.2 < sum(shares) <= 1
-    twice = cost_of(subject.captioner, subject.run_of("decode", "only", 2), subject.device)
+    twice = cost_of(subject.captioner, subject.prepare("decode", "only", 2), subject.device)
     assert twice["passes"] == passes and twice["flops"] == pytest.approx(
         2 * cost["flops"], rel=0.05
     )
@@ -56,18 +52,18 @@ def test_a_caption_of_random_weights_has_its_length_and_its_cost_is_counted(tmp_
 
 def test_the_largest_batch_is_the_last_that_fits(tmp_path, monkeypatch):
     subject = untrained(tiny_config(tmp_path), "ar", SPEC)
-    asked = []
+    sizes = []
 
-    def run_of(stage, decoding, images):
+    def prepare(stage, decoding, images):
         def run():
-            asked.append(images)
+            sizes.append(images)
             if images > 500:
                 raise torch.OutOfMemoryError
 
         return run
 
-    monkeypatch.setattr(subject, "run_of", run_of)
-    assert subject.largest_batch("greedy", 64) == 256 and asked == [128, 256, 512]
+    monkeypatch.setattr(subject, "prepare", prepare)
+    assert subject.largest_batch("greedy", 64) == 256 and sizes == [128, 256, 512]
 
 
 @pytest.mark.parametrize("captioner", RIVALS)
@@ -75,12 +71,11 @@ def test_bf16_and_compiled_decode_too(tmp_path, monkeypatch, captioner):
     model, decoding, _ = RIVALS[captioner]
     rival = {"captioner": captioner, "model": model, "decodings": {"only": decoding}}
     subject = untrained(tiny_config(tmp_path, systems={"rival": rival}), "rival", SPEC)
-    said = subject.run_of("decode", "only", 2)()
+    captions = subject.prepare("decode", "only", 2)()
     subject.precision = "bf16"
-    assert len(subject.run_of("decode", "only", 2)()) == len(said) == 2
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda function, **how: asked.append(how) or function)
+    assert len(subject.prepare("decode", "only", 2)()) == len(captions) == 2
+    options = []
+    monkeypatch.setattr(torch, "compile", lambda function, **how: options.append(how) or function)
     subject.compile()
-    assert asked and all(
-        how == {"mode": None, "dynamic": False} for how in asked
-    )  # on a GPU: reduce-overhead
+    # On a GPU the mode is reduce-overhead.
+    assert options and all(how == {"mode": None, "dynamic": False} for how in options)

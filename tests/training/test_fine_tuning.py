@@ -142,7 +142,7 @@ def test_the_gradient_of_the_encoder_is_right(made):
     source = photo_sources(layout, list(image_of.values()))["train"]
     photos = [encoder.preprocess(decode(source.read(image_of[i].file_name), "")) for i in read.ids]
     take.model.zero_grad()
-    loss((encoder.see(torch.stack(photos))[0] - store.mean) / store.std).backward()
+    loss((encoder.encode(torch.stack(photos))[0] - store.mean) / store.std).backward()
     assert all((p.grad is not None) == (name in gradient) for name, p in encoder.named_parameters())
     for name, g in gradient.items():
         torch.testing.assert_close(

@@ -49,6 +49,6 @@ def test_scores_equal_the_formula(tiny_layout, tmp_path):
     )
 
 
-def test_an_encoder_without_text_is_refused():
+def test_an_encoder_without_a_text_tower_is_refused():
     with pytest.raises(UserError, match="CLIPScore: needs an image-text encoder"):
         clip_score(TimmEncoder(timm.create_model("test_efficientnet")), None, None, {}, {}, {})

@@ -1,4 +1,4 @@
-"""A generator that compares pictures in the tokens of an encoder of its own."""
+"""A generator that compares images by the tokens of an encoder of its own."""
 
 import torch
 
@@ -11,14 +11,14 @@ from dsacap.stages.generator import make_generator
 from dsacap.vision.features.store import FeatureStore
 
 
-def with_own_sight(layout: Layout, grid: int | None = None) -> Layout:
+def with_own_encoder(layout: Layout, grid: int | None = None) -> Layout:
     encoder = Encoder(name=f"local-dir:{layout.encoder}", grid=grid, shard_size=20)
     generator = layout.config.generator.model_copy(update={"encoder": encoder})
     return Layout(layout.config.model_copy(update={"generator": generator}))
 
 
-def test_only_the_generator_and_what_it_rewards_move(tiny_layout):
-    other = with_own_sight(tiny_layout)
+def test_only_the_generator_and_systems_it_rewards_get_new_folders(tiny_layout):
+    other = with_own_encoder(tiny_layout)
     assert other.sight.features != other.features == tiny_layout.features
     assert tiny_layout.sight is tiny_layout
     assert other.generator != tiny_layout.generator
@@ -26,19 +26,18 @@ def test_only_the_generator_and_what_it_rewards_move(tiny_layout):
     assert other.system("dsacap-rl", 0) != tiny_layout.system("dsacap-rl", 0)
 
 
-def test_originals_are_those_that_the_generator_sees(tiny_layout):
-    """The same encoder, its four tokens averaged to one: what is compared is that one, and captioners keep their four."""
-    layout = with_own_sight(tiny_layout, grid=1)
+def test_originals_are_encoded_by_the_generators_encoder(tiny_layout):
+    """With four tokens averaged to one, that one is compared, and captioners keep their four."""
+    layout = with_own_encoder(tiny_layout, grid=1)
     make_features(layout.sight)
     facts = make_generator(layout)
     assert set(facts["auc"]) >= {"wrong", "random"}
     reconstruction = load_reconstruction(layout)
     ids = [example.image_id for example in Inputs(layout).examples("test")][:3]
     store = FeatureStore(tiny_layout.features)
-    seen = reconstruction.store
-    assert (seen.tokens, Inputs(layout).store.tokens) == (1, 4)
-    raw, raw_seen = (of.read(ids) * of.std + of.mean for of in (store, seen))
-    torch.testing.assert_close(
-        raw_seen, raw.mean(1, keepdim=True), atol=5e-3, rtol=5e-3
-    )  # kept as float16
+    own = reconstruction.store
+    assert (own.tokens, Inputs(layout).store.tokens) == (1, 4)
+    raw, raw_own = (of.read(ids) * of.std + of.mean for of in (store, own))
+    # Features are stored as float16.
+    torch.testing.assert_close(raw_own, raw.mean(1, keepdim=True), atol=5e-3, rtol=5e-3)
     assert reconstruction.score(ids, [["a red ring"]] * 3).shape == (3, 1)

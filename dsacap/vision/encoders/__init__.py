@@ -1,0 +1,1 @@
+"""Image encoders of open_clip and timm behind one interface."""

@@ -1,9 +1,10 @@
-"""This module defines what every encoder of photos can do, and checks files of weights."""
+"""The interface of all image encoders, and the check of weights files."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,16 @@ from dsacap.common.files import sha256
 
 
 class Encoder(nn.Module, ABC):
-    """Turns photos into a grid of tokens (the captioners' input) and one pooled vector (the image-text space, where there is one).
+    """Base class of image encoders.
 
-    A kind of encoder says in `_maps` where it keeps both. `file` is where its weights came from, if that is a file of the user's.
+    An encoder turns photos into a grid of tokens, which is the captioners' input, and one pooled
+    vector, which lies in the image-text space where there is one. Subclasses implement `_maps`.
+
+    Attributes:
+        preprocess: Turns an RGB photo into the pixels that the encoder takes.
+        image_size: Height and width of these pixels.
+        grid: Tokens are averaged to grid x grid where the encoder gives more; None keeps them all.
+        file: The weights file, if it is one of the user's own.
     """
 
     def __init__(
@@ -33,22 +41,28 @@ class Encoder(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
+        """The device that holds the weights."""
         return next(self.parameters()).device
 
     def shape(self) -> tuple[int, int, int]:
-        """Tokens of a photo, their channels, and those of the pooled vector."""
+        """Return the tokens of a photo, their channels, and the width of the pooled vector."""
         tokens_BNC, pooled_BE = self(torch.zeros(1, 3, *self.image_size, device=self.device))
         return tokens_BNC.shape[1], tokens_BNC.shape[2], pooled_BE.shape[1]
 
     @torch.inference_mode()
     def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """As `see`, frozen."""
-        return self.see(pixels_B3HW)
+        """Return what `encode` returns, without gradients."""
+        return self.encode(pixels_B3HW)
 
-    def see(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, N, C] and unit vectors [B, E], with their gradient where weights or pixels have one.
+    def encode(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pixels, keeping gradients where weights or pixels require them.
 
-        Tokens are those of the last block or map; a class token comes first where the encoder has one.
+        Args:
+            pixels_B3HW: Preprocessed pixels (batch, 3, height, width).
+
+        Returns:
+            Tokens (batch, tokens, channels) of the last block or feature map, with the class token
+            first where the encoder has one; and pooled unit vectors (batch, width).
         """
         grid_BCHW, prefix_BPC, pooled_BE = self._maps(pixels_B3HW)
         if self.grid and self.grid < grid_BCHW.shape[-1]:
@@ -60,44 +74,74 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def _maps(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The last map [B, C, H, W], the class token and its like [B, P, C] if any, and the pooled vector [B, E]."""
+        """Compute the outputs that `encode` is made of.
+
+        Returns:
+            The last feature map (batch, channels, height, width); class and other prefix tokens
+            (batch, prefix, channels), or None; and the pooled vectors (batch, width).
+        """
 
     def for_photos_alone(self) -> "Encoder":
-        """Itself, without what reads text: all that is left looks at photos, and can be trained with a captioner."""
+        """Return this encoder without its text tower, if any, so that all its weights see photos.
+
+        What is left can be trained together with a captioner.
+        """
         return self
 
     def to_bytes(self, photo: Image.Image) -> Tensor:
-        """A photo as `preprocess` makes it, but for the last step, in whole numbers [3, H, W] of 8 bits: as little as it can be kept in.
-        UserError where `preprocess` does not end by scaling channels, as those of open_clip and timm do."""
-        self._scaling()
-        for step in self.preprocess.transforms[:-1]:
-            photo = step(photo)
-        return photo.mul(255).round().byte()
+        """Preprocess a photo up to the normalisation of channels, which is the last step.
+
+        Args:
+            photo: An RGB photo.
+
+        Returns:
+            Pixels (3, height, width) as uint8, the most compact form that loses nothing.
+
+        Raises:
+            UserError: `preprocess` does not end with a normalisation of channels, as the
+                preprocessing of open_clip and timm does.
+        """
+        pixels: Any = photo
+        for step in self._preprocessing_steps()[:-1]:
+            pixels = step(pixels)
+        return pixels.mul(255).round().byte()
 
     def from_bytes(self, bytes_B3HW: Tensor) -> Tensor:
-        """What `preprocess` gives, of what `to_bytes` gave, on its device."""
-        mean, std = self._scaling()
+        """Turn pixels from `to_bytes` into what `preprocess` returns, on their device."""
+        mean, std = self._normalisation()
         return (bytes_B3HW / 255 - mean.to(bytes_B3HW.device)) / std.to(bytes_B3HW.device)
 
-    def _scaling(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation [3, 1, 1] by which pixels from 0 to 1 are scaled."""
-        last = getattr(self.preprocess, "transforms", [None])[
-            -1
-        ]  # torchvision's Normalize; to import it takes a second
-        if not (hasattr(last, "mean") and hasattr(last, "std")):
-            raise UserError(
-                f"{type(self).__name__}: photos cannot be kept as pixels, since how it scales them is not known"
-            )
+    def _normalisation(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and standard deviation (3, 1, 1) that pixels in [0, 1] are scaled by."""
+        last = self._preprocessing_steps()[-1]
         mean, std = (torch.as_tensor(values, dtype=torch.float) for values in (last.mean, last.std))
         return mean[:, None, None], std[:, None, None]
 
+    def _preprocessing_steps(self) -> Sequence[Any]:
+        """Return the steps of `preprocess`, and raise UserError unless it ends by normalising."""
+        steps = getattr(self.preprocess, "transforms", [None])
+        # Compared by attributes, since importing torchvision's Normalize takes a second.
+        if not (hasattr(steps[-1], "mean") and hasattr(steps[-1], "std")):
+            raise UserError(
+                f"{type(self).__name__}: photos cannot be kept as pixels, because its preprocessing"
+                " does not end with a normalisation of channels; leave training.fine_tune out, or"
+                " choose an encoder of open_clip or timm"
+            )
+        return steps
+
     def identity(self) -> dict[str, str]:
-        """What the weights are: the name and sha256 of their file, or the sha256 of the tensors where a library fetched them."""
+        """Return what identifies the weights, for provenance.
+
+        Returns:
+            `file` and `sha256` of the user's weights file, or `tensors_sha256` if a library
+            fetched the weights.
+        """
         if self.file:
             return {"file": self.file.name, "sha256": sha256(self.file)}
         return {"tensors_sha256": self.tensors_sha256()}
 
     def tensors_sha256(self) -> str:
+        """Return the hash of the names, types, shapes and values of all weights."""
         digest = hashlib.sha256()
         for name, tensor in self.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -106,15 +150,23 @@ class Encoder(nn.Module, ABC):
 
 
 def check_weights(file: Path | None, expected_sha256: str | None, where: str) -> None:
-    """UserError if a hash is expected and the file has another, or there is no file that could have it."""
+    """Raise UserError if a hash is expected and the weights file has another one, or is missing.
+
+    Args:
+        file: The weights file; None if the configuration names none.
+        expected_sha256: The configured hash; None accepts any file.
+        where: The encoder, for the message.
+    """
     if expected_sha256 is None:
         return
     if file is None:
         raise UserError(
-            f"{where}: sha256 is that of a file of weights, and none is named; name one in `pretrained`, or leave sha256 out"
+            f"{where}: sha256 is the hash of a weights file, but no file is configured; name one"
+            " in `pretrained`, or leave sha256 out"
         )
     found = sha256(file)
     if found != expected_sha256:
         raise UserError(
-            f"{file}: sha256 is {found}, expected {expected_sha256}; fetch the right weights, or mend encoder.sha256"
+            f"{file}: sha256 is {found}, expected {expected_sha256}; download the right weights,"
+            " or correct encoder.sha256"
         )

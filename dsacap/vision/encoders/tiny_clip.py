@@ -1,14 +1,17 @@
-"""A tiny CLIP trained on scenes and saved in open_clip's own format (open_clip_config.json and open_clip_model.safetensors).
+"""A tiny CLIP, trained on scenes and saved in open_clip's own format.
 
-A small ResNet, whose last map is the token grid (2x2 tokens of 256 channels, one a quadrant), and a two-layer text tower learn from the
-contrastive loss of CLIP (Radford et al. 2021) and from labels: a linear probe reads shape, colour and size of a quadrant's thing off its
-token. The labels play the part that detection pre-training plays for region features; they make the tokens worth captioning within a
-minute of CPU. (Tokens of the finer 4x4 map cost every captioner 10 to 30 CIDEr: a thing is then spread over several of them.)
+The model is a small ResNet, whose last feature map is the token grid (2x2 tokens of 256 channels,
+one token per quadrant), and a two-layer text tower. It learns from the contrastive loss of CLIP
+(Radford et al. 2021) and from labels: a linear probe predicts the shape, colour and size of a
+quadrant's object from its token. The labels play the role of detection pre-training for region
+features: with them, tokens are worth captioning after a minute on a CPU. (With tokens of the finer
+4x4 map, every captioner loses 10 to 30 CIDEr, because an object is spread over several tokens.)
 """
 
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -19,7 +22,7 @@ from dsacap.common.files import write_json, write_tensors
 from dsacap.common.progress import progress
 from dsacap.data.scenes.grammar import COLOURS, SHAPES, SIZES, Scene
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
     "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
@@ -30,7 +33,7 @@ _WARMUP = 50
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """How much of a scene can be read off the encoder on held-out images: shares of right answers."""
+    """Accuracies on held-out images that show how much of a scene the encoder keeps."""
 
     shape: float
     colour: float
@@ -51,9 +54,24 @@ def train_tiny_clip(
     seed: int,
     fused: bool = False,
 ) -> Probe:
-    """Trains on `pixels` (uint8 [n, 64, 64, 3]) with their captions and scenes, saves to `folder`, and returns the held-out probe.
+    """Train a tiny CLIP with a label probe, and save it without the probe.
 
-    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/common/arithmetic.py)."""
+    Args:
+        pixels: Training images as uint8 (images, 64, 64, 3).
+        captions: The captions of each image.
+        scenes: The scene of each image, from which labels are read.
+        held_out: Pixels, captions and scenes of the held-out images.
+        folder: Where the model is saved, in open_clip's format.
+        steps: Training steps.
+        batch_size: Images per step.
+        learning_rate: Peak learning rate, after a warm-up and before a cosine decay to zero.
+        seed: Seed of weights and batches.
+        fused: Use torch's fused AdamW, whose arithmetic is the same on every processor
+            (dsacap/common/arithmetic.py).
+
+    Returns:
+        The accuracies on the held-out images.
+    """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     clip = open_clip.CLIP(**MODEL)
@@ -92,11 +110,13 @@ def train_tiny_clip(
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W], as open_clip's own preprocessing scales it."""
-    mean, std = (
-        torch.tensor(open_clip.OPENAI_DATASET_MEAN),
-        torch.tensor(open_clip.OPENAI_DATASET_STD),
-    )
+    """Normalise uint8 pixels (batch, height, width, 3) as open_clip's preprocessing does.
+
+    Returns:
+        Pixels (batch, 3, height, width) as float32.
+    """
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD)
     return (
         ((pixels / 255 - mean) / std)
         .permute(0, 3, 1, 2)
@@ -104,8 +124,8 @@ def normalised(pixels: Tensor) -> Tensor:
     )
 
 
-def save_clip(clip: nn.Module, folder: Path) -> None:
-    """Writes what open_clip loads by the name `local-dir:<folder>`."""
+def save_clip(clip: open_clip.CLIP, folder: Path) -> None:
+    """Save a tiny CLIP so that open_clip loads it by the name `local-dir:FOLDER`."""
     write_tensors(folder / "open_clip_model.safetensors", clip.state_dict())
     preprocess = {
         "mean": open_clip.OPENAI_DATASET_MEAN,
@@ -117,26 +137,31 @@ def save_clip(clip: nn.Module, folder: Path) -> None:
 
 
 def quadrant_labels(scenes: list[Scene]) -> Tensor:
-    """[n, 4, 3]: shape, colour and size of each quadrant; 0 where it is empty."""
+    """Return the labels of scenes' quadrants.
+
+    Returns:
+        Numbers (scenes, 4, 3) from 1 of each quadrant's shape, colour and size; 0 where a quadrant
+        is empty.
+    """
     labels = torch.zeros(len(scenes), 4, 3, dtype=torch.long)
     for i, scene in enumerate(scenes):
         for thing in scene.things:
             row, column = thing.quadrant
-            said = (thing.shape, thing.colour, thing.size)
+            properties = (thing.shape, thing.colour, thing.size)
             labels[i, 2 * row + column] = torch.tensor(
-                [1 + names.index(name) for names, name in zip(_LABELS, said, strict=True)]
+                [1 + names.index(name) for names, name in zip(_LABELS, properties, strict=True)]
             )
     return labels
 
 
-def _grid_and_embedding(clip: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The last map [B, C, 2, 2], which becomes the tokens, and the pooled embedding [B, E], in one pass."""
+def _grid_and_embedding(clip: open_clip.CLIP, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the last map (batch, channels, 2, 2), which becomes the tokens, and the embeddings."""
     out = clip.visual.forward_intermediates(pixels)
     return out["image_intermediates"][-1], out["image_features"]
 
 
 class _LabelProbe(nn.Module):
-    """Linear, from the token of a quadrant to its labels."""
+    """Linear classifier of a quadrant's labels from its token."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -144,28 +169,36 @@ class _LabelProbe(nn.Module):
         self.linear = nn.Linear(channels, sum(self.sizes))
 
     def forward(self, grid: Tensor) -> tuple[Tensor, ...]:
-        """Logits [B, 4, labels] of shape, colour and size."""
+        """Return logits (batch, 4, labels) of shape, colour and size."""
         return self.linear(grid.flatten(2).mT).split(self.sizes, dim=-1)
 
     def loss(self, grid: Tensor, labels: Tensor) -> Tensor:
-        return sum(
+        """Return the sum of the three labels' cross-entropies."""
+        losses = [
             F.cross_entropy(logits.flatten(0, 1), labels[..., i].flatten())
             for i, logits in enumerate(self(grid))
-        )
+        ]
+        return sum(losses[1:], start=losses[0])
 
 
 @torch.inference_mode()
 def _evaluate(
-    clip, probe, tokenizer, pixels: Tensor, captions: list[tuple[str, ...]], scenes: list[Scene]
+    clip: open_clip.CLIP,
+    probe: _LabelProbe,
+    tokenizer: open_clip.SimpleTokenizer,
+    pixels: Tensor,
+    captions: list[tuple[str, ...]],
+    scenes: list[Scene],
 ) -> Probe:
+    """Measure the probe where quadrants are taken, and retrieval by each image's first caption."""
     parts = [_grid_and_embedding(clip, normalised(chunk)) for chunk in pixels.split(100)]
     grid, image = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     labels = quadrant_labels(scenes)
     taken = labels[..., 0] > 0
-    right = [
+    shape, colour, size = (
         (logits.argmax(-1) == labels[..., i])[taken].float().mean().item()
         for i, logits in enumerate(probe(grid))
-    ]
+    )
     words = clip.encode_text(tokenizer([c[0] for c in captions]), normalize=True)
     retrieved = (F.normalize(image, dim=-1) @ words.T).argmax(-1) == torch.arange(len(captions))
-    return Probe(*right, retrieval_at_1=retrieved.float().mean().item())
+    return Probe(shape, colour, size, retrieval_at_1=retrieved.float().mean().item())

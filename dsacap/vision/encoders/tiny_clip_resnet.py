@@ -1,6 +1,8 @@
-"""The photo side of the tiny CLIP by torch alone: what open_clip's ModifiedResNet computes, to the last bit, with its names of weights.
+"""The image tower of the tiny CLIP in plain torch.
 
-Importing open_clip takes longer than captioning a photo, start to end; a system that is tried on one photo reads its encoder by this file.
+It computes what open_clip's ModifiedResNet computes, to the last bit, and names its weights alike.
+Importing open_clip takes longer than captioning a photo from start to end, so a system that is
+tried on one photo loads its encoder through this module.
 """
 
 from collections import OrderedDict
@@ -18,6 +20,8 @@ _EXPANSION = 4
 
 
 class ResNetEncoder(Encoder):
+    """Encoder with the architecture of CLIP's modified ResNet."""
+
     def __init__(
         self,
         image_size: int,
@@ -29,18 +33,26 @@ class ResNetEncoder(Encoder):
         std: Sequence[float],
         grid: int | None = None,
     ):
-        """With random weights. Sizes are those of open_clip's configuration, but for `heads`, which are of its attention pool."""
+        """Build the encoder with random weights.
+
+        Args:
+            image_size: Height and width of the input in pixels, as in open_clip's configuration.
+            layers: Blocks per stage, as in open_clip's configuration.
+            width: Channels after the stem, as in open_clip's configuration.
+            heads: Heads of the attention pool, which open_clip derives from its `head_width`.
+            embed_dim: Width of the pooled vector, as in open_clip's configuration.
+            mean: Mean of the pixels, per channel.
+            std: Standard deviation of the pixels, per channel.
+            grid: Average tokens to grid x grid where the last map is larger.
+        """
         super().__init__(lambda photo: _squashed(photo, image_size, mean, std), image_size, grid)
         half = width // 2
-        self.conv1, self.bn1 = (
-            nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-        )
-        self.conv2, self.bn2 = nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half)
-        self.conv3, self.bn3 = (
-            nn.Conv2d(half, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        )
+        self.conv1 = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(half)
+        self.conv2 = nn.Conv2d(half, half, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(half)
+        self.conv3 = nn.Conv2d(half, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
         channels = width
         for number, blocks in enumerate(layers):
             planes, stride = width << number, 2 if number else 1
@@ -64,17 +76,17 @@ class ResNetEncoder(Encoder):
 
 
 class _Bottleneck(nn.Module):
-    """Strides are average pools before the convolution that follows."""
+    """Residual bottleneck block; a stride is an average pool before the next convolution."""
 
     def __init__(self, channels: int, planes: int, stride: int):
         super().__init__()
         out = planes * _EXPANSION
-        self.conv1, self.bn1 = nn.Conv2d(channels, planes, 1, bias=False), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = (
-            nn.Conv2d(planes, planes, 3, padding=1, bias=False),
-            nn.BatchNorm2d(planes),
-        )
-        self.conv3, self.bn3 = nn.Conv2d(planes, out, 1, bias=False), nn.BatchNorm2d(out)
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         shortcut = {
             "-1": nn.AvgPool2d(stride),
@@ -92,7 +104,7 @@ class _Bottleneck(nn.Module):
 
 
 class _AttentionPool(nn.Module):
-    """One query, the mean of all places, attends to them and to itself."""
+    """Attention pool: the mean of all positions is the only query, and attends to itself too."""
 
     def __init__(self, side: int, channels: int, heads: int, out: int):
         super().__init__()
@@ -129,7 +141,7 @@ class _AttentionPool(nn.Module):
 
 
 def _squashed(photo: Image.Image, side: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """An RGB photo as pixels [3, side, side]."""
+    """Squash an RGB photo to a square of normalised pixels (3, side, side)."""
     pixels = (
         torch.from_numpy(np.array(photo.resize((side, side), Image.Resampling.BICUBIC)))
         .permute(2, 0, 1)

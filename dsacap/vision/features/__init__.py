@@ -1,0 +1,1 @@
+"""Image features, or the pixels they are computed from, in shards on disk."""

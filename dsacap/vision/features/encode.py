@@ -1,4 +1,4 @@
-"""Photos encoded once: decoded by worker processes, seen by the frozen encoder, written to safetensors shards of what it saw."""
+"""Features of photos: encoded once by a frozen encoder, and written to safetensors shards."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ from dsacap.common.files import read_tensors, write_json, write_tensors
 from dsacap.common.progress import progress
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import PhotoSource, decode
-from dsacap.vision.features.shards import Batches, Reading, hashed, skipped_in, write_shards
+from dsacap.vision.features.shards import (
+    Batches,
+    PhotoReader,
+    file_hashes,
+    skipped_in,
+    write_shards,
+)
 from dsacap.vision.features.store import INDEX
 from dsacap.vision.features.views import AUGMENTATION
 
-if (
-    TYPE_CHECKING
-):  # open_clip takes seconds to load, and the size of features can be told without it
+if TYPE_CHECKING:  # encoders take seconds to import, and the size of features needs none
     from dsacap.vision.encoders.base import Encoder
 
-_STATISTICS_ROOM = 2**26  # values that are summed up at a time: half a GB in float64
+_STATISTICS_ROOM = 2**26  # values that are summed at a time: half a GB in float64
 
 
 class FeatureSize(NamedTuple):
-    """What the features of some photos take on disk."""
+    """The size of features on disk: 16 bits a value, and 8 bytes for each image id."""
 
     images: int
     views: int
@@ -41,11 +45,15 @@ class FeatureSize(NamedTuple):
 
     @property
     def bytes(self) -> int:
+        """The size in bytes, without the headers of files."""
         return self.images * (self.views * 2 * (self.tokens * self.channels + self.pooled) + 8)
 
     def __str__(self) -> str:
         views = f"{self.views} views x " if self.views > 1 else ""
-        return f"{self.images:,} photos x {views}{self.tokens} tokens x {self.channels} channels of 16 bits: {self.bytes / 1e9:.2f} GB"
+        return (
+            f"{self.images:,} photos x {views}{self.tokens} tokens x {self.channels} channels of"
+            f" 16 bits: {self.bytes / 1e9:.2f} GB"
+        )
 
 
 def encode_photos(
@@ -61,22 +69,40 @@ def encode_photos(
     views: int = 1,
     workers: int = 0,
 ) -> dict:
-    """Decodes and encodes every photo once, a shard at a time, and writes an index with the standardisation of the train split.
+    """Decode and encode every photo once, a shard at a time.
 
-    dtype: of what is written, float16 or bfloat16; views: the photo itself and views - 1 others, cut out at random; workers: processes
-    that decode, beside this one.
+    Writes the shards, an index, and the mean and standard deviation of each channel over the train
+    split. Complete shards are kept, so an interrupted run can be resumed. The size on disk is
+    printed and checked before the first shard is written, and the remaining time is printed after
+    it.
 
-    What it will take on disk is said, and checked, before it begins; how long it will take after the first shard. Resumable: a shard
-    that is whole is kept. Returns the index (shards with their hashes, token shape, skipped images with reasons), and beside it
-    "photos_per_second", of decoding and encoding together, or null if nothing was left to do.
+    Args:
+        images: The images, with their splits.
+        sources: Where photos are read from, by the name of the source.
+        encoder: The frozen encoder.
+        folder: Where the features go.
+        batch_size: Photos that are encoded at a time.
+        shard_size: Photos per shard.
+        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
+        dtype: The type of the features on disk: float16 or bfloat16.
+        views: Features per photo: one of the whole photo, the others of random crops.
+        workers: Processes that decode photos; with 0, the main process decodes them.
+
+    Returns:
+        The index (shards with their hashes, shape of tokens, skipped images with reasons), and
+        `photos_per_second` of decoding and encoding together, or None if no shard was missing.
+
+    Raises:
+        UserError: A photo cannot be read, the disk has too little space, a feature does not fit
+            `dtype`, or no photo of the train split could be decoded.
     """
-    reading = Reading(
+    reader = PhotoReader(
         sources, encoder.preprocess, encoder.image_size, batch_size, on_bad_image, views, workers
     )
     paths, photos_per_second = write_shards(
         "features",
         images,
-        reading,
+        reader,
         folder,
         shard_size,
         lambda photos: FeatureSize(photos, views, *encoder.shape()),
@@ -93,14 +119,14 @@ def _index(paths: Sequence[Path], views: int) -> dict:
     with safe_open(paths[0], "pt") as file:
         shape = file.get_slice("tokens").get_shape()
     index = {
-        "shards": hashed(paths),
+        "shards": file_hashes(paths),
         "tokens": shape[1],
         "channels": shape[2],
         "skipped": skipped_in(paths),
     }
     if views > 1:
         index["views"] = [
-            hashed([_view_file(path, view) for path in paths]) for view in range(1, views)
+            file_hashes([_view_file(path, view) for path in paths]) for view in range(1, views)
         ]
         index["augmentation"] = AUGMENTATION
     return index
@@ -113,16 +139,16 @@ def _view_file(shard: Path, view: int) -> Path:
 def _encode_shard(
     batches: Batches, path: Path, encoder: Encoder, dtype: torch.dtype, views: int
 ) -> None:
-    """Writes the shard, that of the photos themselves last: where it is, all of it is."""
+    """Write a shard of each view, the whole photos' last: if that one exists, all do."""
     ids: list[int] = []
     tokens: list[list[Tensor]] = [[] for _ in range(views)]
     pooled: list[list[Tensor]] = [[] for _ in range(views)]
-    for ids_here, pixels in batches:
-        ids += ids_here
+    for batch_ids, pixels in batches:
+        ids += batch_ids
         for view in range(views):
             tokens_BNC, pooled_BE = encoder(pixels[:, view].to(encoder.device))
-            tokens[view].append(_narrowed(tokens_BNC, dtype))
-            pooled[view].append(_narrowed(pooled_BE, dtype))
+            tokens[view].append(_in_16_bits(tokens_BNC, dtype))
+            pooled[view].append(_in_16_bits(pooled_BE, dtype))
     for view in reversed(range(views)):
         tensors = {
             "ids": torch.tensor(ids),
@@ -132,24 +158,29 @@ def _encode_shard(
         write_tensors(_view_file(path, view) if view else path, tensors)
 
 
-def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """On the CPU, in 16 bits; UserError where they cannot hold a value."""
+def _in_16_bits(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return values as `dtype` on the CPU, and raise UserError if it cannot hold one of them."""
     narrow = values.to(dtype)
     if not narrow.isfinite().all():
         raise UserError(
-            f"the encoder gives values that {dtype} cannot hold; set encoder.dtype: bfloat16, or look at its weights"
+            f"features: the encoder returns values that {dtype} cannot hold; set encoder.dtype:"
+            " bfloat16, or check the encoder's weights"
         )
     return narrow.cpu()
 
 
 def _train_statistics(shards: Iterable[Path], train: set[int]) -> dict[str, Tensor]:
-    """Mean and standard deviation of each channel over all tokens of the train images, in float64."""
-    total = squares = 0.0
+    """Compute the mean and standard deviation of each channel over the train images' tokens.
+
+    Sums are in float64, and the result is float32 (channels). UserError if no train image has
+    features.
+    """
+    total = squares = torch.zeros((), dtype=torch.float64)
     count = 0
     for path in shards:
         tensors, _ = read_tensors(path)
-        mine = torch.tensor([i in train for i in tensors["ids"].tolist()])
-        rows = tensors["tokens"][mine]
+        in_train = torch.tensor([i in train for i in tensors["ids"].tolist()])
+        rows = tensors["tokens"][in_train]
         for part in rows.split(max(1, _STATISTICS_ROOM // rows[:1].numel())) if len(rows) else ():
             values = part.double().flatten(0, 1)
             total, squares, count = (
@@ -157,6 +188,12 @@ def _train_statistics(shards: Iterable[Path], train: set[int]) -> dict[str, Tens
                 squares + values.square().sum(0),
                 count + len(values),
             )
+    if not count:
+        raise UserError(
+            "features: no photo of the train split could be decoded, so features cannot be"
+            " standardised; repair the photos, and delete the folder of the features before you"
+            " run this again"
+        )
     mean = total / count
     return {
         "mean": mean.float(),
@@ -165,7 +202,18 @@ def _train_statistics(shards: Iterable[Path], train: set[int]) -> dict[str, Tens
 
 
 def pixels_of(images: Sequence[CaptionedImage], sources: dict[str, PhotoSource]) -> Tensor:
-    """Decoded photos of equal size, uint8 [n, H, W, 3]: for training an encoder on them."""
+    """Decode photos of equal size, to train an encoder on them.
+
+    Args:
+        images: The images.
+        sources: Where photos are read from, by the name of the source.
+
+    Returns:
+        Pixels (images, height, width, 3) as uint8.
+
+    Raises:
+        UserError: A photo is missing or cannot be decoded.
+    """
     arrays = []
     for image in progress(images, "decode photos", "photo"):
         photo: Image.Image = decode(

@@ -1,6 +1,7 @@
-"""Photos as pixels, for an encoder that is trained along with its captioner: no features can be kept of it, for they move with its weights.
+"""Photos as pixels on disk, for an encoder that is trained together with its captioner.
 
-Pixels are kept as features are: in shards, 8 bits a channel, at the size that the encoder looks at, decoded and scaled down once.
+The features of such an encoder change with its weights, so they cannot be kept. Pixels are kept the
+way features are: in shards, 8 bits a channel, decoded and resized once to the encoder's input size.
 """
 
 from __future__ import annotations
@@ -19,19 +20,25 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json, write_tensors
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import PhotoSource
-from dsacap.vision.features.shards import Batches, Reading, hashed, skipped_in, write_shards
+from dsacap.vision.features.shards import (
+    Batches,
+    PhotoReader,
+    file_hashes,
+    skipped_in,
+    write_shards,
+)
 from dsacap.vision.features.store import INDEX, FeatureStore
-from dsacap.vision.features.views import drawn_frame, is_sided
+from dsacap.vision.features.views import mentions_sides, random_frame
 
 if TYPE_CHECKING:
     from dsacap.vision.encoders.base import Encoder
 
-_VIEWS = 2**31  # as many as there may be
-_WHOLE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # a frame
+_VIEWS = 2**31  # practically unlimited, since every view is drawn when it is read
+_WHOLE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # the frame of the whole photo
 
 
 class PixelSize(NamedTuple):
-    """What the pixels of some photos take on disk."""
+    """The size of pixels on disk: 24 bits each, and 9 bytes per image for its id and a flag."""
 
     images: int
     height: int
@@ -39,10 +46,14 @@ class PixelSize(NamedTuple):
 
     @property
     def bytes(self) -> int:
+        """The size in bytes, without the headers of files."""
         return self.images * (3 * self.height * self.width + 9)
 
     def __str__(self) -> str:
-        return f"{self.images:,} photos x {self.height} x {self.width} pixels of 24 bits: {self.bytes / 1e9:.2f} GB"
+        return (
+            f"{self.images:,} photos x {self.height} x {self.width} pixels of 24 bits:"
+            f" {self.bytes / 1e9:.2f} GB"
+        )
 
 
 def store_pixels(
@@ -56,56 +67,97 @@ def store_pixels(
     on_bad_image: str,
     workers: int = 0,
 ) -> dict:
-    """Decodes every photo once, to what the encoder looks at. As `encode_photos`: told and checked before, resumable, an index returned."""
-    sided = {image.image_id for image in images if is_sided(image)}
-    reading = Reading(
+    """Decode every photo once, to pixels of the encoder's input size.
+
+    As with `encode_photos`, the size on disk is printed and checked first, and an interrupted run
+    can be resumed.
+
+    Args:
+        images: The images, with their captions.
+        sources: Where photos are read from, by the name of the source.
+        encoder: The encoder that will take the pixels.
+        folder: Where the pixels go.
+        batch_size: Photos that are decoded at a time.
+        shard_size: Photos per shard.
+        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
+        workers: Processes that decode photos; with 0, the main process decodes them.
+
+    Returns:
+        The index (shards with their hashes, height and width, skipped images with reasons), and
+        `photos_per_second`, or None if no shard was missing.
+
+    Raises:
+        UserError: A photo cannot be read, the disk has too little space, or the encoder's pixels
+            cannot be kept in 8 bits (see `Encoder.to_bytes`).
+    """
+    sided = {image.image_id for image in images if mentions_sides(image)}
+    reader = PhotoReader(
         sources, encoder.to_bytes, encoder.image_size, batch_size, on_bad_image, workers=workers
     )
     size = partial(PixelSize, height=encoder.image_size[0], width=encoder.image_size[1])
     paths, photos_per_second = write_shards(
-        "pixels", images, reading, folder, shard_size, size, partial(_write_shard, sided=sided)
+        "pixels", images, reader, folder, shard_size, size, partial(_write_shard, sided=sided)
     )
-    index = {"shards": hashed(paths), "size": encoder.image_size, "skipped": skipped_in(paths)}
+    index = {"shards": file_hashes(paths), "size": encoder.image_size, "skipped": skipped_in(paths)}
     write_json(folder / INDEX, index)
     return index | {"photos_per_second": photos_per_second}
 
 
 def _write_shard(batches: Batches, path: Path, sided: set[int]) -> None:
-    ids, pixels = [], []
-    for ids_here, pixels_B13HW in batches:
-        ids += ids_here
+    ids: list[int] = []
+    pixels: list[Tensor] = []
+    for batch_ids, pixels_B13HW in batches:
+        ids += batch_ids
         pixels.append(pixels_B13HW[:, 0])
-    of_sides = torch.tensor([image_id in sided for image_id in ids])
-    write_tensors(path, {"ids": torch.tensor(ids), "sided": of_sides, "pixels": torch.cat(pixels)})
+    is_sided = torch.tensor([image_id in sided for image_id in ids])
+    write_tensors(path, {"ids": torch.tensor(ids), "sided": is_sided, "pixels": torch.cat(pixels)})
 
 
 class Rows(NamedTuple):
-    """Pixels [B, 3, H, W] of 8 bits; and, of each, where a view lies in it [B, 2, 3], unless all are seen whole."""
+    """Pixels of a batch, before they are encoded.
+
+    Attributes:
+        pixels: Whole photos (batch, 3, height, width) as uint8.
+        frames: The view of each photo (batch, 2, 3), as `random_frame` returns it; None if all
+            photos are used whole.
+    """
 
     pixels: Tensor
     frames: Tensor | None
 
 
 class PixelFeatures:
-    """Reads features as a FeatureStore does, by an encoder that looks at the pixels each time: its weights may have moved since, and may be
-    trained. They are standardised as those of the encoder before that, `before`."""
+    """Reader of features with the interface of FeatureStore, which encodes pixels on every read.
 
-    def __init__(self, folder: Path, before: FeatureStore, encoder: Encoder, drawn: bool = False):
-        """drawn: a training step sees of each photo a part cut out anew, see `drawn_frame`. UserError where `folder` has no pixels."""
-        self.folder, self.before, self.drawn = folder, before, drawn
+    The encoder may be trained, and its weights may have changed since features were stored.
+    Features are standardised with the statistics of the frozen encoder's features.
+
+    Attributes:
+        folder: Where the pixels are.
+        frozen_store: Features of the frozen encoder, for their statistics.
+        encoder: The encoder, without its text tower.
+        drawn: Whether a training step gets a new random crop of each photo.
+    """
+
+    def __init__(
+        self, folder: Path, frozen_store: FeatureStore, encoder: Encoder, drawn: bool = False
+    ):
+        """Map the shards of `folder`, and raise UserError if it has no pixels."""
+        self.folder, self.frozen_store, self.drawn = folder, frozen_store, drawn
         self.encoder = encoder.for_photos_alone().to(memory_format=torch.channels_last)
         if not (folder / INDEX).exists():
             raise UserError(
-                f"{folder}: no pixels, which training.fine_tune needs; run `dsacap pixels` with the same --config first"
+                f"{folder}: no pixels, which training.fine_tune needs; run `dsacap pixels` with the"
+                " same --config first"
             )
         files = [
             safe_open(folder / shard["file"], "pt").__enter__()
             for shard in read_json(folder / INDEX)["shards"]
         ]
-        self._mapped = [
-            file.get_tensor("pixels") for file in files
-        ]  # pages are read when rows are asked for
-        self._row_of, self._sided = {}, set()
+        # Pages of a mapped tensor are read from disk when its rows are used.
+        self._mapped = [file.get_tensor("pixels") for file in files]
+        self._row_of: dict[int, tuple[int, int]] = {}
+        self._sided: set[int] = set()
         for number, file in enumerate(files):
             ids, sided = file.get_tensor("ids"), file.get_tensor("sided")
             self._row_of |= {image_id: (number, row) for row, image_id in enumerate(ids.tolist())}
@@ -113,7 +165,7 @@ class PixelFeatures:
 
     @property
     def views(self) -> int:
-        """View 0 is the photo as it is."""
+        """Views per image: view 0 is the whole photo, the others are random crops."""
         return _VIEWS if self.drawn else 1
 
     @torch.no_grad()
@@ -123,7 +175,19 @@ class PixelFeatures:
         views: Mapping[int, int] | None = None,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Standardised tokens [B, N, C] as float32, on `device`, which is the encoder's; without a gradient."""
+        """Encode images without gradients.
+
+        Args:
+            image_ids: The images of the batch.
+            views: The view of each image id; None for the whole photos.
+            device: The encoder's device.
+
+        Returns:
+            Standardised tokens (batch, tokens, channels) as float32.
+
+        Raises:
+            UserError: An image has no pixels.
+        """
         return self.features(self.rows(image_ids, views, device), device)
 
     def rows(
@@ -132,10 +196,22 @@ class PixelFeatures:
         views: Mapping[int, int] | None = None,
         device: torch.device | str = "cpu",
     ) -> Rows:
-        """What is done on the CPU, and another thread can do ahead."""
+        """Read pixels and draw frames on the CPU, which another thread can do ahead.
+
+        Args:
+            image_ids: As for `read`.
+            views: As for `read`.
+            device: Where the pixels will go; for a GPU, they are put in pinned memory.
+
+        Raises:
+            UserError: An image has no pixels.
+        """
         for image_id in image_ids:
             if image_id not in self._row_of:
-                raise UserError(f"{self.folder}: no pixels of image id {image_id}")
+                raise UserError(
+                    f"{self.folder}: no pixels of image id {image_id}; its photo was skipped (see"
+                    f" {INDEX}), or the data set does not contain it"
+                )
         pixels = torch.stack(
             [self._mapped[shard][row] for shard, row in map(self._row_of.__getitem__, image_ids)]
         )
@@ -143,19 +219,24 @@ class PixelFeatures:
         if views and any(views[i] for i in image_ids):
             frames = torch.tensor(
                 [
-                    drawn_frame(i, views[i], i in self._sided) if views[i] else _WHOLE
+                    random_frame(i, views[i], i in self._sided) if views[i] else _WHOLE
                     for i in image_ids
                 ]
             )
-        rows = Rows(pixels, frames)
-        return (
-            Rows(*(x if x is None else x.pin_memory() for x in rows))
-            if torch.device(device).type == "cuda"
-            else rows
-        )
+        if torch.device(device).type == "cuda":
+            return Rows(pixels.pin_memory(), None if frames is None else frames.pin_memory())
+        return Rows(pixels, frames)
 
     def features(self, rows: Rows, device: torch.device | str) -> Tensor:
-        """The rest of `read`, with its gradient where the encoder is trained."""
+        """Encode what `rows` read, on `device`: the rest of `read`.
+
+        Args:
+            rows: Pixels and frames.
+            device: The encoder's device.
+
+        Returns:
+            Standardised tokens (batch, tokens, channels), with gradients if the encoder is trained.
+        """
         pixels_B3HW = rows.pixels.to(device, non_blocking=True, memory_format=torch.channels_last)
         if rows.frames is not None:
             grid_BHW2 = F.affine_grid(
@@ -166,8 +247,9 @@ class PixelFeatures:
             pixels_B3HW = F.grid_sample(
                 pixels_B3HW.float(), grid_BHW2, padding_mode="border", align_corners=False
             )
-        tokens_BNC, _ = self.encoder.see(self.encoder.from_bytes(pixels_B3HW))
+        tokens_BNC, _ = self.encoder.encode(self.encoder.from_bytes(pixels_B3HW))
         return self.standardised(tokens_BNC)
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
-        return self.before.standardised(tokens_BNC)
+        """Bring the encoder's tokens (batch, tokens, channels) to the scale of `read`."""
+        return self.frozen_store.standardised(tokens_BNC)

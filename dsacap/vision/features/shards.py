@@ -1,10 +1,11 @@
-"""Photos decoded by worker processes, and what is made of them written a shard at a time: features (encode.py) or pixels (pixels.py)."""
+"""Shards of features (encode.py) or pixels (pixels.py), made from photos that workers decode."""
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -20,15 +21,31 @@ from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import BadImage, PhotoSource, decode
 from dsacap.vision.features.views import augmented
 
-Batches = Iterator[
-    tuple[list[int], Tensor]
-]  # image ids, and pixels [B, views, ...] as `preprocess` gives them
+# Image ids, and pixels (batch, views, ...) as `PhotoReader.preprocess` returns them.
+Batches = Iterator[tuple[list[int], Tensor]]
+
+
+class DiskSize(Protocol):
+    """The space that shards take on disk, which can be printed."""
+
+    @property
+    def bytes(self) -> int:
+        """The size in bytes."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How photos are read: `preprocess` makes an array of a photo; `views` - 1 parts of it of `image_size` stand beside it; `workers`
-    processes decode, beside this one; `on_bad_image` is error or skip."""
+class PhotoReader:
+    """Decoder of photos in batches.
+
+    Attributes:
+        sources: Where photos are read from, by the name of the source.
+        preprocess: Turns a photo into an array.
+        image_size: Height and width of a view that is a crop.
+        batch_size: Photos per batch.
+        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
+        views: Arrays per photo: one of the whole photo, the others of random crops.
+        workers: Processes that decode photos; with 0, the main process decodes them.
+    """
 
     sources: dict[str, PhotoSource]
     preprocess: Callable[[Image.Image], Tensor]
@@ -41,8 +58,22 @@ class Reading:
     def batches(
         self, images: Sequence[CaptionedImage], path: Path, skipped: dict[str, str], bar: tqdm
     ) -> Batches:
-        """Of the images of the shard `path`. What could not be decoded is added to `skipped`, with the reason, or raised."""
-        some = False
+        """Decode the images of one shard.
+
+        Args:
+            images: The images.
+            path: The shard, for messages.
+            skipped: Takes the id of each image that cannot be decoded, with the reason.
+            bar: The progress bar, which counts photos.
+
+        Yields:
+            Image ids, and their pixels (batch, views, ...).
+
+        Raises:
+            BadImage: A photo cannot be decoded, and `on_bad_image` is `error`.
+            UserError: A photo is missing, no photo can be decoded, or a worker was killed.
+        """
+        any_decoded = False
         loader = DataLoader(
             _Photos(images, self), self.batch_size, collate_fn=_collated, num_workers=self.workers
         )
@@ -56,28 +87,45 @@ class Reading:
                     )
                 skipped[str(image_id)] = str(error)
             if ids:
-                some = True
+                any_decoded = True
                 yield ids, pixels
             bar.update(len(ids) + len(bad))
-        if not some:
+        if not any_decoded:
             raise UserError(
-                f"{path}: no photo of {len(skipped)} could be decoded; first: {next(iter(skipped.values()))}"
+                f"{path}: none of {len(skipped)} photos could be decoded; the first problem is:"
+                f" {next(iter(skipped.values()))}"
             )
 
 
 def write_shards(
     what: str,
     images: Sequence[CaptionedImage],
-    reading: Reading,
+    reader: PhotoReader,
     folder: Path,
     shard_size: int,
-    size: Callable[[int], object],
+    size: Callable[[int], DiskSize],
     write: Callable[[Batches, Path], None],
 ) -> tuple[list[Path], float | None]:
-    """Lets `write` make a shard of each `shard_size` images. Resumable: a shard that is whole is kept.
+    """Write the shards of some images, each with a list of the images that were skipped.
 
-    `size(photos)` says, as text and as `.bytes`, what so many photos take: told, and checked, before anything is written; how long it will
-    take is told after the first shard. Returns the shards, and photos a second, or None if nothing was left to do.
+    Complete shards are kept, so an interrupted run can be resumed. The size on disk is printed and
+    checked before anything is written; the remaining time is printed after the first shard.
+
+    Args:
+        what: What is made, for messages and the progress bar.
+        images: The images, in the order of the shards.
+        reader: Decodes them.
+        folder: Where the shards go.
+        shard_size: Images per shard.
+        size: Returns the size on disk of a number of photos.
+        write: Writes one shard from its decoded batches.
+
+    Returns:
+        The paths of all shards; and the photos per second of this run, or None if no shard was
+        missing.
+
+    Raises:
+        UserError: The disk has too little space, or decoding failed (see `PhotoReader.batches`).
     """
     chunks = [images[start : start + shard_size] for start in range(0, len(images), shard_size)]
     paths = [folder / f"shard-{number:05d}.safetensors" for number in range(len(chunks))]
@@ -94,21 +142,23 @@ def write_shards(
     done, seconds = 0, 0.0
     with progress(None, what, "photo", total=len(images), initial=len(images) - left) as bar:
         for number in missing:
-            started, skipped = time.perf_counter(), {}
-            write(reading.batches(chunks[number], paths[number], skipped, bar), paths[number])
+            started = time.perf_counter()
+            skipped: dict[str, str] = {}
+            write(reader.batches(chunks[number], paths[number], skipped, bar), paths[number])
             write_json(_skipped_of(paths[number]), skipped)
             done, seconds = done + len(chunks[number]), seconds + time.perf_counter() - started
             if number == missing[0] and left > done:
                 minutes = (left - done) * seconds / done / 60
                 print(
-                    f"{what}: {done / seconds:.1f} photos/s in the first shard, so {minutes:.0f} minutes more",
+                    f"{what}: {done / seconds:.1f} photos/s in the first shard, so about"
+                    f" {minutes:.0f} more minutes",
                     file=sys.stderr,
                 )
     return paths, round(done / seconds, 1) if done else None
 
 
 def skipped_in(paths: Iterable[Path]) -> dict[str, str]:
-    """Image id -> what was wrong with it, of shards."""
+    """Return why images of some shards were skipped, by image id."""
     return {
         image_id: reason
         for path in paths
@@ -116,20 +166,22 @@ def skipped_in(paths: Iterable[Path]) -> dict[str, str]:
     }
 
 
-def hashed(paths: Iterable[Path]) -> list[dict[str, str]]:
-    """As an index names shards."""
+def file_hashes(paths: Iterable[Path]) -> list[dict[str, str]]:
+    """Return the name and sha256 of files, as an index lists shards."""
     return [{"file": path.name, "sha256": sha256(path)} for path in paths]
 
 
 def _while_workers_live(loader: DataLoader, path: Path) -> Iterator:
+    """Yield a loader's batches, and raise UserError if one of its processes is killed."""
     try:
         yield from loader
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise UserError(
-            f"{path}: a process that decodes photos was ended, as for want of memory ({str(error).splitlines()[0][:120]}); "
-            "set encoder.workers lower, and run the same command again: it goes on from this shard"
+            f"{path}: a process that decodes photos was killed, probably because memory ran out"
+            f" ({str(error).splitlines()[0][:120]}); set encoder.workers lower, and run the same"
+            " command again: it resumes at this shard"
         ) from None
 
 
@@ -138,35 +190,33 @@ def _skipped_of(path: Path) -> Path:
 
 
 class _Photos(Dataset):
-    """Image id and the preprocessed views of a photo [views, ...], or what is wrong with it."""
+    """Items are an image id with the preprocessed views (views, ...), or with the error."""
 
-    def __init__(self, images: Sequence[CaptionedImage], reading: Reading):
-        self.images, self.reading = images, reading
+    def __init__(self, images: Sequence[CaptionedImage], reader: PhotoReader):
+        self.images, self.reader = images, reader
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, at: int) -> tuple[int, Tensor | UserError]:
-        image, reading = self.images[at], self.reading
+        image, reader = self.images[at], self.reader
         name = f"{image.source}/{image.file_name} (image id {image.image_id})"
         try:
-            photo = decode(reading.sources[image.source].read(image.file_name), name)
-        except UserError as error:  # raised in the main process, so that its message is not wrapped in the worker's
+            photo = decode(reader.sources[image.source].read(image.file_name), name)
+        except UserError as error:
+            # The main process raises it, so that the worker does not wrap its message.
             return image.image_id, error
         views = [
             photo,
-            *(
-                augmented(photo, image, view, reading.image_size)
-                for view in range(1, reading.views)
-            ),
+            *(augmented(photo, image, view, reader.image_size) for view in range(1, reader.views)),
         ]
-        return image.image_id, torch.stack([reading.preprocess(view) for view in views])
+        return image.image_id, torch.stack([reader.preprocess(view) for view in views])
 
 
 def _collated(
     items: Sequence[tuple[int, Tensor | UserError]],
 ) -> tuple[list[int], Tensor | None, dict[int, UserError]]:
-    """Ids and pixels [B, views, ...] of the photos that could be decoded, and what is wrong with the others."""
+    """Return ids and pixels (batch, views, ...) of decoded photos, and the errors of the others."""
     good = [(image_id, pixels) for image_id, pixels in items if isinstance(pixels, Tensor)]
     bad = {image_id: error for image_id, error in items if isinstance(error, UserError)}
     return (

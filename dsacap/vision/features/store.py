@@ -1,4 +1,4 @@
-"""Encoded photos on disk, as `encoding` leaves them: read row by row in any order, without loading them whole."""
+"""Features on disk, as encode.py writes them, read row by row without loading whole shards."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,18 @@ INDEX = "index.json"
 
 
 class FeatureStore:
-    """Reads standardised features of any images by id; shards stay memory-mapped.
+    """Reader of standardised features by image id; shards stay memory-mapped.
 
-    `views` counts what there is of each image: view 0 is the photo as it is, the others are parts of it, for training.
+    Attributes:
+        folder: Where the features are.
+        tokens: Tokens per image.
+        channels: Channels per token.
+        mean: Mean of each channel over the train images (channels).
+        std: Standard deviation of each channel over the train images (channels).
     """
 
     def __init__(self, folder: Path):
+        """Map the shards that the index of `folder` lists."""
         self.folder = folder
         index = read_json(folder / INDEX)
         self.tokens, self.channels = index["tokens"], index["channels"]
@@ -30,9 +36,8 @@ class FeatureStore:
         self._row_of: dict[int, tuple[int, int]] = {}
         for view, shards in enumerate([index["shards"], *index.get("views", [])]):
             files = [safe_open(folder / shard["file"], "pt").__enter__() for shard in shards]
-            self._mapped.append(
-                [file.get_tensor("tokens") for file in files]
-            )  # pages are read when rows are asked for
+            # Pages of a mapped tensor are read from disk when its rows are used.
+            self._mapped.append([file.get_tensor("tokens") for file in files])
             if view == 0:
                 self._pooled = [file.get_tensor("pooled") for file in files]
                 for number, file in enumerate(files):
@@ -43,6 +48,7 @@ class FeatureStore:
 
     @property
     def views(self) -> int:
+        """Views per image: view 0 is the whole photo, the others are crops of it for training."""
         return len(self._mapped)
 
     def __contains__(self, image_id: int) -> bool:
@@ -54,7 +60,19 @@ class FeatureStore:
         views: Mapping[int, int] | None = None,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Standardised tokens [B, N, C] as float32, on `device`: of the photos, or of the views that `views` names by image id."""
+        """Read standardised tokens.
+
+        Args:
+            image_ids: The images of the batch.
+            views: The view of each image id; 0, the whole photo, for the others.
+            device: Where the tokens go.
+
+        Returns:
+            Tokens (batch, tokens, channels) as float32.
+
+        Raises:
+            UserError: An image has no features.
+        """
         return self.features(self.rows(image_ids, views, device), device)
 
     def rows(
@@ -63,7 +81,19 @@ class FeatureStore:
         views: Mapping[int, int] | None = None,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """What the disk holds of images, ready to be sent to `device`: the part of `read` that another thread can do ahead."""
+        """Read raw tokens from disk: the part of `read` that another thread can do ahead.
+
+        Args:
+            image_ids: As for `read`.
+            views: As for `read`.
+            device: Where the tokens will go; for a GPU, they are put in pinned memory.
+
+        Returns:
+            Tokens (batch, tokens, channels) in the 16 bits of the disk, not standardised.
+
+        Raises:
+            UserError: An image has no features.
+        """
         views = views or {}
         rows = [
             self._mapped[views.get(i, 0)][shard][row]
@@ -73,25 +103,31 @@ class FeatureStore:
         return tokens_BNC.pin_memory() if torch.device(device).type == "cuda" else tokens_BNC
 
     def features(self, rows_BNC: Tensor, device: torch.device | str) -> Tensor:
-        """The rest of `read`. A GPU is sent the 16 bits of the disk: widening and standardising them on the CPU takes four times as long as
-        finding the rows."""
+        """Standardise what `rows` read, on `device`: the rest of `read`.
+
+        A GPU receives the 16 bits of the disk, because widening and standardising them on the CPU
+        takes four times as long as reading the rows.
+        """
         return self.standardised(rows_BNC.to(device, non_blocking=True))
 
     def read_pooled(self, image_ids: Sequence[int]) -> Tensor:
-        """The encoder's unit vectors [B, E] as float32."""
+        """Return the encoder's unit vectors (batch, width) of the whole photos as float32."""
         return torch.stack(
             [self._pooled[shard][row] for shard, row in self._places(image_ids)]
         ).float()
 
     def _places(self, image_ids: Sequence[int]) -> list[tuple[int, int]]:
-        """The shard and row of each image."""
+        """Return the shard and row of each image."""
         for image_id in image_ids:
             if image_id not in self:
-                raise UserError(f"{self.folder}: no features of image id {image_id}")
+                raise UserError(
+                    f"{self.folder}: no features of image id {image_id}; its photo was skipped (see"
+                    f" {INDEX}), or the data set does not contain it"
+                )
         return [self._row_of[image_id] for image_id in image_ids]
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
-        """Raw tokens, on any device, on the scale of those that `read` gives."""
+        """Bring raw tokens (batch, tokens, channels), on any device, to the scale of `read`."""
         return (tokens_BNC.float() - self.mean.to(tokens_BNC.device)) / self.std.to(
             tokens_BNC.device
         )

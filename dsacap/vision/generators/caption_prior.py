@@ -1,15 +1,21 @@
-"""A diffusion prior from captions to what an encoder sees: the first half of unCLIP (Ramesh et al. 2022, arXiv 2204.06125, section 2.2).
+"""A diffusion prior from captions to image features, the first half of unCLIP.
 
-Our reading, where pixels are out of reach: DSACap's reward compares the *features* of a generated picture with those of the original, and
-a prior generates features at once. It is a diffusers pipeline of a PriorTransformer, a small text tower of transformers that is trained
-with it, and UnCLIPScheduler; `save_pretrained` and `from_pretrained` keep it.
+The source is Ramesh et al. 2022 (arXiv 2204.06125), section 2.2. Our reading, where no
+text-to-image model is available: DSACap's reward compares the *features* of a generated image with
+those of the original, and a prior generates features directly.
+
+The prior is a diffusers pipeline of a PriorTransformer, a small text tower of transformers that is
+trained with it, and UnCLIPScheduler; `save_pretrained` and `from_pretrained` store and load it.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, PriorTransformer, UnCLIPScheduler
+from diffusers.models.transformers.prior_transformer import PriorTransformer
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.func import functional_call
@@ -18,10 +24,24 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrained
 from dsacap.captioner.batch_parts import length_buckets
 
 _SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
-_HEAD = 32  # channels an attention head
+_HEAD = 32  # channels per attention head
 
 
 class CaptionPrior(DiffusionPipeline):
+    """Pipeline that denoises the features of an image given its caption.
+
+    Attributes:
+        tokenizer: Turns captions into word ids.
+        text_encoder: The text tower.
+        prior: The denoiser of features.
+        scheduler: The noise schedule of training.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    text_encoder: CLIPTextModelWithProjection
+    prior: PriorTransformer
+    scheduler: Any  # diffusers annotates timesteps as IntTensor, which no function of torch returns
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
@@ -36,14 +56,23 @@ class CaptionPrior(DiffusionPipeline):
 
     @property
     def last_time(self) -> int:
-        return self.scheduler.config.num_train_timesteps - 1
+        """The timestep at which nothing but noise is left."""
+        return self.scheduler.config["num_train_timesteps"] - 1
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], noise_BE: Tensor) -> Tensor:
-        """Embeddings [B, E], denoised from `noise_BE` in one step, which gives the mean of what a caption may look like.
+        """Generate embeddings from captions by denoising in one step.
 
-        More steps draw one of the pictures that a caption allows, and a picture is judged by what it happens to add: 4 and 8 steps tell
-        right captions from wrong ones less well.
+        One step gives the mean of all images that a caption may describe. More steps draw one of
+        these images, and then details that the caption does not mention decide the comparison: with
+        4 and 8 steps, right and wrong captions are distinguished less well.
+
+        Args:
+            prompts: Tokenised captions.
+            noise_BE: Noise (batch, width), one vector per caption.
+
+        Returns:
+            Embeddings (batch, width).
         """
         ids_BL, mask_BL = self.tokenize(prompts)
         return self.denoise(
@@ -54,7 +83,14 @@ class CaptionPrior(DiffusionPipeline):
         )
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Word ids [B, L] and which of them are words [B, L], all of the longest length that the prior knows."""
+        """Turn captions into word ids, padded to the longest length that the prior supports.
+
+        Args:
+            prompts: Tokenised captions.
+
+        Returns:
+            Word ids (batch, length) and a mask (batch, length) that is True where there are words.
+        """
         length = self.text_encoder.config.max_position_embeddings
         out = self.tokenizer(
             list(prompts),
@@ -66,7 +102,17 @@ class CaptionPrior(DiffusionPipeline):
         return out.input_ids.to(self.device), out.attention_mask.bool().to(self.device)
 
     def denoise(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """The clean embeddings [B, E] that the network believes in, given noised ones."""
+        """Predict clean embeddings from noised ones.
+
+        Args:
+            x_BE: Noised embeddings (batch, width).
+            time_B: Their timesteps (batch).
+            ids_BL: Word ids (batch, length) of the captions.
+            mask_BL: Which ids are words (batch, length).
+
+        Returns:
+            The predicted clean embeddings (batch, width).
+        """
         x0_BE = torch.empty_like(x_BE)
         for rows, length in length_buckets(mask_BL):
             x0_BE[rows] = self._denoise_cut(
@@ -75,7 +121,11 @@ class CaptionPrior(DiffusionPipeline):
         return x0_BE
 
     def _denoise_cut(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """A PriorTransformer knows one length only. It is lent the positions that are there, or half its work would go into padding."""
+        """Denoise a batch of short captions.
+
+        A PriorTransformer supports only its full length, and half its work would be padding. It
+        gets the positions and the attention mask of the shorter length for this call.
+        """
         text = self.text_encoder(input_ids=ids_BL)
         position, causal = self.prior.positional_embedding, self.prior.causal_attention_mask
         longest = self.text_encoder.config.max_position_embeddings
@@ -100,8 +150,20 @@ class CaptionPrior(DiffusionPipeline):
 def new_caption_prior(
     captions: Iterable[str], embedding_dim: int, *, width: int, layers: int, max_words: int
 ) -> CaptionPrior:
-    """An untrained prior for the words of tokenised `captions`; torch's global generator gives its weights."""
-    counts, longest = Counter(), 0
+    """Build an untrained prior, with weights from torch's global generator.
+
+    Args:
+        captions: Tokenised captions, whose words are the vocabulary.
+        embedding_dim: Width of the embeddings.
+        width: Width of the text tower and the denoiser.
+        layers: Layers of the denoiser.
+        max_words: Longest caption in words; longer ones are truncated.
+
+    Returns:
+        The prior, on the CPU.
+    """
+    counts: Counter[str] = Counter()
+    longest = 0
     for caption in captions:
         words = caption.split()
         counts.update(words)
@@ -135,7 +197,7 @@ def new_caption_prior(
 
 
 def _word_tokenizer(words: Sequence[str], length: int) -> PreTrainedTokenizerFast:
-    """One token a word; captions are PTB tokens already."""
+    """Build a tokenizer with one token per word of captions that are PTB-tokenised already."""
     pad, unknown, start, end = _SPECIAL
     tokenizer = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate([*_SPECIAL, *words])}, unk_token=unknown)

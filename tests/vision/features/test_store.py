@@ -21,7 +21,7 @@ PHOTOS = 7
 
 
 class Brightness(nn.Module):
-    """Stands in for an encoder: two tokens that say how bright a photo is at the top on the left."""
+    """Stand-in for an encoder: two tokens that hold the brightness of the top left pixel."""
 
     image_size = (16, 16)
     device = torch.device("cpu")
@@ -53,9 +53,9 @@ IMAGES = [
 ]
 
 
-def encode(photos, folder, on_bad_image="skip", encoder=None, **how):
+def encode(photos, folder, on_bad_image="skip", encoder=None, images=IMAGES, **how):
     return encode_photos(
-        IMAGES,
+        images,
         photos,
         encoder or Brightness(),
         folder,
@@ -64,6 +64,11 @@ def encode(photos, folder, on_bad_image="skip", encoder=None, **how):
         on_bad_image=on_bad_image,
         **how,
     )
+
+
+def test_a_train_split_without_photos_is_refused(photos, tmp_path):
+    with pytest.raises(UserError, match="no photo of the train split could be decoded"):
+        encode(photos, tmp_path / "f", images=IMAGES[3:])
 
 
 def test_a_bad_photo_is_named_with_its_id(photos, tmp_path):
@@ -117,7 +122,7 @@ def test_decoding_processes_change_nothing(photos, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_absent_photo_is_named_without_a_traceback(photos, tmp_path, workers):
+def test_a_missing_photo_is_named_without_a_traceback(photos, tmp_path, workers):
     images = [*IMAGES[:2], CaptionedImage(99, "away.png", "photos", "train", ("a",))]
     with pytest.raises(UserError) as raised:
         encode_photos(
@@ -133,7 +138,7 @@ def test_an_absent_photo_is_named_without_a_traceback(photos, tmp_path, workers)
     assert str(raised.value) == f"{tmp_path}/photos.zip: no photo 'away.png' in it"
 
 
-def test_a_decoding_process_that_dies_is_told_and_what_is_done_stays(photos, tmp_path, monkeypatch):
+def test_a_killed_decoding_process_is_reported_and_shards_stay(photos, tmp_path, monkeypatch):
     encode(photos, tmp_path / "whole", workers=1)
     (tmp_path / "f").mkdir()
     for name in ("shard-00000.safetensors", "shard-00000.skipped.json"):
@@ -144,24 +149,25 @@ def test_a_decoding_process_that_dies_is_told_and_what_is_done_stays(photos, tmp
         )
         with pytest.raises(
             UserError,
-            match=r"shard-00001\.safetensors: a process .* was ended.*set encoder\.workers lower",
+            match=r"shard-00001\.safetensors: a process .* was killed.*set encoder\.workers lower",
         ):
             encode(photos, tmp_path / "f", workers=1)
     encode(photos, tmp_path / "f", workers=1)
     assert files_of(tmp_path / "f") == files_of(tmp_path / "whole")
 
 
-def test_what_it_takes_is_told_before_and_after_the_first_shard(photos, tmp_path, capsys):
+def test_size_is_printed_before_and_time_after_the_first_shard(photos, tmp_path, capsys):
     encode(photos, tmp_path / "f")
-    said = capsys.readouterr().err
-    assert f"7 photos x 2 tokens x 3 channels of 16 bits: 0.00 GB to write in {tmp_path}/f" in said
-    assert "photos/s in the first shard, so 0 minutes more" in said
+    printed = capsys.readouterr().err
+    size = "7 photos x 2 tokens x 3 channels of 16 bits: 0.00 GB"
+    assert f"{size} to write in {tmp_path}/f" in printed
+    assert "photos/s in the first shard, so about 0 more minutes" in printed
     assert FeatureSize(113287, 5, 50, 768, 512).bytes == 113287 * (5 * 2 * (50 * 768 + 512) + 8)
     stored = sum(p.stat().st_size for p in (tmp_path / "f").glob("shard-*.safetensors"))
     assert abs(stored - FeatureSize(6, 1, 2, 3, 1).bytes) < 3 * 400  # the headers of three shards
 
 
-def test_a_full_disk_is_noticed_before(photos, tmp_path, monkeypatch):
+def test_a_full_disk_is_noticed_before_anything_is_written(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(UserError, match="GB free on this disk"):
         encode(photos, tmp_path / "f")
@@ -182,7 +188,7 @@ def test_bfloat16_holds_what_float16_cannot(photos, tmp_path):
 
 
 def test_views_are_parts_of_the_photo_and_the_first_is_the_photo_itself(tmp_path):
-    """Photos whose brightness rises from left to right, dark at their left edge."""
+    """Photos get brighter from left to right, and are dark at their left edge."""
     rows = torch.arange(32, dtype=torch.uint8).mul(8).expand(32, 32)
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for i in range(PHOTOS):
@@ -200,18 +206,20 @@ def test_views_are_parts_of_the_photo_and_the_first_is_the_photo_itself(tmp_path
     assert (one.views, four.views) == (1, 4)
     ids = [image.image_id for image in IMAGES]
     torch.testing.assert_close(four.read(ids), one.read(ids), atol=0, rtol=0)
-    seen = torch.stack([four.read(ids, dict.fromkeys(ids, view))[:, 0, 0] for view in range(4)], 1)
-    assert (seen[:, 0] == seen[0, 0]).all() and len(
-        seen[:, 1:].unique()
-    ) > PHOTOS  # all photos are the same, no two crops are
+    brightness = torch.stack(
+        [four.read(ids, dict.fromkeys(ids, view))[:, 0, 0] for view in range(4)], 1
+    )
+    assert (brightness[:, 0] == brightness[0, 0]).all()  # all photos are equal
+    assert len(brightness[:, 1:].unique()) > PHOTOS  # crops differ
     mixed = four.read(ids, dict(zip(ids, [0, 1, 2, 3, 0, 1, 2], strict=True)))[:, 0, 0]
-    torch.testing.assert_close(mixed, seen[range(PHOTOS), [0, 1, 2, 3, 0, 1, 2]], atol=0, rtol=0)
+    chosen = brightness[range(PHOTOS), [0, 1, 2, 3, 0, 1, 2]]
+    torch.testing.assert_close(mixed, chosen, atol=0, rtol=0)
     torch.testing.assert_close(
         FeatureStore(tmp_path / "views").read_pooled(ids), one.read_pooled(ids), atol=0, rtol=0
     )
 
 
-def test_a_shard_whose_views_were_cut_short_is_made_again(photos, tmp_path):
+def test_a_shard_with_missing_views_is_made_again(photos, tmp_path):
     encode(photos, tmp_path, views=3)
     whole = files_of(tmp_path)
     (tmp_path / "shard-00001.safetensors").unlink()  # written last

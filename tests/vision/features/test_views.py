@@ -10,7 +10,7 @@ SIZE = (24, 30)
 
 
 def photo() -> Image.Image:
-    """Red rises to the right, green downwards: a crop's corners say where it was."""
+    """Return a photo with red rising to the right and green downwards, which locates crops."""
     across, down = np.meshgrid(np.arange(200), np.arange(150))
     return Image.fromarray(np.stack([across, down, np.zeros_like(across)], -1).astype(np.uint8))
 
@@ -49,7 +49,7 @@ def test_views_are_crops_of_a_large_part_of_the_photo():
         ("A bright, leftover cake.", True),
     ],
 )
-def test_mirrored_only_where_no_caption_speaks_of_sides(caption, mirrored):
+def test_mirrored_only_if_no_caption_mentions_sides(caption, mirrored):
     rising = [view[0, 0, 0] < view[0, -1, 0] for view in views_of(caption, 40)]
     assert all(rising) is not mirrored
     if mirrored:

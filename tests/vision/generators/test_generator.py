@@ -71,12 +71,12 @@ def test_a_prior_is_kept_in_diffusers_format(prior, tmp_path):
     )
 
 
-def test_a_prior_that_is_not_there_is_said_so(tmp_path):
+def test_a_missing_prior_is_reported(tmp_path):
     with pytest.raises(UserError, match="run `dsacap generator`"):
         load_caption_prior(tmp_path / "pipeline", CPU)
 
 
-def test_padding_left_out_changes_nothing(prior):
+def test_leaving_out_padding_changes_nothing(prior):
     (ids, mask), x, time = (
         prior.tokenize(CAPTIONS * 2),
         torch.randn(6, 24),
@@ -97,7 +97,7 @@ def test_captions_are_words_between_start_and_end(prior):
     ids, mask = prior.tokenize(
         ["a red zebra", "", "a blue bar on the left on the left on the left"]
     )
-    assert ids.shape == (3, 8)  # the longest caption, and two
+    assert ids.shape == (3, 8)  # the longest caption, <bos> and <eos>
     words = [
         prior.tokenizer.convert_ids_to_tokens(row[real])
         for row, real in zip(ids, mask, strict=True)
@@ -124,23 +124,22 @@ class Store:
         return (tokens - 0.5) / 0.25
 
 
-def test_pixels_of_a_pipeline_are_seen_by_the_encoder(tmp_path):
+def test_images_of_a_pipeline_are_encoded(tmp_path):
     tiny_stable_diffusion(tmp_path)
     pipeline = load_pixel_pipeline(str(tmp_path), None, CPU)
     generator = PixelGenerator(pipeline, Colours(), Store(), grid=2, steps=1, size=16, batch_size=2)
     assert pipeline.scheduler.config.timestep_spacing == "trailing"
     photos = generator.paint(CAPTIONS, [1, 1, 2])
     assert [photo.size for photo in photos] == [(16, 16)] * 3
-    seen = generator.reconstruct(CAPTIONS, [1, 1, 2])
+    reconstructed = generator.reconstruct(CAPTIONS, [1, 1, 2])
     by_hand = Store.standardised(
         Colours()(torch.stack([Colours.preprocess(photo) for photo in photos]))[0]
     )
-    torch.testing.assert_close(
-        seen, coarse(by_hand, 2), atol=0.03, rtol=0
-    )  # two batches of two and one: a grey value may round up
-    assert not torch.equal(seen[0], seen[1])
+    # The tolerance is for batches of two and one, in which a grey value may round differently.
+    torch.testing.assert_close(reconstructed, coarse(by_hand, 2), atol=0.03, rtol=0)
+    assert not torch.equal(reconstructed[0], reconstructed[1])
 
 
-def test_a_pipeline_that_cannot_be_had_is_said_so(tmp_path):
+def test_an_unavailable_pipeline_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"generator .*diffusers' format"):
         load_pixel_pipeline(str(tmp_path / "none"), None, CPU)
