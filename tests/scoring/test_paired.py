@@ -126,7 +126,7 @@ def test_deterministic_and_independent_of_the_order_of_images():
 
 
 def test_guards():
-    with pytest.raises(UserError, match=r"2 are in one only \(first: 2\)"):
+    with pytest.raises(UserError, match=r"2 images have a score of one system only \(first: 2\)"):
         paired_bootstrap({1: 0.0, 2: 0.0}, {1: 0.0, 3: 0.0})
     with pytest.raises(UserError, match=r"^no images to compare"):
         paired_bootstrap({}, {})

@@ -125,5 +125,5 @@ def test_file_hash(tmp_path):
 
 
 def test_a_field_cannot_hold_the_separator():
-    with pytest.raises(UserError, match=r"CIDEr: split 'a\|b' holds a \|"):
+    with pytest.raises(UserError, match=r"CIDEr: split 'a\|b' contains a \|"):
         signature("CIDEr", scored_against(REFERENCES, split="a|b"))

@@ -1,0 +1,1 @@
+"""Metrics: functions from tokenised captions to a `MetricResult`, and what they are computed by."""

@@ -85,6 +85,6 @@ def test_guards():
     with pytest.raises(UserError, match="no captions"):
         score_truth({}, {1: SCENE})
     with pytest.raises(
-        UserError, match="2 of 3 captions are of images without a scene, the first is image 7"
+        UserError, match=r"2 of 3 captions are of images without a scene \(first: 7\)"
     ):
         score_truth({9: "a bar", 1: "a bar", 7: "a bar"}, {1: SCENE})
