@@ -80,7 +80,7 @@ def write_checked(path: Path, data: Any) -> None:
 
 
 def read_checked(path: Path) -> Any | None:
-    """Read what `write_checked` wrote; None if there is no file or, with a warning, a damaged one."""
+    """Return what `write_checked` wrote; None if the file is absent or, with a warning, damaged."""
     try:
         check, text = path.read_text(encoding="utf-8").split("\n", 1)
     except FileNotFoundError:

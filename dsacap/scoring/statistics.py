@@ -285,7 +285,10 @@ def _signs(rng: np.random.Generator, images: int) -> np.ndarray:
 
 
 def _p(observed: float, tossed: np.ndarray) -> float:
-    """Return the two-sided p; never 0, because the observed labelling is one of the possible ones."""
+    """Return the two-sided p.
+
+    It is never 0, because the observed labelling is one of the possible ones.
+    """
     as_large = np.count_nonzero(np.abs(tossed) >= abs(observed) - _ROUNDING)
     return float((as_large + 1) / (len(tossed) + 1))
 

@@ -203,7 +203,7 @@ def test_guards():
         bleu_statistics([["a"], ["b"]], ["a"])
     with pytest.raises(UserError, match=r"image number 1 \(from 0\) has no reference"):
         bleu_statistics([["a"], []], ["a", "b"])
-    with pytest.raises(UserError, match=r"image number 0 \(from 0\) has 1 caption; mBLEU"):
+    with pytest.raises(UserError, match=r"image number 0 \(from 0\) has too few captions \(1\)"):
         bleu_statistics_within([["a"]])
 
 

@@ -95,7 +95,7 @@ def test_several_workers_share_the_captions(java, monkeypatch):
 def test_a_caption_too_long_to_parse_is_refused(java):
     with pytest.raises(
         UserError,
-        match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\); SPICE parses up to 100",
+        match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\) is too long; SPICE parses",
     ):
         score_spice(REFERENCES, CANDIDATES | {7: "dog " * 101}, worker=java)
     assert java.parsed == []

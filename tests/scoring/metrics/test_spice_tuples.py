@@ -100,7 +100,7 @@ def test_several_processes_write_at_once(path, damaged):
 
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="set DSACAP_CACHE to a folder that can be written"):
+    with pytest.raises(UserError, match="set DSACAP_CACHE to a writable folder"):
         TupleCache(tmp_path / "file" / "tuples.sqlite", "parser 1").get(["a cat"])
 
 
