@@ -109,7 +109,7 @@ def test_a_number_that_captions_do_not_give_differs(made, tmp_path):
     assert compare(table, [of_humans(), scored(GREEDY)]).differ[0][0].metric == "SPICE"  # no reason
 
 
-def test_of_many_differences_the_first_are_shown(made, tmp_path):
+def test_only_the_first_of_many_differences_are_shown(made, tmp_path):
     made.rows += [{**made.rows[1], "metric": f"m{n}", "value": 1.0} for n in range(10)]
     table = loaded(made, tmp_path)
     lines = render(table, compare(table, [scored(GREEDY, no_spice="-")])).splitlines()

@@ -95,7 +95,7 @@ def test_a_changed_caption_is_found(published, checkout, capsys, monkeypatch):
     assert dict(chain(*(scored.cells().items() for scored in kept))) == table.cells()
 
 
-def test_all_cells_of_a_table_are_looked_for(published):
+def test_all_cells_of_a_table_are_compared(published):
     """Each row is scored, and each of its numbers is compared."""
     table = load_committed(published)
     names = {(row.name.system, row.name.decoding) for row in table.rows()}

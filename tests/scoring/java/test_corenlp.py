@@ -90,7 +90,7 @@ def test_wrong_bytes_are_refused_and_the_second_source_asked(folders, monkeypatc
     assert corenlp_jars(download=True) == [folders[1] / name for name in NAMES]
 
 
-def test_says_what_was_tried_and_what_to_do(folders):
+def test_the_error_lists_what_was_tried_and_what_to_do(folders):
     put(folders[0], code=b"x")
     with pytest.raises(UserError) as error:
         corenlp_jars(download=True)
@@ -141,7 +141,7 @@ def test_the_authors_zip(folders, monkeypatch):
 
 
 @pytest.mark.parametrize("data", [b"<html>moved</html>", b""])
-def test_what_is_no_zip_is_reported(folders, monkeypatch, data):
+def test_a_file_that_is_no_zip_is_reported(folders, monkeypatch, data):
     monkeypatch.setattr(requests, "get", lambda url, **_: Response(data))
     monkeypatch.setattr(corenlp, "_from_zip", FROM_ZIP)
     with pytest.raises(UserError, match=r"nlp.stanford.edu \(File is not a zip file\)"):

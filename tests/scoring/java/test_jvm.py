@@ -210,7 +210,7 @@ def test_several_pairs_in_several_batches(stock, monkeypatch):
     """Score pairs that differ in images, in their number, or only in their references."""
     monkeypatch.setattr(meteor_java, "_BATCH", 7)
     references, candidates = made_up(3, 10)
-    fewer = {i: said[:1] for i, said in references.items()}
+    fewer = {i: of_image[:1] for i, of_image in references.items()}
     pairs = [(references, candidates), made_up(4, 5), (fewer, candidates)]
     assert [(ours.corpus, ours.per_image) for ours in score_meteors(pairs)] == [
         stock(*pair) for pair in pairs
@@ -222,7 +222,7 @@ def test_half_a_surrogate_pair_is_no_crash():
 
 
 def test_letters_digits_and_spaces_are_left_as_they_are():
-    """Such texts skip METEOR's normaliser. Some of the words are from its lists of abbreviations."""
+    """Such texts skip METEOR's normaliser. Some words are from its lists of abbreviations."""
     rng = random.Random(5)
     words = [
         "mr",

@@ -151,7 +151,10 @@ def test_each_set_of_captions_has_every_metric_of_its_own(monkeypatch):
 
 
 def test_pooled_counts_give_the_corpus_score():
-    """Some captions equal a reference, which METEOR pools differently, share no word, or are empty."""
+    """Some captions share no word with a reference, are empty, or equal one.
+
+    METEOR pools the counts of the last kind differently.
+    """
     references, (candidates, _) = made_up_captions(seed=1, images=60)
     ids = list(references)
     candidates |= (
@@ -281,6 +284,5 @@ def test_show_edit_tell_scores_as_published(real_data):
         "CIDEr": "CIDEr",
     }
     assert {name: scores[names[name]] for name in published} == pytest.approx(published, rel=1e-15)
-    assert (
-        round(scores["METEOR"], 5) == 0.28084
-    )  # computed with the stock code; its authors give no METEOR
+    # Computed with the stock code, because the authors report no METEOR.
+    assert round(scores["METEOR"], 5) == 0.28084

@@ -49,10 +49,10 @@ def test_mbleu_equals_stock_slot_by_slot():
         }
         rounds = []
         for slot in range(k):
-            others = {i: said[:slot] + said[slot + 1 :] for i, said in samples.items()}
+            others = {i: of_image[:slot] + of_image[slot + 1 :] for i, of_image in samples.items()}
             rounds.append(
                 Bleu(4).compute_score(
-                    others, {i: [said[slot]] for i, said in samples.items()}, verbose=0
+                    others, {i: [of_image[slot]] for i, of_image in samples.items()}, verbose=0
                 )[0]
             )
         results = diversity(samples, set())
@@ -71,7 +71,7 @@ def test_self_cider_of_extremes():
     assert self_cider({1: ["", ""], 2: ["", same]}, frequencies).per_image == {1: 0, 2: 0}
 
 
-def test_self_cider_of_groups_that_say_the_same():
+def test_self_cider_of_groups_of_equal_captions():
     """Groups of equal captions that share nothing with other groups.
 
     The eigenvalues are the sizes of the groups, and 0 for each repeated caption.
@@ -86,10 +86,10 @@ def test_self_cider_of_groups_that_say_the_same():
     ]
     frequencies = document_frequencies([[word] for word in words])
     for sizes in ((2, 1), (3, 3), (2, 2, 2), (4, 1, 1), (1, 2, 3), (5, 2), (3, 2, 2)):
-        said = [words[group] for group, size in enumerate(sizes) for _ in range(size)]
+        captions = [words[group] for group, size in enumerate(sizes) for _ in range(size)]
         roots = np.sqrt(sizes)
-        expected = -math.log(roots.max() / roots.sum()) / math.log(len(said))
-        assert self_cider({1: said}, frequencies).corpus == pytest.approx(expected, abs=1e-6)
+        expected = -math.log(roots.max() / roots.sum()) / math.log(len(captions))
+        assert self_cider({1: captions}, frequencies).corpus == pytest.approx(expected, abs=1e-6)
     # The kernel of captions of one word is a quarter on the diagonal.
     assert self_cider({1: ["x", "y"]}, frequencies).corpus == pytest.approx(1)
 
@@ -107,7 +107,7 @@ def test_self_cider_by_its_definition():
         words = caption.split()
         return [tuple(words[s : s + n]) for n in range(1, 5) for s in range(len(words) - n + 1)]
 
-    documents = [{gram for caption in said for gram in ngrams(caption)} for said in corpus]
+    documents = [{gram for caption in of_image for gram in ngrams(caption)} for of_image in corpus]
 
     def vector(caption, n):
         grams = [gram for gram in ngrams(caption) if len(gram) == n]
@@ -120,10 +120,10 @@ def test_self_cider_by_its_definition():
         return sum(weight * b.get(gram, 0) for gram, weight in a.items()) / norms if norms else 0
 
     scores = self_cider(samples, document_frequencies(corpus)).per_image
-    for image, said in samples.items():
+    for image, of_image in samples.items():
         kernel = [
-            [np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in said]
-            for a in said
+            [np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in of_image]
+            for a in of_image
         ]
         roots = np.sqrt(np.linalg.eigvalsh(kernel).clip(0))
         assert scores[image] == pytest.approx(-math.log(roots[-1] / roots.sum()) / math.log(4))

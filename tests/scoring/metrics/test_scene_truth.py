@@ -37,7 +37,7 @@ def test_true(caption):
         "a large red circle below a blue bar",  # relation
         "there are three red circles",  # count
         "a red circle and a blue bar on a black background",  # background
-        "a blue bar and a blue stripe",  # one bar said twice
+        "a blue bar and a blue stripe",  # the same bar twice
     ],
 )
 def test_false_by_one_thing(caption):
