@@ -34,7 +34,7 @@ def cached(
     """
     path = cache_folder() / "scores" / f"{_key(files, settings)}.json"
     if (found := read_checked(path)) is not None:
-        message = f"These files were scored before with the same code; scores read from {path}"
+        message = f"these files were scored before with the same code; scores read from {path}"
         print(message, file=sys.stderr)
         return found
     parts = compute()

@@ -73,8 +73,8 @@ def score_tokenised(
         references: Tokenised references by image id.
         tokenised: Decoding -> image id -> k tokenised captions; k is the same for all images.
         train_captions: Tokenised captions of the train split, for `novel` and `leaks`.
-        scenes: Generated scenes by image id; None for photographs, whose captions get no truth.
-        scored: What the signatures say that was scored against; by default the references.
+        scenes: Generated scenes by image id; None for photographs, for which truth is undefined.
+        scored: The description of the references in signatures; by default derived from them.
         spice: Whether SPICE is computed.
         with_held_out: Whether `held_out` is computed.
 
@@ -106,7 +106,7 @@ def score_tokenised(
             else {}
         )
         left_out = mean_over(
-            [s | _f_alone(of) for s, of in zip(scores[len(slots) :], spices[1:], strict=True)]
+            [s | _f_alone(f) for s, f in zip(scores[len(slots) :], spices[1:], strict=True)]
         )
         result[name] = {
             "quality": plain_scores(quality, scored) | _missing(reason, scored),
@@ -154,7 +154,7 @@ def score_humans(
         )
     pairs = [(others, candidates) for candidates, others in rounds]
     spices, _ = _spice_of(pairs, spice)
-    scores = [s | _f_alone(of) for s, of in zip(score_many(pairs), spices, strict=True)]
+    scores = [s | _f_alone(f) for s, f in zip(score_many(pairs), spices, strict=True)]
     if scenes:
         scores = [
             s | score_truth(candidates, scenes)
@@ -181,7 +181,7 @@ def score_samples(references: Captions, by_image: Captions, scored: Scored) -> d
     Args:
         references: Tokenised references by image id.
         by_image: Tokenised captions by image id, k >= 2 for each image.
-        scored: What the signatures say that was scored against.
+        scored: The description of the references in signatures.
 
     Returns:
         The parts "diversity", "oracle" and "samples" of `score_tokenised`.
@@ -288,7 +288,7 @@ def plain_scores(
 
     Args:
         scores: Metric -> result.
-        scored: What was scored against, for the signatures.
+        scored: The description of the references in signatures.
         **parameters: Further fields of the signatures, such as k.
     """
     plain = {}

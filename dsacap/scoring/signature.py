@@ -1,6 +1,6 @@
 """Signatures of scores, in the manner of sacreBLEU (Post 2018).
 
-Two numbers are comparable only if their signatures are equal. An example, in one line:
+Two numbers are comparable only if their signatures are equal. An example, wrapped here:
 
     CIDEr-D|df:test-refs|n:4|sigma:6|tok:PTB-3.4.1@sha256:0b7a5c1f2c58
     |refs:sha256:9f0c0e4d1a77x25010|images:5000|split:test|v:0.1.0
@@ -86,7 +86,7 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
     Args:
         metric: The name of the metric in the results. Fields that the code fixes for it (n, sigma,
             ...) are filled in.
-        scored: What was scored against.
+        scored: The description of what was scored against.
         **parameters: Fields that the caller chose, such as k of diversity, `df` of `Self-CIDEr` or
             the encoder of CLIPScore. They override the fields that are filled in.
 

@@ -208,8 +208,8 @@ def paired_bootstrap(
     differences = np.array([a[i] - b[i] for i in ids])
     low, high = bootstrap_mean_interval(differences, seed, resamples)
     rng, observed = np.random.default_rng(seed), differences.mean()
-    tossed = [(_signs(rng, len(ids)) * differences).sum() / len(ids) for _ in range(resamples)]
-    return Paired(float(observed), low, high, _p(observed, np.array(tossed)))
+    permuted = [(_signs(rng, len(ids)) * differences).sum() / len(ids) for _ in range(resamples)]
+    return Paired(float(observed), low, high, _p(observed, np.array(permuted)))
 
 
 def paired_pooled_bootstrap(
@@ -284,13 +284,13 @@ def _signs(rng: np.random.Generator, images: int) -> np.ndarray:
     return rng.integers(2, size=images, dtype=np.int8) * 2.0 - 1.0
 
 
-def _p(observed: float, tossed: np.ndarray) -> float:
+def _p(observed: float, permuted: np.ndarray) -> float:
     """Return the two-sided p.
 
     It is never 0, because the observed labelling is one of the possible ones.
     """
-    as_large = np.count_nonzero(np.abs(tossed) >= abs(observed) - _ROUNDING)
-    return float((as_large + 1) / (len(tossed) + 1))
+    as_large = np.count_nonzero(np.abs(permuted) >= abs(observed) - _ROUNDING)
+    return float((as_large + 1) / (len(permuted) + 1))
 
 
 def _interval(values: Sequence[float] | np.ndarray, level: float) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""Metrics: functions from tokenised captions to a `MetricResult`, and what they are computed by."""
+"""Metrics of tokenised captions, each a function that returns a `MetricResult`."""

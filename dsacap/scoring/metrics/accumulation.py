@@ -40,7 +40,7 @@ def late_minus_early(caption: str, references: Sequence[str]) -> float | None:
 
 
 def recovery(after_wrong: str, after_right: str, references: Sequence[str]) -> float | None:
-    """Return how much worse a captioner continues after a wrong beginning than after the right one.
+    """Return the effect of a wrong beginning on the rest of a caption.
 
     This is the share of right trigrams in the continuation of a wrong beginning minus that in the
     continuation of the right beginning. It measures exposure bias (Ranzato et al. 2016).

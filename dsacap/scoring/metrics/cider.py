@@ -45,7 +45,7 @@ def _logs_to(count: int) -> np.ndarray:
 
 
 class DocumentFrequencies:
-    """In how many images of a corpus each n-gram occurs, stored as its idf.
+    """The number of images of a corpus in which each n-gram occurs, stored as its idf.
 
     An n-gram occurs in an image if some reference of the image contains it. For each n, n-grams
     are numbered in the order of (number of the first n - 1 words, number of the last word). It

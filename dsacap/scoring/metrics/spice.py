@@ -82,7 +82,10 @@ def score_spice(
         ("All", "re"),
         *((category, "f") for category in CATEGORIES),
     ]
-    by_image = [{i: of[category][part] for i, of in scores.items()} for category, part in parts]
+    by_image = [
+        {i: by_category[category][part] for i, by_category in scores.items()}
+        for category, part in parts
+    ]
     results = dict(zip(METRICS, map(_mean, by_image), strict=True))
     return {metric: result for metric, result in results.items() if result.per_image}
 
@@ -112,7 +115,7 @@ def all_spice(
     """
     pairs = {i: (samples[i], of_image) for i, of_image in references.items()}
     scores = _score(pairs, download, worker)
-    return _mean({i: of["All"]["f"] for i, of in scores.items()})
+    return _mean({i: by_category["All"]["f"] for i, by_category in scores.items()})
 
 
 @contextmanager

@@ -70,5 +70,6 @@ def all_scores() -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    digits = {name: [float(value).hex() for value in of] for name, of in all_scores().items()}
+    scores = all_scores().items()
+    digits = {name: [float(value).hex() for value in values] for name, values in scores}
     print(json.dumps(digits))

@@ -71,7 +71,7 @@ def assert_equal_stocks(scores: dict[str, MetricResult], stocks: dict[str, Metri
     for metric in ("METEOR", "ROUGE-L"):
         assert scores[metric] == stocks[metric]
     values = (
-        [*chain(*([of.corpus, *of.per_image.values()] for of in side.values()))]
+        [*chain(*([result.corpus, *result.per_image.values()] for result in side.values()))]
         for side in (scores, stocks)
     )
     assert_mostly_equals_stock(*values)

@@ -67,7 +67,7 @@ def test_a_flipped_byte_in_a_row_is_noticed(path):
     connection.close()
     cache = TupleCache(path, "parser 1")
     assert cache.get(TUPLES) == {
-        caption: of for caption, of in TUPLES.items() if caption != "a red dog"
+        caption: tuples for caption, tuples in TUPLES.items() if caption != "a red dog"
     }
     cache.put(TUPLES)
     assert cache.get(TUPLES) == TUPLES
