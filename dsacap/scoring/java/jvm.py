@@ -42,9 +42,9 @@ _OPTIONS = (
 )
 # Code is compiled only once: recompiling it into faster code would cost more than it saves.
 _SHORT_RUN = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC", "-Xmn400m")
-# The serial collector needs a third of the memory (-XX:ActiveProcessorCount=1 does too, but halves
-# the speed). The parser mostly waits for memory; smaller objects and larger pages save a tenth of
-# its CPU time.
+# The serial collector needs a third of the memory. (-XX:ActiveProcessorCount=1 is not used because
+# it halves the speed.) The parser mostly waits for memory; smaller objects and larger pages save a
+# tenth of its CPU time.
 _ONE_AT_A_TIME = ("-XX:+UseSerialGC", "-XX:+UseCompactObjectHeaders")
 _LARGE_PAGES = ("-XX:+UseTransparentHugePages",) if sys.platform == "linux" else ()
 _EQUAL_HASHES = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
