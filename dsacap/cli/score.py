@@ -162,7 +162,7 @@ def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
         }
     scored, spice = _scored(options, tokens), _SPICE[options.spice]
     parts = score_decodings(
-        tokens, {"file": predictions}, train, None, scored, spice=spice, beside_humans=False
+        tokens, {"file": predictions}, train, None, scored, spice=spice, with_held_out=False
     )["file"]
     if not options.train:
         del parts["leaks"]  # nothing to compare with is not the same as no leak

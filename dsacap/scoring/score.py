@@ -1,12 +1,13 @@
-"""The scoring stage: every score of every decoding of one system, corpus-wide and per image, with its signature, as plain data.
+"""All scores of a system's decodings, corpus-wide and per image, with signatures, as plain data.
 
-Quality is that of one caption an image (the first, where several were drawn); diversity and the oracle are of all of them.
+Quality is that of one caption per image, the first if several were drawn. Diversity and the oracle
+are computed from all captions of an image.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from dsacap.common.errors import UserError
 from dsacap.data.scenes.grammar import Scene
@@ -24,10 +25,9 @@ from dsacap.scoring.statistics import interval_of
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 Captions = Mapping[int, list[str]]  # image id -> captions
-PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE"}  # what papers print x100
-Spice = Literal[
-    "auto", "required", "off"
-]  # auto: where CoreNLP can be had, else no score and the reason
+PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE"}  # metrics that papers print x100
+# auto: SPICE is computed if CoreNLP is available; otherwise its score is null, with the reason.
+Spice = Literal["auto", "required", "off"]
 
 
 def score_decodings(
@@ -38,9 +38,13 @@ def score_decodings(
     scored: Scored | None = None,
     *,
     spice: Spice = "off",
-    beside_humans: bool = True,
+    with_held_out: bool = True,
 ) -> dict:
-    """Scores raw `captions` (decoding -> image id -> captions) against tokenised `references`: `score_tokenised` of their tokens."""
+    """Tokenise raw captions, decoding -> image id -> captions, and score them.
+
+    The other arguments, the result and the errors are those of `score_tokenised`. References are
+    tokenised already.
+    """
     tokenised = {name: tokenise(by_image) for name, by_image in captions.items()}
     return score_tokenised(
         references,
@@ -49,7 +53,7 @@ def score_decodings(
         scenes,
         scored,
         spice=spice,
-        beside_humans=beside_humans,
+        with_held_out=with_held_out,
     )
 
 
@@ -61,24 +65,39 @@ def score_tokenised(
     scored: Scored | None = None,
     *,
     spice: Spice = "off",
-    beside_humans: bool = True,
+    with_held_out: bool = True,
 ) -> dict:
-    """Scores `tokenised` captions (decoding -> image id -> captions) against tokenised `references`.
+    """Score tokenised captions of several decodings against tokenised references.
 
-    Returns decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks", "samples": k}. A score is {"value",
-    "interval" (95 % bootstrap over images) or null, "n", "per_image", "signature"}; SPICE that cannot be computed has the value null
-    and a "reason". `held_out` is quality against all references but one, as humans face them: the mean over which is left out (empty
-    unless `beside_humans`). `oracle` (the best of k, but for SPICE) and `diversity` are empty where k is 1.
-    Raises CoreNlpMissing where SPICE is required and cannot be had.
+    Args:
+        references: Tokenised references by image id.
+        tokenised: Decoding -> image id -> k tokenised captions; k is the same for all images.
+        train_captions: Tokenised captions of the train split, for `novel` and `leaks`.
+        scenes: Generated scenes by image id; None for photographs, for which truth is undefined.
+        scored: The description of the references in signatures; by default derived from them.
+        spice: Whether SPICE is computed.
+        with_held_out: Whether `held_out` is computed.
+
+    Returns:
+        Decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks",
+        "samples": k}. A score is {"value", "interval" (95 % bootstrap over images) or null, "n",
+        "per_image", "signature"}. SPICE that cannot be computed has the value null and a "reason".
+        `held_out` is quality against all references but one, the same task as for a human caption,
+        averaged over which reference is left out. `oracle` (the best of k, without SPICE) and
+        `diversity` are empty if k is 1.
+
+    Raises:
+        CoreNlpMissing: SPICE is required, and CoreNLP is not available.
+        UserError: The images differ, or a metric cannot be computed on the captions.
     """
     scored = scored or scored_against(references)
-    fewer = [others for _, others in held_out(references)] if beside_humans else []
+    fewer = [others for _, others in held_out(references)] if with_held_out else []
     result = {}
     for name, by_image in tokenised.items():
         slots = _slots(by_image)
-        first, rounds = (references, slots[0]), [(others, slots[0]) for others in fewer]
-        scores = score_many([(references, slot) for slot in slots] + rounds)
-        spices, reason = _spice_of([first, *rounds], spice)
+        rounds = [(others, slots[0]) for others in fewer]
+        scores = score_many([*((references, slot) for slot in slots), *rounds])
+        spices, reason = _spice_of([(references, slots[0]), *rounds], spice)
         quality = scores[0] | spices[0] | (score_truth(slots[0], scenes) if scenes else {})
         several = len(slots) > 1
         varied = (
@@ -86,12 +105,12 @@ def score_tokenised(
             if several
             else {}
         )
-        beside = mean_over(
-            [s | _f_alone(of) for s, of in zip(scores[len(slots) :], spices[1:], strict=True)]
+        left_out = mean_over(
+            [s | _f_alone(f) for s, f in zip(scores[len(slots) :], spices[1:], strict=True)]
         )
         result[name] = {
             "quality": plain_scores(quality, scored) | _missing(reason, scored),
-            "held_out": plain_scores(beside, scored, refs_of="all but one"),
+            "held_out": plain_scores(left_out, scored, refs_of="all but one"),
             "oracle": plain_scores(oracle(scores[: len(slots)]), scored, best_of=len(slots))
             if several
             else {},
@@ -108,20 +127,41 @@ def score_humans(
     scenes: Mapping[int, Scene] | None,
     spice: Spice = "off",
 ) -> dict:
-    """The references scored as captions: each held out in turn against the others, the mean over which; all of them for diversity."""
+    """Score the references themselves as captions.
+
+    For quality, each reference in turn is scored against the others, and the scores are averaged.
+    Diversity is that of all references that every image has.
+
+    Args:
+        references: Tokenised references by image id.
+        train_captions: Tokenised captions of the train split.
+        scenes: Generated scenes by image id; None for photographs.
+        spice: Whether SPICE is computed.
+
+    Returns:
+        The same as `score_tokenised`, for one decoding named "references", whose "quality" and
+        "oracle" are empty.
+
+    Raises:
+        CoreNlpMissing: SPICE is required, and CoreNLP is not available.
+        UserError: Some image has fewer than two references.
+    """
     scored, rounds = scored_against(references), held_out(references)
     if not rounds:
-        raise UserError("human rows need two captions of every image")
+        raise UserError(
+            "human captions can only be scored if every image has two references or more;"
+            " some image has fewer"
+        )
     pairs = [(others, candidates) for candidates, others in rounds]
     spices, _ = _spice_of(pairs, spice)
-    scores = [s | _f_alone(of) for s, of in zip(score_many(pairs), spices, strict=True)]
+    scores = [s | _f_alone(f) for s, f in zip(score_many(pairs), spices, strict=True)]
     if scenes:
         scores = [
             s | score_truth(candidates, scenes)
             for s, (candidates, _) in zip(scores, rounds, strict=True)
         ]
-    everyone = {i: said[: len(rounds)] for i, said in references.items()}
-    varied = diversity(everyone, train_captions, document_frequencies(references.values()))
+    as_samples = {i: captions[: len(rounds)] for i, captions in references.items()}
+    varied = diversity(as_samples, train_captions, document_frequencies(references.values()))
     human = {
         "quality": {},
         "held_out": plain_scores(mean_over(scores), scored, refs_of="all but one"),
@@ -134,9 +174,20 @@ def score_humans(
 
 
 def score_samples(references: Captions, by_image: Captions, scored: Scored) -> dict:
-    """What is costly of k >= 2 tokenised captions an image, since each is parsed: AllSPICE, and the best of k by SPICE.
+    """Score k captions per image by AllSPICE and by the best SPICE among them.
 
-    Returns the parts "diversity", "oracle" and "samples" of `score_decodings`. Raises CoreNlpMissing where SPICE cannot be had.
+    These scores are costly, because every caption has to be parsed.
+
+    Args:
+        references: Tokenised references by image id.
+        by_image: Tokenised captions by image id, k >= 2 for each image.
+        scored: The description of the references in signatures.
+
+    Returns:
+        The parts "diversity", "oracle" and "samples" of `score_tokenised`.
+
+    Raises:
+        CoreNlpMissing: CoreNLP is not available.
     """
     slots = _slots(by_image)
     best = oracle([_f_alone(score_spice(references, slot)) for slot in slots])
@@ -150,29 +201,37 @@ def score_samples(references: Captions, by_image: Captions, scored: Scored) -> d
 
 
 def held_out(references: Captions) -> list[tuple[dict[int, str], dict[int, list[str]]]]:
-    """For each reference that all images have: (it, the others), by image id. Empty where some image has one reference only."""
-    count = min(len(said) for said in references.values())
+    """Split the references into one that is held out and the others, in each possible way.
+
+    Args:
+        references: References by image id.
+
+    Returns:
+        For each k below the smallest number of references of an image: the k-th reference of every
+        image, and the others of every image, both by image id. Empty if that number is 1.
+    """
+    count = min(len(captions) for captions in references.values())
     if count < 2:
         return []
     return [
         (
-            {i: said[k] for i, said in references.items()},
-            {i: said[:k] + said[k + 1 :] for i, said in references.items()},
+            {i: captions[k] for i, captions in references.items()},
+            {i: captions[:k] + captions[k + 1 :] for i, captions in references.items()},
         )
         for k in range(count)
     ]
 
 
 def tokenise(by_image: Captions) -> dict[int, list[str]]:
-    """PTB tokens of all captions of all images, in one call of the tokenizer."""
-    tokens = iter(ptb_tokenize([caption for said in by_image.values() for caption in said]))
-    return {image_id: [next(tokens) for _ in said] for image_id, said in by_image.items()}
+    """Return the captions of all images as PTB tokens, from one call of the tokeniser."""
+    tokens = iter(ptb_tokenize([caption for captions in by_image.values() for caption in captions]))
+    return {image_id: [next(tokens) for _ in captions] for image_id, captions in by_image.items()}
 
 
 def _slots(by_image: Captions) -> list[dict[int, str]]:
-    """Every image's first caption, second, and so on."""
+    """Return the first caption of every image, then the second, and so on."""
     return [
-        {i: said[k] for i, said in by_image.items()}
+        {i: captions[k] for i, captions in by_image.items()}
         for k in range(len(next(iter(by_image.values()))))
     ]
 
@@ -180,7 +239,7 @@ def _slots(by_image: Captions) -> list[dict[int, str]]:
 def _spice_of(
     pairs: Sequence[tuple[Captions, Mapping[int, str]]], wanted: Spice
 ) -> tuple[list[dict[str, MetricResult]], str | None]:
-    """SPICE of each pair of references and captions; where it cannot be had, nothing, and the reason."""
+    """Return the SPICE of each pair of references and captions, or no scores and the reason."""
     if wanted == "off":
         return [{} for _ in pairs], None
     try:
@@ -192,12 +251,12 @@ def _spice_of(
 
 
 def _f_alone(scores: Mapping[str, MetricResult]) -> dict[str, MetricResult]:
-    """Without precision, recall and categories, which not every image has."""
+    """Leave out precision, recall and categories, which are not defined for every image."""
     return {metric: result for metric, result in scores.items() if metric == "SPICE"}
 
 
 def _missing(reason: str | None, scored: Scored) -> dict:
-    nothing = {
+    null_score: dict[str, Any] = {
         "value": None,
         "interval": None,
         "n": None,
@@ -205,11 +264,11 @@ def _missing(reason: str | None, scored: Scored) -> dict:
         "signature": signature("SPICE", scored),
         "reason": reason,
     }
-    return {"SPICE": nothing} if reason else {}
+    return {"SPICE": null_score} if reason else {}
 
 
 def mean_over(rounds: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResult]:
-    """Every metric's mean over several rounds, corpus-wide and per image."""
+    """Average every metric over several rounds of the same images, corpus-wide and per image."""
     if not rounds:
         return {}
     ids = next(iter(rounds[0].values())).per_image
@@ -225,7 +284,13 @@ def mean_over(rounds: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricR
 def plain_scores(
     scores: Mapping[str, MetricResult], scored: Scored, **parameters: str | int
 ) -> dict:
-    """Scores as plain data. `parameters` go into the signatures."""
+    """Return scores as plain data, with intervals and signatures.
+
+    Args:
+        scores: Metric -> result.
+        scored: The description of the references in signatures.
+        **parameters: Further fields of the signatures, such as k.
+    """
     plain = {}
     for metric, result in scores.items():
         interval = interval_of(result)

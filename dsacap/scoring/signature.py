@@ -1,6 +1,9 @@
-"""A signature behind every score, in the manner of sacreBLEU (Post 2018): what has to be equal for two numbers to be comparable.
+"""Signatures of scores, in the manner of sacreBLEU (Post 2018).
 
-CIDEr-D|df:test-refs|n:4|sigma:6|tok:PTB-3.4.1@sha256:0b7a5c1f2c58|refs:sha256:9f0c0e4d1a77x25010|images:5000|split:test|v:0.1.0
+Two numbers are comparable only if their signatures are equal. An example, wrapped here:
+
+    CIDEr-D|df:test-refs|n:4|sigma:6|tok:PTB-3.4.1@sha256:0b7a5c1f2c58
+    |refs:sha256:9f0c0e4d1a77x25010|images:5000|split:test|v:0.1.0
 """
 
 import hashlib
@@ -20,17 +23,17 @@ from dsacap.scoring.metrics.known_tuples import known_tuples_id
 from dsacap.scoring.metrics.ngrams import HIGHEST
 from dsacap.scoring.metrics.spice import ANNOTATORS, parser_id
 
-_DIGITS = 12  # hexadecimal, of a SHA-256: 48 bits
+_DIGITS = 12  # hexadecimal digits of a SHA-256 that are kept: 48 bits
 _METEOR = Path(meteor.__file__).parent
-GIVEN = "given"  # the captions came tokenised
+GIVEN = "given"  # the tokeniser of captions that were tokenised already
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What scores were made against; the part of the signature that all metrics of one run share."""
+    """What captions were scored against: the part of the signature that a run's metrics share."""
 
     tokenizer: str
-    references: str  # their hash and number
+    references: str  # the hash and the number of all references
     images: int
     split: str | None
 
@@ -38,15 +41,21 @@ class Scored:
 def scored_against(
     references: Mapping[int, Sequence[str]], tokenizer: str | None = None, split: str | None = None
 ) -> Scored:
-    """`references` are the tokenised ones, by image id; neither the order of images nor that of an image's captions counts.
+    """Describe what captions are scored against.
 
-    `tokenizer` is `GIVEN` where the files were tokenised already; by default it is the PTB tokeniser, by its jar.
+    The result depends neither on the order of the images nor on that of an image's references.
+
+    Args:
+        references: Tokenised references by image id.
+        tokenizer: `GIVEN` if the files were tokenised already; by default the PTB tokeniser,
+            identified by its jar.
+        split: The split that the images belong to, if known.
     """
     digest, captions = hashlib.sha256(), 0
     for image_id in sorted(references):
-        said = sorted(references[image_id])
-        digest.update(json.dumps([image_id, said]).encode() + b"\n")
-        captions += len(said)
+        of_image = sorted(references[image_id])
+        digest.update(json.dumps([image_id, of_image]).encode() + b"\n")
+        captions += len(of_image)
     return Scored(
         tokenizer or ptb(),
         f"sha256:{digest.hexdigest()[:_DIGITS]}x{captions}",
@@ -56,21 +65,33 @@ def scored_against(
 
 
 def ptb() -> str:
-    return f"PTB-3.4.1@{file_hash(Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR))}"
+    """Return the field of the PTB tokeniser: its version and the hash of its jar."""
+    jar = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
+    return f"PTB-3.4.1@{file_hash(jar)}"
 
 
 @cache
 def file_hash(path: Path) -> str:
-    """`sha256:` and the first 12 digits; read once a process (METEOR's paraphrases are 62 MB)."""
+    """Return `sha256:` and the first 12 digits of a file's hash.
+
+    Each file is read once per process: METEOR's paraphrases are 62 MB.
+    """
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:_DIGITS]}"
 
 
 def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
-    """The signature of `metric`, a name as it stands in the results.
+    """Return the signature of a score.
 
-    What the code fixes (n, sigma, ...) is filled in; `parameters` add what the caller chose, such as k of diversity, `df` of
-    `Self-CIDEr` or CLIPScore's encoder, and win over what is filled in. Raises UserError where a part holds a `|`.
+    Args:
+        metric: The name of the metric in the results. Fields that the code fixes for it (n, sigma,
+            ...) are filled in.
+        scored: The description of what was scored against.
+        **parameters: Fields that the caller chose, such as k of diversity, `df` of `Self-CIDEr` or
+            the encoder of CLIPScore. They override the fields that are filled in.
+
+    Raises:
+        UserError: A field contains a `|`, which separates fields.
     """
     name = "CIDEr-D" if metric == "CIDEr" else metric
     parts = {
@@ -85,7 +106,8 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
     for key, value in parts.items():
         if "|" in f"{key}{value}":
             raise UserError(
-                f"{metric}: {key} {value!r} holds a |, which parts the fields of a signature; name it without"
+                f"{metric}: {key} {value!r} contains a |, which separates the fields of a"
+                " signature; choose a name without it"
             )
     return "|".join([name, *(f"{key}:{value}" for key, value in parts.items())])
 
@@ -117,7 +139,7 @@ def _fixed(metric: str) -> dict[str, str | int]:
             "jars": f"sha256:{parser_id()[:_DIGITS]}",
             "known": known_tuples_id(),
         }
-    fixed = {
+    fixed: dict[str, dict[str, str | int]] = {
         "ROUGE-L": {"beta": "1.2"},
         "CIDEr": {"df": "test-refs", "n": HIGHEST, "sigma": f"{SIGMA:g}"},
         "Self-CIDEr": {"df": "test-refs", "n": HIGHEST, "kernel": "CIDEr"},

@@ -1,11 +1,14 @@
-"""Uncertainty of corpus scores, and whether two systems differ; the images are what is resampled.
+"""Uncertainty of corpus scores and comparison of two systems, by resampling images.
 
-- A mean of per-image scores (ROUGE-L, CIDEr, SPICE, ...) is resampled as such. CIDEr's scores hold their document frequencies fixed: the
-  references that they come from are not resampled with the images.
-- BLEU and METEOR are functions of counts that are summed over images (`results.Pooled`): the counts are resampled.
-- Where a corpus score is neither, there is no interval: None, never a wrong one.
+- A mean of per-image scores (ROUGE-L, CIDEr, SPICE, ...) is resampled as a mean. The document
+  frequencies of CIDEr stay fixed: the references that they come from are not resampled with the
+  images.
+- BLEU and METEOR are functions of counts that are summed over images (`metric_result.Pooled`), so
+  the counts are resampled.
+- A corpus score that is neither has no interval: None rather than a wrong one.
 
-Matrix products (`@`), whose order of summation depends on the processor, are of whole numbers and halves only: exact in any order.
+Matrix products (`@`) add in an order that depends on the processor. They are used on whole numbers
+and halves only, whose sums are exact in any order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,35 +21,48 @@ from dsacap.common.errors import UserError
 from dsacap.scoring.metrics.bleu import BleuStatistics, bleu_of_sums
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 
-# A permuted difference counts as no smaller than the observed one within rounding, since sums depend on their order.
+# A permuted difference this much smaller than the observed one still counts as equal to it, because
+# the order of summation changes the last bits.
 _ROUNDING = 1e-12
-_BLOCK = 2**17  # images drawn at a time, in all resamples of a block: 1 MB
-_KEPT = 2**20  # images drawn that are kept for the next score of as many images
+_BLOCK = 2**17  # images drawn at a time, over all resamples of a block: 1 MB
+_KEPT = 2**20  # most drawn images that are cached for the next score of as many images
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A score of system a minus that of system b on the same images, its 95 % bootstrap interval, and how rarely chance gives as much.
-
-    `p` is two-sided, of the paired permutation test: for every image it is tossed which of the two outputs is called a's.
-    """
+    """A score of system a minus that of system b on the same images, with its significance."""
 
     difference: float
-    low: float
+    low: float  # of the 95 % bootstrap interval of the difference
     high: float
-    p: float
+    p: float  # two-sided, of the paired permutation test, which swaps the systems image by image
 
 
 def bootstrap_mean_interval(
-    values: Sequence[float], seed: int = 0, resamples: int = 1000, level: float = 0.95
+    values: Sequence[float] | np.ndarray,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval (Efron & Tibshirani 1993, section 13.3) of the mean of `values`, one value an image.
+    """Return the percentile bootstrap interval of a mean over images.
 
-    The same values, in any order, and the same seed give the same interval. Memory is that of a few resamples. Raises UserError
-    where there is no value.
+    Efron & Tibshirani 1993, section 13.3. The same values, in any order, and the same seed give
+    the same interval. Only a few resamples are in memory at a time.
+
+    Args:
+        values: One value per image.
+        seed: Seed of the resamples.
+        resamples: How many resamples are drawn.
+        level: Coverage of the interval.
+
+    Returns:
+        The lower and the upper end.
+
+    Raises:
+        UserError: There are no values.
     """
     if len(values) == 0:
-        raise UserError("no values, so their mean has no interval")
+        raise UserError("no values, so there is no interval of their mean")
     ordered = np.sort(np.asarray(values, np.float64))
     return _interval(
         np.concatenate(
@@ -59,8 +75,20 @@ def bootstrap_mean_interval(
 def bootstrap_seeds_interval(
     values_SI: np.ndarray, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean over S training seeds and I images, both drawn anew: a gain that one lucky seed
-    brings is not taken for one of the method. Of one seed it is the interval over images alone."""
+    """Return the percentile bootstrap interval of a mean over training seeds and images.
+
+    Both are resampled, so that a gain due to one lucky seed is not mistaken for a gain of the
+    method. With one seed, this is the interval over images alone.
+
+    Args:
+        values_SI: One value per seed (S) and image (I).
+        seed: Seed of the resamples.
+        resamples: How many resamples are drawn.
+        level: Coverage of the interval.
+
+    Returns:
+        The lower and the upper end.
+    """
     seeds, images = values_SI.shape
     rng, means = np.random.default_rng(seed), []
     for _ in range(resamples):
@@ -72,13 +100,26 @@ def bootstrap_seeds_interval(
 def bootstrap_pooled_interval(
     pooled: Pooled, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a corpus score: images are drawn with their counts, which are summed anew.
+    """Return the percentile bootstrap interval of a corpus score that is computed from counts.
 
-    Independent of the order of images, like `bootstrap_mean_interval`. Raises UserError where there is no image.
+    Images are drawn with their counts, and the score is computed from the new sums. As in
+    `bootstrap_mean_interval`, the order of the images does not matter.
+
+    Args:
+        pooled: The counts of each image, and the score as a function of their sums.
+        seed: Seed of the resamples.
+        resamples: How many resamples are drawn.
+        level: Coverage of the interval.
+
+    Returns:
+        The lower and the upper end.
+
+    Raises:
+        UserError: There are no images.
     """
     counts = pooled.counts_IK
     if len(counts) == 0:
-        raise UserError("no images, so their score has no interval")
+        raise UserError("no images, so there is no interval of their score")
     counts = counts[np.lexsort(counts.T)]
     sums = [_times_drawn(drawn_RI) @ counts for drawn_RI in _draws(seed, len(counts), resamples)]
     return _interval(pooled.score(np.concatenate(sums)), level)
@@ -87,7 +128,7 @@ def bootstrap_pooled_interval(
 def bootstrap_bleu_interval(
     statistics: BleuStatistics, n: int, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """`bootstrap_pooled_interval` of corpus BLEU-n, 0..1."""
+    """Return the `bootstrap_pooled_interval` of corpus BLEU-n, 0..1."""
     return bootstrap_pooled_interval(
         Pooled(statistics.table(), partial(bleu_of_sums, n=n)), seed, resamples, level
     )
@@ -96,7 +137,12 @@ def bootstrap_bleu_interval(
 def interval_of(
     result: MetricResult, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """The interval of any metric's corpus score; None where the score is neither pooled from known counts nor its images' mean."""
+    """Return the bootstrap interval of the corpus score of any metric.
+
+    Returns:
+        The lower and the upper end; None if the score is neither computed from counts nor the mean
+        of the per-image scores.
+    """
     if result.pooled:
         return bootstrap_pooled_interval(result.pooled, seed, resamples, level)
     return (
@@ -107,20 +153,32 @@ def interval_of(
 
 
 def is_mean(result: MetricResult) -> bool:
-    """Whether the corpus score is the mean of the per-image scores."""
-    return (
-        bool(result.per_image)
-        and abs(np.mean(list(result.per_image.values())) - result.corpus) < 1e-9
-    )
+    """Return whether the corpus score is the mean of the per-image scores."""
+    if not result.per_image:
+        return False
+    return bool(abs(np.mean(list(result.per_image.values())) - result.corpus) < 1e-9)
 
 
 def compare(
     a: MetricResult, b: MetricResult, seed: int = 0, resamples: int = 2000
 ) -> Paired | None:
-    """Compares two systems by any metric's corpus score; None where that is neither pooled nor a mean. Raises UserError where the
-    images differ."""
+    """Compare two systems by the corpus score of any metric.
+
+    Args:
+        a: The metric's result for the first system.
+        b: The metric's result for the second system, on the same images.
+        seed: Seed of the resamples.
+        resamples: How many resamples are drawn, and how many permutations.
+
+    Returns:
+        The comparison; None if the score is neither computed from counts nor a mean.
+
+    Raises:
+        UserError: The images differ.
+    """
     if a.pooled and b.pooled:
-        rows_a, rows_b = (dict(zip(r.per_image, r.pooled.counts_IK, strict=True)) for r in (a, b))
+        rows_a = dict(zip(a.per_image, a.pooled.counts_IK, strict=True))
+        rows_b = dict(zip(b.per_image, b.pooled.counts_IK, strict=True))
         return paired_pooled_bootstrap(rows_a, rows_b, a.pooled.score, seed, resamples)
     return (
         paired_bootstrap(a.per_image, b.per_image, seed, resamples)
@@ -132,17 +190,26 @@ def compare(
 def paired_bootstrap(
     a: Mapping[int, float], b: Mapping[int, float], seed: int = 0, resamples: int = 2000
 ) -> Paired:
-    """Compares two systems by the mean of their per-image scores, by image id.
+    """Compare two systems by the mean of their per-image scores.
 
-    The interval is a bootstrap of the differences; p tosses their signs. The smallest p is 1 / (resamples + 1). Raises UserError where
-    the images differ or there are none.
+    The interval is a bootstrap of the differences. The permutation test flips their signs at
+    random; its smallest p is 1 / (resamples + 1).
+
+    Args:
+        a: Image id -> score of the first system.
+        b: Image id -> score of the second system.
+        seed: Seed of the resamples.
+        resamples: How many resamples are drawn, and how many permutations.
+
+    Raises:
+        UserError: The images differ, or there are none.
     """
     ids = _same_images(a, b)
     differences = np.array([a[i] - b[i] for i in ids])
     low, high = bootstrap_mean_interval(differences, seed, resamples)
     rng, observed = np.random.default_rng(seed), differences.mean()
-    tossed = [(_signs(rng, len(ids)) * differences).sum() / len(ids) for _ in range(resamples)]
-    return Paired(float(observed), low, high, _p(observed, np.array(tossed)))
+    permuted = [(_signs(rng, len(ids)) * differences).sum() / len(ids) for _ in range(resamples)]
+    return Paired(float(observed), low, high, _p(observed, np.array(permuted)))
 
 
 def paired_pooled_bootstrap(
@@ -152,10 +219,21 @@ def paired_pooled_bootstrap(
     seed: int = 0,
     resamples: int = 2000,
 ) -> Paired:
-    """Compares two systems by a pooled score, from their rows of counts by image id.
+    """Compare two systems by a corpus score that is computed from counts.
 
-    The interval draws images with both systems' counts; p swaps the systems' counts of an image (approximate randomisation, Riezler &
-    Maxwell 2005). Raises UserError where the images differ or there are none.
+    The interval is a bootstrap over images, each with the counts of both systems. The permutation
+    test swaps the two systems' counts image by image (approximate randomisation, Riezler & Maxwell
+    2005).
+
+    Args:
+        a: Image id -> counts of the first system.
+        b: Image id -> counts of the second system.
+        score: Corpus scores (X) of sums of counts (X, K), as in `Pooled`.
+        seed: Seed of the resamples.
+        resamples: How many resamples are drawn, and how many permutations.
+
+    Raises:
+        UserError: The images differ, or there are none.
     """
     ids, rng = _same_images(a, b), np.random.default_rng(seed)
     of_a, of_b = (np.stack([rows[i] for i in ids]) for rows in (a, b))
@@ -171,7 +249,10 @@ def paired_pooled_bootstrap(
 
 
 def _draws(seed: int, images: int, resamples: int) -> Iterator[np.ndarray]:
-    """Which images are in each resample, a block of resamples at a time [R, images]: the same for all scores of as many images."""
+    """Yield the images of each resample, in blocks (R, images) of resamples.
+
+    They are the same for all scores of the same number of images.
+    """
     size, rng = max(1, _BLOCK // images), np.random.default_rng(seed)
     kept = _kept_draws(seed, images, resamples) if images * resamples <= _KEPT else None
     for at in range(0, resamples, size):
@@ -188,14 +269,14 @@ def _kept_draws(seed: int, images: int, resamples: int) -> np.ndarray:
 
 
 def _times_drawn(drawn_RI: np.ndarray) -> np.ndarray:
-    """How often each image is in each resample."""
+    """Count how often each image is in each resample."""
     return np.stack([np.bincount(drawn_I, minlength=len(drawn_I)) for drawn_I in drawn_RI]).astype(
         np.float64
     )
 
 
 def _draw(rng: np.random.Generator, images: int) -> np.ndarray:
-    """How often each image is in one resample."""
+    """Draw a resample, and count how often each image is in it."""
     return np.bincount(rng.integers(images, size=images), minlength=images).astype(np.float64)
 
 
@@ -203,10 +284,13 @@ def _signs(rng: np.random.Generator, images: int) -> np.ndarray:
     return rng.integers(2, size=images, dtype=np.int8) * 2.0 - 1.0
 
 
-def _p(observed: float, tossed: np.ndarray) -> float:
-    """The observed labelling is one of the possible ones, so p is never 0."""
-    as_large = np.count_nonzero(np.abs(tossed) >= abs(observed) - _ROUNDING)
-    return float((as_large + 1) / (len(tossed) + 1))
+def _p(observed: float, permuted: np.ndarray) -> float:
+    """Return the two-sided p.
+
+    It is never 0, because the observed labelling is one of the possible ones.
+    """
+    as_large = np.count_nonzero(np.abs(permuted) >= abs(observed) - _ROUNDING)
+    return float((as_large + 1) / (len(permuted) + 1))
 
 
 def _interval(values: Sequence[float] | np.ndarray, level: float) -> tuple[float, float]:
@@ -215,12 +299,13 @@ def _interval(values: Sequence[float] | np.ndarray, level: float) -> tuple[float
 
 
 def _same_images(a: Mapping, b: Mapping) -> list[int]:
-    """In ascending order, so that results do not depend on that of the files."""
+    """Return the image ids in ascending order, so that the order of the files does not matter."""
     only = sorted(a.keys() ^ b.keys())
     if only:
         raise UserError(
-            f"systems are compared on the same images: {len(only)} are in one only (first: {only[0]}); score both on one set"
+            f"two systems can only be compared on the same images, but {len(only)} images have a"
+            f" score of one system only (first: {only[0]}); score both on the same set"
         )
     if not a:
-        raise UserError("no images to compare two systems on")
+        raise UserError("no images to compare the two systems on; give scores of one or more")
     return sorted(a)

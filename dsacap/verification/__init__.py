@@ -1,7 +1,7 @@
-"""Do committed tables follow from their captions? `dsacap verify` scores the captions again.
+"""Verification that committed tables follow from their captions: `dsacap verify` scores them again.
 
 committed.py   a committed table, and where its captions and data come from
-scoring.py     the scores of one decoding's captions, computed in a process of its own and kept
-comparison.py  computed cells against committed ones
-run.py         the order of work, and what is printed
+scoring.py     the scores of one decoding's captions, computed in a separate process and cached
+comparison.py  computed cells compared with committed ones
+run.py         the order of work, and the printed report
 """

@@ -1,4 +1,4 @@
-"""A committed table: its quality cells, and the captions and data that they come from."""
+"""Committed tables: their quality cells, and the captions and data that these come from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout
 
 
 class RowName(NamedTuple):
-    """Which row of a table; `seed` is None where a row has none."""
+    """The name of a row of a table; `seed` is None if the row has none."""
 
     system: str
     decoding: str
@@ -29,7 +29,7 @@ class RowName(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Which number of a table."""
+    """The name of a number in a table."""
 
     row: RowName
     metric: str
@@ -39,12 +39,12 @@ class Cell(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What a cell holds: the value and, where it has them, its 95 % interval and its images."""
+    """The contents of a cell. Only the value is always present."""
 
     value: float
-    ci_low: float | None
+    ci_low: float | None  # of the 95 % interval
     ci_high: float | None
-    n: int | None
+    n: int | None  # number of images
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Committed:
     layout: Layout
 
     def cells(self) -> dict[Cell, Numbers]:
-        """Return the quality cells: all but what a machine was measured on or training recorded."""
+        """Return the quality cells: all but measurements of the machine and records of training."""
         cells = _cells(self.table.numbers)
         return {cell: numbers for cell, numbers in cells if is_quality(cell.metric)}
 
     def rows(self) -> list[Row]:
-        """Return every row of the table whose captions are here."""
+        """Return every row of the table whose captions are committed."""
         layout, published = self.layout, self.folder
         files: dict[RowName, Path | None] = {RowName(HUMAN, "references", None): None}
         for system, seed in layout.runs:
@@ -82,17 +82,17 @@ class Committed:
                 files[RowName(system, decoding, seed)] = file
         for name in layout.config.predictions:
             files[RowName(name, PREDICTIONS, None)] = kept_predictions(published, name)
-        named = dict.fromkeys(cell.row for cell in self.cells())
-        known = [Row(name, files[name]) for name in named if name in files]
-        return [row for row in known if row.captions is None or row.captions.exists()]
+        in_table = dict.fromkeys(cell.row for cell in self.cells())
+        rows = [Row(name, files[name]) for name in in_table if name in files]
+        return [row for row in rows if row.captions is None or row.captions.exists()]
 
     def scored_by(self, row: RowName) -> int | None:
-        """Return the version of the stage `score` that made a row; None if none was recorded."""
+        """Return the version of the stage `score` that made a row; None if it was not recorded."""
         seed = "" if row.seed is None else f" seed {row.seed}"
         return self.table.manifests.get(f"score {row.system}{seed}", {}).get("version")
 
     def missing_files(self) -> list[Path]:
-        """Return the user's own files that hold the captions of the data set and are not here."""
+        """Return the missing files of the data set's captions, which the user has to provide."""
         dataset = self.layout.config.dataset
         files = [] if isinstance(dataset, Scenes) else dataset.caption_files
         return [path for path in files if not path.exists()]
@@ -102,11 +102,14 @@ def load_committed(folder: Path) -> Committed:
     """Load the table in a folder.
 
     Raises:
-        UserError: There is no table, or its configuration is none of this version's.
+        UserError: There is no table, or its configuration is missing or invalid in this version.
     """
     table = load_table(folder)
     if not table.config:
-        raise UserError(f"{folder}: no configuration in table.json beside table.csv; restore it")
+        raise UserError(
+            f"{folder}/table.json: it has no configuration, which verifying the table needs;"
+            " restore the file"
+        )
     config = parse_config(table.config, f"{folder}/table.json")
     return Committed(folder, table, Layout(config))
 

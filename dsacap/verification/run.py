@@ -1,4 +1,4 @@
-"""The order in which tables are verified: data and rows on all cores, then a word on each table."""
+"""The order of work of a verification: data and rows on all cores, then a report on each table."""
 
 import os
 import sys
@@ -16,10 +16,11 @@ from dsacap.verification.committed import Committed, load_committed
 from dsacap.verification.comparison import RELATIVE, SELF_CIDER, compare, render
 from dsacap.verification.scoring import Scored
 
-_MOST_PROCESSES = 4  # each with a Java of 1 GB
+_MOST_PROCESSES = 4  # each of them runs a Java of 1 GB
 _ROUNDING = (
-    "Within the rounding of an earlier version: it scored the table, and its last digits depended\n"
-    f"on the processor. Numbers may differ by {RELATIVE:g} of themselves, Self-CIDEr by {SELF_CIDER:g}."
+    "Within the rounding of an earlier version: that version scored the table, and its last\n"
+    f"digits depended on the processor. Relative differences up to {RELATIVE:g} are accepted,"
+    f" and\nabsolute ones up to {SELF_CIDER:g} for Self-CIDEr."
 )
 
 
@@ -27,11 +28,13 @@ def tables_in(results: Path) -> list[Path]:
     """Return every folder in `results` that holds a table.csv.
 
     Raises:
-        UserError: There is none.
+        UserError: There are none.
     """
     folders = sorted(path.parent for path in results.glob("*/table.csv"))
     if not folders:
-        raise UserError(f"{results}: no folder with a table.csv; run this in a checkout")
+        raise UserError(
+            f"{results}: no folder with a table.csv; run this at the root of a checkout"
+        )
     return folders
 
 
@@ -39,11 +42,11 @@ def verify(folders: Sequence[Path], spice: bool | None) -> bool:
     """Score the committed captions of tables again, and print how the cells compare.
 
     Args:
-        folders: Each with table.csv, table.json and, in rows/, captions.
-        spice: Whether SPICE is computed; None: where all captions have been parsed.
+        folders: Folders with table.csv, table.json and, in rows/, captions.
+        spice: Whether SPICE is computed; None: only for rows whose captions were parsed before.
 
     Returns:
-        Whether no cell differs.
+        True if no cell differs.
     """
     tables = [load_committed(folder) for folder in folders]
     ready = [table for table in tables if not table.missing_files()]
@@ -71,20 +74,24 @@ def _score_all(tables: Sequence[Committed], spice: bool | None) -> dict[Path, li
 
 
 def _make_data(tables: Sequence[Committed], pool: ProcessPoolExecutor) -> dict[Path, Future]:
-    """Begin to make the captions of each data set; by the tables' folders, which may share one."""
-    of_key: dict[str, Future] = {}
+    """Start rebuilding the captions of each data set; tables may share one.
+
+    Returns:
+        The folder of each table -> a future of the folder of its data set.
+    """
+    by_data: dict[str, Future] = {}
     for table in tables:
-        if (key := table.layout.data.name) not in of_key:
-            print(f"{table.folder}: making its data set again", file=sys.stderr)
-            of_key[key] = pool.submit(scoring.make_captions, table.layout.config)
-    return {table.folder: of_key[table.layout.data.name] for table in tables}
+        if (key := table.layout.data.name) not in by_data:
+            print(f"{table.folder}: rebuilding the captions of its data set", file=sys.stderr)
+            by_data[key] = pool.submit(scoring.make_captions, table.layout.config)
+    return {table.folder: by_data[table.layout.data.name] for table in tables}
 
 
 def _parse(tables: Sequence[Committed], data: dict[Path, Future]) -> None:
-    """Parse for SPICE. What is parsed is kept at once: a killed run goes on where it stopped."""
+    """Parse captions for SPICE. They are cached at once, so a killed run continues from there."""
     for table in tables:
         for row in table.rows():
-            print(f"{table.folder}: parsing what is new of {row.name}", file=sys.stderr)
+            print(f"{table.folder}: parsing new captions of {row.name}", file=sys.stderr)
             captions = scoring.captions_of(data[table.folder].result(), row)
             caption_tuples(scoring.parsed_by_spice(*captions), download=True)
 
@@ -95,7 +102,7 @@ def _score(
     spice: bool | None,
     pool: ProcessPoolExecutor,
 ) -> dict[Path, list[Scored]]:
-    """Score all rows of all tables, each as soon as its data set is there."""
+    """Score all rows of all tables, each as soon as its data set is ready."""
     rows = {table.folder: table.rows() for table in tables}
     found: dict[Path, list[Scored]] = defaultdict(list)
     folder_of: dict[Future, Path] = {}
@@ -118,4 +125,7 @@ def _score(
 
 def _not_checked(table: Committed) -> str:
     missing = ", ".join(map(str, table.missing_files()))
-    return f"{table.folder}: not checked: {missing} is missing; put it there and run this again"
+    return (
+        f"{table.folder}: not checked: files of the data set are missing: {missing};"
+        " add them and run this again"
+    )

@@ -1,7 +1,7 @@
-"""The scores of one row's committed captions, as cells of the table.
+"""Scores of one row's committed captions, as cells of the table.
 
-What is computed is kept in a folder that is named by a hash of this package's code. So a killed
-run goes on where it stopped, and changed code computes everything again.
+Computed scores are cached in a folder that is named by a hash of this package's code. So a killed
+run continues where it stopped, and changed code computes everything again.
 """
 
 import os
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from dsacap.common.errors import UserError
@@ -31,7 +32,7 @@ from dsacap.scoring.metrics.known_tuples import known_tuples
 from dsacap.scoring.metrics.spice import parser_key
 from dsacap.scoring.metrics.spice_tuples import TupleCache
 from dsacap.scoring.result_cache import code_that_scores, digest_of, read_checked, write_checked
-from dsacap.scoring.score import score_humans, score_tokenised, tokenise
+from dsacap.scoring.score import Spice, score_humans, score_tokenised, tokenise
 from dsacap.scoring.signature import scored_against
 from dsacap.stages.data import make_data
 from dsacap.stages.score import read_captions
@@ -44,40 +45,40 @@ Captions = dict[int, list[str]]  # image id -> tokenised captions
 
 @dataclass(frozen=True)
 class Scored:
-    """A row's numbers by metric; `no_spice` says why SPICE is not among them, if it is not."""
+    """The computed numbers of a row."""
 
     row: RowName
-    numbers: dict[str, Numbers]
-    no_spice: str | None
+    numbers: dict[str, Numbers]  # by metric
+    no_spice: str | None  # why SPICE was not computed; None if it was
 
     def cells(self) -> dict[Cell, Numbers]:
-        """Return the numbers by the cell of the table."""
+        """Return the numbers by cell of the table."""
         return {Cell(self.row, metric): numbers for metric, numbers in self.numbers.items()}
 
 
 def begin_worker() -> None:
-    """Prepare a process that scores beside others: silent, and gone when its parent is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent answers it
+    """Prepare a worker process: it prints no progress, and ends when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; only the parent handles it
     show_no_progress()
     threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
 
 
-def _end_with(parent) -> None:
+def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
 
 
 def make_captions(config: Config) -> Path:
-    """Make the captions of a data set again, without its photos, unless that was done before.
+    """Rebuild the captions of a data set, without its photos, unless that was done before.
 
     Args:
         config: The configuration of the table.
 
     Returns:
-        The folder of captions.jsonl and, where scenes are generated, scenes.json.
+        The folder with captions.jsonl and, for generated scenes, scenes.json.
 
     Raises:
-        UserError: The user's own files are not as the configuration says.
+        UserError: Files that the user has to provide do not match the configuration.
     """
     folder = _work() / Layout(config).data.name
     if not (folder / _CAPTIONS).exists():
@@ -85,20 +86,21 @@ def make_captions(config: Config) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             layout = Layout(config.model_copy(update={"work": Path(temporary)}))
             make_data(layout, with_photos=False)
-            for name in (_SCENES, _CAPTIONS):  # the last says that all is there
+            # The captions are moved last: if they exist, the folder is complete.
+            for name in (_SCENES, _CAPTIONS):
                 if (layout.data / name).exists():
                     os.replace(layout.data / name, folder / name)
     return folder
 
 
 def score_row(config: Config, data: Path, row: Row, spice: bool | None) -> Scored:
-    """Score the captions of a row, or read what this code computed of the same captions before.
+    """Score the captions of a row, or read the scores if the same code computed them before.
 
     Args:
         config: The configuration of the table.
-        data: What `make_captions` returned.
+        data: The folder that `make_captions` returned.
         row: The row.
-        spice: Whether SPICE is computed; None: where all captions have been parsed.
+        spice: Whether SPICE is computed; None: only if all captions were parsed before.
 
     Raises:
         UserError: The committed captions lack the row's decoding, or Java fails.
@@ -110,12 +112,16 @@ def score_row(config: Config, data: Path, row: Row, spice: bool | None) -> Score
     if kept is None or _was_parsed_since(kept["not_parsed"]):
         kept = _score(config, data, row, spice)
         write_checked(path, kept)
-    numbers = {metric: Numbers(*of) for metric, of in kept["numbers"].items()}
+    numbers = {metric: Numbers(*values) for metric, values in kept["numbers"].items()}
     return Scored(row.name, numbers, kept["no_spice"])
 
 
 def captions_of(data: Path, row: Row) -> tuple[Captions, Captions]:
-    """Return the references and the captions of a row; of humans, no captions.
+    """Return the references and the tokenised captions of a row; no captions for humans.
+
+    Args:
+        data: The folder that `make_captions` returned.
+        row: The row.
 
     Raises:
         UserError: The committed file has no captions of this row.
@@ -124,43 +130,48 @@ def captions_of(data: Path, row: Row) -> tuple[Captions, Captions]:
     if row.captions is None:
         return references, {}
     if row.name.decoding == PREDICTIONS:
-        said = read_predictions(row.captions)
-        return matched(row.captions, said, references, subset=False), tokenise(said)
-    said = read_captions(row.captions).get(row.name.decoding)
-    if said is None:
-        raise UserError(f"{row.captions}: no captions by {row.name.decoding!r}; restore the file")
-    return {i: references[i] for i in said}, tokenise(said)
+        predicted = read_predictions(row.captions)
+        return matched(row.captions, predicted, references, subset=False), tokenise(predicted)
+    captions = read_captions(row.captions).get(row.name.decoding)
+    if captions is None:
+        raise UserError(
+            f"{row.captions}: no captions of decoding {row.name.decoding!r}; restore the file"
+        )
+    return {i: references[i] for i in captions}, tokenise(captions)
 
 
 def parsed_by_spice(references: Captions, captions: Captions) -> list[str]:
-    """Return what SPICE parses: all references, and of each image the first caption."""
-    return [*chain(*references.values()), *(said[0] for said in captions.values())]
+    """Return what SPICE parses: all references, and the first caption of each image."""
+    return [*chain(*references.values()), *(of_image[0] for of_image in captions.values())]
 
 
 def _score(config: Config, data: Path, row: Row, spice: bool | None) -> dict:
-    """Plain data of `Scored`, and a caption that had not been parsed, if that is the reason."""
+    """Return `Scored` as plain data, with an unparsed caption if that is why SPICE is missing."""
     train, _, scenes = _data(data)
     references, captions = captions_of(data, row)
-    no_spice, not_parsed = _against_spice(config, parsed_by_spice(references, captions), spice)
-    wanted = "off" if no_spice else "required"
+    no_spice, not_parsed = _why_no_spice(config, parsed_by_spice(references, captions), spice)
+    wanted: Spice = "off" if no_spice else "required"
     system, decoding, seed = row.name
     if system == HUMAN:
         scores = score_humans(references, train, scenes, wanted)
     else:
         against = scored_against(references, split="test")
-        said = {decoding: captions}
-        scores = score_tokenised(references, said, train, scenes, against, spice=wanted)
+        by_decoding = {decoding: captions}
+        scores = score_tokenised(references, by_decoding, train, scenes, against, spice=wanted)
     cells = rows_of_scores(Layout(config), system, seed, scores)
-    numbers = {of["metric"]: [of[name] for name in Numbers._fields] for of in cells}
+    numbers = {cell["metric"]: [cell[name] for name in Numbers._fields] for cell in cells}
     return {"numbers": numbers, "no_spice": no_spice, "not_parsed": not_parsed}
 
 
-def _against_spice(
+def _why_no_spice(
     config: Config,
     captions: list[str],
     spice: bool | None,
 ) -> tuple[str | None, str | None]:
-    """Why SPICE is not computed, and a caption that has not been parsed; or twice None."""
+    """Return why SPICE cannot be computed, and an unparsed caption if that is the reason.
+
+    Both are None if it can be computed.
+    """
     if config.scoring.spice == "off":
         return "switched off in the configuration", None
     if spice is False:
@@ -179,7 +190,7 @@ def _was_parsed_since(caption: str | None) -> bool:
 
 
 def _not_parsed(captions: Iterable[str]) -> list[str]:
-    """Those whose tuples are neither in the user's cache nor shipped with this package."""
+    """Return the captions whose tuples are neither in the user's cache nor shipped."""
     distinct = list(dict.fromkeys(captions))
     with closing(TupleCache(cache_folder() / "tuples.sqlite", parser_key())) as cached:
         found = cached.get(distinct)
@@ -190,7 +201,7 @@ def _not_parsed(captions: Iterable[str]) -> list[str]:
 
 @cache
 def _data(folder: Path) -> tuple[set[str], Captions, dict[int, Scene] | None]:
-    """Tokenised train captions, the test split's references, and scenes, if it is made of them."""
+    """Return the train captions and test references, both tokenised, and the scenes if any."""
     train = {caption for example in load_examples(folder, "train") for caption in example.tokens}
     scenes = load_scenes(folder) if (folder / _SCENES).exists() else None
     return train, load_references(folder), scenes

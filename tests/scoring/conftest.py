@@ -17,7 +17,7 @@ def java(tmp_path, monkeypatch):
 
 @pytest.fixture
 def new_cache(tmp_path, monkeypatch):
-    """An empty cache of tuples and none that are shipped, with CoreNLP where it was found."""
+    """An empty cache of tuples and no shipped ones, with CoreNLP as found on this machine."""
     monkeypatch.setenv("CORENLP_DIR", str(corenlp_folder()))
     monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
     monkeypatch.setattr(known_tuples, "FOLDER", tmp_path / "none")

@@ -62,7 +62,7 @@ def test_memory_is_that_of_one_resample():
 
 @pytest.mark.parametrize("images", [1, 3, 300, 3000])
 def test_resamples_are_those_of_a_plain_loop(images):
-    """To the last bit, also where so many images are drawn that they are not kept."""
+    """They are equal to the last bit, even if too many images are drawn to be cached."""
     values, resamples = np.sort(np.random.default_rng(6).random(images)), 400
     rng = np.random.default_rng(7)
     means = [rng.choice(values, images).mean() for _ in range(resamples)]
@@ -83,7 +83,7 @@ def test_no_values():
 
 
 def test_seeds_and_images_are_drawn_apart():
-    """Of what is a seed's part plus an image's part, the mean varies as much as the mean of either, added up."""
+    """If a value is a term of the seed plus one of the image, the variances of their means add."""
     rng = np.random.default_rng(1)
     of_seed, of_image = rng.normal(size=12), rng.normal(3, 2, size=150)
     low, high = bootstrap_seeds_interval(of_seed[:, None] + of_image, resamples=4000)
@@ -94,14 +94,17 @@ def test_seeds_and_images_are_drawn_apart():
     assert (higher - lower) / 2 == pytest.approx(0.674 * error, rel=0.1)
 
 
-def test_of_one_seed_the_images_alone_are_drawn():
+def test_with_one_seed_only_images_are_drawn():
     assert bootstrap_seeds_interval(np.array([VALUES]), resamples=4000) == pytest.approx(
         bootstrap_mean_interval(VALUES, resamples=4000), rel=0.02
     )
 
 
 def test_published_intervals_can_be_made_again():
-    """What the defaults have given since the first tables: seed 0, 1,000 and 2,000 resamples, 95 %."""
+    """The defaults have not changed since the first tables.
+
+    They are seed 0, 1,000 and 2,000 resamples, and 95 %.
+    """
     assert bootstrap_mean_interval(VALUES[:20]) == pytest.approx(
         (0.5584383438662026, 1.1032985730270268), rel=1e-12
     )

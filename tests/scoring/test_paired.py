@@ -24,8 +24,8 @@ REFERENCES = [[" ".join(RNG.choices("abcde", k=9)) for _ in range(3)] for _ in r
 
 def captions(faithful: float) -> list[str]:
     return [
-        said[0] if RNG.random() < faithful else " ".join(RNG.choices("abcdefg", k=9))
-        for said in REFERENCES
+        of_image[0] if RNG.random() < faithful else " ".join(RNG.choices("abcdefg", k=9))
+        for of_image in REFERENCES
     ]
 
 
@@ -55,7 +55,7 @@ def test_bleu_interval_holds_the_score_and_ignores_order():
 
 
 def test_bleu_1_of_equal_lengths_is_a_mean():
-    """Of captions and references of nine words each, BLEU-1 is the mean of their precisions, whose interval is known."""
+    """If all captions and references have nine words, BLEU-1 is the mean of their precisions."""
     precisions = GOOD.matches_CN[:, 0] / 9
     expected = bootstrap_mean_interval(precisions, resamples=4000)
     assert bootstrap_bleu_interval(GOOD, 1, resamples=4000) == pytest.approx(expected, abs=0.004)
@@ -92,7 +92,7 @@ def test_no_difference():
 
 
 def test_p_of_few_images_is_that_of_all_their_signs():
-    """Of 2^4 ways to sign 1, 1, 1, 1 two have a sum as far from 0 as all plus."""
+    """Of the 2^4 ways to sign 1, 1, 1, 1, two have a sum as far from 0 as the observed one."""
     assert paired_bootstrap(
         dict.fromkeys(range(4), 1.0), dict.fromkeys(range(4), 0.0), resamples=20_000
     ).p == pytest.approx(2 / 16, abs=0.01)
@@ -100,7 +100,10 @@ def test_p_of_few_images_is_that_of_all_their_signs():
 
 @pytest.mark.parametrize("scale", [1.0, 1e-7])
 def test_p_does_not_depend_on_rounding(scale):
-    """Of 40 images a is better on four and equal on the others: a toss in eight gives as much, but for the last bit."""
+    """System a is better on four of 40 images, and equal on the others.
+
+    Up to the last bit, one in eight ways to sign the differences gives as large a difference.
+    """
     rng = np.random.default_rng(4)
     for _ in range(12):
         b = rng.uniform(size=40)
@@ -126,14 +129,14 @@ def test_deterministic_and_independent_of_the_order_of_images():
 
 
 def test_guards():
-    with pytest.raises(UserError, match=r"2 are in one only \(first: 2\)"):
+    with pytest.raises(UserError, match=r"2 images have a score of one system only \(first: 2\)"):
         paired_bootstrap({1: 0.0, 2: 0.0}, {1: 0.0, 3: 0.0})
     with pytest.raises(UserError, match=r"^no images to compare"):
         paired_bootstrap({}, {})
 
 
 def test_any_metric():
-    """Means are resampled as means, pooled scores by their counts, and what is neither gets nothing."""
+    """Means are resampled as means, pooled scores by their counts, and others give None."""
     mean = mean_over_images({1: 0.1, 2: 0.5, 3: 0.4})
     neither = MetricResult(0.9, mean.per_image)
     bleu = MetricResult(
@@ -186,7 +189,10 @@ def test_any_metric_with_other_settings():
 
 
 def test_published_comparisons_can_be_made_again():
-    """What the defaults have given since the first tables: seed 0, 1,000 and 2,000 resamples, 95 %."""
+    """The defaults have not changed since the first tables.
+
+    They are seed 0, 1,000 and 2,000 resamples, and 95 %.
+    """
     good, poor = GOOD.every(8, 0), POOR.every(8, 0)
     assert bootstrap_bleu_interval(good, 2) == pytest.approx(
         (0.625273211869226, 0.8543359952139716), rel=1e-12

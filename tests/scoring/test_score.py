@@ -1,4 +1,4 @@
-"""The scoring stage: what stands in its result, on numbers that can be worked out by hand."""
+"""The parts of a score, on numbers that can be computed by hand."""
 
 import pytest
 
@@ -32,13 +32,13 @@ def scores():
     return score_decodings(REFERENCES, captions, {"a red disc"}, SCENES)
 
 
-def test_quality_is_of_the_first_caption(scores):
+def test_quality_is_that_of_the_first_caption(scores):
     assert scores["one"]["quality"]["BLEU-1"]["value"] == pytest.approx(5 / 6)
     assert scores["one"]["quality"]["true"]["per_image"] == {"1": 1.0, "2": 0.0}
     assert scores["two"]["quality"]["grammatical"]["value"] == 1
 
 
-def test_diversity_is_of_all_and_absent_for_one(scores):
+def test_diversity_uses_all_captions_and_is_absent_for_one(scores):
     assert scores["one"]["diversity"] == {} and scores["one"]["samples"] == 1
     assert scores["two"]["samples"] == 2
     assert scores["two"]["diversity"]["unique"]["value"] == pytest.approx(1.5)
@@ -79,15 +79,18 @@ def test_leaks_are_counted(scores):
 
 
 def test_held_out_quality_is_the_mean_over_the_reference_left_out(scores):
-    said = {"k": {1: ["A red circle."], 2: ["A green ring!"]}}
+    captions = {"k": {1: ["A red circle."], 2: ["A green ring!"]}}
     rounds = []
     for k in range(3):
         others = {i: refs[:k] + refs[k + 1 :] for i, refs in REFERENCES.items()}
-        rounds.append(score_decodings(others, said, set(), None)["k"]["quality"]["CIDEr"]["value"])
+        rounds.append(
+            score_decodings(others, captions, set(), None)["k"]["quality"]["CIDEr"]["value"]
+        )
     assert scores["one"]["held_out"]["CIDEr"]["value"] == pytest.approx(sum(rounds) / 3)
     assert scores["one"]["held_out"]["CIDEr"]["value"] != scores["one"]["quality"]["CIDEr"]["value"]
     assert (
-        score_decodings({1: ["a red circle"], 2: ["x"]}, said, set(), None)["k"]["held_out"] == {}
+        score_decodings({1: ["a red circle"], 2: ["x"]}, captions, set(), None)["k"]["held_out"]
+        == {}
     )
 
 
@@ -98,10 +101,10 @@ def test_humans_are_held_out_in_turn():
     assert human["diversity"]["unique"]["value"] == 3
     rounds = []
     for k in range(3):
-        others = {i: said[:k] + said[k + 1 :] for i, said in REFERENCES.items()}
+        others = {i: of_image[:k] + of_image[k + 1 :] for i, of_image in REFERENCES.items()}
         rounds.append(
             score_decodings(
-                others, {"k": {i: [said[k]] for i, said in REFERENCES.items()}}, set(), None
+                others, {"k": {i: [of_image[k]] for i, of_image in REFERENCES.items()}}, set(), None
             )["k"]["quality"]
         )
     for metric in ("BLEU-1", "METEOR", "CIDEr"):
@@ -110,15 +113,15 @@ def test_humans_are_held_out_in_turn():
         )
 
 
-# ------------------------------------------------------------------------------------------------------------------- SPICE
+# ----------------------------------------------------------------------------------------- SPICE
 
 
 @pytest.fixture
 def spice(monkeypatch):
-    """SPICE as the share of the references that the caption equals; `Color` is a category that image 2 does not have."""
+    """A fake SPICE: the share of references that equal the caption; image 2 has no colour."""
 
     def score_spice(references, candidates):
-        f = {i: said.count(candidates[i]) / len(said) for i, said in references.items()}
+        f = {i: of_image.count(candidates[i]) / len(of_image) for i, of_image in references.items()}
         return {"SPICE": mean_over_images(f), "SPICE-color": MetricResult(f[1], {1: f[1]})}
 
     monkeypatch.setattr(module, "score_spice", score_spice)
@@ -129,12 +132,12 @@ def spice(monkeypatch):
     )
 
 
-SAID = {1: ["a red circle", "blue"], 2: ["a green ring", "a green bar"]}
+SAMPLES = {1: ["a red circle", "blue"], 2: ["a green ring", "a green bar"]}
 
 
 @pytest.mark.parametrize("wanted", ["auto", "required"])
-def test_spice_stands_with_its_categories_and_beside_humans(spice, wanted):
-    scores = score_decodings(REFERENCES, {"k": SAID}, set(), None, spice=wanted)["k"]
+def test_spice_has_its_categories_and_human_scores(spice, wanted):
+    scores = score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice=wanted)["k"]
     assert (
         scores["quality"]["SPICE"]["value"] == pytest.approx(1 / 6)
         and scores["quality"]["SPICE-color"]["n"] == 1
@@ -153,7 +156,7 @@ def test_without_corenlp_spice_is_null_with_the_reason_unless_required(monkeypat
         raise CoreNlpMissing("SPICE: not computed")
 
     monkeypatch.setattr(module, "score_spice", missing)
-    scores = score_decodings(REFERENCES, {"k": SAID}, set(), None, spice="auto")["k"]
+    scores = score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice="auto")["k"]
     assert (
         scores["quality"]["SPICE"]["value"] is None
         and scores["quality"]["SPICE"]["reason"] == "SPICE: not computed"
@@ -161,11 +164,11 @@ def test_without_corenlp_spice_is_null_with_the_reason_unless_required(monkeypat
     assert scores["quality"]["CIDEr"]["value"] > 0 and "SPICE" not in scores["held_out"]
     assert "SPICE" not in score_humans(REFERENCES, set(), None, "auto")["references"]["held_out"]
     with pytest.raises(CoreNlpMissing):
-        score_decodings(REFERENCES, {"k": SAID}, set(), None, spice="required")
+        score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice="required")
 
 
 def test_samples_have_all_spice_and_the_best_by_spice(spice):
-    scores = score_samples(REFERENCES, SAID, scored_against(REFERENCES))
+    scores = score_samples(REFERENCES, SAMPLES, scored_against(REFERENCES))
     assert scores["diversity"]["AllSPICE"]["value"] == 0.5 and scores["samples"] == 2
     assert scores["oracle"]["SPICE"]["per_image"] == pytest.approx({"1": 1 / 3, "2": 1 / 3})
     assert "|best_of:2|" in scores["oracle"]["SPICE"]["signature"]

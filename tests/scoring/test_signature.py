@@ -1,4 +1,4 @@
-"""Signatures change with whatever moves the score, and with nothing else."""
+"""Signatures change with everything that changes the score, and with nothing else."""
 
 import hashlib
 from dataclasses import replace
@@ -16,7 +16,7 @@ REFERENCES = {7: ["a dog runs", "the dog"], 3: ["two cats"]}
 BASE = scored_against(REFERENCES, split="test")
 
 
-def test_of_cider():
+def test_the_fields_of_cider():
     fields = signature("CIDEr", BASE).split("|")
     assert [field.split(":")[0] for field in fields] == [
         "CIDEr-D",
@@ -35,8 +35,8 @@ def test_of_cider():
     assert fields[6:8] == ["images:2", "split:test"]
 
 
-def test_as_they_stand_in_results(monkeypatch):
-    """Two numbers are compared by these words, so a change of one is a change of what is published."""
+def test_signatures_of_published_results(monkeypatch):
+    """These words decide which numbers are comparable; changing one changes published results."""
     monkeypatch.setattr(module, "version", {"dsacap-bench": "1.2"}.__getitem__)
     scored = scored_against({1: ["a dog", "the dog"], 2: ["a cat"]}, GIVEN, "val")
     references = hashlib.sha256(b'[1, ["a dog", "the dog"]]\n[2, ["a cat"]]\n').hexdigest()[:12]
@@ -125,5 +125,5 @@ def test_file_hash(tmp_path):
 
 
 def test_a_field_cannot_hold_the_separator():
-    with pytest.raises(UserError, match=r"CIDEr: split 'a\|b' holds a \|"):
+    with pytest.raises(UserError, match=r"CIDEr: split 'a\|b' contains a \|"):
         signature("CIDEr", scored_against(REFERENCES, split="a|b"))

@@ -1,4 +1,4 @@
-"""What counts as equal, and what is said of a table."""
+"""Which cells count as equal, and what is reported of a table."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def made() -> HandMade:
 
 
 def scored(row: RowName, metric: str = "CIDEr", no_spice: str | None = None, **changes) -> Scored:
-    """What the hand-made table holds of a row, but for some changes."""
+    """Return the scores that the hand-made table has for a row, with some changes."""
     as_committed = {
         GREEDY: Numbers(100.0, 95.0, 105.0, 6),
         HUMANS: Numbers(70.0, None, None, 6),
@@ -55,7 +55,7 @@ def test_every_quality_cell_is_accounted_for(made, tmp_path):
         f"{tmp_path}: of 6 quality cells 2 are equal to the last bit, 0 differ.",
         "  3 not computed: no captions of their rows are committed.",
         "  1 not computed: SPICE, left out (--no-spice).",
-        "  6 other cells (latency, memory, training) are not of captions.",
+        "  6 other cells (latency, memory, training) do not come from captions.",
     ]
 
 
@@ -75,8 +75,8 @@ def test_a_table_of_this_version_is_equal_to_the_last_bit_or_differs(made, tmp_p
     [(cell, committed, computed)] = outcome.differ
     assert cell == Cell(GREEDY, "CIDEr") and str(cell) == "ar (seed 0), greedy, CIDEr"
     assert committed == Numbers(100.0, 95.0, 105.0, 6) and computed == committed._replace(**changes)
-    said = "ar (seed 0), greedy, CIDEr: committed 100.0 (95.0 to 105.0) of 6"
-    assert said in render(table, outcome)
+    line = "ar (seed 0), greedy, CIDEr: committed 100.0 (95.0 to 105.0) of 6"
+    assert line in render(table, outcome)
 
 
 def test_a_table_of_an_earlier_version_may_be_rounded_otherwise(made, tmp_path):
@@ -104,12 +104,12 @@ def test_a_number_that_captions_do_not_give_differs(made, tmp_path):
     table = loaded(made, tmp_path)
     outcome = compare(table, [of_humans(), scored(GREEDY, no_spice="-")])
     assert [cell.metric for cell, _, _ in outcome.differ] == ["typed-in"]
-    said = "typed-in: committed 1.0 (95.0 to 105.0) of 6, computed nothing"
-    assert said in render(table, outcome)
+    line = "typed-in: committed 1.0 (95.0 to 105.0) of 6, computed nothing"
+    assert line in render(table, outcome)
     assert compare(table, [of_humans(), scored(GREEDY)]).differ[0][0].metric == "SPICE"  # no reason
 
 
-def test_of_many_differences_the_first_are_shown(made, tmp_path):
+def test_only_the_first_of_many_differences_are_shown(made, tmp_path):
     made.rows += [{**made.rows[1], "metric": f"m{n}", "value": 1.0} for n in range(10)]
     table = loaded(made, tmp_path)
     lines = render(table, compare(table, [scored(GREEDY, no_spice="-")])).splitlines()

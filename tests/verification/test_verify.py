@@ -1,4 +1,4 @@
-"""Tables that were made by the stages, verified by the verb."""
+"""`dsacap verify` on tables that were made by the stages."""
 
 import shutil
 from itertools import chain
@@ -26,17 +26,17 @@ OTHERS = {"theirs": {"citation": "theirs", "trained_on": "photos"}}
 
 @pytest.fixture(scope="module")
 def published(tiny_layout, tmp_path_factory) -> Path:
-    """The folder of a table of two decodings, of a row of others and of humans, with captions."""
+    """A folder with the table and captions of two decodings, a predictions file and humans."""
     work = tmp_path_factory.mktemp("published")
     theirs = {"theirs": {**OTHERS["theirs"], "file": str(work / "theirs.json")}}
     layout = borrow(Layout(tiny_config(work, systems=AR, predictions=theirs)), tiny_layout)
     test_split = load_examples(layout.data, "test")
     references = {example.image_id: example.image.captions for example in test_split}
-    said = {
+    predicted = {
         "greedy": {str(i): [captions[0]] for i, captions in references.items()},
         "T=1": {str(i): [*captions[1:3], "a red circle"] for i, captions in references.items()},
     }
-    write_json(layout.captions("ar", 0), said)
+    write_json(layout.captions("ar", 0), predicted)
     others = [{"image_id": i, "caption": "a blue square"} for i in references]
     write_json(work / "theirs.json", others)
     made = {"version": VERSIONS["score"], "code": {"commit": None, "dirty": False}}
@@ -73,9 +73,9 @@ def copied(published: Path, name: str) -> Path:
 
 def test_a_changed_caption_is_found(published, checkout, capsys, monkeypatch):
     good, bad, bare = (copied(published, name) for name in ("good", "bad", "bare"))
-    said = read_json(captions_in(bad))
-    said["greedy"] = {image: ["a green ring"] for image in said["greedy"]}
-    write_json(captions_in(bad), said)
+    captions = read_json(captions_in(bad))
+    captions["greedy"] = {image: ["a green ring"] for image in captions["greedy"]}
+    write_json(captions_in(bad), captions)
     shutil.rmtree(bare / "rows")
     assert main(["verify"]) == 1
     of_bad, _, rest = capsys.readouterr().out.partition("results/bare: ")
@@ -88,15 +88,15 @@ def test_a_changed_caption_is_found(published, checkout, capsys, monkeypatch):
     assert f"{humans} are equal to the last bit, 0 differ." in of_bare
     assert f"{total - humans} not computed: no captions of their rows are committed." in of_bare
     assert not list(Path("work").rglob("*.zip")) and not list(Path("work").rglob("tmp*"))
-    # What was computed is kept, so that a killed run goes on where it stopped.
+    # Computed scores are cached, so that a killed run continues where it stopped.
     monkeypatch.setattr(scoring, "_score", None)
     data = scoring.make_captions(table.layout.config)
     kept = (scoring.score_row(table.layout.config, data, row, None) for row in table.rows())
     assert dict(chain(*(scored.cells().items() for scored in kept))) == table.cells()
 
 
-def test_all_cells_of_a_table_are_looked_for(published):
-    """Each row is scored, and each of its numbers compared."""
+def test_all_cells_of_a_table_are_compared(published):
+    """Each row is scored, and each of its numbers is compared."""
     table = load_committed(published)
     names = {(row.name.system, row.name.decoding) for row in table.rows()}
     rows = {("human", "references"), ("ar", "greedy"), ("ar", "T=1"), ("theirs", PREDICTIONS)}
@@ -111,12 +111,14 @@ def test_captions_that_lack_a_decoding_are_an_error(published, checkout, tiny_la
     write_json(captions_in(folder), {"greedy": read_json(captions_in(folder))["greedy"]})
     rows = {row.name.decoding: row for row in load_committed(folder).rows()}
     assert len(scoring.captions_of(tiny_layout.data, rows["greedy"])[1]) == 6
-    with pytest.raises(UserError, match=r"captions-.*no captions by 'T=1'; restore the file"):
+    with pytest.raises(
+        UserError, match=r"captions-.*no captions of decoding 'T=1'; restore the file"
+    ):
         scoring.captions_of(tiny_layout.data, rows["T=1"])
 
 
 def test_a_table_without_its_data_is_named(published, checkout, capsys):
-    """The user's own captions file is not here."""
+    """The captions file that the user has to provide is missing."""
     folder = copied(published, "tiny")
     table = read_json(folder / "table.json")
     files = {"images": {"photos": "data/photos.zip"}, "karpathy": "data/split.json"}
@@ -124,8 +126,8 @@ def test_a_table_without_its_data_is_named(published, checkout, capsys):
     config = table["config"] | photos | {"generator": None}
     write_json(folder / "table.json", table | {"config": config})
     assert main(["verify", "results/tiny"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("results/tiny: not checked: data/split.json is missing; put it there")
+    missing = "files of the data set are missing: data/split.json; add them"
+    assert capsys.readouterr().out.startswith(f"results/tiny: not checked: {missing}")
 
 
 def test_no_tables(checkout):

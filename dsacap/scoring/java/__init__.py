@@ -1,0 +1,1 @@
+"""The Java behind METEOR and SPICE: its process, and the parser CoreNLP."""

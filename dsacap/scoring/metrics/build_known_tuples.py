@@ -2,8 +2,8 @@
 
     python -m dsacap.scoring.metrics.build_known_tuples NAME --references FILE --source "..."
 
-Tuples come from the user's cache, where the captions were parsed before, else from the parser; what
-is shipped already is not asked, so that a file is never built from itself.
+Tuples come from the user's cache if the captions were parsed before, otherwise from the parser.
+Shipped files are not consulted, so that a file is never built from itself.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def build(path: Path, captions: Sequence[str], source: str) -> int:
         How many captions the file holds.
 
     Raises:
-        UserError: The parser cannot be had, or fails.
+        UserError: The parser is not available, or fails.
     """
     usable = sorted({caption for caption in captions if 0 < len(caption.split()) <= MAX_WORDS})
     tuples = caption_tuples(usable, download=True, use_known=False)
@@ -59,11 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _captions(options: argparse.Namespace) -> list[str]:
-    """The tokenised captions that the command line names."""
+    """Return the tokenised captions that the command line names."""
     if options.data:
-        return [caption for said in load_references(options.data).values() for caption in said]
+        prepared = load_references(options.data)
+        return [caption for captions in prepared.values() for caption in captions]
     references, _ = read_references(options.references, tokenized=False)
-    return ptb_tokenize([caption for said in references.values() for caption in said])
+    return ptb_tokenize([caption for captions in references.values() for caption in captions])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Faults of grammar that rules can find: words doubled, two verbs in a row, wrong number, phrases that stop short.
+"""Grammatical faults that rules can find in captions.
 
-Not a parser: what it flags was read by eye (docs/photos.md says how often it is right), and what it misses is missed for every system
-alike. Which words are nouns and verbs follows from the train captions: "runs" is a verb since "running" is said too, "dogs" a plural
-since "dog" is and "doging" is not.
+They are doubled words, two verbs in a row, wrong number, and phrases that stop short. The rules are
+not a parser: what they flag was checked by eye (docs/photos.md reports how often they are right),
+and what they miss, they miss for every system alike. Which words are nouns and verbs follows from
+the training captions: "runs" is a verb because "running" occurs too, and "dogs" is a plural because
+"dog" occurs and "doging" does not.
 """
 
 from collections import Counter
@@ -22,37 +24,42 @@ _DETERMINERS = _ARTICLES | _set("his her its their")
 _BE = _set("is are was were")
 _ONE, _SEVERAL = _set("a an another one"), _set("two three four five six several many")
 _PREPOSITIONS = _set(
-    "across against along around as at behind beside by down for from in inside into near next of off on onto out over outside past "
-    "through to toward towards under up while with"
+    "across against along around as at behind beside by down for from in inside into near next of"
+    " off on onto out over outside past through to toward towards under up while with"
 )
 _CONJUNCTIONS = _set("and or but")
 _COLOURS = _set("black blue brown gray green grey orange pink purple red white yellow")
 _ADJECTIVES = _COLOURS | _set("big large little old small young")
-_COLLECTIVE = _set("couple crowd family group pair team")  # "are" is right too
+_COLLECTIVE = _set("couple crowd family group pair team")  # may be followed by "are" as well
 _IRREGULAR = {"man": "men", "woman": "women", "child": "children", "person": "people"}
 _OPEN = _ARTICLES | _BE | _CONJUNCTIONS | _set("his its their of with from into")
-_SHORTEST = 3  # words of a whole caption
+_SHORTEST = 3  # fewest words of a complete caption
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words by what they are: plural nouns, singular nouns, and verbs in the third person ("runs")."""
+    """Words by their part of speech."""
 
-    plural: frozenset[str]
-    singular: frozenset[str]
-    verbs: frozenset[str]
+    plural: frozenset[str]  # nouns
+    singular: frozenset[str]  # nouns
+    verbs: frozenset[str]  # in the third person ("runs")
 
     @classmethod
     def of(cls, captions: Iterable[str], at_least: int = 5) -> "Lexicon":
-        """From tokenised captions; a word counts where it is said `at_least` so often."""
+        """Derive the lexicon from captions.
+
+        Args:
+            captions: Tokenised captions.
+            at_least: Words that occur less often are ignored.
+        """
         times = Counter(word for caption in captions for word in caption.split())
         words = {word for word, n in times.items() if n >= at_least}
         verbs = {word for word in words if any(_progressive(stem) & words for stem in _stems(word))}
-        found = {
+        known_stems = {
             word: next((stem for stem in _stems(word) if stem in words), None)
             for word in words - verbs
         }
-        plurals = {word: stem for word, stem in found.items() if stem}
+        plurals = {word: stem for word, stem in known_stems.items() if stem}
         return cls(
             frozenset(plurals) | frozenset(_IRREGULAR.values()),
             frozenset(plurals.values()) | frozenset(_IRREGULAR),
@@ -61,7 +68,12 @@ class Lexicon:
 
 
 def faults(caption: str, lexicon: Lexicon) -> set[str]:
-    """Which of FAULTS a tokenised caption has."""
+    """Return which of `FAULTS` a caption has.
+
+    Args:
+        caption: A tokenised caption.
+        lexicon: The parts of speech of words.
+    """
     words = caption.split()
     found = {
         name
@@ -72,12 +84,15 @@ def faults(caption: str, lexicon: Lexicon) -> set[str]:
 
 
 def stops_short(words: Sequence[str]) -> bool:
-    """Whether the last word is one that more must follow."""
+    """Return whether the last word requires another one after it."""
     return bool(words) and words[-1] in _OPEN
 
 
 def _doubled(words: Sequence[str], lexicon: Lexicon) -> bool:
-    """A word twice in a row or beside an "and", or a determiner before an article: "a a", "white and white", "the a"."""
+    """Find a repeated word or a determiner before an article.
+
+    Examples are "a a", "white and white" and "the a".
+    """
     twice = any(a == b or (a in _DETERMINERS and b in _ARTICLES) for a, b in pairwise(words))
     return twice or any(
         a == c and b in _CONJUNCTIONS for a, b, c in zip(words, words[1:], words[2:], strict=False)
@@ -85,14 +100,17 @@ def _doubled(words: Sequence[str], lexicon: Lexicon) -> bool:
 
 
 def _verbs(words: Sequence[str], lexicon: Lexicon) -> bool:
-    """Two finite verbs in a row: "is swims", "runs jumps", "plays is"."""
+    """Find two finite verbs in a row: "is swims", "runs jumps", "plays is"."""
     finite = [word in _BE or word in lexicon.verbs for word in words]
     return any(a and b for a, b in pairwise(finite))
 
 
 def _number(words: Sequence[str], lexicon: Lexicon) -> bool:
-    """ "a brown dogs", "two dog", "dogs is", "dog are". Before a word that could be their noun ("a sports car"), or where something else
-    could be the subject ("people in a boat are"), nothing is said."""
+    """Find wrong number: "a brown dogs", "two dog", "dogs is", "dog are".
+
+    It is not judged before a word that could be the noun ("a sports car"), nor if something else
+    could be the subject ("people in a boat are").
+    """
     plain = [word for word in words if word not in _ADJECTIVES]
     plain = [
         word
@@ -120,7 +138,7 @@ def _number(words: Sequence[str], lexicon: Lexicon) -> bool:
 
 
 def _fragment(words: Sequence[str], lexicon: Lexicon) -> bool:
-    """Ends where more must come ("on a", "and", "is"), or a phrase lacks its noun: "in a red on"."""
+    """Find an early end ("on a", "and", "is"), or a phrase without its noun ("in a red on")."""
     phrases = zip(words, words[1:], [*words[2:], "on"], strict=False)
     return stops_short(words) or any(
         a in _DETERMINERS
@@ -132,7 +150,7 @@ def _fragment(words: Sequence[str], lexicon: Lexicon) -> bool:
 
 
 def _stems(word: str) -> list[str]:
-    """What `word` may be the -s form of."""
+    """Return the words that `word` may be the -s form of."""
     if not word.endswith("s") or len(word) < 4 or word.endswith("ss"):
         return []
     return [
@@ -143,7 +161,7 @@ def _stems(word: str) -> list[str]:
 
 
 def _progressive(stem: str) -> set[str]:
-    """What the -ing form of a verb may be."""
+    """Return the possible -ing forms of a verb."""
     return {
         stem + "ing",
         stem + stem[-1] + "ing",

@@ -1,9 +1,13 @@
-"""CIDEr-D (Vedantam et al. 2015) as pycocoevalcap computes it, with the document frequencies of any corpus.
+"""CIDEr-D (Vedantam et al. 2015) as pycocoevalcap computes it, for any document frequencies.
 
-A caption is four tf-idf vectors over its n-grams, n = 1..4. The similarity to a reference is their cosine, its terms clipped to the
-reference's, times a Gaussian of the difference in length; CIDEr-D is ten times its mean over n and references. Sums run over a
-caption's n-grams in their order of appearance, as in pycocoevalcap, and its logarithms and Gaussians are rounded correctly (`exact.py`):
-scores are those of pycocoevalcap to the last bit wherever its numpy and C library round so, which depends on the processor.
+A caption is represented by four tf-idf vectors over its n-grams, n = 1..4. Its similarity to a
+reference is the cosine of their vectors, with the caption's terms clipped to those of the
+reference, times a Gaussian of the difference in length. CIDEr-D is ten times the mean over n and
+references.
+
+Sums run over a caption's n-grams in their order of appearance, as in pycocoevalcap, and logarithms
+and Gaussians are rounded correctly (`exact.py`). So scores equal those of pycocoevalcap to the last
+bit wherever its numpy and C library round correctly too, which depends on the processor.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,17 +20,16 @@ from dsacap.common.errors import UserError
 from dsacap.scoring.metrics import exact
 from dsacap.scoring.metrics.ngrams import Captions, Ngrams, count_ngrams, find, read_captions
 
-SIGMA = 6.0  # of the Gaussian, in words
-Idf = Callable[
-    [Ngrams], np.ndarray
-]  # the inverse document frequency of each distinct n-gram; asked for n = 1, 2, ... in turn
+SIGMA = 6.0  # standard deviation of the Gaussian, in words
+# Returns the inverse document frequency of each distinct n-gram; called for n = 1, 2, ... in turn.
+Idf = Callable[[Ngrams], np.ndarray]
 
 
-# ------------------------------------------------------------------------------------------------------- document frequencies
+# -------------------------------------------------------------------------- document frequencies
 
 
 def own_idf(captions: Captions) -> Idf:
-    """Document frequencies of the references of `captions` themselves: what pycocoevalcap does."""
+    """Return the idf with respect to the references of `captions`, as pycocoevalcap defines it."""
     return lambda ngrams: _idf(captions.images, ngrams.document_frequency_G)
 
 
@@ -37,40 +40,54 @@ def _idf(images: int, frequency_G: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)  # training scores the same images over and over
 def _logs_to(count: int) -> np.ndarray:
-    """The logarithms of 0 to `count`; that of 0 is taken to be that of 1."""
+    """Return the logarithms of 0 to `count`, with that of 1 for 0."""
     return exact.log(np.maximum(1, np.arange(count + 1)))
 
 
 class DocumentFrequencies:
-    """In how many of a corpus' images, by their references, each n-gram stands; 16 bytes a distinct n-gram.
+    """The number of images of a corpus in which each n-gram occurs, stored as its idf.
 
-    N-grams are numbered, n by n, in the order of (number of the first n - 1 words, number of the last).
+    An n-gram occurs in an image if some reference of the image contains it. For each n, n-grams
+    are numbered in the order of (number of the first n - 1 words, number of the last word). It
+    takes 16 bytes per distinct n-gram.
+
+    Args:
+        captions: The references of the corpus. The frequencies are empty until `add` is called
+            with each result of `count_ngrams(captions)`; `document_frequencies` does both.
+
+    Raises:
+        UserError: There are fewer than two images, so that every idf would be 0.
     """
 
     def __init__(self, captions: Captions):
-        """Empty, to be filled by `add` with `count_ngrams(captions)`; `document_frequencies` does both. Raises UserError where there
-        are fewer than two images: every idf would be 0."""
-        if captions.images < 2:
+        if (count := captions.images) < 2:
             raise UserError(
-                f"document frequencies of {captions.images} image: CIDEr needs the references of two or more"
+                f"{count} image{'' if count == 1 else 's'}: CIDEr needs two or more with references"
+                " for its document frequencies; add images"
             )
         self.images = captions.images
-        self.unknown = _logs_to(captions.images)[
-            -1
-        ]  # idf of an n-gram that no image has: as if one had
+        # The idf of an n-gram that occurs in no image: as if it occurred in one.
+        self.unknown = _logs_to(captions.images)[-1]
         self.words = dict(captions.vocabulary)
         self.keys: list[np.ndarray] = []
         self.idf: list[np.ndarray] = []
 
     def add(self, ngrams: Ngrams) -> np.ndarray:
-        """Remembers the idf of each n-gram and returns it."""
+        """Store the idf of each n-gram of one length, and return it."""
         self.keys.append(ngrams.prefix_G * len(self.words) + ngrams.word_G)
         self.idf.append(_idf(self.images, ngrams.document_frequency_G))
         return self.idf[-1]
 
 
 def document_frequencies(references: Iterable[Sequence[str]]) -> DocumentFrequencies:
-    """Those of a corpus of tokenised references, one list an image."""
+    """Count the document frequencies of a corpus.
+
+    Args:
+        references: The tokenised references of each image.
+
+    Raises:
+        UserError: There are fewer than two images, or one has no reference.
+    """
     captions = read_captions(list(references), [], [])
     frequencies = DocumentFrequencies(captions)
     for ngrams in count_ngrams(captions):
@@ -79,46 +96,54 @@ def document_frequencies(references: Iterable[Sequence[str]]) -> DocumentFrequen
 
 
 class Lookup:
-    """The idf (an `Idf`) and the corpus' numbers of the n-grams of other captions."""
+    """The idf, in a corpus, of the n-grams of other captions; an `Idf`.
+
+    Args:
+        frequencies: The document frequencies of the corpus.
+        captions: The other captions.
+    """
 
     def __init__(self, frequencies: DocumentFrequencies, captions: Captions):
         self._frequencies = frequencies
         self._word_V = np.array(
             [frequencies.words.get(word, -1) for word in captions.vocabulary], np.int64
         )
-        self.number_G = np.zeros(
-            1, np.int64
-        )  # of the n-grams last asked for; -1 where the corpus has none
+        # The corpus's numbers of the n-grams of the latest call; -1 if it does not contain one.
+        self.number_G = np.zeros(1, np.int64)
 
     def __call__(self, ngrams: Ngrams) -> np.ndarray:
+        """Return the idf of each distinct n-gram of one length."""
         frequencies = self._frequencies
         prefix_G, word_G = self.number_G[ngrams.prefix_G], self._word_V[ngrams.word_G]
         wanted_G = np.where(
             (prefix_G < 0) | (word_G < 0), -1, prefix_G * len(frequencies.words) + word_G
         )
         found_G, number = find(frequencies.keys[ngrams.n - 1], wanted_G)
-        self.number_G, idf_G = (
-            np.full(len(wanted_G), -1),
-            np.full(len(wanted_G), frequencies.unknown),
-        )
+        self.number_G = np.full(len(wanted_G), -1)
+        idf_G = np.full(len(wanted_G), frequencies.unknown)
         self.number_G[found_G], idf_G[found_G] = number, frequencies.idf[ngrams.n - 1][number]
         return idf_G
 
 
-# ------------------------------------------------------------------------------------------------------- similarities
+# ---------------------------------------------------------------------------------- similarities
 
 
 class Pairs:
-    """Every candidate (K) beside every reference (R) of its image (I): P pairs, in the candidates' order, then the references'."""
+    """All pairs (P) of a candidate (K) and a reference (R) of the same image (I).
+
+    They are ordered by candidate, then by reference.
+
+    Args:
+        image_K: The image of each candidate.
+        reference_start_I: The first reference of each image, and a last entry for the end.
+    """
 
     def __init__(self, image_K: np.ndarray, reference_start_I: np.ndarray):
-        """`reference_start_I` has one entry more than there are images, the end of the last."""
         self.image_K = image_K
         self.size_K = reference_start_I[image_K + 1] - reference_start_I[image_K]
         self.candidate_P = np.repeat(np.arange(len(image_K)), self.size_K)
-        self.from_reference_K = (
-            np.cumsum(self.size_K) - self.size_K - reference_start_I[image_K]
-        )  # to be added to a reference: its pair
+        # The offset from a reference of the candidate's image to the pair of both.
+        self.from_reference_K = np.cumsum(self.size_K) - self.size_K - reference_start_I[image_K]
         self.reference_P = (
             np.arange(len(self.candidate_P)) - self.from_reference_K[self.candidate_P]
         )
@@ -126,18 +151,35 @@ class Pairs:
 
 @dataclass(frozen=True)
 class ReferenceVectors:
-    """The terms (S) of all references for one n, ordered so that those of one n-gram in one image are neighbours: a group (M)."""
+    """The tf-idf vectors of all references for one n.
+
+    Their terms (S) are ordered so that the terms of one n-gram in one image are neighbours; these
+    form a group (M).
+    """
 
     key_M: np.ndarray  # a number for the n-gram and the image together, ascending
-    start_M: np.ndarray  # indices into S, and one entry more, for the end
+    start_M: np.ndarray  # indices into S, and a last entry for the end
     reference_S: np.ndarray
     weight_S: np.ndarray  # tf-idf
     norm_R: np.ndarray
 
     def cosines(
-        self, pairs: Pairs, key_T, candidate_T, weight_T: np.ndarray, clipped: bool = True
+        self,
+        pairs: Pairs,
+        key_T: np.ndarray,
+        candidate_T: np.ndarray,
+        weight_T: np.ndarray,
+        clipped: bool = True,
     ) -> np.ndarray:
-        """The cosine of each pair, 0 where a vector is; of the candidates' terms T, in their order of appearance."""
+        """Return the cosine of each pair of a candidate and a reference; 0 if a vector is 0.
+
+        Args:
+            pairs: The pairs (P).
+            key_T: The key, as in `key_M`, of each term of a candidate, in order of appearance.
+            candidate_T: The candidate of each term.
+            weight_T: The tf-idf of each term.
+            clipped: Whether the candidate's weights are clipped to the reference's (CIDEr-D).
+        """
         found_T, group = find(self.key_M, key_T)
         size = self.start_M[group + 1] - self.start_M[group]
         within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
@@ -157,14 +199,27 @@ class ReferenceVectors:
 
 
 def norms(caption_T: np.ndarray, weight_T: np.ndarray, captions: int) -> np.ndarray:
-    """The lengths of tf-idf vectors, given by terms in their order of appearance."""
+    """Return the Euclidean norms of tf-idf vectors.
+
+    Args:
+        caption_T: The caption of each term, in order of appearance.
+        weight_T: The tf-idf of each term.
+        captions: How many captions there are.
+    """
     return np.sqrt(np.bincount(caption_T, weight_T * weight_T, captions))
 
 
 def cider_d(
     pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray
 ) -> np.ndarray:
-    """CIDEr-D of each candidate, 0..10, from the cosines for each n and the captions' lengths in words."""
+    """Return the CIDEr-D of each candidate, 0..10.
+
+    Args:
+        pairs: The pairs of candidates (K) and references (R).
+        cosines_NP: For each n, the cosine of each pair.
+        length_K: Words of each candidate.
+        length_R: Words of each reference.
+    """
     gaussian_P = _length_penalty(pairs, length_K, length_R)
     sums_NK = [
         np.bincount(pairs.candidate_P, cosine_P * gaussian_P, len(pairs.size_K))
@@ -176,26 +231,36 @@ def cider_d(
 def cider_d_of_pairs(
     pairs: Pairs, cosines_NP: Sequence[np.ndarray], length_K: np.ndarray, length_R: np.ndarray
 ) -> np.ndarray:
-    """CIDEr-D of each pair, 0..10: a candidate's CIDEr-D is the mean of its pairs'."""
+    """Return the CIDEr-D of each pair, 0..10, whose mean over references is that of the candidate.
+
+    The arguments are those of `cider_d`.
+    """
     return np.mean(cosines_NP, axis=0) * _length_penalty(pairs, length_K, length_R) * 10.0
 
 
 def _length_penalty(pairs: Pairs, length_K: np.ndarray, length_R: np.ndarray) -> np.ndarray:
-    # pycocoevalcap measures length in bigrams
+    # pycocoevalcap measures lengths in bigrams.
     delta_P = np.abs(
         np.maximum(1, length_K[pairs.candidate_P]) - np.maximum(1, length_R[pairs.reference_P])
     )
     return _gaussian_to(int(delta_P.max(initial=0)))[delta_P]
 
 
-@lru_cache(maxsize=256)  # a reward is computed in half a millisecond, as these are
+@lru_cache(maxsize=256)  # computing these takes as long as all the rest of a reward: 0.5 ms
 def _gaussian_to(longest: int) -> np.ndarray:
-    """Of differences of 0 to `longest` words; powers of the float nearest to e, as there."""
+    """Return the Gaussian of 0 to `longest` words: powers of np.e, as in pycocoevalcap."""
     return exact.power(np.e, -np.square(np.arange(longest + 1.0)) / (2 * SIGMA**2))
 
 
 class CiderScorer:
-    """CIDEr of the candidates of `captions` against the references of their images, from `count_ngrams`."""
+    """CIDEr of candidates against the references of their images.
+
+    Args:
+        captions: The references and candidates; then `add` has to be called with each result of
+            `count_ngrams(captions)`, in order.
+        idf: The inverse document frequencies.
+        clipped: Whether the candidates' weights are clipped to the references' (CIDEr-D).
+    """
 
     def __init__(self, captions: Captions, idf: Idf, clipped: bool = True):
         self._captions, self._idf, self._clipped = captions, idf, clipped
@@ -203,11 +268,11 @@ class CiderScorer:
         self._cosines: list[np.ndarray] = []
 
     def add(self, ngrams: Ngrams) -> None:
+        """Compute the cosines for the n-grams of one length."""
         captions, pairs, of_references = self._captions, self._pairs, ngrams.terms_of_references_S
         weight_T = ngrams.count_T * self._idf(ngrams)[ngrams.gram_T]
-        first, then = np.split(
-            ngrams.by_appearance_T, [len(of_references)]
-        )  # references, candidates
+        # The terms of references come first, then those of candidates.
+        first, then = np.split(ngrams.by_appearance_T, [len(of_references)])
         norm_R = norms(ngrams.caption_T[first], weight_T[first], captions.references)
         starts = ngrams.group_key_M, ngrams.group_start_M
         vectors = ReferenceVectors(
@@ -218,10 +283,13 @@ class CiderScorer:
         self._cosines.append(vectors.cosines(pairs, key, candidate, weight_T[then], self._clipped))
 
     def scores(self) -> np.ndarray:
-        """CIDEr-D of each candidate, 0..10: the mean over its image's references."""
+        """Return the CIDEr-D of each candidate, 0..10."""
         length_R, length_K = np.split(self._captions.lengths_C, [self._captions.references])
         return cider_d(self._pairs, self._cosines, length_K, length_R)
 
     def mean_cosines(self) -> np.ndarray:
-        """Of each pair, 0..1, over n; CIDEr of the pair / 10 where not `clipped`."""
+        """Return the mean over n of each pair's cosines, 0..1.
+
+        If not `clipped`, this is a tenth of the pair's plain CIDEr.
+        """
         return sum(self._cosines[1:], self._cosines[0]) / len(self._cosines)

@@ -1,7 +1,9 @@
-"""BLEU, METEOR, ROUGE-L and CIDEr-D of the COCO caption evaluation, guarded where pycocoevalcap fails silently.
+"""BLEU, METEOR, ROUGE-L and CIDEr-D as in the COCO caption evaluation.
 
-METEOR is the official Java (`meteor_java.py`); the others are computed here (`ngrams.py` and what stands on it), faster, and rounded alike
-on every processor (`exact.py`), which pycocoevalcap's are not: its BLEU and CIDEr-D may differ from ours by a few units in the last place.
+Inputs on which pycocoevalcap fails silently are errors. METEOR is the official Java
+(`meteor_java.py`). The others are computed here on the n-grams of `ngrams.py`, which is faster, and
+rounded in the same way on every processor (`exact.py`). Those of pycocoevalcap are not: its BLEU
+and CIDEr-D may differ from ours by a few units in the last place.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,11 +27,21 @@ METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 def score_captions(
     references: References, candidates: Candidates, worker: JvmWorker | None = None
 ) -> dict[str, MetricResult]:
-    """Scores one tokenised caption an image against its tokenised references, both by image id; returns every metric of METRICS.
+    """Score one caption per image against the references of the image.
 
-    Scores are pycocoevalcap's, but for its rounding: CIDEr (its CIDEr-D) in 0..10, the others in 0..1. Corpus BLEU and METEOR are not
-    the means of their per-image scores. Raises UserError where the ids differ, an image has no reference, there are fewer than
-    two images, or METEOR's Java, which `worker` runs, fails.
+    Args:
+        references: Tokenised references by image id.
+        candidates: One tokenised caption by image id.
+        worker: The process that runs METEOR's Java; by default a shared one.
+
+    Returns:
+        Every metric of `METRICS`, equal to those of pycocoevalcap apart from its rounding. "CIDEr"
+        is CIDEr-D, 0..10; the others are in 0..1. Corpus BLEU and METEOR are not the means of
+        their per-image scores.
+
+    Raises:
+        UserError: The image ids differ, an image has no reference, there are fewer than two
+            images, or Java fails.
     """
     return score_many([(references, candidates)], worker)[0]
 
@@ -37,7 +49,10 @@ def score_captions(
 def score_many(
     pairs: Sequence[tuple[References, Candidates]], worker: JvmWorker | None = None
 ) -> list[dict[str, MetricResult]]:
-    """`score_captions` of several pairs of references and candidates, in their order: faster than one by one where they share images."""
+    """Score several pairs of references and candidates as `score_captions` does, in their order.
+
+    It is faster than scoring them one by one if they have images in common.
+    """
     for pair in pairs:
         _check(*pair)
     if not pairs:
@@ -53,7 +68,10 @@ def score_many(
 
 
 def score_without_java(references: References, candidates: Candidates) -> dict[str, MetricResult]:
-    """All of METRICS but METEOR, the same numbers as in `score_captions`: 5,000 images in a third of a second."""
+    """Return all metrics but METEOR, equal to those of `score_captions`.
+
+    5,000 images take a third of a second. Arguments and errors are those of `score_captions`.
+    """
     _check(references, candidates)
     captions = _read(references, candidates)
     bleu, cider = BleuCounter(captions), CiderScorer(captions, own_idf(captions))
@@ -64,14 +82,17 @@ def score_without_java(references: References, candidates: Candidates) -> dict[s
         **_bleu(references, bleu.statistics()),
         "ROUGE-L": _mean(
             references,
-            [rouge_l(said, candidates[image_id]) for image_id, said in references.items()],
+            [rouge_l(of_image, candidates[image]) for image, of_image in references.items()],
         ),
         "CIDEr": _mean(references, cider.scores()),
     }
 
 
 def score_cider(references: References, candidates: Candidates) -> MetricResult:
-    """CIDEr alone, the same number as in `score_captions`, for training."""
+    """Return CIDEr alone, equal to that of `score_captions`, for training.
+
+    Arguments and errors are those of `score_captions`.
+    """
     _check(references, candidates)
     captions = _read(references, candidates)
     cider = CiderScorer(captions, own_idf(captions))
@@ -97,8 +118,8 @@ def _read(references: References, candidates: Candidates) -> Captions:
     )
 
 
-def _mean(references: References, per_image: Sequence[float]) -> MetricResult:
-    return _result(references, np.mean(per_image), per_image)
+def _mean(references: References, per_image: Sequence[float] | np.ndarray) -> MetricResult:
+    return _result(references, float(np.mean(per_image)), per_image)
 
 
 def _result(
@@ -115,24 +136,28 @@ def _check(references: References, candidates: Candidates) -> None:
     )
     if missing or unknown:
         raise UserError(
-            f"captions and references must be of the same images: {len(missing)} of {len(references)} images have no caption"
-            f"{_examples(missing)}, {len(unknown)} of {len(candidates)} captions have no references{_examples(unknown)}"
+            "captions and references must be of the same images:"
+            f" {len(missing)} of {len(references)} images have no caption{_examples(missing)},"
+            f" {len(unknown)} of {len(candidates)} captions have no references{_examples(unknown)}"
         )
-    if len(references) < 2:
+    if (count := len(references)) < 2:
         raise UserError(
-            f"{len(references)} image: CIDEr needs two or more, since it weighs a word by its share of the images; add images"
+            f"{count} image{'' if count == 1 else 's'}: CIDEr needs two or more, because it weights"
+            " a word by the share of images that have it; add images"
         )
     for image_id, captions in references.items():
         if isinstance(captions, str) or not any(captions):
             raise UserError(
-                f"image {image_id}: needs a list of one or more references, has {captions!r}"
+                f"image {image_id}: its references must be a list with one or more captions, not"
+                f" {captions!r}"
             )
         if not isinstance(candidates[image_id], str):
             raise UserError(
-                f"image {image_id}: needs one caption, a string, has {candidates[image_id]!r}"
+                f"image {image_id}: its caption must be one string, not {candidates[image_id]!r}"
             )
         for caption in (*captions, candidates[image_id]):
-            if "\n" in caption or "\r" in caption:  # METEOR would answer for the wrong image
+            # Each line is a request to METEOR, so its answers would be assigned to wrong images.
+            if "\n" in caption or "\r" in caption:
                 raise UserError(
                     f"image {image_id}: line break in {caption!r}; tokenise captions before scoring"
                 )

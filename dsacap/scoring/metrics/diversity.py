@@ -1,7 +1,8 @@
-"""How much k captions of the same image differ, how new they are, and how good the best of them is.
+"""Diversity, novelty and oracle scores of k captions of the same image.
 
-Definitions as in the evaluation code of Luo & Shakhnarovich (arXiv 2002.11848) and Shetty et al. (2017): Div-n per image, mBLEU per
-slot; Self-CIDEr as in Wang & Chan (2019). The numbers depend on k, so state it.
+The definitions are those of the evaluation code of Luo & Shakhnarovich (arXiv 2002.11848) and of
+Shetty et al. (2017): Div-n per image, mBLEU per slot (the i-th captions of all images). Self-CIDEr
+is that of Wang & Chan (2019). All numbers depend on k, so report it with them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from dsacap.scoring.metrics.cider import CiderScorer, DocumentFrequencies, Looku
 from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 from dsacap.scoring.metrics.ngrams import count_ngrams, read_captions
 
-_PAIRS = 200_000  # of captions compared at a time in Self-CIDEr: some 100 MB
+_PAIRS = 200_000  # pairs of captions that Self-CIDEr compares at a time: some 100 MB
 
 
 def diversity(
@@ -24,15 +25,25 @@ def diversity(
     train_captions: set[str],
     frequencies: DocumentFrequencies | None = None,
 ) -> dict[str, MetricResult]:
-    """Measures of the k >= 2 tokenised captions of each image, by image id.
+    """Measure the diversity of k captions per image.
 
-    Div-1, Div-2: distinct n-grams of an image's captions / their words (not n-grams), mean over images; higher is more diverse.
-    mBLEU-1 to mBLEU-4: corpus BLEU-n of every image's i-th caption against its other k-1, mean over i; lower is more diverse.
-    Self-CIDEr, where `frequencies` are given: see `self_cider`; higher is more diverse.
-    unique: distinct captions of an image, a count up to k, mean over images.
-    novel: share of the captions that are not in `train_captions` (tokenised) word for word.
-    vocabulary: distinct words of all the captions together.
-    mBLEU and vocabulary have no score per image. Raises UserError where images differ in k, or k < 2.
+    Args:
+        samples: Tokenised captions by image id, k >= 2 for every image.
+        train_captions: Tokenised captions of the train split.
+        frequencies: Document frequencies for Self-CIDEr, which is left out if None.
+
+    Returns:
+        Div-1, Div-2: Distinct n-grams of an image's captions / their words (not n-grams), mean
+            over images; higher is more diverse.
+        mBLEU-1 to mBLEU-4: Corpus BLEU-n of every image's i-th caption against its other k - 1,
+            mean over i; lower is more diverse. It has no score per image.
+        Self-CIDEr: See `self_cider`; higher is more diverse.
+        unique: Distinct captions of an image, 1..k, mean over images.
+        novel: Share of captions that are not word for word among the training captions, 0..1.
+        vocabulary: Distinct words of all captions together. It has no score per image.
+
+    Raises:
+        UserError: Images have different numbers of captions, or fewer than two.
     """
     k = samples_per_image(samples)
     return {
@@ -63,12 +74,20 @@ def diversity(
 
 
 def self_cider(samples: Mapping[int, list[str]], frequencies: DocumentFrequencies) -> MetricResult:
-    """Self-CIDEr (Wang & Chan, CVPR 2019) of k >= 2 tokenised captions an image, 0 (all say the same) to 1 (no n-gram in common).
+    """Return Self-CIDEr (Wang & Chan, CVPR 2019), from 0 (equal captions) to 1 (no common n-gram).
 
-    The kernel of an image is K_ij = CIDEr(c_i, c_j) / 10, CIDEr being the plain one: without CIDEr-D's clipping and Gaussian it is
-    symmetric. With its eigenvalues l, r = sqrt(max l) / sum sqrt(l); the score is -log r / log k. `frequencies` are those of
-    `document_frequencies`: Wang & Chan take COCO's training captions, Luo & Shakhnarovich the evaluated images' references; say which.
-    An image with empty captions only scores 0.
+    The kernel of an image is K_ij = CIDEr(c_i, c_j) / 10. CIDEr is the plain one, which is
+    symmetric because it lacks the clipping and the Gaussian of CIDEr-D. With the eigenvalues l of
+    K and r = sqrt(max l) / sum sqrt(l), the score is -log r / log k. An image whose captions are
+    all empty has the score 0.
+
+    Args:
+        samples: Tokenised captions by image id, k >= 2 for every image.
+        frequencies: Document frequencies. Wang & Chan take those of COCO's training captions, Luo
+            & Shakhnarovich those of the references of the evaluated images; report which.
+
+    Raises:
+        UserError: Images have different numbers of captions, or fewer than two.
     """
     k = samples_per_image(samples)
     kernels = _kernels(list(samples.values()), k, frequencies)
@@ -77,14 +96,20 @@ def self_cider(samples: Mapping[int, list[str]], frequencies: DocumentFrequencie
 
 
 def oracle(slots: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResult]:
-    """The best of k: for each metric with scores per image, each image's highest over `slots`, mean over images.
+    """Return the scores of the best of k captions: each image's highest score, mean over images.
 
-    `slots` are the scores of every image's i-th caption, for each i (`score_many`). The best caption is chosen for each metric apart;
-    BLEU is that of the single caption, as in the literature. Raises UserError where slots differ in images, or there are none.
+    The best caption is chosen separately for each metric. BLEU is that of the single caption, as
+    in the literature. Metrics without per-image scores are left out.
+
+    Args:
+        slots: For each i in 1..k, the scores of every image's i-th caption (`score_many`).
+
+    Raises:
+        UserError: The slots are of different images, or there are none.
     """
     if not slots:
         raise UserError(
-            "the best of no captions: give the scores of one or more captions of every image"
+            "no captions to choose the best of; give the scores of one or more captions per image"
         )
     metrics = [metric for metric, result in slots[0].items() if result.per_image]
     for number, slot in enumerate(slots):
@@ -94,7 +119,8 @@ def oracle(slots: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResul
                 or slot[metric].per_image.keys() != slots[0][metric].per_image.keys()
             ):
                 raise UserError(
-                    f"{metric} of caption {number + 1} is not of the same images as that of caption 1: score all on one set"
+                    f"{metric} of caption {number + 1} was computed on other images than that of"
+                    " caption 1; score all captions on the same images"
                 )
     images = {metric: slots[0][metric].per_image for metric in metrics}
     return {
@@ -106,18 +132,24 @@ def oracle(slots: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResul
 
 
 def samples_per_image(samples: Mapping[int, list[str]]) -> int:
-    """k. Raises UserError where images differ in it, or it is below 2."""
+    """Return k, the number of captions of every image.
+
+    Raises:
+        UserError: Images have different numbers of captions, or fewer than two.
+    """
     if not samples:
-        raise UserError("diversity needs captions: there is no image")
+        raise UserError("diversity needs captions, and there are none; give two or more per image")
     first, k = next((image_id, len(captions)) for image_id, captions in samples.items())
     for image_id, captions in samples.items():
         if len(captions) != k:
             raise UserError(
-                f"image {image_id} has {len(captions)} captions, image {first} has {k}: draw as many for every image"
+                f"image {image_id} has {len(captions)} captions, image {first} has {k}; draw the"
+                " same number for every image"
             )
     if k < 2:
         raise UserError(
-            f"diversity compares the captions of an image: it needs two or more, image {first} has {k}"
+            f"diversity compares the captions of an image; it needs two or more, image {first} has"
+            f" {k}"
         )
     return k
 
@@ -129,7 +161,7 @@ def _distinct_ngrams_per_word(captions: list[str], n: int) -> float:
         for words in sentences
         for start in range(len(words) - n + 1)
     }
-    return len(ngrams) / max(1, sum(map(len, sentences)))  # empty captions only: 0
+    return len(ngrams) / max(1, sum(map(len, sentences)))  # 0 if all captions are empty
 
 
 def _mbleu(samples: Mapping[int, list[str]], k: int) -> dict[str, MetricResult]:
@@ -147,15 +179,14 @@ def _kernels(
     at_once = max(1, _PAIRS // k**2)
     for start in range(0, len(samples), at_once):
         shard = samples[start : start + at_once]
-        said = [caption for captions in shard for caption in captions]
-        captions = read_captions(shard, said, np.repeat(np.arange(len(shard)), k))
+        candidates = [caption for of_image in shard for caption in of_image]
+        captions = read_captions(shard, candidates, np.repeat(np.arange(len(shard)), k))
         scorer = CiderScorer(captions, Lookup(frequencies, captions), clipped=False)
         for ngrams in count_ngrams(captions):
             scorer.add(ngrams)
         cosines_IKK = scorer.mean_cosines().reshape(len(shard), k, k)
-        yield (
-            cosines_IKK + cosines_IKK.transpose(0, 2, 1)
-        ) / 2  # a caption's terms are summed in its own order
+        # The kernel is symmetric up to rounding: each caption's terms are summed in its own order.
+        yield (cosines_IKK + cosines_IKK.transpose(0, 2, 1)) / 2
 
 
 def _spread(eigenvalues_IK: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ order that depends on the processor. Here everything is made of operations that 
 one way (+, -, *, /, sqrt), each in a numpy call of its own, so that no compiler can fuse two.
 
 Intermediate results are pairs of floats whose sum is the number, to some 75 bits (Dekker 1971).
-Rounded to 53 bits at the end, they are the correctly rounded result, unless the true one lies
-within 2**-20 of a unit in the last place of the middle between two floats.
+Rounding them to 53 bits at the end gives the correctly rounded result, unless the true one is
+within 2**-20 of a unit in the last place of the midpoint between two floats.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-Pair = tuple[np.ndarray, np.ndarray]  # two floats a number: the nearest one, and what is missing
+Pair = tuple[np.ndarray, np.ndarray]  # two floats per number: the nearest one, and the remainder
 
 _SPLITTER = 2.0**27 + 1
 _DIGITS = Context(prec=60)
-_RECIPROCALS = 128  # a logarithm begins with the nearest reciprocal among n / 128
-_PARTS = 64  # an exponential begins with the nearest power of 2 ** (1 / 64)
+_RECIPROCALS = 128  # a logarithm starts from the nearest reciprocal among n / 128
+_PARTS = 64  # an exponential starts from the nearest power of 2 ** (1 / 64)
 _LOWEST, _HIGHEST = -746.0, 710.0  # beyond these, exponentials are 0 and infinite
-_HALVINGS = 60  # of an interval that holds all eigenvalues: to 2 ** -60 of it
+_HALVINGS = 60  # of an interval that contains all eigenvalues, to 2 ** -60 of its width
 _SMALLEST_PIVOT = 1e-290
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -72,17 +72,17 @@ def power(x: ArrayLike, exponent: ArrayLike) -> np.ndarray:
 
 
 def eigenvalues(matrices_IKK: np.ndarray) -> np.ndarray:
-    """Return the eigenvalues of symmetric matrices: Householder's tridiagonal form, bisected.
+    """Return the eigenvalues of symmetric matrices, by bisection of Householder's tridiagonal form.
 
-    A matrix has the same eigenvalues whichever others are computed with it. Those within rounding
-    of zero (K units in the last place of the largest) are zero, since their square roots would be
-    noise of 1e-8.
+    The eigenvalues of a matrix do not depend on the other matrices of the call. Those within
+    rounding of zero (K units in the last place of the largest) are set to zero, because their
+    square roots would be noise of 1e-8.
 
     Args:
-        matrices_IKK: I symmetric matrices of K rows.
+        matrices_IKK: I symmetric matrices with K rows.
 
     Returns:
-        Their eigenvalues [I, K] in ascending order, each within a few units in the last place of
+        Their eigenvalues (I, K) in ascending order, each within a few units in the last place of
         the largest.
     """
     diagonal_IK, next_IK = _tridiagonal(np.array(matrices_IKK, np.float64))
@@ -107,7 +107,10 @@ def eigenvalues(matrices_IKK: np.ndarray) -> np.ndarray:
 
 
 def _tridiagonal(a_IKK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Similar tridiagonal matrices: the diagonals [I, K], and the elements next to them, then 0."""
+    """Return similar tridiagonal matrices: their diagonals and off-diagonals, both (I, K).
+
+    The last element of an off-diagonal is 0.
+    """
     k = a_IKK.shape[1]
     next_IK = np.zeros(a_IKK.shape[:2])
     for n in range(k - 2):
@@ -126,7 +129,7 @@ def _tridiagonal(a_IKK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _count_below(x_IK: np.ndarray, diagonal_IK: np.ndarray, squares_IK: np.ndarray) -> np.ndarray:
-    """How many eigenvalues of a tridiagonal matrix lie below each of K numbers (Sturm)."""
+    """Count the eigenvalues of a tridiagonal matrix below each of K numbers (Sturm sequences)."""
     count_IK, pivot_IK = np.zeros(x_IK.shape, np.int64), np.ones(x_IK.shape)
     for n in range(diagonal_IK.shape[1]):
         quotient = squares_IK[:, n - 1, None] / pivot_IK if n else 0.0
@@ -146,7 +149,7 @@ def _log(x: np.ndarray) -> Pair:
     place = np.rint(_RECIPROCALS / mantissa)
     upper = _upper(mantissa)
     reciprocal = place / _RECIPROCALS
-    # Exact, since |z| < 2 ** -7.4 is a multiple of 2 ** -60, as both parts of it are.
+    # This is exact, because |z| < 2 ** -7.4 and both summands are multiples of 2 ** -60.
     z = (upper * reciprocal - 1) + (mantissa - upper) * reciprocal
     logs, first = _log_table()
     ln2_high, ln2_low, rest = _ln2(1)
@@ -157,7 +160,10 @@ def _log(x: np.ndarray) -> Pair:
 
 
 def _log_1_plus(z: np.ndarray) -> Pair:
-    """Of |z| < 2 ** -7.4: z - z ** 2 / 2 + z ** 3 / 3 as pairs, the rest as a float."""
+    """Return log(1 + z) for |z| < 2 ** -7.4.
+
+    The terms z - z ** 2 / 2 + z ** 3 / 3 are computed as pairs, the rest of the series as floats.
+    """
     square, square_low = _product(z, z)
     cube, cube_low = _product(square, z)
     third, third_low = _divided_by_3(_quick_sum(cube, cube_low + square_low * z))
@@ -188,8 +194,8 @@ def _exp(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     for n in range(11, 2, -1):
         rest = (rest + 1) * r / n
     second_order = square_low / 2 + r * r_low + rest * (square / 2)
-    total = _sum((r, r_low), (square / 2, second_order))
-    total, total_low = _sum((np.ones_like(r), np.zeros_like(r)), total)
+    without_one = _sum((r, r_low), (square / 2, second_order))
+    total, total_low = _sum((np.ones_like(r), np.zeros_like(r)), without_one)
     whole, part = np.divmod(parts.astype(np.int64), _PARTS)
     table = _exp_table()[part]
     product, product_low = _product(table[..., 0], total)
@@ -208,13 +214,13 @@ def _sum(a: Pair, b: Pair) -> Pair:
 
 
 def _quick_sum(a: np.ndarray, b: np.ndarray) -> Pair:
-    """The sum, exactly, where |a| >= |b|."""
+    """Return the exact sum of two floats with |a| >= |b|."""
     high = a + b
     return high, b - (high - a)
 
 
 def _product(a: np.ndarray, b: np.ndarray | float) -> Pair:
-    """The product, exactly."""
+    """Return the exact product of two floats."""
     high = a * b
     a_upper, b_upper = _upper(a), _upper(b)
     a_lower, b_lower = a - a_upper, b - b_upper
@@ -223,7 +229,7 @@ def _product(a: np.ndarray, b: np.ndarray | float) -> Pair:
 
 
 def _upper(x: np.ndarray | float) -> np.ndarray | float:
-    """The first 26 bits."""
+    """Return the first 26 bits."""
     scaled = _SPLITTER * x
     return scaled - (scaled - x)
 
@@ -233,7 +239,10 @@ def _upper(x: np.ndarray | float) -> np.ndarray | float:
 
 @cache
 def _ln2(parts: int) -> tuple[float, float, float]:
-    """ln 2 / `parts` as three floats, the first of 32 bits: its multiples to 2 ** 21 are exact."""
+    """Return ln 2 / `parts` as the sum of three floats.
+
+    The first has 32 bits, so that its multiples up to 2 ** 21 are exact.
+    """
     whole = _DIGITS.divide(_DIGITS.ln(Decimal(2)), Decimal(parts))
     first = float(np.rint(float(whole) * 2.0**32 * parts) / (2.0**32 * parts))
     rest = _DIGITS.subtract(whole, Decimal(first))
@@ -243,7 +252,7 @@ def _ln2(parts: int) -> tuple[float, float, float]:
 
 @cache
 def _log_table() -> tuple[np.ndarray, int]:
-    """-ln(n / 128) as pairs [n, 2], and the first n."""
+    """Return -ln(n / 128) as pairs (n, 2), and the first n."""
     first, last = round(_RECIPROCALS / 2**0.5) - 1, round(_RECIPROCALS * 2**0.5) + 1
     quotients = (_DIGITS.divide(Decimal(_RECIPROCALS), Decimal(n)) for n in range(first, last + 1))
     return _pairs(map(_DIGITS.ln, quotients)), first
@@ -251,7 +260,7 @@ def _log_table() -> tuple[np.ndarray, int]:
 
 @cache
 def _exp_table() -> np.ndarray:
-    """2 ** (n / 64) as pairs [n, 2]."""
+    """Return 2 ** (n / 64) as pairs (n, 2)."""
     ln2 = _DIGITS.ln(Decimal(2))
     exponents = (_DIGITS.divide(_DIGITS.multiply(ln2, n), _PARTS) for n in range(_PARTS))
     return _pairs(map(_DIGITS.exp, exponents))

@@ -1,13 +1,14 @@
-"""SPICE's tuples of captions that everybody scores against, shipped with this package.
+"""SPICE tuples of the references of published data sets, shipped with this package.
 
-The references of a published test split are the same for everybody, and parsing them takes
-minutes. A file of known tuples holds what the parser made of them. It is:
+The references of a published test split are the same for all users, and parsing them takes minutes.
+A file of known tuples contains the parser's output for them. Its format is:
 
-- a line of JSON: which parser made the tuples, how many captions there are, where they come from,
+- one line of JSON: which parser made the tuples, how many captions there are, where they come from,
   and the SHA-256 of all bytes that follow;
-- for each caption the first four bytes of its SHA-256, which tell whether to read on;
-- for each caption, in the same order, a line of JSON: the caption, then its tuples; all lines
-  compressed by xz.
+- for each caption the first four bytes of its SHA-256, which show whether the rest of the file is
+  needed;
+- for each caption, in the same order, a line of JSON: the caption, then its tuples; all lines are
+  compressed together by xz.
 
 `build_known_tuples.py` writes such files. A file of another parser, or a damaged one, is not used.
 """
@@ -28,21 +29,22 @@ from dsacap.scoring.metrics.spice_tuples import Tuples
 
 FOLDER = Path(__file__).with_name("known")
 SUFFIX = ".tuples"
-_DIGITS = 12  # hexadecimal, as of the other hashes in a signature
+_DIGITS = 12  # hexadecimal digits, as in the other hashes of a signature
 _KEY = np.dtype("<u4")  # two captions may share one: the caption itself is compared too
 
 
 def known_tuples(captions: Iterable[str], parser: str) -> dict[str, Tuples]:
-    """Look captions up in the shipped files. A file that holds none of them is not unpacked.
+    """Look up captions in the shipped files. A file that contains none of them is not unpacked.
 
     Args:
         captions: Tokenised captions.
-        parser: The parser whose tuples are wanted, as the cache of tuples names it.
+        parser: The parser whose tuples are wanted, as named in the cache of tuples.
 
     Returns:
-        Caption -> tuples, of those captions that a file of this parser holds.
+        Caption -> tuples, for the captions that a file of this parser contains.
     """
-    missing, found = dict.fromkeys(captions), {}
+    missing = dict.fromkeys(captions)
+    found: dict[str, Tuples] = {}
     for path in _shipped(FOLDER):
         file = _read(path)
         if missing and file is not None and file.parser == parser:
@@ -53,9 +55,9 @@ def known_tuples(captions: Iterable[str], parser: str) -> dict[str, Tuples]:
 
 
 def known_tuples_id() -> str:
-    """Return what identifies the shipped files in a signature: a hash of their names and bytes.
+    """Return the field that identifies the shipped files in a signature.
 
-    It depends on what is shipped alone, not on what was parsed on this machine before.
+    It is a hash of their names and bytes, so it does not depend on what was parsed on this machine.
     """
     return _id_of(FOLDER)
 
@@ -64,10 +66,10 @@ def write_known_tuples(path: Path, tuples: Mapping[str, Tuples], parser: str, so
     """Write a file of known tuples. Its bytes do not depend on the order of the captions.
 
     Args:
-        path: The file to write, which is replaced as a whole.
+        path: The file to write; an existing one is replaced as a whole.
         tuples: Tokenised caption -> its tuples, in SPICE's order.
-        parser: The parser that made them, as the cache of tuples names it.
-        source: Where the captions come from, and their licence; for whoever reads the file.
+        parser: The parser that made them, as named in the cache of tuples.
+        source: Where the captions come from, and their licence, as information for people.
     """
     captions = sorted(tuples)
     lines = [json.dumps([caption, *tuples[caption]], separators=(",", ":")) for caption in captions]
@@ -80,7 +82,7 @@ def write_known_tuples(path: Path, tuples: Mapping[str, Tuples], parser: str, so
 
 
 class KnownTuples:
-    """One sound file of known tuples.
+    """The contents of an undamaged file of known tuples.
 
     Args:
         header: The first line of the file.
@@ -93,7 +95,7 @@ class KnownTuples:
         self._packed = body[captions * _KEY.itemsize :]
 
     def look_up(self, captions: Iterable[str]) -> dict[str, Tuples]:
-        """Return caption -> tuples of those captions that are in the file."""
+        """Return caption -> tuples, for the captions that the file contains."""
         wanted = list(captions)
         hits = np.flatnonzero(np.isin(self._keys, _keys(wanted)))
         found = self._parsed(hits.tolist())
@@ -113,26 +115,26 @@ class KnownTuples:
 
 
 def read_known_tuples(path: Path) -> KnownTuples:
-    """Read a file of known tuples, all but the tuples themselves.
+    """Read a file of known tuples, leaving the tuples themselves packed.
 
     Raises:
-        ValueError: The file is not as it was written.
-        OSError: It cannot be read.
+        ValueError: The file is damaged.
+        OSError: The file cannot be read.
     """
     first, _, body = path.read_bytes().partition(b"\n")
     header = json.loads(first)
     if header["sha256"] != _sha256(body):
-        raise ValueError("its bytes have another sha256 than its first line says")
+        raise ValueError("its SHA-256 is not the one in its first line")
     return KnownTuples(header, body)
 
 
 @cache
 def _read(path: Path) -> KnownTuples | None:
-    """The file; None, with a warning, where it is damaged."""
+    """Read a file; return None, with a warning, if it is damaged."""
     try:
         return read_known_tuples(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        advice = "its captions are parsed instead; to save that time, install the package again"
+        advice = "its captions are parsed instead; reinstall the package to save that time"
         print(f"warning: {path}: damaged ({error}); {advice}", file=sys.stderr)
         return None
 

@@ -1,8 +1,13 @@
-"""METEOR 1.5's formula (Denkowski & Lavie 2014) on the counts of its aligner: what its corpus score pools over images.
+"""The formula of METEOR 1.5 (Denkowski & Lavie 2014), applied to the counts of its aligner.
 
-The aligner is the official Java; this is for resampling its counts. A row of counts, as the Java's `SCORE` prints it: words of the
-caption and of the best reference, function words of each; for each of the matchers exact, stem, synonym and paraphrase, matched content
-words of the caption and of the reference, then function words; chunks; matched words of the caption and of the reference.
+The corpus score sums these counts over images. The aligner is the official Java; the formula is
+repeated here to resample its counts. A row of counts, as printed by the Java's `SCORE`, has:
+
+- the words of the caption and of the best reference, and the function words of each;
+- for each of the matchers exact, stem, synonym and paraphrase: the matched content words of the
+  caption and of the reference, then the matched function words of each;
+- the chunks;
+- the matched words of the caption and of the reference.
 """
 
 from collections.abc import Iterable
@@ -18,8 +23,13 @@ _CHUNKS = 20
 
 
 def meteor_counts(lines: Iterable[str]) -> np.ndarray:
-    """The rows of `SCORE` lines, ready to be summed. A caption that matches its reference word by word brings no chunk to the sum, as
-    in METEOR's own."""
+    """Parse lines of `SCORE` into rows of counts that can be summed.
+
+    As in METEOR, a caption that matches its reference word for word adds no chunk to the sum.
+
+    Returns:
+        Counts (images, COUNTS).
+    """
     rows_IK = np.array([line.split() for line in lines], np.float64).reshape(-1, COUNTS)
     is_whole_I = (
         (rows_IK[:, 0] == rows_IK[:, 21])
@@ -31,7 +41,14 @@ def meteor_counts(lines: Iterable[str]) -> np.ndarray:
 
 
 def meteor_of_sums(sums_XK: np.ndarray) -> np.ndarray:
-    """METEOR, 0..1, of X sums of rows of `meteor_counts`: METEOR's own numbers within rounding."""
+    """Return METEOR, 0..1, equal to the official scores within rounding.
+
+    Args:
+        sums_XK: X sums of rows of `meteor_counts`.
+
+    Returns:
+        X corpus scores.
+    """
     precision_X, recall_X = (_weighted_share(sums_XK, side) for side in (0, 1))
     matched_X = (sums_XK[:, 21] + sums_XK[:, 22]) / 2
     fragmentation_X = _ratio(sums_XK[:, _CHUNKS], matched_X)
@@ -40,7 +57,7 @@ def meteor_of_sums(sums_XK: np.ndarray) -> np.ndarray:
 
 
 def _weighted_share(sums_XK: np.ndarray, side: int) -> np.ndarray:
-    """Weighted matches / weighted words, of the captions (`side` 0) or the references (1)."""
+    """Return weighted matches / weighted words of the captions (side 0) or the references (1)."""
     content_XM, function_XM = sums_XK[:, 4 + side : _CHUNKS : 4], sums_XK[:, 6 + side : _CHUNKS : 4]
     words_X, function_words_X = sums_XK[:, side], sums_XK[:, 2 + side]
     matches_X = ((_DELTA * content_XM + (1 - _DELTA) * function_XM) * _MATCHERS).sum(1)

@@ -1,8 +1,9 @@
-"""METEOR 1.5 through its own classes: pycocoevalcap's numbers to the last bit, from a process that is started once.
+"""METEOR 1.5 by its own Java classes, in a process that is started once.
 
-Java's power is one piece of code for all x86-64 processors: measured with and without AVX and fused multiply-add, and emulated.
-
-Java aligns each distinct pair of caption and reference once, in parallel, with the part of the paraphrase table that matters to them.
+Scores equal those of pycocoevalcap to the last bit. They are the same on every x86-64 processor,
+because Java computes powers by the same code on all of them (tested with and without AVX and fused
+multiply-add, and in emulation). Each distinct pair of a caption and a reference is aligned once, in
+parallel, with the part of the paraphrase table that matters to the texts.
 """
 
 import gzip
@@ -22,11 +23,12 @@ from dsacap.scoring.metrics.meteor import meteor_counts, meteor_of_sums
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 from dsacap.scoring.metrics.paraphrases import ParaphraseIndex, paraphrase_index
 
-_BATCH = 2_500  # captions a job, half a second; all of one image are in one, since they may be aligned with the same references
-_JAVA_SPACE = "".join(map(chr, range(33)))
-_is_normal = re.compile(
-    "[a-z0-9 ]*"
-).fullmatch  # METEOR's Normalizer looks for other characters only
+# Captions per job, which takes half a second. All captions of an image are in the same job, because
+# they may be aligned with the same references.
+_BATCH = 2_500
+_JAVA_SPACE = "".join(map(chr, range(33)))  # the characters that Java's trim() removes
+# METEOR's Normalizer leaves these characters as they are.
+_is_normal = re.compile("[a-z0-9 ]*").fullmatch
 
 References = Mapping[int, list[str]]  # image id -> tokenised references
 Candidates = Mapping[int, str]  # image id -> one tokenised caption
@@ -36,9 +38,18 @@ Sent = tuple[str, list[str]]  # a caption and its references
 def score_meteor(
     references: References, candidates: Candidates, worker: JvmWorker | None = None
 ) -> MetricResult:
-    """METEOR, 0..1, of one tokenised caption an image; both by image id. The corpus score pools counts, as METEOR's own does.
+    """Score one caption per image by METEOR.
 
-    Raises UserError where Java fails.
+    Args:
+        references: Tokenised references by image id.
+        candidates: One tokenised caption by image id.
+        worker: The process that runs Java; by default a shared one.
+
+    Returns:
+        METEOR, 0..1. As in METEOR itself, the corpus score is computed from summed counts.
+
+    Raises:
+        UserError: Java fails.
     """
     return score_meteors([(references, candidates)], worker)[0]
 
@@ -46,19 +57,21 @@ def score_meteor(
 def score_meteors(
     pairs: Sequence[tuple[References, Candidates]], worker: JvmWorker | None = None
 ) -> list[MetricResult]:
-    """`score_meteor` of each of several pairs of references and candidates. A reference that stands in many costs little more."""
+    """Score several pairs of references and candidates as `score_meteor` does.
+
+    A reference that occurs in many pairs costs little more than one in a single pair.
+    """
     worker = worker or shared_worker()
     with ThreadPoolExecutor(2) as threads, tempfile.TemporaryDirectory() as folder:
-        threads.submit(
-            worker.call, "meteor_load", threads=THREADS
-        )  # if it fails, so will the next call
+        # If this fails, so will the next call.
+        threads.submit(worker.call, "meteor_load", threads=THREADS)
         index = paraphrase_index(METEOR_FOLDER / "data" / "paraphrase-en.gz")
         sent = [
             [_as_sent(references[i], candidates[i]) for i in references]
             for references, candidates in pairs
         ]
         normal = _normal(
-            {text for images in sent for caption, said in images for text in (caption, *said)},
+            {text for images in sent for caption, others in images for text in (caption, *others)},
             worker,
         )
         size = max(1, _BATCH // len(sent))
@@ -66,9 +79,8 @@ def score_meteors(
             [images[at : at + size] for images in sent]
             for at in range(0, max(map(len, sent)), size)
         ]
-        jobs = threads.map(
-            partial(_job, normal, index, Path(folder)), parts, count()
-        )  # made while Java aligns those before
+        # Jobs are prepared while Java aligns the captions of the previous ones.
+        jobs = threads.map(partial(_job, normal, index, Path(folder)), parts, count())
         done = [
             worker.call("meteor_align", **job)
             for job in (progress(jobs, "METEOR", "batches", len(parts)) if len(parts) > 1 else jobs)
@@ -93,7 +105,7 @@ def score_meteors(
 
 
 def _normal(texts: Iterable[str], worker: JvmWorker) -> dict[str, str]:
-    """What METEOR makes of those texts that it does not leave as they are."""
+    """Return text -> what METEOR normalises it to, for texts that it may change."""
     odd = [text for text in texts if not _is_normal(text)]
     return dict(zip(odd, worker.call("meteor_normal", texts=odd), strict=True)) if odd else {}
 
@@ -105,12 +117,12 @@ def _job(
     part: Sequence[Sequence[Sent]],
     number: int,
 ) -> dict[str, Any]:
-    """The arguments of `meteor_align` for some images of each pair."""
+    """Return the arguments of `meteor_align` for some images of each pair."""
     numbers: defaultdict[str, int] = defaultdict(count().__next__)
     groups = [
-        [numbers[normal.get(text, text)] for text in (caption, *said)]
+        [numbers[normal.get(text, text)] for text in (caption, *others)]
         for images in part
-        for caption, said in images
+        for caption, others in images
     ]
     paraphrases = folder / f"{number}.gz"
     paraphrases.write_bytes(gzip.compress(index.table_of(numbers).encode(), 1))
@@ -123,9 +135,12 @@ def _job(
 
 
 def _as_sent(references: list[str], caption: str) -> Sent:
-    """Caption and references as METEOR's command line gets them from pycocoevalcap: parted by |||, and trimmed as Java trims."""
+    """Return caption and references as METEOR's command line gets them from pycocoevalcap.
+
+    That is, joined and split at `|||`, and trimmed as Java does.
+    """
     caption = caption.replace("|||", "").replace("  ", " ")
-    _, *said, caption = (
+    _, *others, caption = (
         " ||| ".join(("SCORE", *references, caption)).encode(errors="replace").decode().split("|||")
     )
-    return caption.strip(_JAVA_SPACE), [reference.strip(_JAVA_SPACE) for reference in said]
+    return caption.strip(_JAVA_SPACE), [reference.strip(_JAVA_SPACE) for reference in others]

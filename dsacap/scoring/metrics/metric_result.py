@@ -1,4 +1,4 @@
-"""What a metric returns."""
+"""The result of a metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,24 +9,28 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pooled:
-    """How a corpus score comes from counts that are summed over images (BLEU, METEOR)."""
+    """A corpus score as a function of counts that are summed over images (BLEU, METEOR)."""
 
     counts_IK: np.ndarray  # K counts of each image, in the order of `MetricResult.per_image`
-    score: Callable[[np.ndarray], np.ndarray]  # of X sums of rows (XK): X corpus scores
+    score: Callable[[np.ndarray], np.ndarray]  # sums of rows (X, K) -> corpus scores (X)
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A metric over a set of images. `per_image` (image id -> score) is empty where the metric exists for the whole set only.
+    """The scores of one metric on a set of images.
 
-    `pooled` stands where the corpus score is no mean of the per-image scores, and what it is computed from is known.
+    `pooled` is given if the corpus score is not the mean of the per-image scores but a function of
+    known counts.
     """
 
     corpus: float
-    per_image: dict[int, float]
+    per_image: dict[int, float]  # by image id; empty if the metric is defined for the set only
     pooled: Pooled | None = field(default=None, compare=False, repr=False)
 
 
 def mean_over_images(per_image: dict[int, float]) -> MetricResult:
-    """A metric that is the mean of its scores per image; the sum is exact, so the order of the images does not matter."""
+    """Return the result of a metric whose corpus score is the mean over images.
+
+    The sum is exact, so the order of the images does not matter.
+    """
     return MetricResult(fmean(per_image.values()), per_image)

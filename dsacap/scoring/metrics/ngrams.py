@@ -1,8 +1,10 @@
-"""The n-grams of tokenised captions, counted once for BLEU and CIDEr: words become numbers, n-grams rows of sorted numpy arrays.
+"""The n-grams of tokenised captions, counted once for BLEU and CIDEr.
 
-One stable sort a length n brings equal n-grams together; how often a caption has one, which images do, and where the references of an
-image share one with its candidates are then runs of that order. Nothing is hashed, so nothing collides. Time grows with the words (times
-their logarithm) and one n is in memory at a time, some 150 bytes a word.
+Words become numbers, and n-grams rows of sorted numpy arrays. One stable sort for each length n
+brings equal n-grams together. How often a caption contains one, which images do, and where the
+references of an image share one with its candidates are then runs in that order. N-grams are not
+hashed, so there are no collisions. Time grows as words * log(words). One n is in memory at a time,
+some 150 bytes per word.
 """
 
 from array import array
@@ -15,44 +17,54 @@ import numpy as np
 
 from dsacap.common.errors import UserError
 
-HIGHEST = 4  # n of BLEU-4 and CIDEr
-_FITS_CACHE = 100_000  # keys of 8 bytes
+HIGHEST = 4  # the longest n-grams, of BLEU-4 and CIDEr
+_FITS_CACHE = 100_000  # most keys, of 8 bytes each, that the processor's cache holds
 
 
 @dataclass(frozen=True)
 class Captions:
-    """The words of all references, those of one image after those of another, then of all candidates.
+    """The words of all references, image by image, and then those of all candidates.
 
-    Any number of candidates may share an image. Shapes: W words, C captions (R references first), I images.
+    Any number of candidates may share an image. Shapes: W words, C captions (first R references),
+    I images.
     """
 
     word_numbers_W: np.ndarray
     caption_of_word_W: np.ndarray
-    lengths_C: np.ndarray  # words
+    lengths_C: np.ndarray  # in words
     image_C: np.ndarray
-    references: int
-    images: int
+    references: int  # how many
+    images: int  # how many
     vocabulary: dict[str, int]  # word -> number, in the order of first use
 
     @property
     def reference_start_I(self) -> np.ndarray:
-        """The first reference of each image, and one entry more, for the end."""
+        """The first reference of each image, and a last entry for the end."""
         return np.searchsorted(self.image_C[: self.references], np.arange(self.images + 1))
 
 
 def read_captions(
     references: Sequence[Sequence[str]],
     candidates: Sequence[str],
-    image_of_candidate: Sequence[int],
+    image_of_candidate: Sequence[int] | np.ndarray,
 ) -> Captions:
-    """`references` by image; `image_of_candidate` numbers them from 0. Raises UserError where an image has no reference.
+    """Split captions into words, and number the words.
 
-    Words are what `str.split()` finds, as in pycocoevalcap's BLEU and CIDEr.
+    Words are separated as by `str.split()`, as in pycocoevalcap's BLEU and CIDEr.
+
+    Args:
+        references: Tokenised references of each image.
+        candidates: Tokenised captions, in any order.
+        image_of_candidate: The index in `references` of each candidate's image.
+
+    Raises:
+        UserError: An image has no reference.
     """
     counts = np.fromiter(map(len, references), np.int64, len(references))
     if not counts.all():
         raise UserError(
-            f"image number {int(counts.argmin())} (from 0) has no reference; leave it out or give it one"
+            f"image number {int(counts.argmin())} (from 0) has no reference; add one, or leave the"
+            " image out"
         )
     vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
     numbers, lengths = array("q"), array("q")
@@ -80,59 +92,76 @@ def read_captions(
 
 @dataclass(frozen=True)
 class Ngrams:
-    """The n-grams of one length n. Shapes: G distinct n-grams, T terms (an n-gram in a caption), S terms of references, M groups.
+    """The n-grams of one length n.
 
-    Terms are in the order of (n-gram, caption); a group is the terms of one n-gram in the references of one image.
+    A term is an n-gram in a caption; a group is the terms of one n-gram in the references of one
+    image. Terms are in the order of (n-gram, caption). Shapes: G distinct n-grams, T terms, S terms
+    of references, M groups.
     """
 
     n: int
-    prefix_G: np.ndarray  # which (n-1)-gram it goes on from; for n = 1, 0
+    prefix_G: np.ndarray  # the number of the (n-1)-gram that it begins with; 0 for n = 1
     word_G: np.ndarray  # the number of its last word
     gram_T: np.ndarray
     caption_T: np.ndarray
     count_T: np.ndarray
-    by_appearance_T: (
-        np.ndarray
-    )  # orders terms by where they first stand in the captions: references, then candidates
+    # The terms in the order of their first appearance in the captions, first those of references.
+    by_appearance_T: np.ndarray
     terms_of_references_S: np.ndarray  # indices into T
-    group_start_M: np.ndarray  # indices into S, and one entry more, for the end
+    group_start_M: np.ndarray  # indices into S, and a last entry for the end
     group_key_M: np.ndarray  # n-gram * images + image, ascending
-    images: int
+    images: int  # how many
 
     @property
     def document_frequency_G(self) -> np.ndarray:
-        """In the references of how many images each n-gram stands."""
+        """The number of images whose references contain each n-gram."""
         return np.bincount(self.group_key_M // self.images, minlength=len(self.word_G))
 
     def groups(self, terms: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For terms of candidates (indices into T) and their images: which of them the references of the image have, and those' groups."""
+        """Find the groups that have the same n-gram and image as terms of candidates.
+
+        Args:
+            terms: Indices into T.
+            image: The image of each of these terms.
+
+        Returns:
+            A mask of the terms that the references of the image contain, and the groups of those.
+        """
         return find(self.group_key_M, self.gram_T[terms] * self.images + image)
 
 
 def find(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of `wanted` stand in `sorted_keys` (a mask), and the places of those."""
-    if (
-        len(sorted_keys) > _FITS_CACHE
-    ):  # neighbours in memory one after another, or most steps of the search wait for memory
+    """Find keys in a sorted array.
+
+    Args:
+        sorted_keys: Distinct keys in ascending order.
+        wanted: The keys to find, in any order.
+
+    Returns:
+        A mask of the wanted keys that were found, and the indices in `sorted_keys` of those.
+    """
+    if len(sorted_keys) > _FITS_CACHE:
+        # Keys that are near each other in memory are looked up one after the other; otherwise most
+        # steps of the search would wait for memory.
         order = np.argsort(wanted)
-        place = np.empty(len(wanted), np.int64)
-        place[order] = np.searchsorted(sorted_keys, wanted[order])
+        index = np.empty(len(wanted), np.int64)
+        index[order] = np.searchsorted(sorted_keys, wanted[order])
     else:
-        place = np.searchsorted(sorted_keys, wanted)
-    found = place < len(sorted_keys)
-    found[found] = sorted_keys[place[found]] == wanted[found]
-    return found, place[found]
+        index = np.searchsorted(sorted_keys, wanted)
+    found = index < len(sorted_keys)
+    found[found] = sorted_keys[index[found]] == wanted[found]
+    return found, index[found]
 
 
 def starts_run(keys: np.ndarray) -> np.ndarray:
-    """Which differ from the one before; the first does."""
+    """Return a mask of the keys that differ from the previous one; the first always does."""
     starts = np.ones(len(keys), bool)
     np.not_equal(keys[1:], keys[:-1], out=starts[1:])
     return starts
 
 
 def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
-    """The n-grams of n = 1 to HIGHEST, one n after another."""
+    """Count the n-grams of captions, for n = 1 to `HIGHEST` in turn."""
     words_W, caption_W = captions.word_numbers_W, captions.caption_of_word_W
     vocabulary = max(1, len(captions.vocabulary))
     words_left_W = np.repeat(np.cumsum(captions.lengths_C), captions.lengths_C) - np.arange(
@@ -159,7 +188,14 @@ def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
         )
 
 
-def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.ndarray, ...]:
+def _terms(
+    gram_P: np.ndarray,
+    is_new_gram_P: np.ndarray,
+    start_P: np.ndarray,
+    caption_W: np.ndarray,
+    words: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return `gram_T`, `caption_T`, `count_T` and `by_appearance_T` of `Ngrams`."""
     caption_P = caption_W[start_P]
     ends_T = np.append(np.flatnonzero(is_new_gram_P | starts_run(caption_P)), len(caption_P))
     first_T, count_T = ends_T[:-1], ends_T[1:] - ends_T[:-1]
@@ -170,10 +206,10 @@ def _terms(gram_P, is_new_gram_P, start_P, caption_W, words: int) -> tuple[np.nd
 
 def _groups(
     captions: Captions, gram_T: np.ndarray, caption_T: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    if (
-        not captions.references
-    ):  # a reward is computed in half a millisecond, so this is a tenth of it
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `terms_of_references_S`, `group_start_M` and `group_key_M` of `Ngrams`."""
+    # This shortcut saves a tenth of the time of a reward, which takes half a millisecond.
+    if not captions.references:
         return np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64)
     terms_S = np.flatnonzero(caption_T < captions.references)
     key_S = gram_T[terms_S] * captions.images + captions.image_C[caption_T[terms_S]]

@@ -1,4 +1,8 @@
-"""ROUGE-L of captions, as pycocoevalcap computes it (Lin 2004, beta 1.2, best precision and best recall over references)."""
+"""ROUGE-L of captions as pycocoevalcap computes it.
+
+The definition is that of Lin 2004 with beta 1.2, from the best precision and the best recall over
+the references.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,29 +11,37 @@ _BETA = 1.2
 
 
 def rouge_l(references: Sequence[str], candidate: str) -> float:
-    """ROUGE-L of a tokenised caption, 0..1, equal to pycocoevalcap's to the last bit.
+    """Return ROUGE-L of a caption, equal to that of pycocoevalcap to the last bit.
 
-    Words are parted at single spaces, as there; so an empty caption is one empty word. The longest common subsequence is found bit by
-    bit in parallel (Hyyrö 2004): a row of the usual table is one integer.
+    As in pycocoevalcap, words are separated by single spaces, so an empty caption is one empty
+    word. The longest common subsequence is computed by a bit-parallel algorithm (Hyyrö 2004), in
+    which one integer is a row of the usual table.
+
+    Args:
+        references: Tokenised references of the image.
+        candidate: A tokenised caption.
+
+    Returns:
+        The score, 0..1.
     """
     words = candidate.split(" ")
-    places: defaultdict[str, int] = defaultdict(int)
-    for place, word in enumerate(words):
-        places[word] |= 1 << place
+    positions: defaultdict[str, int] = defaultdict(int)  # word -> bits of its positions
+    for position, word in enumerate(words):
+        positions[word] |= 1 << position
     precision = recall = 0.0
     for reference in references:
-        said = reference.split(" ")
-        common = _longest_common(places, len(words), said)
-        precision, recall = max(precision, common / len(words)), max(recall, common / len(said))
+        others = reference.split(" ")
+        common = _longest_common(positions, len(words), others)
+        precision, recall = max(precision, common / len(words)), max(recall, common / len(others))
     if not precision:
         return 0.0
     return ((1 + _BETA**2) * precision * recall) / (recall + _BETA**2 * precision)
 
 
-def _longest_common(places: dict[str, int], length: int, words: Sequence[str]) -> int:
-    all_places = row = (1 << length) - 1
+def _longest_common(positions: dict[str, int], length: int, words: Sequence[str]) -> int:
+    all_positions = row = (1 << length) - 1
     for word in words:
-        if word in places:
-            step = row & places[word]
+        if word in positions:
+            step = row & positions[word]
             row = (row + step) | (row - step)
-    return length - (row & all_places).bit_count()
+    return length - (row & all_positions).bit_count()

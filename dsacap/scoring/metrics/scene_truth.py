@@ -1,22 +1,39 @@
-"""Whether captions of generated scenes are grammatical and true: exact, since the scene is known and its language parsed."""
+"""Whether captions of generated scenes are grammatical and true.
+
+Both are exact, because the scene is known and a grammar parses its language.
+"""
+
+from collections.abc import Mapping
 
 from dsacap.common.errors import UserError
 from dsacap.data.scenes.grammar import Scene, is_true, parse
 from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 
 
-def score_truth(captions: dict[int, str], scenes: dict[int, Scene]) -> dict[str, MetricResult]:
-    """Judges one tokenised caption an image, by image id, against what the image shows; `scenes` may hold more images.
+def score_truth(
+    captions: Mapping[int, str], scenes: Mapping[int, Scene]
+) -> dict[str, MetricResult]:
+    """Judge captions against what their images show.
 
-    grammatical: 1 where the caption parses to its last word. true: 1 where it parses and all that it says holds of the scene.
-    Otherwise 0; the corpus scores are shares in 0..1. Raises UserError where there is no caption, or a caption has no scene.
+    Args:
+        captions: One tokenised caption by image id.
+        scenes: The scene of each of these images, and perhaps of others.
+
+    Returns:
+        grammatical: 1 if the caption parses to its last word, otherwise 0.
+        true: 1 if it also parses and everything that it states holds for the scene, otherwise 0.
+        The corpus scores are means, 0..1.
+
+    Raises:
+        UserError: There are no captions, or a caption has no scene.
     """
     if not captions:
-        raise UserError("no captions to judge")
+        raise UserError("no captions to judge; give one for each image")
     unknown = sorted(captions.keys() - scenes.keys())
     if unknown:
         raise UserError(
-            f"{len(unknown)} of {len(captions)} captions are of images without a scene, the first is image {unknown[0]}"
+            f"{len(unknown)} of {len(captions)} captions are of images without a scene"
+            f" (first: {unknown[0]}); score captions of generated scenes only"
         )
     descriptions = {image_id: parse(caption) for image_id, caption in captions.items()}
     return {

@@ -1,8 +1,9 @@
-"""SPICE (Anderson et al. 2016) by its authors' classes, and AllSPICE (Luo & Shakhnarovich 2020) on top of them.
+"""SPICE (Anderson et al. 2016) by its authors' Java, and AllSPICE (Luo & Shakhnarovich 2020).
 
-Nearly all its time goes into parsing, 40 ms a caption; so each distinct caption is parsed once, ever (`spice_tuples.py`), references that
-everybody scores against are not parsed at all (`known_tuples.py`), and captions parsed before are scored without the parser: 1.5 ms an
-image.
+Nearly all time goes into parsing, 40 ms per caption. So each distinct caption is parsed only once
+(`spice_tuples.py`), the references of published data sets are not parsed at all
+(`known_tuples.py`), and captions that were parsed before are scored without the parser, which takes
+1.5 ms per image.
 """
 
 import hashlib
@@ -27,28 +28,25 @@ from dsacap.scoring.metrics.known_tuples import known_tuples
 from dsacap.scoring.metrics.metric_result import MetricResult
 from dsacap.scoring.metrics.spice_tuples import TupleCache, Tuples
 
-CATEGORIES = (
-    "Object",
-    "Relation",
-    "Attribute",
-    "Color",
-    "Cardinality",
-    "Size",
-)  # as SPICE spells them
+CATEGORIES = ("Object", "Relation", "Attribute", "Color", "Cardinality", "Size")  # SPICE's spelling
 METRICS = (
     "SPICE",
     "SPICE-precision",
     "SPICE-recall",
     *(f"SPICE-{category.lower()}" for category in CATEGORIES),
 )
-MAX_WORDS = 100  # the parser takes time in the cube of the words and memory in the square: 17 s and 0.4 GB at 100, 99 s and 2 GB at 200
-# SPICE asks for `ner` as well, and reads none of it: it only tags words that are parsed by then (proof:
-# tests/scoring/metrics/test_spice.py).
+# The parser's time grows with the cube of the words, its memory with the square: 17 s and 0.4 GB
+# for 100 words, 99 s and 2 GB for 200.
+MAX_WORDS = 100
+# The stock SPICE requests `ner` as well but does not use its output: it tags words after they have
+# been parsed (tests/scoring/metrics/test_spice.py compares both).
 ANNOTATORS = "tokenize,ssplit,parse,lemma"
 _FOLDER = Path(spice.__file__).parent
-_PARSE_BATCH = 32  # captions a job: a second or two
-_CAPTIONS_A_PARSER = 1500  # a parser takes ten seconds of CPU time to load and warm up, which other jobs may be waiting for
-_SCORE_BATCH = 500  # images a job: a second
+_PARSE_BATCH = 32  # captions per job, which takes a second or two
+# Fewer captions do not start another parser, which takes ten seconds of CPU time to load and warm
+# up.
+_CAPTIONS_A_PARSER = 1500
+_SCORE_BATCH = 500  # images per job, which takes a second
 _sources: ContextVar[dict[str, str]] = ContextVar("caption -> where its tuples came from")
 
 
@@ -58,14 +56,25 @@ def score_spice(
     download: bool = True,
     worker: JvmWorker | None = None,
 ) -> dict[str, MetricResult]:
-    """SPICE of one tokenised caption an image against its tokenised references, both by image id; returns the metrics of METRICS, 0..1.
+    """Score one caption per image by SPICE.
 
-    Each is a mean over images. A category is undefined, and left out, for an image whose references have no tuple of it, and as a whole
-    where that is every image. `download` lets CoreNLP be fetched (385 MB, once). Raises CoreNlpMissing where it cannot be had, UserError
-    where Java fails or a caption has more than MAX_WORDS words.
+    Args:
+        references: Tokenised references by image id.
+        candidates: One tokenised caption by image id.
+        download: Whether CoreNLP may be downloaded (385 MB, once).
+        worker: The process that runs Java; by default shared ones.
+
+    Returns:
+        The metrics of `METRICS`, 0..1, each a mean over images. A category is undefined for an
+        image whose references have no tuple of it; the image is then left out of its mean, and a
+        category without any image is left out of the result.
+
+    Raises:
+        CoreNlpMissing: CoreNLP is not available.
+        UserError: Java fails, or a caption has more than `MAX_WORDS` words.
     """
     scores = _score(
-        {i: ([candidates[i]], said) for i, said in references.items()}, download, worker
+        {i: ([candidates[i]], of_image) for i, of_image in references.items()}, download, worker
     )
     parts = [
         ("All", "f"),
@@ -73,7 +82,10 @@ def score_spice(
         ("All", "re"),
         *((category, "f") for category in CATEGORIES),
     ]
-    by_image = [{i: of[category][part] for i, of in scores.items()} for category, part in parts]
+    by_image = [
+        {i: by_category[category][part] for i, by_category in scores.items()}
+        for category, part in parts
+    ]
     results = dict(zip(METRICS, map(_mean, by_image), strict=True))
     return {metric: result for metric, result in results.items() if result.per_image}
 
@@ -84,20 +96,36 @@ def all_spice(
     download: bool = True,
     worker: JvmWorker | None = None,
 ) -> MetricResult:
-    """AllSPICE, 0..1: SPICE's F of the tuples of all captions of an image, joined in one scene graph, against those of its references.
+    """Score all captions of an image together by AllSPICE.
 
-    Raises what `score_spice` raises.
+    It is the F-score of SPICE of the tuples of all captions of an image, joined in one scene graph.
+
+    Args:
+        references: Tokenised references by image id.
+        samples: Tokenised captions by image id.
+        download: Whether CoreNLP may be downloaded.
+        worker: The process that runs Java; by default shared ones.
+
+    Returns:
+        AllSPICE, 0..1.
+
+    Raises:
+        CoreNlpMissing: CoreNLP is not available.
+        UserError: Java fails, or a caption has more than `MAX_WORDS` words.
     """
-    scores = _score({i: (samples[i], said) for i, said in references.items()}, download, worker)
-    return _mean({i: of["All"]["f"] for i, of in scores.items()})
+    pairs = {i: (samples[i], of_image) for i, of_image in references.items()}
+    scores = _score(pairs, download, worker)
+    return _mean({i: by_category["All"]["f"] for i, by_category in scores.items()})
 
 
 @contextmanager
 def tuple_sources() -> Iterator[dict[str, str]]:
-    """Yield a mapping that fills up with the captions whose tuples are asked for within.
+    """Record where tuples come from, inside a `with` block.
 
-    Its values say where a caption's tuples came from when they were first needed: "cache" (parsed here before), "shipped" (with this
-    package), or "parsed".
+    Yields:
+        A mapping that is filled with the captions whose tuples are requested in the block. Its
+        values are the source of a caption's tuples when they were first requested: "cache" (parsed
+        before on this machine), "shipped" (with this package) or "parsed".
     """
     token = _sources.set({})
     try:
@@ -113,8 +141,25 @@ def caption_tuples(
     annotators: str = ANNOTATORS,
     use_known: bool = True,
 ) -> dict[str, Tuples]:
-    """SPICE's tuples of each distinct caption, in its order: from the user's cache, else from those shipped with this package (unless not
-    `use_known`), else from the parser; what was parsed is in the cache from then on."""
+    """Return SPICE's tuples of each distinct caption.
+
+    They come from the user's cache, otherwise from the tuples that are shipped with this package,
+    otherwise from the parser. Newly parsed captions are added to the cache.
+
+    Args:
+        captions: Tokenised captions.
+        download: Whether CoreNLP may be downloaded.
+        worker: The process that parses; by default several shared ones.
+        annotators: CoreNLP's setting of this name.
+        use_known: Whether shipped tuples are used.
+
+    Returns:
+        Caption -> its tuples, in SPICE's order.
+
+    Raises:
+        CoreNlpMissing: CoreNLP is needed and not available.
+        UserError: Java fails, or the cache cannot be used.
+    """
     distinct, parser = list(dict.fromkeys(captions)), parser_key(annotators)
     sources = _sources.get({})
     with closing(TupleCache(cache_folder() / "tuples.sqlite", parser)) as cached:
@@ -149,8 +194,8 @@ def caption_tuples(
 def _parse(
     captions: list[str], settings: dict[str, Any], workers: Sequence[JvmWorker]
 ) -> Iterator[dict[str, Tuples]]:
-    """The captions in batches, in their order; a batch is taken by a worker that is free."""
-    free = SimpleQueue()
+    """Yield the tuples of batches of captions, in order, each parsed by a worker that is free."""
+    free: SimpleQueue[JvmWorker] = SimpleQueue()
     for worker in workers:
         free.put(worker)
 
@@ -176,13 +221,16 @@ def _parse(
 
 
 def parser_key(annotators: str = ANNOTATORS) -> str:
-    """What tuples are kept under: they are used again only where the same parser is asked for the same annotations."""
+    """Return the key under which tuples are kept.
+
+    They are reused only for the same parser with the same annotators.
+    """
     return f"{parser_id()} {annotators} one at a time"
 
 
 @cache
 def parser_id() -> str:
-    """What SPICE's tuples depend on besides the caption: the hash of its own jars, and the pins of CoreNLP's."""
+    """Return a hash of what SPICE's tuples depend on besides the caption: all of its jars."""
     digest = hashlib.sha256(f"{CODE.sha256} {MODELS.sha256}".encode())
     for jar in _own_jars():
         digest.update(hashlib.sha256(jar.read_bytes()).digest())
@@ -194,28 +242,33 @@ def _score(
     download: bool,
     worker: JvmWorker | None,
 ) -> dict[int, dict[str, Any]]:
-    """image id -> category -> SPICE's counts and scores, of the captions of an image against its references."""
-    images = {
-        i: tuple([_clean(i, caption) for caption in side] for side in sides)
+    """Score the captions of each image against its references.
+
+    Args:
+        images: Image id -> (captions, references), all tokenised.
+        download: Whether CoreNLP may be downloaded.
+        worker: The process that runs Java; by default shared ones.
+
+    Returns:
+        Image id -> category -> SPICE's counts and scores.
+    """
+    cleaned = {
+        i: [[_clean(i, caption) for caption in side] for side in sides]
         for i, sides in images.items()
     }
-    scorer, jars, ids = (
-        worker or ordered_worker(),
-        _jars(corenlp_jars(download, models=False)),
-        list(images),
-    )
+    scorer, jars = worker or ordered_worker(), _jars(corenlp_jars(download, models=False))
+    ids = list(cleaned)
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(
-            scorer.call, "spice_scores", images=[], jars=jars
-        )  # gets ready meanwhile; if it fails, so will the next call
+        # Java loads its classes in the meantime. If this fails, so will the next call.
+        pool.submit(scorer.call, "spice_scores", images=[], jars=jars)
         tuples = caption_tuples(
-            (c for sides in images.values() for side in sides for c in side), download, worker
+            (c for sides in cleaned.values() for side in sides for c in side), download, worker
         )
     scores: dict[int, dict[str, Any]] = {}
     for start in range(0, len(ids), _SCORE_BATCH):
         part = ids[start : start + _SCORE_BATCH]
         joined = [
-            [[each for caption in side for each in tuples[caption]] for side in images[i]]
+            [[each for caption in side for each in tuples[caption]] for side in cleaned[i]]
             for i in part
         ]
         scores |= zip(part, scorer.call("spice_scores", images=joined, jars=jars), strict=True)
@@ -223,25 +276,27 @@ def _score(
 
 
 def _clean(image_id: int, caption: str) -> str:
-    """The caption as Java takes it; UserError if it is too long to parse."""
+    """Return the caption as Java reads it; raise UserError if it is too long to parse."""
     if (words := len(caption.split())) > MAX_WORDS:
         raise UserError(
-            f"image {image_id}: a caption of {words} words ({caption[:40]!r}...); SPICE parses up to {MAX_WORDS}. Shorten it, or score\n"
-            "  without SPICE."
+            f"image {image_id}: a caption of {words} words ({caption[:40]!r}...) is too long; SPICE"
+            f" parses up to {MAX_WORDS}.\n  Shorten it, or score without SPICE."
         )
     return caption.encode(errors="replace").decode()
 
 
 def _mean(per_image: dict[int, float | None]) -> MetricResult:
     defined = {i: float(score) for i, score in per_image.items() if score is not None}
-    in_order = [
-        defined[i] for i in sorted(defined)
-    ]  # the stock code's; the mean's last digit depends on it
+    # The order of the stock code, on which the last digit of the mean depends.
+    in_order = [defined[i] for i in sorted(defined)]
     return MetricResult(float(np.mean(in_order)) if in_order else float("nan"), defined)
 
 
 def _own_jars() -> list[Path]:
-    """SPICE's and its libraries', without METEOR (on the class path already) and what is for caching and testing only."""
+    """Return the jars of SPICE and its libraries.
+
+    Those of METEOR (on the class path already), of caching and of tests are left out.
+    """
     needed = ("SceneGraphParser", "ejml", "guava", "json-simple", "slf4j")
     return [
         _FOLDER / spice.SPICE_JAR,

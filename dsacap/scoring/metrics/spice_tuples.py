@@ -1,6 +1,7 @@
-"""What SPICE's parser made of each caption, kept by content: its tuples depend on the caption's text and the parser alone.
+"""Cache of the tuples that SPICE's parser makes of captions.
 
-One SQLite file, which several processes may use at once. Each row carries a checksum: what is damaged is parsed again.
+They depend on the text of the caption and the parser only. The cache is one SQLite file, which
+several processes may use at once. Each row has a checksum, and a damaged one is parsed again.
 """
 
 import contextlib
@@ -11,28 +12,36 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from dsacap.common.errors import UserError
 
 Tuples = list[list[str]]
+_T = TypeVar("_T")
 _PATIENCE = 60.0  # seconds to wait for another process's write
-_BATCH = 500  # keys a query; SQLite's own limit on variables was 999 for long
+_BATCH = 500  # keys per query; older versions of SQLite allow 999 variables
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class TupleCache:
-    """The tuples of captions under one `parser`, a string that changes with whatever moves its output.
+    """The cached tuples of one parser.
 
-    A damaged file is moved aside with a warning, and a new one begun. Raises UserError where the folder cannot be written.
+    A damaged file is renamed with a warning, and a new one is started. All methods but `close`
+    raise UserError if the file cannot be used.
+
+    Args:
+        path: The SQLite file, which is created if necessary.
+        parser: A string that changes with everything that changes the parser's output.
     """
 
     def __init__(self, path: Path, parser: str) -> None:
-        self.path, self._parser, self._connection = Path(path), parser, None
+        self.path, self._parser = Path(path), parser
+        self._connection: sqlite3.Connection | None = None
 
     def get(self, captions: Iterable[str]) -> dict[str, Tuples]:
-        """The tuples of those captions that have been parsed before."""
+        """Return caption -> tuples, for the captions that have been parsed before."""
         keys = {self._key(caption): caption for caption in captions}
         rows = self._run(lambda connection: list(_select(connection, list(keys))))
         return {
@@ -40,6 +49,7 @@ class TupleCache:
         }
 
     def put(self, tuples: Mapping[str, Tuples]) -> None:
+        """Add the tuples of captions, replacing existing ones."""
         rows = [
             (self._key(caption), json.dumps(of_caption)) for caption, of_caption in tuples.items()
         ]
@@ -47,6 +57,7 @@ class TupleCache:
         self._run(lambda connection: _insert(connection, checked))
 
     def close(self) -> None:
+        """Close the file; the next access opens it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -54,8 +65,8 @@ class TupleCache:
     def _key(self, caption: str) -> bytes:
         return hashlib.sha256(json.dumps([self._parser, caption]).encode()).digest()
 
-    def _run(self, work):
-        """`work` on the connection; once more on a new file where this one turns out to be damaged."""
+    def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Call `work` with the connection, and once more on a new file if this one is damaged."""
         try:
             try:
                 return work(self._open())
@@ -67,7 +78,7 @@ class TupleCache:
                 return work(self._open())
         except (sqlite3.OperationalError, OSError) as error:
             raise UserError(
-                f"{self.path}: cannot be used ({error}); set DSACAP_CACHE to a folder that can be written"
+                f"{self.path}: cannot be used ({error}); set DSACAP_CACHE to a writable folder"
             ) from None
 
     def _open(self) -> sqlite3.Connection:
@@ -77,12 +88,13 @@ class TupleCache:
             self._connection.execute("PRAGMA journal_mode=WAL").fetchone()
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS tuples (key BLOB PRIMARY KEY, tuples TEXT, sum BLOB) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS tuples"
+                " (key BLOB PRIMARY KEY, tuples TEXT, sum BLOB) WITHOUT ROWID"
             )
         return self._connection
 
     def _set_aside(self, error: Exception) -> None:
-        """Renames the file, unless another process has done so and begun a sound one since."""
+        """Rename the file, unless another process has done so and started a new one since."""
         with _locked(self.path.with_name(self.path.name + ".lock")):
             if _is_sound(self.path):
                 return
@@ -91,7 +103,8 @@ class TupleCache:
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
         print(
-            f"warning: {self.path}: {error}; moved aside to {aside.name}. Its captions are parsed again.",
+            f"warning: {self.path}: {error}; the file was renamed to {aside.name}, and its captions"
+            " are parsed again",
             file=sys.stderr,
         )
 

@@ -16,7 +16,10 @@ NAMES = ["stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"]
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """Pins of two small files; $CORENLP_DIR, and the place in the cache; every source fails until a test says otherwise."""
+    """Pin two small files, and return $CORENLP_DIR and CoreNLP's folder in the cache.
+
+    Every source fails unless a test replaces it.
+    """
     monkeypatch.setattr(corenlp, "CODE", Jar("", len(CODE), hashlib.sha256(CODE).hexdigest()))
     monkeypatch.setattr(
         corenlp, "MODELS", Jar("models", len(MODELS), hashlib.sha256(MODELS).hexdigest())
@@ -82,22 +85,23 @@ def test_wrong_bytes_are_refused_and_the_second_source_asked(folders, monkeypatc
     assert "its Maven coordinates (stanford-corenlp-3.6.0-models.jar: has sha256" in str(
         error.value
     )
-    assert [path.name for path in folders[1].iterdir()] == NAMES[:1]  # the sound one is kept
+    assert [path.name for path in folders[1].iterdir()] == NAMES[:1]  # the correct one is kept
     monkeypatch.setattr(corenlp, "_from_zip", source())
     assert corenlp_jars(download=True) == [folders[1] / name for name in NAMES]
 
 
-def test_says_what_was_tried_and_what_to_do(folders):
+def test_the_error_lists_what_was_tried_and_what_to_do(folders):
     put(folders[0], code=b"x")
     with pytest.raises(UserError) as error:
         corenlp_jars(download=True)
     given, home = folders
     assert str(error.value).split("\n") == [
         "SPICE: not computed (CoreNLP 3.6.0 and its models missing).",
-        f"  tried: $CORENLP_DIR (stanford-corenlp-3.6.0.jar: has 1 bytes, not 400), {home} (stanford-corenlp-3.6.0.jar: absent;"
-        " stanford-corenlp-3.6.0-models.jar: absent), its Maven coordinates (no route to host), nlp.stanford.edu (no route to host)",
-        f"  fix:   place {NAMES[0]} and {NAMES[1]} in {given}, or run again with a network",
-        "  BLEU, METEOR, ROUGE-L and CIDEr are unaffected.",
+        "  tried: $CORENLP_DIR (stanford-corenlp-3.6.0.jar: has 1 bytes, not 400),"
+        f" {home} (stanford-corenlp-3.6.0.jar: absent; stanford-corenlp-3.6.0-models.jar: absent),"
+        " its Maven coordinates (no route to host), nlp.stanford.edu (no route to host)",
+        f"  fix:   place {NAMES[0]} and {NAMES[1]} in {given}, or run again with network access",
+        "  BLEU, METEOR, ROUGE-L and CIDEr are not affected.",
     ]
 
 
@@ -105,13 +109,13 @@ def test_nothing_is_fetched_unasked(folders, monkeypatch):
     monkeypatch.delenv("CORENLP_DIR")
     monkeypatch.setattr(corenlp, "_from_maven", source())
     with pytest.raises(
-        UserError, match=r"\$CORENLP_DIR \(not set\), .* no download \(not asked for\)"
+        UserError, match=r"\$CORENLP_DIR \(not set\), .* download \(not requested\)"
     ):
         corenlp_jars(download=False)
 
 
 class Response(io.BytesIO):
-    """What requests answers."""
+    """A response of requests."""
 
     headers = {}  # noqa: RUF012
 
@@ -137,7 +141,7 @@ def test_the_authors_zip(folders, monkeypatch):
 
 
 @pytest.mark.parametrize("data", [b"<html>moved</html>", b""])
-def test_what_is_no_zip_is_reported(folders, monkeypatch, data):
+def test_a_file_that_is_no_zip_is_reported(folders, monkeypatch, data):
     monkeypatch.setattr(requests, "get", lambda url, **_: Response(data))
     monkeypatch.setattr(corenlp, "_from_zip", FROM_ZIP)
     with pytest.raises(UserError, match=r"nlp.stanford.edu \(File is not a zip file\)"):

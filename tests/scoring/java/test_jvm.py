@@ -16,7 +16,7 @@ from dsacap.scoring.metrics import meteor_java
 from dsacap.scoring.metrics.meteor_java import score_meteor, score_meteors
 from stock import show_edit_tell
 
-# Speaks the worker's language without Java: notes each start, and does what the job says.
+# Follows the worker's protocol without Java: records each start, and does what the job says.
 FAKE = """
 import json, os, sys, time
 open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
@@ -28,13 +28,14 @@ for line in sys.stdin:
         time.sleep(600)
     if job["job"] == "die" or (job["job"] == "die first" and starts == 1):
         sys.exit("out of memory")
-    print(json.dumps({"error": "no such file"} if job["job"] == "fail" else {"result": job}), flush=True)
+    answer = {"error": "no such file"} if job["job"] == "fail" else {"result": job}
+    print(json.dumps(answer), flush=True)
 """
 
 
 @pytest.fixture
 def fake(tmp_path):
-    """A worker on a fake process, and its list of the processes it started."""
+    """A worker with a fake process; `starts()` lists the processes that it started."""
     (tmp_path / "fake.py").write_text(FAKE)
     worker = JvmWorker([sys.executable, str(tmp_path / "fake.py"), str(tmp_path / "starts")])
     worker.starts = lambda: [int(pid) for pid in (tmp_path / "starts").read_text().split()]
@@ -92,7 +93,7 @@ def test_killed_from_outside_it_is_started_again(fake):
 
 
 def test_an_error_of_the_job_is_no_reason_to_restart(fake):
-    with pytest.raises(UserError, match="fail: Java's no such file"):
+    with pytest.raises(UserError, match="fail: Java raised an error: no such file"):
         fake.call("fail")
     assert fake.call("echo")
     assert len(fake.starts()) == 1
@@ -100,7 +101,7 @@ def test_an_error_of_the_job_is_no_reason_to_restart(fake):
 
 @pytest.fixture
 def interruptible():
-    """Tests that a shell runs in the background are started with Ctrl-C ignored."""
+    """Restore Ctrl-C, which is ignored in tests that a shell runs in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -115,7 +116,10 @@ def test_an_interrupt_ends_the_process(fake, interruptible):
 
 
 def test_the_process_ends_with_a_killed_parent():
-    script = "from dsacap.scoring.java.jvm import shared_worker as w; w()._start(); print(w().pid, flush=True); input()"
+    script = (
+        "from dsacap.scoring.java.jvm import shared_worker as worker\n"
+        "worker()._start(); print(worker().pid, flush=True); input()"
+    )
     parent = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -129,7 +133,7 @@ def test_the_process_ends_with_a_killed_parent():
     raise AssertionError("the worker outlives its parent")
 
 
-# ----------------------------------------------------------------------------------------------------------------- METEOR
+# ----------------------------------------------------------------------------------- METEOR
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +207,10 @@ def test_meteor_equals_stock_on_the_karpathy_test_split(stock, real_data):
 
 
 def test_several_pairs_in_several_batches(stock, monkeypatch):
-    """Pairs of other images, of other counts of them, and the same captions against fewer references."""
+    """Score pairs that differ in images, in their number, or only in their references."""
     monkeypatch.setattr(meteor_java, "_BATCH", 7)
     references, candidates = made_up(3, 10)
-    fewer = {i: said[:1] for i, said in references.items()}
+    fewer = {i: of_image[:1] for i, of_image in references.items()}
     pairs = [(references, candidates), made_up(4, 5), (fewer, candidates)]
     assert [(ours.corpus, ours.per_image) for ours in score_meteors(pairs)] == [
         stock(*pair) for pair in pairs
@@ -218,7 +222,7 @@ def test_half_a_surrogate_pair_is_no_crash():
 
 
 def test_letters_digits_and_spaces_are_left_as_they_are():
-    """They are not sent through METEOR's normaliser. Its lists of abbreviations are among the words."""
+    """Such texts skip METEOR's normaliser. Some words are from its lists of abbreviations."""
     rng = random.Random(5)
     words = [
         "mr",
@@ -248,7 +252,7 @@ def test_letters_digits_and_spaces_are_left_as_they_are():
 def test_works_from_a_read_only_path_with_spaces_under_foreign_settings(
     tmp_path, monkeypatch, stock
 ):
-    """The installation of METEOR is linked below such a path; language and encoding are the machine's, German and ASCII."""
+    """METEOR is linked below such a path; the machine's language is German, its encoding ASCII."""
     folder = tmp_path / "Meine Maschine"
     folder.mkdir()
     for name in ("meteor-1.5.jar", "data"):
@@ -270,16 +274,17 @@ def test_works_from_a_read_only_path_with_spaces_under_foreign_settings(
 
 def test_a_path_that_meteor_cannot_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(jvm, "METEOR_FOLDER", tmp_path / "Prüfung")
-    with pytest.raises(UserError, match="Prüfung: METEOR fails in a path with other than ASCII"):
+    with pytest.raises(UserError, match="Prüfung: METEOR cannot run from a path with non-ASCII"):
         JvmWorker().call("meteor_load")
 
 
-def test_a_java_without_memory_ends_and_is_told():
-    """It must not go on: after a failed allocation nothing vouches for the next score."""
+def test_a_java_without_memory_ends_and_is_reported():
+    """It must not continue: after a failed allocation the next score may be wrong."""
     worker = JvmWorker(options=("-Xmx12m", *jvm._OPTIONS[1:], "-XX:+UseParallelGC"))
     with pytest.raises(
         UserError,
-        match=r"meteor_load: the Java process failed twice: exit status 3: .*OutOfMemoryError.*\n  It needs 4 GB",
+        match=r"^meteor_load: the Java process failed twice: exit status 3: .*OutOfMemoryError.*\n"
+        r"  It needs 4 GB",
     ):
         worker.call("meteor_load", threads=1)
     assert worker.pid is None

@@ -30,14 +30,14 @@ def fixed_input() -> tuple[dict[int, list[str]], dict[int, list[str]]]:
         return " ".join(rng.choices(WORDS, k=rng.randint(3, 12)))
 
     references = {i: [sentence() for _ in range(5)] for i in range(IMAGES)}
-    said = {}
+    samples = {}
     for i, of_image in references.items():
-        said[i] = [rng.choice([rng.choice(of_image), sentence()]) for _ in range(5)]
-    return references, said
+        samples[i] = [rng.choice([rng.choice(of_image), sentence()]) for _ in range(5)]
+    return references, samples
 
 
 def meteor_of_made_up_counts() -> MetricResult:
-    """Return a METEOR of counts that no captions have."""
+    """Return METEOR of made-up counts."""
     counts = np.random.default_rng(3).integers(1, 12, size=(IMAGES, COUNTS)).astype(np.float64)
     counts[:, :4] += 100
     corpus = float(meteor_of_sums(counts.sum(0)[None])[0])
@@ -47,11 +47,11 @@ def meteor_of_made_up_counts() -> MetricResult:
 
 def all_scores() -> dict[str, list[float]]:
     """Return every score that is computed here and not by Java, with its interval, by name."""
-    references, said = fixed_input()
-    first, second = ({i: captions[slot] for i, captions in said.items()} for slot in (0, 1))
+    references, samples = fixed_input()
+    first, second = ({i: captions[slot] for i, captions in samples.items()} for slot in (0, 1))
     results, others = (score_without_java(references, captions) for captions in (first, second))
     pairs = {name: compare(results[name], others[name], resamples=RESAMPLES) for name in others}
-    results |= diversity(said, set(references[0]), document_frequencies(references.values()))
+    results |= diversity(samples, set(references[0]), document_frequencies(references.values()))
     results["METEOR"] = meteor_of_made_up_counts()
     scores = {}
     for name, result in results.items():
@@ -70,5 +70,6 @@ def all_scores() -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    digits = {name: [float(value).hex() for value in of] for name, of in all_scores().items()}
+    scores = all_scores().items()
+    digits = {name: [float(value).hex() for value in values] for name, values in scores}
     print(json.dumps(digits))

@@ -23,9 +23,8 @@ def test_late_minus_early():
     assert (
         late_minus_early("a red", REFERENCES) is late_minus_early("a red ring", REFERENCES) is None
     )
-    assert (
-        late_minus_early("a red ring on", REFERENCES) == -1
-    )  # two trigrams, the first of them right
+    # The first of the two trigrams is right.
+    assert late_minus_early("a red ring on", REFERENCES) == -1
 
 
 def test_recovery_compares_what_follows_two_beginnings():

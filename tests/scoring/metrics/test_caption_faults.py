@@ -12,7 +12,7 @@ LEXICON = Lexicon.of(
 )
 
 
-def test_the_lexicon_follows_from_what_is_said():
+def test_the_lexicon_follows_from_the_captions():
     assert {"dogs", "boxes", "ponies", "men"} <= LEXICON.plural and {
         "dog",
         "box",
@@ -20,7 +20,7 @@ def test_the_lexicon_follows_from_what_is_said():
         "man",
     } <= LEXICON.singular
     assert {"runs", "swims", "jumps"} == LEXICON.verbs
-    assert "cats" not in LEXICON.plural  # said once
+    assert "cats" not in LEXICON.plural  # occurs once
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,10 @@ CANDIDATES = {3: "two cats on a bed", 5: "a man rides a wave", 7: "a dog in a pa
 
 
 def made_up_captions(seed: int, images: int) -> tuple[dict[int, list[str]], list[dict[int, str]]]:
-    """References, one to six an image, and two candidate sets; captions of none (candidates only) to twelve words."""
+    """Return one to six references per image, and two sets of candidates.
+
+    References have one to twelve words, candidates none to twelve.
+    """
     rng = random.Random(seed)
     words = [
         "a",
@@ -59,12 +62,16 @@ def made_up_captions(seed: int, images: int) -> tuple[dict[int, list[str]], list
 
 
 def assert_equal_stocks(scores: dict[str, MetricResult], stocks: dict[str, MetricResult]) -> None:
-    """METEOR, which is Java on both sides, and ROUGE-L, which takes no powers, to the last bit; the others but for stock's rounding."""
+    """Assert that scores equal the stock code's.
+
+    METEOR, which is Java on both sides, and ROUGE-L, which takes no powers, are compared to the
+    last bit; the others within the rounding of the stock code.
+    """
     assert scores.keys() == stocks.keys()
     for metric in ("METEOR", "ROUGE-L"):
         assert scores[metric] == stocks[metric]
     values = (
-        [*chain(*([of.corpus, *of.per_image.values()] for of in side.values()))]
+        [*chain(*([result.corpus, *result.per_image.values()] for result in side.values()))]
         for side in (scores, stocks)
     )
     assert_mostly_equals_stock(*values)
@@ -75,10 +82,9 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
     expected = [stock_scores(references, candidates, stock_meteor) for candidates in candidate_sets]
     for variable in ("LANG", "LC_ALL"):
         monkeypatch.setenv(variable, "de_DE.UTF-8")
-    monkeypatch.setenv(
-        "JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE"
-    )  # the locale itself may not be installed
-    score_captions(REFERENCES, CANDIDATES)  # may make the index of paraphrases, and say so
+    # The locale itself may not be installed.
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
+    score_captions(REFERENCES, CANDIDATES)  # may print that it makes the index of paraphrases
     capfd.readouterr()
     worker = JvmWorker()
     try:
@@ -95,7 +101,7 @@ def test_equals_stock_pycocoevalcap_also_under_a_german_locale(stock_meteor, mon
 
 
 class NoJava:
-    """A METEOR that likes captions by their number of words: pycocoevalcap's interface, and ours."""
+    """A fake METEOR, the number of words, with the interface of pycocoevalcap and ours."""
 
     def __init__(self):
         self.workers = []
@@ -117,7 +123,7 @@ class NoJava:
 
 
 def test_each_set_of_captions_has_every_metric_of_its_own(monkeypatch):
-    """All that is not Java, which other tests run."""
+    """Test everything but the Java, which other tests run."""
     meteor = NoJava()
     monkeypatch.setattr(module, "score_meteors", meteor.score_meteors)
     references, candidate_sets = made_up_captions(seed=2, images=30)
@@ -145,7 +151,10 @@ def test_each_set_of_captions_has_every_metric_of_its_own(monkeypatch):
 
 
 def test_pooled_counts_give_the_corpus_score():
-    """Also where captions are a reference word for word, which METEOR pools apart, share nothing with any, or are empty."""
+    """Some captions share no word with a reference, are empty, or equal one.
+
+    METEOR pools the counts of the last kind differently.
+    """
     references, (candidates, _) = made_up_captions(seed=1, images=60)
     ids = list(references)
     candidates |= (
@@ -189,25 +198,25 @@ def test_cider_of_a_perfect_caption_is_ten():
         (
             {image: ["x"] for image in "abcd"},
             {},
-            r"4 of 4 images have no caption \(first: a, b, c\), 0 of 0 captions have no references$",
+            r"4 of 4 images have no caption \(first: a, b, c\), 0 of 0 captions have no ref",
         ),
-        ({}, {}, "0 image: CIDEr needs two or more"),
+        ({}, {}, "0 images: CIDEr needs two or more"),
         ({3: ["a cat"]}, {3: "a cat"}, "1 image: CIDEr needs two or more"),
         (
             REFERENCES | {5: []},
             CANDIDATES,
-            r"image 5: needs a list of one or more references, has \[\]",
+            r"image 5: its references must be a list with one or more captions, not \[\]",
         ),
-        (REFERENCES | {5: [""]}, CANDIDATES, "image 5: needs a list of one or more references"),
+        (REFERENCES | {5: [""]}, CANDIDATES, "image 5: its references must be a list with one"),
         (
             REFERENCES | {5: "a man"},
             CANDIDATES,
-            "image 5: needs a list of one or more references, has 'a man'",
+            "image 5: its references must be a list with one or more captions, not 'a man'",
         ),
         (
             REFERENCES,
             CANDIDATES | {3: ["a cat", "two cats"]},
-            "image 3: needs one caption, a string, has",
+            "image 3: its caption must be one string, not",
         ),
         (REFERENCES, CANDIDATES | {3: "a cat\nsleeps"}, "image 3: line break"),
         (REFERENCES | {7: ["a dog", "the\rdog"]}, CANDIDATES, "image 7: line break"),
@@ -229,7 +238,7 @@ def test_a_dying_meteor_is_reported():
         score_captions(REFERENCES, CANDIDATES, worker)
 
 
-# ------------------------------------------------------------------------------------------------------- published numbers
+# ----------------------------------------------------------------------------- published numbers
 
 
 def read(path):
@@ -275,6 +284,5 @@ def test_show_edit_tell_scores_as_published(real_data):
         "CIDEr": "CIDEr",
     }
     assert {name: scores[names[name]] for name in published} == pytest.approx(published, rel=1e-15)
-    assert (
-        round(scores["METEOR"], 5) == 0.28084
-    )  # computed with the stock code; its authors give no METEOR
+    # Computed with the stock code, because the authors report no METEOR.
+    assert round(scores["METEOR"], 5) == 0.28084

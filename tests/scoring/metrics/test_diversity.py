@@ -17,7 +17,8 @@ SAMPLES = {4: ["a red dog", "a red cat"], 9: ["two birds", "two birds"]}
 
 def test_by_hand():
     results = diversity(SAMPLES, train_captions={"a red dog", "two"})
-    # image 4: {a, red, dog, cat} and {a red, red dog, red cat} of 6 words; image 9: {two, birds} and {two birds} of 4
+    # Image 4: {a, red, dog, cat} and {a red, red dog, red cat} of 6 words; image 9: {two, birds}
+    # and {two birds} of 4 words.
     assert results["Div-1"].per_image == {4: 4 / 6, 9: 2 / 4}
     assert results["Div-2"].per_image == {4: 3 / 6, 9: 1 / 4}
     assert results["unique"].per_image == {4: 2, 9: 1}
@@ -33,7 +34,7 @@ def test_mbleu_by_hand():
         ["a red dog runs here", "a red dog runs away", "no word in common"],
     )
     assert diversity({1: same, 2: same}, set())["mBLEU-4"].corpus == pytest.approx(1)
-    # slots 0 and 1 share 4 of 5, 3 of 4, 2 of 3 and 1 of 2 n-grams with each other; slot 2 shares none
+    # Slots 0 and 1 share 4 of 5, 3 of 4, 2 of 3 and 1 of 2 n-grams; slot 2 shares none.
     assert diversity({1: half}, set())["mBLEU-4"].corpus == pytest.approx(
         2 / 3 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
     )
@@ -48,10 +49,10 @@ def test_mbleu_equals_stock_slot_by_slot():
         }
         rounds = []
         for slot in range(k):
-            others = {i: said[:slot] + said[slot + 1 :] for i, said in samples.items()}
+            others = {i: of_image[:slot] + of_image[slot + 1 :] for i, of_image in samples.items()}
             rounds.append(
                 Bleu(4).compute_score(
-                    others, {i: [said[slot]] for i, said in samples.items()}, verbose=0
+                    others, {i: [of_image[slot]] for i, of_image in samples.items()}, verbose=0
                 )[0]
             )
         results = diversity(samples, set())
@@ -70,8 +71,11 @@ def test_self_cider_of_extremes():
     assert self_cider({1: ["", ""], 2: ["", same]}, frequencies).per_image == {1: 0, 2: 0}
 
 
-def test_self_cider_of_groups_that_say_the_same():
-    """Captions that share nothing with those of another group: the eigenvalues are the groups' sizes, and 0 as often as one is repeated."""
+def test_self_cider_of_groups_of_equal_captions():
+    """Groups of equal captions that share nothing with other groups.
+
+    The eigenvalues are the sizes of the groups, and 0 for each repeated caption.
+    """
     words = [
         "a red dog runs here",
         "two cats sleep on beds",
@@ -82,17 +86,16 @@ def test_self_cider_of_groups_that_say_the_same():
     ]
     frequencies = document_frequencies([[word] for word in words])
     for sizes in ((2, 1), (3, 3), (2, 2, 2), (4, 1, 1), (1, 2, 3), (5, 2), (3, 2, 2)):
-        said = [words[group] for group, size in enumerate(sizes) for _ in range(size)]
+        captions = [words[group] for group, size in enumerate(sizes) for _ in range(size)]
         roots = np.sqrt(sizes)
-        expected = -math.log(roots.max() / roots.sum()) / math.log(len(said))
-        assert self_cider({1: said}, frequencies).corpus == pytest.approx(expected, abs=1e-6)
-    assert self_cider({1: ["x", "y"]}, frequencies).corpus == pytest.approx(
-        1
-    )  # captions of one word have a kernel of a quarter
+        expected = -math.log(roots.max() / roots.sum()) / math.log(len(captions))
+        assert self_cider({1: captions}, frequencies).corpus == pytest.approx(expected, abs=1e-6)
+    # The kernel of captions of one word is a quarter on the diagonal.
+    assert self_cider({1: ["x", "y"]}, frequencies).corpus == pytest.approx(1)
 
 
 def test_self_cider_by_its_definition():
-    """The kernel counted with dictionaries; some words are unknown to the corpus."""
+    """The kernel is computed with dictionaries; some words do not occur in the corpus."""
     rng = random.Random(4)
     corpus = [[" ".join(rng.choices("abcdef", k=6)) for _ in range(3)] for _ in range(30)]
     samples = {
@@ -104,7 +107,7 @@ def test_self_cider_by_its_definition():
         words = caption.split()
         return [tuple(words[s : s + n]) for n in range(1, 5) for s in range(len(words) - n + 1)]
 
-    documents = [{gram for caption in said for gram in ngrams(caption)} for said in corpus]
+    documents = [{gram for caption in of_image for gram in ngrams(caption)} for of_image in corpus]
 
     def vector(caption, n):
         grams = [gram for gram in ngrams(caption) if len(gram) == n]
@@ -117,10 +120,10 @@ def test_self_cider_by_its_definition():
         return sum(weight * b.get(gram, 0) for gram, weight in a.items()) / norms if norms else 0
 
     scores = self_cider(samples, document_frequencies(corpus)).per_image
-    for image, said in samples.items():
+    for image, of_image in samples.items():
         kernel = [
-            [np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in said]
-            for a in said
+            [np.mean([cosine(vector(a, n), vector(b, n)) for n in range(1, 5)]) for b in of_image]
+            for a in of_image
         ]
         roots = np.sqrt(np.linalg.eigvalsh(kernel).clip(0))
         assert scores[image] == pytest.approx(-math.log(roots[-1] / roots.sum()) / math.log(4))
@@ -158,9 +161,9 @@ def test_oracle_takes_the_best_of_each_metric():
         "CIDEr": MetricResult(1.25, {2: 1.0, 1: 1.5}),
         "BLEU-4": MetricResult(0.15, {1: 0.3, 2: 0.0}),
     }
-    with pytest.raises(UserError, match=r"^the best of no captions: give"):
+    with pytest.raises(UserError, match=r"^no captions to choose the best of; give"):
         oracle([])
-    with pytest.raises(UserError, match="CIDEr of caption 2 is not of the same images"):
+    with pytest.raises(UserError, match="CIDEr of caption 2 was computed on other images"):
         oracle([slots[0], {"CIDEr": mean_over_images({1: 1.0})}])
 
 
@@ -174,7 +177,7 @@ def test_empty_captions_have_no_diversity():
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        ({}, "^diversity needs captions: there is no image"),
+        ({}, "^diversity needs captions, and there are none"),
         ({1: ["a cat"], 2: ["a dog"]}, "needs two or more, image 1 has 1"),
         ({1: ["a cat", "a dog"], 2: ["a dog"]}, "image 2 has 1 captions, image 1 has 2"),
     ],
@@ -185,7 +188,7 @@ def test_guards(samples, message):
 
 
 def test_blip_and_humans_score_as_published(real_data):
-    """Six captions an image: BLIP's and the five of people."""
+    """Each image has six captions: BLIP's, and those of five people."""
     images = json.loads(
         (real_data / "diversity" / "blip_and_5_humans.json").read_text(encoding="utf-8")
     )["imgblobs"]

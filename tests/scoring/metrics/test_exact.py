@@ -97,7 +97,7 @@ def test_eigenvalues_are_those_of_lapack(images, k):
     assert values == pytest.approx(np.linalg.eigvalsh(kernels), abs=4e-15 * k)
     assert (np.diff(values, axis=1) >= 0).all()
     alone = np.concatenate([exact.eigenvalues(kernel[None]) for kernel in kernels])
-    assert alone.tolist() == values.tolist()  # whichever others are computed with it
+    assert alone.tolist() == values.tolist()  # the other matrices do not matter
 
 
 def test_eigenvalues_within_rounding_of_zero_are_zero():
@@ -115,7 +115,7 @@ def test_eigenvalues_within_rounding_of_zero_are_zero():
 
 
 def dispatched() -> list[str]:
-    """The sets of instructions that this numpy has code for, from the oldest on."""
+    """Return the instruction sets that this numpy has code for, oldest first."""
     from numpy._core import _multiarray_umath
 
     return list(_multiarray_umath.__cpu_dispatch__)
@@ -130,9 +130,9 @@ for core in ("Prescott", "Nehalem", "Haswell", "Zen", "SkylakeX"):
 
 
 def printed(command: list[str], settings: dict[str, str], may_fail: bool) -> str:
-    """What fixed_scores.py prints.
+    """Return what fixed_scores.py prints.
 
-    It may fail where a machine or a numpy may reject the settings; then the test is skipped.
+    If it may fail, because the machine or numpy may reject the settings, the test is then skipped.
     """
     given = os.environ.items()
     inherited = {name: value for name, value in given if not name.startswith(("NPY_", "OPENBLAS_"))}
@@ -154,7 +154,7 @@ def test_scores_are_the_same_bytes_with_other_instructions(settings):
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", ["Nehalem", "Haswell", "EPYC"])
 def test_scores_are_the_same_bytes_on_an_emulated_processor(processor):
-    """There the C library takes its other code too: with AVX2, or without fused multiply-add."""
+    """The C library uses other code there too: with AVX2, or without fused multiply-add."""
     if not shutil.which("qemu-x86_64"):
         pytest.skip("no qemu-x86_64 (Debian: apt-get install qemu-user)")
     python = str(Path(sys.executable).resolve())

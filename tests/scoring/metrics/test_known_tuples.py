@@ -1,4 +1,4 @@
-"""Tuples that are shipped with the package: they are the parser's, and nothing else is used."""
+"""Tuples that are shipped with the package: only those of the parser in use are used."""
 
 import json
 import os
@@ -28,7 +28,7 @@ OTHERS = {f"caption {n}": [[str(n)]] for n in range(5000)}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of shipped files with one of them, of the parser that is used."""
+    """A folder of shipped files that contains one, of the parser in use."""
     folder = tmp_path / "known"
     write_known_tuples(folder / "one.tuples", TUPLES, parser_key(), "made up")
     monkeypatch.setattr(known_tuples, "FOLDER", folder)
@@ -40,13 +40,13 @@ def test_what_is_shipped_is_found(folder):
     assert known_tuples.known_tuples([], parser_key()) == {}
 
 
-def test_of_another_parser_nothing_is_used(folder):
+def test_files_of_another_parser_are_not_used(folder):
     assert known_tuples.known_tuples(TUPLES, f"{parser_key()}, and more") == {}
 
 
 @pytest.mark.parametrize("at", [0, 20, -1, -40, None])
 def test_a_damaged_file_is_not_used_and_named(folder, at, capfd):
-    """A bit that flips anywhere, or a file that is cut off."""
+    """One bit is flipped, or the file is cut off."""
     path = folder / "one.tuples"
     data = bytearray(path.read_bytes())
     if at is None:
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_not_used_and_named(folder, at, capfd):
     assert known_tuples.known_tuples(TUPLES, parser_key()) == {}
     assert known_tuples.known_tuples(TUPLES, parser_key()) == {}
     warnings = capfd.readouterr().err.count(f"warning: {path}: damaged")
-    assert warnings == (0 if at == 20 else 1)  # at 20 stands the parser's hash
+    assert warnings == (0 if at == 20 else 1)  # byte 20 is in the parser's hash
 
 
 def test_only_files_that_hold_a_caption_are_unpacked(folder, monkeypatch):
@@ -86,7 +86,7 @@ def test_cache_first_then_what_is_shipped_then_the_parser(folder, java, monkeypa
     assert sources == {"a dog": "cache", "a red dog": "shipped", "a cat": "cache"}
 
 
-def test_where_all_is_known_the_parser_is_not_asked_for(folder, java, monkeypatch):
+def test_the_parser_is_not_loaded_if_all_is_known(folder, java, monkeypatch):
     monkeypatch.setattr(spice, "corenlp_jars", lambda download: pytest.fail("asked for the parser"))
     assert caption_tuples(TUPLES, False) == TUPLES
 
@@ -138,7 +138,7 @@ def test_there_are_files_of_the_parser_that_is_used():
 
 
 def test_they_are_installed(tmp_path):
-    """A wheel of this package has them."""
+    """A wheel of this package contains them."""
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     source = tmp_path / "source"
     for part in ("dsacap/scoring", "pyproject.toml", "README.md"):
@@ -160,7 +160,7 @@ def test_they_are_installed(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: Path(path).stem)
 def test_they_are_what_the_parser_makes(path, new_cache):
-    """Of captions drawn anew each day; $DSACAP_KNOWN_CAPTIONS of them (200), 0 for all."""
+    """Parse captions drawn at random: $DSACAP_KNOWN_CAPTIONS of them (200), 0 for all."""
     file = read_known_tuples(path)
     captions, number = file.captions(), int(os.environ.get("DSACAP_KNOWN_CAPTIONS", "200"))
     drawn = random.sample(captions, min(number, len(captions))) if number else captions

@@ -1,4 +1,7 @@
-"""BLEU, ROUGE-L and CIDEr-D beside stock pycocoevalcap, whose powers and logarithms depend on the processor, on awkward captions."""
+"""BLEU, ROUGE-L and CIDEr-D compared with stock pycocoevalcap on awkward captions.
+
+The powers and logarithms of the stock code depend on the processor.
+"""
 
 import random
 import time
@@ -25,7 +28,8 @@ from dsacap.scoring.metrics.ngrams import count_ngrams, find, read_captions
 from dsacap.scoring.metrics.rouge import rouge_l
 from ulps import assert_close_to_stock, assert_mostly_equals_stock
 
-# Non-breaking and ideographic spaces part words for str.split(), not for split(" "); so do two spaces, which are an empty word for ROUGE.
+# Non-breaking and ideographic spaces separate words for str.split() but not for split(" "). Two
+# spaces are one separator for the former, and contain an empty word for the latter (ROUGE).
 WORDS = [
     "a",
     "the",
@@ -48,8 +52,8 @@ def awkward(rng: random.Random, images: int) -> tuple[list[list[str]], list[str]
         return " ".join(rng.choices(WORDS, k=rng.randint(0, rng.choice([1, 4, 25]))))
 
     references = [[caption() for _ in range(rng.randint(1, 7))] for _ in range(images)]
-    candidates = [rng.choice([caption(), rng.choice(said)]) for said in references]
-    references[0].append("a dog")  # stock CIDEr stops where no reference has a word
+    candidates = [rng.choice([caption(), rng.choice(of_image)]) for of_image in references]
+    references[0].append("a dog")  # stock CIDEr fails if no reference has a word
     return references, candidates
 
 
@@ -63,7 +67,7 @@ def test_equals_stock(seed):
     assert_close_to_stock(statistics.pooled(), corpus)
     assert_close_to_stock(chain(*statistics.by_caption()), chain(*per_image))
     assert [
-        rouge_l(said, caption) for said, caption in zip(references, candidates, strict=True)
+        rouge_l(of_image, caption) for of_image, caption in zip(references, candidates, strict=True)
     ] == Rouge().compute_score(gts, res)[1].tolist()
     corpus, per_image = Cider().compute_score(gts, res)
     cider = (
@@ -79,7 +83,7 @@ def test_most_scores_equal_stocks_to_the_last_bit():
     ours, stocks = [], []
     for seed in range(20):
         references, candidates = awkward(random.Random(seed), 10)
-        references = [[caption or "a" for caption in said] for said in references]
+        references = [[caption or "a" for caption in of_image] for of_image in references]
         gts, res = (
             dict(enumerate(references)),
             {i: [caption] for i, caption in enumerate(candidates)},
@@ -133,23 +137,22 @@ def test_statistics_by_hand():
     assert statistics.totals_CN.tolist() == [[4, 3, 2, 1], [1, 0, 0, 0]]
     assert statistics.length_C.tolist() == [4, 1]
     assert statistics.closest_C.tolist() == [5, 1]
-    assert bleu_statistics([["a", "a b c"]], ["a b"]).closest_C.tolist() == [
-        1
-    ]  # two as near: the shorter
+    # Two references are equally close; the shorter one counts.
+    assert bleu_statistics([["a", "a b c"]], ["a b"]).closest_C.tolist() == [1]
 
 
 def test_images_may_have_several_captions_or_none_in_any_order():
     references, image_of = [["a dog", "a red dog runs off"], ["a"], ["b b", "b"]], [2, 0, 2, 0]
-    said = ["b", "a dog runs", "b b b b", "a red"]
-    captions = read_captions(references, said, image_of)
+    candidates = ["b", "a dog runs", "b b b b", "a red"]
+    captions = read_captions(references, candidates, image_of)
     bleu, cider = BleuCounter(captions), CiderScorer(captions, own_idf(captions))
     for ngrams in count_ngrams(captions):
         bleu.add(ngrams)
         cider.add(ngrams)
-    expected = bleu_statistics([references[i] for i in image_of], said)
+    expected = bleu_statistics([references[i] for i in image_of], candidates)
     assert bleu.statistics().by_caption() == expected.by_caption()
     assert bleu.statistics().pooled() == expected.pooled()
-    for at, (caption, image) in enumerate(zip(said, image_of, strict=True)):
+    for at, (caption, image) in enumerate(zip(candidates, image_of, strict=True)):
         gts = dict(enumerate(references))
         stock = Cider().compute_score(gts, {i: [caption if i == image else "a"] for i in gts})[1][
             image
@@ -169,7 +172,7 @@ def test_the_cosine_of_a_caption_with_itself_is_one():
 
 
 @pytest.mark.parametrize("keys", [10, 300_000])
-def test_what_is_found_is_all_that_is_there(keys):
+def test_all_keys_that_exist_are_found(keys):
     sorted_keys = np.arange(keys) * 3
     wanted = np.random.default_rng(0).integers(-3, 3 * keys + 3, size=1000)
     found, place = find(sorted_keys, wanted)
@@ -203,7 +206,7 @@ def test_guards():
         bleu_statistics([["a"], ["b"]], ["a"])
     with pytest.raises(UserError, match=r"image number 1 \(from 0\) has no reference"):
         bleu_statistics([["a"], []], ["a", "b"])
-    with pytest.raises(UserError, match=r"image number 0 \(from 0\) has 1 caption; mBLEU"):
+    with pytest.raises(UserError, match=r"image number 0 \(from 0\) has too few captions \(1\)"):
         bleu_statistics_within([["a"]])
 
 
@@ -217,7 +220,7 @@ def test_captions_of_an_image_against_each_other_by_hand():
         [1, 0, 0, 0],
     ]
     assert statistics.totals_CN[:, 0].tolist() == statistics.length_C.tolist() == [2, 3, 1, 1, 2]
-    assert statistics.closest_C.tolist() == [1, 2, 2, 2, 1]  # of two as near, the shorter
+    assert statistics.closest_C.tolist() == [1, 2, 2, 2, 1]  # of two equally close, the shorter
 
 
 def test_a_caption_of_ten_thousand_characters():
@@ -231,11 +234,11 @@ def test_a_caption_of_ten_thousand_characters():
 
 
 def cost(images: int) -> tuple[float, int]:
-    """Seconds (the best of three) and peak bytes of scoring so many images."""
+    """Return the seconds (the best of three) and peak bytes of scoring a number of images."""
     rng = random.Random(0)
     words = [f"w{int(1.3 ** rng.randint(0, 30))}" for _ in range(2000)]
     references = [[" ".join(rng.choices(words, k=10)) for _ in range(5)] for _ in range(images)]
-    candidates = [said[0] for said in references]
+    candidates = [of_image[0] for of_image in references]
 
     def score() -> None:
         captions = read_captions(references, candidates, range(images))
@@ -260,4 +263,4 @@ def test_time_and_memory_grow_with_the_captions():
     small, large = cost(500), cost(4000)
     assert large[0] < 8 * 3 * small[0]
     assert large[1] < 8 * 1.5 * small[1]
-    assert large[1] / 4000 < 12_000  # bytes an image of six captions
+    assert large[1] / 4000 < 12_000  # bytes per image, with six captions

@@ -42,17 +42,17 @@ def open_index(table: Path) -> ParaphraseIndex:
 
 
 def kept(index: ParaphraseIndex, *texts: str) -> list[tuple[str, str]]:
-    """The pairs of the table of `texts`; those of one first phrase as ordered there."""
+    """Return the pairs of the table of `texts`, with its order for each first phrase."""
     lines = index.table_of(texts).split("\n")
     assert lines.pop() == "" and set(lines[::3]) <= {"0"}
     return sorted(zip(lines[1::3], lines[2::3], strict=True), key=itemgetter(0))
 
 
-def stands_in(phrase: str, text: str) -> bool:
+def occurs_in(phrase: str, text: str) -> bool:
     return f" {phrase} " in f" {text} "
 
 
-def test_keeps_the_pairs_that_stand_in_the_texts(tmp_path, cache):
+def test_keeps_the_pairs_that_occur_in_the_texts(tmp_path, cache):
     index = open_index(write_table(tmp_path / "table.gz"))
     assert kept(index, "the hound", "see  a big dog") == [PAIRS[k] for k in (1, 3, 5, 6)]
     assert kept(index, "a large\u00a0dog", "a big  dog ") == [PAIRS[k] for k in (1, 2, 5)]
@@ -66,21 +66,20 @@ def test_equals_a_search_through_the_table(tmp_path, cache):
     def phrase(longest: int) -> str:
         return " ".join(rng.choices("abcd", k=rng.randint(1, longest)))
 
-    pairs = sorted(
-        dict.fromkeys((phrase(4), phrase(4)) for _ in range(500)), key=itemgetter(0)
-    )  # a second phrase anywhere
+    # Sorted by the first phrase only, as the table is.
+    pairs = sorted(dict.fromkeys((phrase(4), phrase(4)) for _ in range(500)), key=itemgetter(0))
     index = open_index(write_table(tmp_path / "table.gz", pairs))
     for _ in range(30):
         texts = [phrase(9) for _ in range(4)]
         found = [
             pair
             for pair in pairs
-            if all(any(stands_in(side, text) for text in texts) for side in pair)
+            if all(any(occurs_in(side, text) for text in texts) for side in pair)
         ]
         assert kept(index, *texts) == found
 
 
-def test_is_kept_and_made_again_where_damaged(tmp_path, cache, monkeypatch):
+def test_is_cached_and_rebuilt_if_damaged(tmp_path, cache, monkeypatch):
     table = write_table(tmp_path / "table.gz")
     expected = kept(open_index(table), "dog hound")
     (file,) = cache.iterdir()
@@ -113,7 +112,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path, cache):
 
 
 def test_meteor_equals_stock_on_captions_made_of_the_tables_paraphrases(stock_meteor):
-    """Captions say in other words what a reference says: half of the phrases are replaced, most by some of several words."""
+    """Captions paraphrase references: half of the phrases are replaced, most by several words."""
     rng = random.Random(1)
     table = gzip.decompress((METEOR_FOLDER / "data" / "paraphrase-en.gz").read_bytes())
     found = [
@@ -123,9 +122,9 @@ def test_meteor_equals_stock_on_captions_made_of_the_tables_paraphrases(stock_me
     pairs = [(match[1].decode(), match[2].decode()) for match in found]
     references, candidates = {}, {}
     for image in range(300):
-        said = [rng.choice(pairs) for _ in range(4)]
-        references[image] = [" ".join(rng.choice(pair) for pair in said) for _ in range(3)]
-        candidates[image] = " ".join(rng.choice(pair) for pair in rng.sample(said, 4))
+        chosen = [rng.choice(pairs) for _ in range(4)]
+        references[image] = [" ".join(rng.choice(pair) for pair in chosen) for _ in range(3)]
+        candidates[image] = " ".join(rng.choice(pair) for pair in rng.sample(chosen, 4))
     corpus, per_image = stock_meteor.compute_score(
         references, {image: [caption] for image, caption in candidates.items()}
     )

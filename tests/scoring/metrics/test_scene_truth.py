@@ -37,7 +37,7 @@ def test_true(caption):
         "a large red circle below a blue bar",  # relation
         "there are three red circles",  # count
         "a red circle and a blue bar on a black background",  # background
-        "a blue bar and a blue stripe",  # one bar said twice
+        "a blue bar and a blue stripe",  # the same bar twice
     ],
 )
 def test_false_by_one_thing(caption):
@@ -85,6 +85,6 @@ def test_guards():
     with pytest.raises(UserError, match="no captions"):
         score_truth({}, {1: SCENE})
     with pytest.raises(
-        UserError, match="2 of 3 captions are of images without a scene, the first is image 7"
+        UserError, match=r"2 of 3 captions are of images without a scene \(first: 7\)"
     ):
         score_truth({9: "a bar", 1: "a bar", 7: "a bar"}, {1: SCENE})

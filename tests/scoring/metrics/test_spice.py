@@ -11,7 +11,7 @@ from dsacap.scoring.metrics.spice import METRICS, all_spice, caption_tuples, sco
 from fake_parser import FakeJava
 from stock import show_edit_tell, stock_spice
 
-# ------------------------------------------------------------------------------------------------------------ without Java
+# ---------------------------------------------------------------------------------- without Java
 
 
 REFERENCES = {7: ["a b", "c"], 3: ["a"], 5: [""]}
@@ -20,18 +20,15 @@ CANDIDATES = {3: "a", 5: "x", 7: "a d"}
 
 def test_metrics_and_means(java):
     scores = score_spice(REFERENCES, CANDIDATES, worker=java)
-    assert (
-        tuple(scores) == METRICS[:4]
-    )  # in no image do the references have a tuple of the other categories
+    # No reference has a tuple of the other categories.
+    assert tuple(scores) == METRICS[:4]
     assert scores["SPICE"].per_image == {7: 0.4, 3: 1, 5: 0} and list(
         scores["SPICE"].per_image
     ) == [7, 3, 5]
     assert scores["SPICE"].corpus == pytest.approx(1.4 / 3)
     assert (scores["SPICE-precision"].corpus, scores["SPICE-recall"].corpus) == (0.5, 0.25)
-    assert scores["SPICE-object"].per_image == {
-        7: 0.4,
-        3: 1,
-    }  # undefined for image 5, whose references have no tuple
+    # It is undefined for image 5, whose references have no tuple.
+    assert scores["SPICE-object"].per_image == {7: 0.4, 3: 1}
     assert scores["SPICE-object"].corpus == pytest.approx(0.7)
 
 
@@ -77,7 +74,10 @@ def test_what_was_parsed_before_a_failure_is_kept(java, monkeypatch, capfd):
 
 
 def test_several_workers_share_the_captions(java, monkeypatch):
-    """Each takes the next batch when it is free; what comes out does not depend on who parsed what. Few captions do not start all."""
+    """Each takes the next batch when it is free, and few captions do not start all of them.
+
+    The result does not depend on which worker parsed a caption.
+    """
     monkeypatch.setattr(spice, "_PARSE_BATCH", 2)
     monkeypatch.setattr(spice, "_CAPTIONS_A_PARSER", 20)
     workers = (java, FakeJava(), FakeJava())
@@ -95,7 +95,7 @@ def test_several_workers_share_the_captions(java, monkeypatch):
 def test_a_caption_too_long_to_parse_is_refused(java):
     with pytest.raises(
         UserError,
-        match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\); SPICE parses up to 100",
+        match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\) is too long; SPICE parses",
     ):
         score_spice(REFERENCES, CANDIDATES | {7: "dog " * 101}, worker=java)
     assert java.parsed == []
@@ -112,11 +112,12 @@ def test_corenlp_is_fetched_only_where_allowed(tmp_path, monkeypatch):
         score_spice({1: ["a"]}, {1: "a"}, download=False, worker=FakeJava())
 
 
-# ------------------------------------------------------------------------------------------------------------ with CoreNLP
+# ---------------------------------------------------------------------------------- with CoreNLP
 
 
-# Caption, references, and what the stock jar gave (Debian's Java 17, nashorn-core 15.4): true positives, false positives, false negatives
-# and F of all tuples; F of objects, attributes and relations.
+# Caption, references, and the results of the stock jar (Debian's Java 17, nashorn-core 15.4): true
+# positives, false positives, false negatives and F of all tuples; F of objects, attributes and
+# relations.
 GOLDEN = [
     (
         "a young man in a red shirt rides two horses",
@@ -147,11 +148,11 @@ def test_equals_the_stock_jar(new_cache):
 
 
 def test_all_spice_of_one_caption_is_spice(new_cache):
-    references = {i: said for i, (_, said, _) in enumerate(GOLDEN)}
+    references = {i: of_image for i, (_, of_image, _) in enumerate(GOLDEN)}
     one = {i: [caption] for i, (caption, _, _) in enumerate(GOLDEN)}
     spice_f = score_spice(references, {i: caption for i, (caption,) in one.items()}, False)["SPICE"]
     assert all_spice(references, one, False) == spice_f
-    twice = {i: said * 2 for i, said in one.items()}
+    twice = {i: of_image * 2 for i, of_image in one.items()}
     assert all_spice(references, twice, False) == spice_f
     perfect = all_spice(references, references, False)
     assert perfect.per_image == {0: 1, 1: 0, 2: 1, 3: 1, 4: 1}  # SPICE finds no noun in "a cat"
@@ -162,14 +163,17 @@ def fakecap(folder: Path) -> tuple[dict[int, list[str]], dict[int, str]]:
         json.loads((folder / "predictions" / name).read_text(encoding="utf-8"))
         for name in ("fakecap_references_tokenized.json", "captions_val2014_fakecap_results.json")
     )
-    return {int(i): said for i, said in references.items()}, {
+    return {int(i): of_image for i, of_image in references.items()}, {
         r["image_id"]: r["caption"] for r in captions
     }
 
 
 @pytest.mark.slow
 def test_fakecap_scores_as_published(new_cache, real_data):
-    """.133 is published; the further digits are the stock jar's, or 0.13288891803208094: it draws the score of image 191381 by chance."""
+    """.133 is published; further digits are those of the stock jar.
+
+    It gives 0.13288891803208094 in other runs, because its score of image 191381 is random.
+    """
     references, candidates = fakecap(real_data)
     scores = score_spice(references, candidates, False)
     assert scores["SPICE"].corpus == pytest.approx(0.13289461603777925, abs=1e-15)
@@ -181,11 +185,16 @@ def test_fakecap_scores_as_published(new_cache, real_data):
 
 @pytest.mark.slow
 def test_tuples_need_no_named_entities(new_cache, real_data):
-    """On the captions of $DSACAP_NER_IMAGES images (100) of the Karpathy test split, and a system's. Whole: 5000, 45 minutes."""
+    """Compare references and a system's captions of images of the Karpathy test split.
+
+    $DSACAP_NER_IMAGES is the number of images (100). All 5000 take 45 minutes.
+    """
     references, candidates = show_edit_tell(
         real_data, int(os.environ.get("DSACAP_NER_IMAGES", "100"))
     )
-    captions = [caption for i, said in references.items() for caption in (*said, candidates[i])]
+    captions = [
+        caption for i, of_image in references.items() for caption in (*of_image, candidates[i])
+    ]
     assert caption_tuples(captions, False) == caption_tuples(
         captions, False, annotators=f"{spice.ANNOTATORS},ner"
     )
@@ -193,11 +202,11 @@ def test_tuples_need_no_named_entities(new_cache, real_data):
 
 @pytest.mark.slow
 def test_equals_the_stock_run_on_coco(new_cache, real_data, tmp_path):
-    """Where stock draws its score by chance (`ordered_worker`; 1 image of 1,000), ours is one of its draws."""
+    """Stock scores of 1 image in 1,000 are random (`ordered_worker`); ours is one of them."""
     images = int(os.environ.get("DSACAP_STOCK_IMAGES", "500"))
     references, candidates = show_edit_tell(real_data, images)
     stock = stock_spice(references, candidates, tmp_path)
-    captions = {i: ([candidates[i]], said) for i, said in references.items()}
+    captions = {i: ([candidates[i]], of_image) for i, of_image in references.items()}
     ours = spice._score(captions, False, None)
     unequal = {i: captions[i] for i in ours if ours[i] != stock[i]}
     assert len(unequal) <= images // 200
@@ -206,7 +215,7 @@ def test_equals_the_stock_run_on_coco(new_cache, real_data, tmp_path):
 
 
 def _stock_draws(captions) -> dict[int, list[dict]]:
-    """What SPICE gives for the same images when objects are hashed by chance, as in stock, in 20 runs."""
+    """Return the scores of 20 runs in which objects have random hashes, as in the stock code."""
     by_chance = JvmWorker()
     try:
         runs = [spice._score(captions, False, by_chance) for _ in range(20)] if captions else []

@@ -67,7 +67,7 @@ def test_a_flipped_byte_in_a_row_is_noticed(path):
     connection.close()
     cache = TupleCache(path, "parser 1")
     assert cache.get(TUPLES) == {
-        caption: of for caption, of in TUPLES.items() if caption != "a red dog"
+        caption: tuples for caption, tuples in TUPLES.items() if caption != "a red dog"
     }
     cache.put(TUPLES)
     assert cache.get(TUPLES) == TUPLES
@@ -100,7 +100,7 @@ def test_several_processes_write_at_once(path, damaged):
 
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="set DSACAP_CACHE to a folder that can be written"):
+    with pytest.raises(UserError, match="set DSACAP_CACHE to a writable folder"):
         TupleCache(tmp_path / "file" / "tuples.sqlite", "parser 1").get(["a cat"])
 
 
