@@ -154,7 +154,7 @@ class Captioner(nn.Module, ABC):
     Attributes:
         Model: Dataclass of the options of size and training objective.
         Decoding: Dataclass of the decoding options. It has a field or property `random`: whether
-            several different captions per image are drawn. If false, one caption is asked for.
+            several different captions per image can be drawn. If false, one is generated.
         inspects: Whether the system implements `inspect`.
         spec: The sizes that it was constructed with. The training loop and the decoding loop read
             the length of the longest caption from it.
