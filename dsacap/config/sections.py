@@ -81,7 +81,7 @@ class Encoder(Section):
             )
         if self.name and not self.pretrained and not self.name.startswith(("local-dir:", "timm:")):
             raise ValueError(
-                "an open_clip name needs a pretrained tag or file of weights, or local-dir:FOLDER;"
+                "an open_clip name needs a pretrained tag or file, or use local-dir:FOLDER instead;"
                 " features of random weights are useless"
             )
         return self
