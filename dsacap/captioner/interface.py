@@ -323,12 +323,12 @@ def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
     """Terminate captions by EOS and pad them with PAD, as in a batch.
 
     Args:
-        words_BSL: Word ids of shape `(batch, samples, max_words)`.
-        ended_BSL: Where a caption has ended, of the same shape. EOS is put at the first such place,
-            or after the last word if there is none.
+        words_BSL: Word ids of shape `(..., length)`.
+        ended_BSL: True from the end of a caption on, of the same shape. EOS is put at the first
+            such place, or after the last word if there is none.
 
     Returns:
-        Captions of shape `(batch, samples, max_words + 1)`.
+        Captions of shape `(..., length + 1)`.
     """
     words_BSL, ended_BSL = (
         torch.nn.functional.pad(words_BSL, (0, 1)),
