@@ -1,4 +1,4 @@
-"""What every captioner is made of. Other packages import it from here; `interface.py` describes it."""
+"""What a captioning system is built from; systems in other packages import it from here."""
 
 from dsacap.captioner.interface import (
     Batch,

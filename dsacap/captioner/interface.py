@@ -1,7 +1,15 @@
-"""The one door behind which every captioning system stands.
+"""The interface that every captioning system implements.
 
-Shape letters, used as suffixes throughout: B images of a batch, R references an image, L words, V vocabulary, N image tokens,
-C channels of the encoder, D model width, S samples an image, G vertices of the directed-acyclic graph.
+Names of tensors end in their shape, one letter per dimension:
+
+    B  images of a batch             N  image tokens
+    R  references per image          C  channels of the image encoder
+    S  samples per image             D  width of the model
+    L  words of a caption            G  vertices of the directed acyclic graph
+    V  words of the vocabulary       X  rows, such as all references of a batch
+
+Captions are word ids. In tensors they are terminated by EOS and padded with PAD, so the longest, of
+`max_words` words, takes `L + 1` places.
 """
 
 from abc import ABC, abstractmethod
@@ -22,8 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What every captioner is told of its input and output: N tokens of C channels, V words, captions of at most L words; and, for systems
-    that speak in pieces of words, the words themselves."""
+    """Sizes of a captioner's input and output.
+
+    Attributes:
+        tokens: Tokens of an image (N).
+        channels: Channels of the image encoder (C).
+        vocabulary: Words of the vocabulary, special ones included (V).
+        max_words: Words of the longest caption, EOS excluded (L).
+        words: The words by id, for systems that split words into subword tokens.
+    """
 
     tokens: int
     channels: int
@@ -34,9 +49,15 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Batch:
-    """`features` [B, N, C] are standardised per channel; `captions` [B, R, L+1] are word ids, closed by EOS and filled with PAD.
+    """Images and, for training, their reference captions.
 
-    `prefix` [B, P] are words that captions must begin with, for systems that `complete`.
+    Attributes:
+        image_ids: The images' ids in their data set; they key the random numbers of decoding.
+        features: Image tokens of shape `(batch, tokens, channels)`, standardised per channel.
+        captions: References as word ids of shape `(batch, references, max_words + 1)`, terminated
+            by EOS and padded with PAD. None when captions are generated.
+        prefix: Word ids of shape `(batch, prefix length)` that the generated captions must begin
+            with, for systems whose `completes` is true.
     """
 
     image_ids: tuple[int, ...]
@@ -46,121 +67,243 @@ class Batch:
 
 
 class Memory(ABC):
-    """The train split, for what a system looks up in it, which is not in its weights. Read only when asked."""
+    """The train split, for systems that look something up in it; read on demand."""
 
     @abstractmethod
     def captions(self) -> Iterator[Sequence[int]]:
-        """All captions as word ids, as in a batch."""
+        """Iterate over all train captions, as word ids terminated and padded as in a batch."""
 
     @abstractmethod
     def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
-        """Of each image, a caption of each of the `count` train images that look most like it, itself left out [B, count, L + 1]."""
+        """Return captions of the train images that are most similar to given images.
+
+        Args:
+            image_ids: The images to compare with. A train image is never its own neighbour.
+            count: Neighbours per image.
+
+        Returns:
+            One caption of each neighbour, of shape `(batch, count, max_words + 1)`.
+        """
 
 
 class Policy(ABC):
-    """What a captioner would say of the images of one batch: what reinforcement draws from, and moves."""
+    """A captioner's distribution over captions of the images of one batch.
+
+    Reinforcement draws captions from it and differentiates their log-probability.
+    """
 
     stops_early = False
-    """Whether `sample` draws fewer random numbers where captions are short, so that what is drawn next depends on them."""
+    """Whether `sample` stops drawing once all captions have ended.
+
+    The state in which it leaves torch's generator then depends on the captions.
+    """
 
     @abstractmethod
     def sample(self, samples: int) -> Tensor:
-        """Captions [B, S, L] drawn at temperature 1 by torch's global generator: word ids, closed by EOS and filled with PAD; none is
-        empty. A caption of `max_words` words is cut there."""
+        """Draw captions at temperature 1 from torch's global generator.
+
+        Args:
+            samples: Captions per image.
+
+        Returns:
+            Word ids of shape `(batch, samples, length)`, terminated by EOS and padded with PAD. No
+            caption is empty, and a caption is cut after `max_words` words.
+        """
 
     @abstractmethod
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
-        """Log-probability [B, S] of captions, closed by EOS and filled with PAD, with its gradient."""
+        """Return the log-probability of captions, with its gradient.
+
+        Args:
+            captions_BSL: Word ids of shape `(batch, samples, length)`, terminated by EOS and padded
+                with PAD.
+
+        Returns:
+            Log-probabilities of shape `(batch, samples)`.
+        """
 
     def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:
-        """Expected n-gram overlap [B, R] with captions, in closed form and with its gradient, of words and transitions sharpened by a
-        `temperature` below 1. Raises UserError where there is no closed form."""
+        """Return the expected n-gram overlap with references, in closed form and with its gradient.
+
+        Args:
+            captions_BRL: References of shape `(batch, references, length)`, terminated by EOS and
+                padded with PAD.
+            orders: The overlap is the mean over n-grams of 1 to this many words.
+            temperature: Below 1, it sharpens the distributions of words and of transitions.
+
+        Returns:
+            Overlaps of shape `(batch, references)`.
+
+        Raises:
+            UserError: The policy has no closed form.
+        """
         raise UserError(
-            f"{type(self).__name__} has no closed form of expected n-grams; tune it by rewards of samples"
+            f"{type(self).__name__} has no closed form for the expected n-gram overlap; tune it by"
+            " tuning.rewards instead of tuning.ngrams"
         )
 
 
 class Captioner(nn.Module, ABC):
-    """A system. Subclasses name two frozen dataclasses, `Model` (size and objective) and `Decoding`, which the configuration fills.
+    """Base class of all captioning systems.
 
-    A decoding whose `random` is true draws several different captions an image; otherwise one is asked for.
+    A subclass defines two frozen dataclasses, which the configuration fills in and checks, and is
+    constructed as `cls(cls.Model(...), ImageSpec(...))`. It must implement `loss` and `caption`;
+    the other methods are optional. `examples/show_and_tell` is a complete system in a package of
+    its own, which registers it under the entry point group `dsacap.captioners`.
+
+    Attributes:
+        Model: Dataclass of the options of size and training objective.
+        Decoding: Dataclass of the decoding options. It has a field or property `random`: whether
+            several different captions per image can be drawn. If false, one is generated.
+        inspects: Whether the system implements `inspect`.
+        spec: The sizes that it was constructed with. The training loop and the decoding loop read
+            the length of the longest caption from it.
     """
 
     Model: ClassVar[type]
     Decoding: ClassVar[type]
-    inspects: ClassVar[bool] = False  # whether it can `inspect`
-    spec: ImageSpec  # what it was made with; the training loop and decoding ask it for the longest caption
+    inspects: ClassVar[bool] = False
+    spec: ImageSpec
 
     endless = False
-    """Set where latency is measured by length: a caption then fills all its `max_words` places, whatever the network says."""
+    """Set to measure latency at a given length: every caption then has `max_words` words."""
 
     fixed_shapes = False
-    """Set by `speed_up`: decoding then pads to the longest caption there can be, so that its functions are compiled once."""
+    """Set by `speed_up`: decoding then pads to `max_words`, so that functions compile only once."""
 
     in_parts = False
-    """Whether training can work through a batch in parts (dsacap/captioner/batch_parts.py): `loss` is a mean over images, or divides what
-    it adds up by what it counts in `whole` captions times `share`; and `loss` and `policy` draw random numbers by `drawn` and drop out by
-    `Dropout`."""
+    """Whether a batch can be trained on in parts (see `dsacap/captioner/batch_parts.py`).
+
+    `loss` must then be a mean over images, or divide a sum by a count over the captions of the
+    `whole` batch times this part's `share` of it. `loss` and `policy` must draw random numbers by
+    `drawn` and apply dropout by `Dropout`.
+    """
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        """Replaces the functions of tensors in which decoding spends its time by what `compiled` makes of them, such as torch.compile.
-        Captions stay what they are, but for rounding. Raises UserError where a system has none."""
+        """Compile the functions of tensors in which decoding spends its time.
+
+        Captions stay the same up to rounding.
+
+        Args:
+            compiled: Compiles a function, for example `torch.compile`.
+
+        Raises:
+            UserError: The system does not support compiled decoding.
+        """
         raise UserError(
-            f"{type(self).__name__} says of no function of its own that it can be compiled"
+            f"{type(self).__name__} does not support compiled decoding: it lacks a method speed_up"
         )
 
     @property
     def blocks_trained(self) -> list[nn.Module]:
-        """The modules in which training spends its time: compiled one by one, where `training.compile` is true."""
+        """Modules in which training spends its time; `training.compile: true` compiles each."""
         return [module for module in self.modules() if isinstance(module, Block)]
 
     @property
     def passes(self) -> Sequence[nn.Module]:
-        """The modules whose calls are counted as passes of the network; none where nobody says."""
-        return [self.head] if hasattr(self, "head") else []
+        """Modules whose calls count as passes of the network; by default `head`, if it exists."""
+        head = getattr(self, "head", None)
+        return [] if head is None else [head]
 
     @property
     def completes(self) -> bool:
-        """Whether `caption` begins with the words of a batch's `prefix` and goes on from there, as likely as they make the rest."""
+        """Whether `caption` can continue the words in a batch's `prefix`.
+
+        The rest of a caption then has its probability given the image and these words.
+        """
         return False
 
     @classmethod
     def check(cls, model, decoding) -> None:
-        """ValueError, which names the option, where a decoding asks for what such a model cannot do."""
+        """Check that such a `Model` supports the options of such a `Decoding`.
+
+        Raises:
+            ValueError: It does not; the message names the option.
+        """
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars to log; the one named `loss` is minimised. Randomness comes from torch's global generator, which the training
-        loop seeds anew for every step."""
+        """Compute the training loss of a batch.
+
+        Randomness comes from torch's global generator, which the training loop seeds at each step.
+
+        Returns:
+            Scalars to log. The one named `loss` is minimised.
+        """
 
     def policy(self, batch: Batch) -> Policy:
-        """For reinforcement, by systems that can say how likely a caption is. Where the image is noised, the noise is that of one draw,
-        from torch's global generator. Raises UserError where the system cannot."""
+        """Return the distribution over captions of a batch, for tuning by rewards.
+
+        If the system adds noise to the image, one draw of it, from torch's global generator, is
+        part of the policy.
+
+        Raises:
+            UserError: The system does not compute the probability of a caption.
+        """
         raise UserError(
-            f"{type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward"
+            f"{type(self).__name__} does not compute the probability of a caption, so it cannot be"
+            " tuned by a reward"
         )
 
     def learn_from(self, memory: Memory) -> None:
-        """Given the train split before it is trained and before it decodes, for systems that look something up in it."""
+        """Accept the train split, for systems that look something up in it.
+
+        It is called before training and before decoding.
+        """
 
     def inspect(self, batch: Batch, seed: int, decoding, steps: int) -> list[Any]:
-        """Of each image, a dataclass of plain data with what goes on inside as it is captioned, where the system `inspects`: see
-        method/inspection.py. `steps` are of denoising; its `caption` is the first that `caption` draws with this seed. Raises UserError
-        where the system shows nothing."""
-        raise UserError(f"{type(self).__name__} shows nothing of its inside")
+        """Record what happens inside the system while it captions, if `inspects` is true.
+
+        Args:
+            batch: The images.
+            seed: As for `caption`.
+            decoding: An instance of `Decoding`.
+            steps: Denoising steps to record.
+
+        Returns:
+            For each image a dataclass of plain data (see `dsacap/method/inspection.py`). Its field
+            `caption` is the first caption that `caption` returns for the same seed.
+
+        Raises:
+            UserError: The system does not support inspection.
+        """
+        raise UserError(f"{type(self).__name__} does not support inspection")
 
     @abstractmethod
     def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:
-        """Word ids, without specials, of `samples` captions for each image: nested as `[image][sample][word]`. What is random is drawn
-        by `noise_of`, so a caption does not depend on which images share its batch."""
+        """Generate captions.
+
+        Random numbers must come from `noise_of`, so that the captions of an image do not depend on
+        the other images of the batch, nor on the number of samples.
+
+        Args:
+            batch: The images, and perhaps a `prefix` to continue.
+            samples: Captions per image.
+            seed: Seed of the random numbers.
+            decoding: An instance of `Decoding`.
+
+        Returns:
+            Word ids without special ones, nested as `[image][sample][word]`.
+        """
 
 
 def noise_of(
     batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind: str = "normal"
 ) -> Tensor:
-    """Random numbers [B, S, *shape], each slice from a generator of its own keyed by (seed, image id, sample).
+    """Draw random numbers that depend on the image and the sample, but not on the batch.
 
-    `kind` is "normal" or "uniform". Philox is counter-based: starting a generator costs microseconds.
+    Each sample has a generator of its own, keyed by `(seed, image id, sample)`. Philox is
+    counter-based, so creating a generator takes microseconds.
+
+    Args:
+        batch: The images, whose ids are used, and the device.
+        samples: Samples per image.
+        seed: Seed of all generators.
+        shape: Shape of the numbers of one sample.
+        kind: `normal` (mean 0, variance 1) or `uniform` (in [0, 1)).
+
+    Returns:
+        Numbers of shape `(batch, samples, *shape)`, in float32.
     """
     noise = np.empty((len(batch.image_ids), samples, *shape), np.float32)
     for b, image_id in enumerate(batch.image_ids):
@@ -177,7 +320,16 @@ def noise_of(
 
 
 def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
-    """Captions [B, S, L + 1] as a batch has them: EOS at the first place where one has ended, or after the last word, then PAD."""
+    """Terminate captions by EOS and pad them with PAD, as in a batch.
+
+    Args:
+        words_BSL: Word ids of shape `(..., length)`.
+        ended_BSL: True from the end of a caption on, of the same shape. EOS is put at the first
+            such place, or after the last word if there is none.
+
+    Returns:
+        Captions of shape `(..., length + 1)`.
+    """
     words_BSL, ended_BSL = (
         torch.nn.functional.pad(words_BSL, (0, 1)),
         torch.nn.functional.pad(ended_BSL, (0, 1), value=True),
@@ -187,11 +339,11 @@ def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
 
 
 def by_image(captions: Sequence[T], samples: int) -> list[list[T]]:
-    """One caption a row, `samples` rows an image: nested as `Captioner.caption` returns them."""
+    """Nest captions by image, where the captions of an image, `samples` of them, are adjacent."""
     return [list(captions[at : at + samples]) for at in range(0, len(captions), samples)]
 
 
 def until_eos(words: list[int]) -> list[int]:
-    """The words before the first EOS, without specials."""
+    """Return the words before the first EOS, without special ones."""
     end = words.index(EOS) if EOS in words else len(words)
     return [word for word in words[:end] if word > UNK]

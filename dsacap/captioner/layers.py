@@ -1,4 +1,4 @@
-"""Transformer parts that the systems share, so that none is slow or strong by an implementation of its own."""
+"""Transformer layers that all systems share, so that none is better or faster by implementation."""
 
 import math
 
@@ -10,7 +10,13 @@ from dsacap.captioner.batch_parts import Dropout
 
 
 class Attention(nn.Module):
-    """Multi-head attention. Keys and values are computed apart, so that they can be cached. `dropout` is of what it adds."""
+    """Multi-head attention, whose keys and values are computed separately and can be cached.
+
+    Args:
+        width: Width of the model (D).
+        heads: Number of heads; it must divide the width.
+        dropout: Dropout rate of the output.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
@@ -23,7 +29,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def keys_values(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, heads, N, D/heads] of the sequence attended to."""
+        """Return keys and values of a sequence to attend to, each `(B, heads, N, D / heads)`."""
         keys, values = self.key_value(x_BND).chunk(2, dim=-1)
         return self._split(keys), self._split(values)
 
@@ -34,7 +40,17 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """`mask` is broadcast to [B, heads, L, N]; True where attention is allowed."""
+        """Attend to a sequence.
+
+        Args:
+            x_BLD: The queries' inputs.
+            keys_values: From `keys_values`, of N positions.
+            mask: Broadcast to `(B, heads, L, N)`; True where attention is allowed.
+            causal: Whether a position attends to itself and earlier ones only.
+
+        Returns:
+            Outputs of shape `(B, L, D)`.
+        """
         attended = F.scaled_dot_product_attention(
             self._split(self.query(x_BLD)), *keys_values, attn_mask=mask, is_causal=causal
         )
@@ -45,7 +61,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """`expansion` is the hidden layer's width as a multiple of `width`."""
+    """Feed-forward network; `expansion` is the width of its hidden layer in units of `width`."""
 
     def __init__(self, width: int, dropout: float = 0.0, expansion: int = 4):
         hidden = expansion * width
@@ -58,7 +74,7 @@ class FeedForward(nn.Sequential):
 
 
 class Block(nn.Module):
-    """A layer of a transformer, whatever it attends to."""
+    """Base class of transformer layers; `training.compile: true` compiles them one by one."""
 
 
 class EncoderBlock(Block):
@@ -73,13 +89,14 @@ class EncoderBlock(Block):
         )
 
     def forward(self, x_BND: Tensor) -> Tensor:
+        """Return the outputs, of the same shape."""
         h = self.norm1(x_BND)
         x_BND = x_BND + self.attention(h, self.attention.keys_values(h))
         return x_BND + self.feed_forward(self.norm2(x_BND))
 
 
 class DecoderBlock(Block):
-    """Pre-norm self-attention over the caption, cross-attention to the image, feed-forward."""
+    """Pre-norm self-attention over the caption, cross-attention to the image, and feed-forward."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
@@ -96,7 +113,14 @@ class DecoderBlock(Block):
         mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """`image` are the cross-attention's keys and values of the image tokens."""
+        """Return the outputs `(B, L, D)` of all positions of a caption.
+
+        Args:
+            x_BLD: The inputs.
+            image: The cross-attention's keys and values of the image tokens.
+            mask: Of the self-attention, broadcast to `(B, heads, L, L)`; True where it is allowed.
+            causal: Whether the self-attention is causal.
+        """
         h = self.norm1(x_BLD)
         return self.rest(
             x_BLD + self.self_attention(h, self.self_attention.keys_values(h), mask, causal), image
@@ -110,20 +134,32 @@ class DecoderBlock(Block):
         at_1: Tensor,
         past_1L: Tensor,
     ) -> Tensor:
-        """One position more: writes its keys and values to `cache` [B, heads, L, D/heads] and attends to the `past` up to it. The position
-        is a tensor and the cache is always whole, so that one graph serves all positions."""
+        """Return the output `(B, 1, D)` of one more position, with cached keys and values.
+
+        The position is a tensor and the cache always has its full length, so that one compiled
+        graph serves all positions.
+
+        Args:
+            x_B1D: The input at this position.
+            image: The cross-attention's keys and values of the image tokens.
+            cache: Keys and values of shape `(B, heads, L, D / heads)`. Those of this position are
+                written to it.
+            at_1: The position.
+            past_1L: Mask of the positions to attend to, which are those up to this one.
+        """
         h = self.norm1(x_B1D)
         for cached, new in zip(cache, self.self_attention.keys_values(h), strict=True):
             cached.index_copy_(2, at_1, new)
         return self.rest(x_B1D + self.self_attention(h, cache, past_1L), image)
 
     def rest(self, x_BLD: Tensor, image: tuple[Tensor, Tensor]) -> Tensor:
+        """Apply what follows the self-attention: cross-attention and feed-forward."""
         x_BLD = x_BLD + self.cross_attention(self.norm2(x_BLD), image)
         return x_BLD + self.feed_forward(self.norm3(x_BLD))
 
 
 class ImageEncoder(nn.Module):
-    """Projects the frozen encoder's tokens [B, N, C] to the model's width and lets them attend to each other."""
+    """Projection of the image encoder's tokens to the model's width, followed by self-attention."""
 
     def __init__(
         self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0
@@ -136,6 +172,7 @@ class ImageEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, features_BNC: Tensor) -> Tensor:
+        """Return the encoded image tokens `(B, N, D)`."""
         x = self.dropout(self.project(features_BNC) + self.position)
         for block in self.blocks:
             x = block(x)
@@ -143,29 +180,33 @@ class ImageEncoder(nn.Module):
 
 
 def take_rows(keys_values: tuple[Tensor, Tensor], rows_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The keys and values of some images, perhaps repeated."""
+    """Select the keys and values of some images, which may repeat."""
     return keys_values[0][rows_B], keys_values[1][rows_B]
 
 
 def repeat_rows(keys_values: tuple[Tensor, Tensor], times: int) -> tuple[Tensor, Tensor]:
-    """Each image's keys and values, `times` times in a row (for its references or samples)."""
+    """Repeat each image's keys and values for its references or samples, which are adjacent."""
     keys, values = keys_values
     return keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0)
 
 
 class TimeEmbedding(nn.Sequential):
-    """What a network is told of the time: the sinusoidal code through a small network, [B, width]."""
+    """Embedding `(B, width)` of diffusion time: a sinusoidal embedding followed by a small MLP."""
 
     def __init__(self, width: int):
         super().__init__(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.width = width
 
     def forward(self, t_B: Tensor) -> Tensor:
+        """Embed times in [0, 1]."""
         return super().forward(time_embedding(t_B, self.width))
 
 
 def time_embedding(t_B: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding [B, width] of continuous time in [0, 1] (Vaswani et al. 2017, with t scaled to 1000)."""
+    """Return the sinusoidal embedding `(B, width)` of continuous time in [0, 1].
+
+    It is that of Vaswani et al. 2017, with t scaled to 1000.
+    """
     frequencies = torch.exp(
         -math.log(10_000) * torch.arange(width // 2, device=t_B.device) / (width // 2)
     )

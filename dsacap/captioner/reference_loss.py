@@ -1,4 +1,4 @@
-"""The loss over the references of an image, for systems that say how likely each of them is."""
+"""The loss over an image's references, for systems that compute the likelihood of each."""
 
 import math
 
@@ -9,16 +9,22 @@ from dsacap.text.vocabulary import EOS
 
 
 def reference_loss(log_prob_BR: Tensor, captions_BRL: Tensor, beta: float) -> Tensor:
-    """-(1/beta) log mean_r exp(beta loglik_r / (n_r + 1)), the mean over the batch; at beta 0 the mean over r.
+    """Return the batch's mean of -(1/beta) log mean_r exp(beta loglik_r / (n_r + 1)).
 
-    n_r is the number of words of reference r, closed by EOS and filled with PAD.
+    n_r is the number of words of reference r. At beta 0 it is the mean over r.
+
+    Args:
+        log_prob_BR: Log-likelihoods of shape `(batch, references)`.
+        captions_BRL: References of shape `(batch, references, length)`, terminated by EOS and
+            padded with PAD.
+        beta: How sharply the loss selects the most likely reference; at least 0.
     """
-    words_of_BR = (captions_BRL > EOS).sum(-1)
-    return -soft_maximum(log_prob_BR / (words_of_BR + 1), beta).mean()
+    length_BR = (captions_BRL > EOS).sum(-1)
+    return -soft_maximum(log_prob_BR / (length_BR + 1), beta).mean()
 
 
 def soft_maximum(x_BR: Tensor, beta: float) -> Tensor:
-    """(1/beta) log mean exp(beta x) over R: the mean at beta 0, the maximum at beta infinity."""
+    """Return (1/beta) log mean exp(beta x) over R: the mean at beta 0, in the limit the maximum."""
     if beta == 0:
         return x_BR.mean(-1)
     return (torch.logsumexp(beta * x_BR, dim=-1) - math.log(x_BR.shape[-1])) / beta

@@ -1,7 +1,8 @@
-"""Captions written all places at once, one place a word: what parallel decoders share, whatever computes their logits.
+"""Decoding of captions whose words are predicted at all places at once, given the logits.
 
-log p(w_1 .. w_n) = sum_{l <= n} log p_l(w_l) + log p_{n+1}(EOS); what the later places say does not matter. Words are independent given
-the image, so this is exact, and captions that mix two references are as likely as their words.
+log p(w_1 .. w_n) = sum_{l <= n} log p_l(w_l) + log p_{n+1}(EOS); later places do not count. Words
+are independent given the image, so this is exact, and a caption that mixes two references is as
+likely as its words are.
 """
 
 import torch
@@ -11,11 +12,20 @@ from dsacap.captioner.batch_parts import multinomial
 from dsacap.captioner.interface import Policy, closed, until_eos
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
-NEVER = -1e4  # as good as -inf in float32, and its gradient is 0 and not nan
+NEVER = -1e4  # in float32 as good as -inf, but its gradient is 0 instead of nan
 
 
 def slot_log_probs(logits_BLV: Tensor) -> Tensor:
-    """Log-probabilities of words and EOS [B, L + 1, V]. The last place knows only the end, so that those of all captions sum to 1."""
+    """Return the log-probabilities of words and EOS at each place.
+
+    Only EOS is possible at the last place, so that the probabilities of all captions sum to 1.
+
+    Args:
+        logits_BLV: Logits of shape `(batch, max_words + 1, vocabulary)`.
+
+    Returns:
+        Log-probabilities of the same shape.
+    """
     logits_BLV = logits_BLV.clone()
     logits_BLV[..., [PAD, BOS]] = NEVER
     logits_BLV[:, -1, EOS + 1 :] = NEVER
@@ -25,7 +35,13 @@ def slot_log_probs(logits_BLV: Tensor) -> Tensor:
 def write_slots(
     words_BLV: Tensor, uniform_BL: Tensor | None = None, temperature: float = 0.0
 ) -> list[list[int]]:
-    """The likeliest word of each place, or one drawn, up to the first EOS; none is empty."""
+    """Return the caption of each row: the words before its first EOS, at least one.
+
+    Args:
+        words_BLV: Log-probabilities from `slot_log_probs`.
+        uniform_BL: Uniform random numbers to draw the words by; None takes the likeliest ones.
+        temperature: Temperature at which words are drawn.
+    """
     log_p_BLV = _writable(words_BLV)
     words_BL = log_p_BLV.argmax(-1)
     if uniform_BL is not None:
@@ -34,11 +50,14 @@ def write_slots(
 
 
 class SlotPolicy(Policy):
+    """Captions whose words are independent, with log-probabilities from `slot_log_probs`."""
+
     def __init__(self, words_BLV: Tensor):
         self.words_BLV = words_BLV
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
+        """See `Policy.sample`."""
         p_BLV = _writable(self.words_BLV).softmax(-1)
         words_BSL = (
             multinomial(p_BLV.flatten(0, 1), samples, replacement=True)
@@ -49,12 +68,13 @@ class SlotPolicy(Policy):
         return closed(words_BSL[..., :-1], ended_BSL[..., :-1])
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
+        """See `Policy.log_prob`."""
         log_p_BSL = self.words_BLV[:, : captions_BSL.shape[-1]].gather(-1, captions_BSL.mT).mT
         return log_p_BSL.masked_fill(captions_BSL == PAD, 0).sum(-1)
 
 
 def _writable(words_BLV: Tensor) -> Tensor:
-    """Without what is learned but not written: unknown words, and an empty caption."""
+    """Exclude what is learned but never generated: unknown words and empty captions."""
     words_BLV = words_BLV.clone()
     words_BLV[..., UNK] = -torch.inf
     words_BLV[:, 0, EOS] = -torch.inf
@@ -62,8 +82,16 @@ def _writable(words_BLV: Tensor) -> Tensor:
 
 
 def inverted(cumulative_BSX: Tensor, uniform_BS: Tensor) -> Tensor:
-    """The first X at which the cumulative distribution, which need not end at 1, passes the uniform number."""
-    below_1 = uniform_BS * (1 - 1e-6)  # or rounding could pass the last X that may be drawn
+    """Draw from a distribution by inverting its cumulative sums.
+
+    Args:
+        cumulative_BSX: Cumulative sums over X, which need not end at 1.
+        uniform_BS: Uniform random numbers in [0, 1).
+
+    Returns:
+        The first index in X, of shape `(B, S)`, whose sum exceeds the number's share of the total.
+    """
+    below_1 = uniform_BS * (1 - 1e-6)  # rounding must not lead beyond the last possible index
     return torch.searchsorted(
         cumulative_BSX, (below_1 * cumulative_BSX[..., -1])[..., None], right=True
     )[..., 0]

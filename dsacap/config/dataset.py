@@ -1,4 +1,4 @@
-"""The section `dataset`, what it is made or read from, and how what is published is had."""
+"""The sections `dataset` and `downloads`: where the data come from and how they are fetched."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,45 +12,52 @@ Digest = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0
 
 
 class Remote(Section):
-    """A file to be had from the net, and how to know that it is the right one."""
+    """A published file, and how to verify a copy of it."""
 
     url: str
     size: int
     md5: str | None = None
     sha256: str | None = None
     unpack: dict[Path, Digest | None] = Field(
-        {}, description="files wanted from the archive, put into its own folder, and their digests"
+        {}, description="files to extract from the archive into its folder, and their digests"
     )
 
     @property
     def checksums(self) -> dict[str, str]:
+        """The checksums that are given, by algorithm."""
         return {
             name: value for name, value in (("md5", self.md5), ("sha256", self.sha256)) if value
         }
 
 
 class Downloads(Section):
-    """How the files of `dataset.downloads` are had. What they are does not depend on it, so it leaves finished stages alone."""
+    """How to obtain the files of `dataset.downloads`.
+
+    Their content does not depend on it, so changing it invalidates no finished stage.
+    """
 
     folder: Path | None = Field(
         None,
-        description="where some or all lie under their own names: checked, then linked instead of fetched",
+        description="a folder with copies of some or all of them, under their own names; they are"
+        " verified, then linked instead of downloaded",
     )
     offline: bool = Field(
         False,
-        description="the network is never asked; what is not in place and not in the folder is an error",
+        description="never use the network; a file that is neither in place nor in the folder is an"
+        " error",
     )
     mirrors: tuple[str, ...] = Field(
         (),
-        description="addresses where all lie under their own names, asked after the published ones",
+        description="URLs of folders with all files under their own names, tried after their own"
+        " URLs",
     )
     connections: int = Field(
-        4, gt=0, le=16, description="segments of a file that are fetched at a time"
+        4, gt=0, le=16, description="segments of a file that are downloaded at a time"
     )
 
 
 class Scenes(Section):
-    """The embedded data set, generated."""
+    """The embedded data set of generated pictures."""
 
     kind: Literal["scenes"]
     seed: int = 0
@@ -60,13 +67,15 @@ class Scenes(Section):
 
 
 class RandomSplit(Section):
+    """Sizes of the validation and test splits, drawn at random; the rest is the train split."""
+
     val: int = Field(gt=1)
     test: int = Field(gt=1)
     seed: int = 0
 
 
 class Coco(Section):
-    """Captions and photos on disk, in COCO's format. Paths are relative to the working directory."""
+    """Captions and photos on disk in COCO's format; paths are relative to the working directory."""
 
     kind: Literal["coco"]
     annotations: tuple[Path, ...] = ()
@@ -75,13 +84,13 @@ class Coco(Section):
     random_split: RandomSplit | None = None
     expected: dict[str, int] | None = None
     expected_ids: dict[str, Sha256] | None = Field(
-        None, description="of the image ids of each split; see dsacap.data.coco.hash_of_ids"
+        None, description="hash of each split's image ids; see dsacap.data.coco.hash_of_ids"
     )
     downloads: dict[Path, Remote] = Field({})
 
     @property
     def caption_files(self) -> list[Path]:
-        """What captions and splits are read from."""
+        """The files from which captions and splits are read."""
         return [*self.annotations, *([self.karpathy] if self.karpathy else [])]
 
     @model_validator(mode="after")
@@ -91,12 +100,14 @@ class Coco(Section):
         for archive, remote in self.downloads.items():
             if not remote.checksums:
                 raise ValueError(
-                    f"downloads.{archive}: give its md5 or sha256; what is not checked is not fetched"
+                    f"downloads.{archive}: give its md5 or sha256; files without a checksum are"
+                    " not downloaded"
                 )
             if outside := [
                 path for path in remote.unpack if not path.is_relative_to(archive.parent)
             ]:
                 raise ValueError(
-                    f"downloads.{archive}.unpack: {outside[0]} is not in the archive's folder, into which it is unpacked"
+                    f"downloads.{archive}.unpack: {outside[0]} must be inside the archive's folder,"
+                    " into which the archive is extracted"
                 )
         return self

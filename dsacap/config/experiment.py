@@ -1,7 +1,8 @@
-"""Typed configuration: YAML at the edge, frozen models inside; an unknown key, a wrong type or an impossible value is an error.
+"""The whole configuration as frozen, typed models, read from YAML.
 
-What belongs to one captioner (its size, its decoding options) is declared by that captioner and checked here through
-`dsacap.captioner`, so that a misspelt key of a model stops the run before the first stage and not after the third.
+An unknown key, a wrong type or an impossible value is an error. What belongs to one captioner (its
+size, its decoding options) is declared by that captioner and checked here through
+`dsacap.captioner`, so that a misspelt key of a model stops the run before its first stage.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
@@ -35,29 +37,33 @@ from dsacap.config.yaml_file import read_yaml
 
 S = TypeVar("S", bound=Section)
 
-_SAID = {
-    "extra_forbidden": "unknown key",
-    "missing": "is missing",
-}  # plainer than pydantic's own words
+# Plainer messages than pydantic's, by its type of error.
+_MESSAGES = {"extra_forbidden": "unknown key", "missing": "is missing"}
 
 
 class Config(Section):
+    """All choices of an experiment; config/README.md describes its sections."""
+
     name: Name
-    note: str | None = Field(None, description="said below the title of the table")
+    note: str | None = Field(None, description="printed below the title of the table")
     results: Path = Path("results")
     work: Path = Path("work")
     threads: int = Field(
-        1, ge=1, description="torch threads a process; two jobs of one beat one job of two"
+        1,
+        ge=1,
+        description="torch threads per process; two jobs with one beat one job with two",
     )
     processes: int = Field(
         1,
         ge=1,
-        description="of one training, each on a GPU of its own or one `threads`; results are the same",
+        description="processes per training, each with a GPU or `threads` CPU threads; results are"
+        " the same",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     arithmetic: Literal["fast", "portable"] = Field(
         "fast",
-        description="portable: the same bytes on every x86-64 processor with AVX2, at half the speed; see docs/reproducibility.md",
+        description="portable: the same bytes on every x86-64 processor with AVX2, at half the"
+        " speed; see docs/reproducibility.md",
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     dataset: Annotated[Scenes | Coco, Field(discriminator="kind")]
@@ -75,7 +81,8 @@ class Config(Section):
     ablation: Ablation | None = None
     published: Path | None = Field(
         None,
-        description="figures reported by others, for a section of their own; see config/published.csv",
+        description="file of figures reported by others, which get a section of their own in the"
+        " table; see config/published.csv",
     )
 
     @model_validator(mode="after")
@@ -85,7 +92,8 @@ class Config(Section):
                 raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
             if self.trained(name).tuned_from:
                 raise ValueError(
-                    f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name the system that was trained"
+                    f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name a"
+                    " system that was trained"
                 )
             if system.tuning and system.tuning.reconstructs and not self.generator:
                 raise ValueError(
@@ -93,14 +101,13 @@ class Config(Section):
                 )
             self._check_teacher(name)
             self._check_seeds(name)
-            trained = self.trained(name)
-            cls = captioner_class(trained.captioner)
-            model = checked_options(cls.Model, trained.model, f"systems.{name}.model")
+            cls = captioner_class(self.captioner_of(name))
+            model = checked_options(cls.Model, self.trained(name).model, f"systems.{name}.model")
             for decoding, options in system.decodings.items():
                 where = f"systems.{name}.decodings.{decoding}"
-                asked = checked_options(cls.Decoding, options, where)
+                checked = checked_options(cls.Decoding, options, where)
                 try:
-                    cls.check(model, asked)
+                    cls.check(model, checked)
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from None
             try:
@@ -116,33 +123,37 @@ class Config(Section):
         self._check_row(teacher, f"systems.{name}.distilled_from")
         if self.trained(teacher.system).distilled_from:
             raise ValueError(
-                f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a system that saw references"
+                f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a"
+                " system that was trained on references"
             )
 
     def _check_seeds(self, name: str) -> None:
-        """A row has the first seed, which is timed, and no seed that what it comes from does not have."""
+        """Require the first seed, which is timed, and no seed that the system's source lacks."""
         system, seeds = self.systems[name], self.seeds_of(name)
         source = system.tuned_from or (system.distilled_from and system.distilled_from.system)
         known = self.seeds_of(source) if source else self.seeds
         if self.seeds[0] not in seeds or not set(seeds) <= set(known):
             raise ValueError(
-                f"systems.{name}.seeds: needs {self.seeds[0]}, the first, and others of {', '.join(map(str, known))} only"
+                f"systems.{name}.seeds: must contain {self.seeds[0]}, the first seed, and may"
+                f" contain only {', '.join(map(str, known))}"
             )
 
     @model_validator(mode="after")
     def _portable(self) -> "Config":
-        """What is compiled for this processor, computed on a GPU or rounded to bf16 is outside the promise."""
+        """Refuse what portable arithmetic cannot cover: a GPU, compiled code and bf16."""
         if self.arithmetic == "portable":
             if self.device == "cuda":
                 raise ValueError(
-                    "arithmetic: portable cannot be promised on a GPU; set device: cpu, or arithmetic: fast"
+                    "arithmetic: portable cannot be promised on a GPU; set device: cpu, or"
+                    " arithmetic: fast"
                 )
             for name in self.systems:
                 training = self.training_of(name)
                 if training.compile or training.precision != "fp32":
                     key = "compile" if training.compile else "precision"
                     raise ValueError(
-                        f"arithmetic: portable does not go with training.{key} of systems.{name}; leave one of them out"
+                        f"arithmetic: portable cannot be combined with training.{key} of"
+                        f" systems.{name}; leave one of them out"
                     )
         return self
 
@@ -151,7 +162,7 @@ class Config(Section):
         for name in self.predictions:
             if name in self.systems or name == "human":
                 raise ValueError(
-                    f"predictions.{name}: another row has this name; choose one of its own"
+                    f"predictions.{name}: another row has this name; choose a different one"
                 )
         return self
 
@@ -159,11 +170,13 @@ class Config(Section):
     def _claims(self) -> "Config":
         if self.judge and not self.generator:
             raise ValueError(
-                "ablation.judge: needs a generator section, which reconstructions are compared by beside the judge's"
+                "ablation.judge: needs a generator section, because reconstructions are compared by"
+                " that generator and by the judge's"
             )
         if self.ablation and self.ablation.compares_reconstructions and not self.judge:
             raise ValueError(
-                "ablation.claims: on reconstructions, which need a judge; add ablation.judge, or leave these claims out"
+                "ablation.claims: claims on reconstructions need a judge; add ablation.judge, or"
+                " leave these claims out"
             )
         for name, claim in self.ablation.claims.items() if self.ablation else ():
             for test in claim.tests:
@@ -177,32 +190,38 @@ class Config(Section):
 
     @property
     def judge(self) -> Judge | None:
-        """The ablation's second encoder and generator, where it has them."""
+        """The ablation's second encoder and generator, if it has them."""
         return self.ablation.judge if self.ablation else None
 
     def trained(self, system: str) -> System:
-        """The system itself, or the one that it is tuned from: whose captioner and model it has."""
+        """Return the system itself or, if it is tuned, the one that it is tuned from."""
         return self.systems[self.systems[system].tuned_from or system]
 
+    def captioner_of(self, system: str) -> str:
+        """Return the name of a system's captioner, also if the system is tuned."""
+        captioner = self.trained(system).captioner
+        assert captioner is not None  # a system has one unless it is tuned from another
+        return captioner
+
     def seeds_of(self, system: str) -> tuple[int, ...]:
+        """Return the seeds that a system is trained with."""
         return self.systems[system].seeds or self.seeds
 
     def steps_of(self, system: str, decoding: str) -> int | None:
-        """How many steps a row's decoding takes, where it takes steps."""
+        """Return the steps of a row's decoding; None if it has none or there is no such row."""
         if system not in self.systems or decoding not in self.systems[system].decodings:
             return None
-        made = captioner_class(self.trained(system).captioner).Decoding(
-            **self.systems[system].decodings[decoding]
-        )
-        return getattr(made, "steps", None)
+        decoding_class = captioner_class(self.captioner_of(system)).Decoding
+        options = decoding_class(**self.systems[system].decodings[decoding])
+        return getattr(options, "steps", None)
 
     def training_of(self, system: str) -> Training:
-        """The common training settings with this system's own on top; of a tuned system, its tuning."""
+        """Return a system's training settings: its own over the common ones, or its tuning."""
         own = {**self.training.model_dump(), **self.systems[system].training}
         return self.systems[system].tuning or Training.model_validate_json(_json(own), strict=True)
 
     def sees_pixels(self, system: str) -> bool:
-        """Whether a system has an encoder of its own, trained with it or with the one that it is tuned from."""
+        """Return whether a system or the one that it is tuned from has an encoder of its own."""
         base = self.systems[system].tuned_from
         return self.training_of(system).fine_tune is not None or (
             base is not None and self.sees_pixels(base)
@@ -210,7 +229,16 @@ class Config(Section):
 
 
 def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
-    """`options` as a captioner's own dataclass of settings; ValueError names what is wrong with them."""
+    """Return options as a captioner's own dataclass of settings.
+
+    Args:
+        settings: The dataclass: `Model` or `Decoding` of a captioner.
+        options: Options by name, as in the configuration.
+        where: Place of the options in the configuration, for messages.
+
+    Raises:
+        ValueError: An option is unknown, or its type or value is wrong.
+    """
     known = {field.name for field in dataclasses.fields(settings)}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -223,25 +251,45 @@ def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
         raise ValueError(_line(error.errors()[0], where)) from None
 
 
-def _line(error: dict[str, Any], *where: str) -> str:
-    """Where and what; our own errors say where themselves."""
-    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, "))
+def _line(error: ErrorDetails, *where: str) -> str:
+    """Return the place and the message of an error; messages of our own contain the place."""
+    message = _MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, "))
     place = ".".join([*where, *map(str, error["loc"])])
-    return f"{place}: {said}" if place else said
+    return f"{place}: {message}" if place else message
 
 
 def _json(data: Any) -> str:
-    """For a strict reading, to which lists are tuples and texts are paths, but no text is a number and no `yes` a 1."""
+    """Serialise data for pydantic's strict validation of JSON.
+
+    It accepts a list as a tuple and text as a path, but no text as a number and no `yes` as 1.
+    """
     return json.dumps(data, default=str)
 
 
 def parse_config(data: Any, where: str) -> Config:
-    """Checks plain `data` (as YAML or JSON gives it); errors name `where` and the key."""
-    return parse_section(Config, data, f"{where}: the configuration is wrong")
+    """Check a configuration.
+
+    Args:
+        data: Plain data, as read from YAML or JSON.
+        where: Name of its source, for messages.
+
+    Raises:
+        UserError: It is invalid; the message names the source and the keys.
+    """
+    return parse_section(Config, data, f"{where}: invalid configuration")
 
 
 def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
-    """Plain `data` as a section; a UserError says `what_is_wrong` and names each key."""
+    """Check a single section.
+
+    Args:
+        section: Its class.
+        data: Plain data, as read from YAML or JSON.
+        what_is_wrong: First line of the error message, which then names the keys.
+
+    Raises:
+        UserError: The data is invalid.
+    """
     try:
         return section.model_validate_json(_json(data), strict=True)
     except ValidationError as error:
@@ -249,4 +297,5 @@ def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
 
 
 def load_config(path: Path) -> Config:
+    """Read and check a configuration file; raise UserError if it is invalid."""
     return parse_config(read_yaml(path), str(path))

@@ -1,4 +1,4 @@
-"""The sections of the configuration: frozen, typed, and closed to keys that they do not know."""
+"""The sections of the configuration, except the data set and training."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,22 +9,21 @@ from dsacap.common.files import check_pinned
 from dsacap.config.section import Section
 from dsacap.config.training import Tuning
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-]  # ends up in file names and shell lines
+# Names become parts of file names and of shell commands, labels become cells of the table.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]  # ends up in a cell of the table
+Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]
 
 
 class Text(Section):
-    """Which words a captioner may use: PTB tokens that stand at least `min_count` times in the train captions."""
+    """The vocabulary: PTB tokens that occur at least `min_count` times in the train captions."""
 
     min_count: int = Field(1, ge=1)
     max_words: int = Field(20, ge=1)
 
 
 class EncoderTraining(Section):
-    """The tiny CLIP for scenes; see dsacap/vision/encoders/tiny_clip.py."""
+    """Training of the tiny CLIP for scenes; see dsacap/vision/encoders/tiny_clip.py."""
 
     seed: int = 0
     steps: int = Field(gt=0)
@@ -33,53 +32,63 @@ class EncoderTraining(Section):
 
 
 class Encoder(Section):
-    """Either trained here (`train`), or by name: an open_clip name, `local-dir:FOLDER` in its format, or `timm:NAME`."""
+    """The image encoder: trained here (`train`), or loaded by name.
+
+    A name is one of open_clip's, `local-dir:FOLDER` in open_clip's format, or `timm:NAME`.
+    """
 
     train: EncoderTraining | None = None
     name: str | None = None
     pretrained: str | None = Field(
         None,
-        description="open_clip: a tag or a file of weights; timm: a file, package:NAME, or nothing for the name's own weights",
+        description="open_clip: a tag or a file of weights; timm: a file, package:NAME, or nothing"
+        " for the name's default weights",
     )
     sha256: Sha256 | None = Field(
-        None, description="of the file of weights; checked before it is read"
+        None, description="hash of the file of weights, checked before it is read"
     )
     grid: int | None = Field(
-        None, gt=0, description="tokens are averaged to grid x grid where the encoder gives more"
+        None, gt=0, description="average the tokens to grid x grid if the encoder gives more"
     )
     batch_size: int = Field(64, gt=0)
     shard_size: int = Field(4096, gt=0)
     on_bad_image: Literal["error", "skip"] = "error"
-    dtype: Literal["float16", "bfloat16"] = Field("float16", description="of features on disk")
+    dtype: Literal["float16", "bfloat16"] = Field(
+        "float16", description="type of the features on disk"
+    )
     views: int = Field(
         1,
         gt=0,
         le=32,
-        description="of each photo: itself, and parts cut out of it at random; a step trains on one of them",
+        description="views of each photo: itself and random crops; a training step uses one",
     )
     workers: int = Field(
-        0, ge=0, description="processes that decode photos, beside the one that encodes them"
+        0,
+        ge=0,
+        description="processes that decode photos, besides the one that encodes them",
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":
         if (self.train is None) == (self.name is None):
             raise ValueError(
-                "give either train (a tiny CLIP trained on the data set) or name (an open_clip or timm model)"
+                "give either train (a tiny CLIP trained on the data set) or name (an open_clip or"
+                " timm model)"
             )
         if self.train and (self.pretrained or self.sha256):
             raise ValueError(
-                "pretrained and sha256 go with name; what is trained here has no weights yet"
+                "pretrained and sha256 belong to name; an encoder trained here has no weights yet"
             )
         if self.name and not self.pretrained and not self.name.startswith(("local-dir:", "timm:")):
             raise ValueError(
-                "an open_clip name needs a pretrained tag or file, or local-dir:FOLDER: random weights make no features"
+                "an open_clip name needs a pretrained tag or file, or use local-dir:FOLDER instead;"
+                " features of random weights are useless"
             )
         return self
 
 
 class Weights(Section):
-    """An encoder by name, with its weights; keys as those of `Encoder`."""
+    """An encoder that is loaded by name; the keys are those of `Encoder`."""
 
     name: str
     pretrained: str | None = None
@@ -87,15 +96,16 @@ class Weights(Section):
 
 
 class Sight(Encoder):
-    """The encoder, or several, in whose space a generator's pictures are compared with the originals."""
+    """The encoder or encoders whose features compare a generator's pictures with the originals."""
 
     beside: tuple[Weights, ...] = Field(
-        (), description="more encoders, of the same input size; pooled vectors stand side by side"
+        (),
+        description="more encoders of the same input size; their pooled vectors are concatenated",
     )
 
 
 class GeneratorTraining(Section):
-    """The caption prior; see dsacap/vision/generators/caption_prior.py."""
+    """Training of the caption prior; see dsacap/vision/generators/caption_prior.py."""
 
     seed: int = 0
     steps: int = Field(gt=0)
@@ -106,52 +116,61 @@ class GeneratorTraining(Section):
 
 
 class Generator(Section):
-    """What turns captions back into pictures: either a prior trained here (`train`), or a text-to-image pipeline of diffusers by name."""
+    """The generator that turns captions back into pictures.
+
+    It is a caption prior trained here (`train`), or a text-to-image pipeline of diffusers by name.
+    """
 
     train: GeneratorTraining | None = None
-    name: str | None = Field(None, description="of the hub, or a folder in diffusers' format")
+    name: str | None = Field(
+        None, description="a name on the hub, or a folder in diffusers' format"
+    )
     revision: str | None = Field(
-        None, description="the commit of a name of the hub, so that the same weights come tomorrow"
+        None, description="commit of a name on the hub, which pins the weights"
     )
-    steps: int = Field(1, gt=0, description="denoising steps of a pipeline")
-    size: int = Field(512, gt=0, description="of a pipeline's pictures, in pixels")
-    batch_size: int = Field(8, gt=0, description="of a pipeline")
+    steps: int = Field(1, gt=0, description="denoising steps of the pipeline")
+    size: int = Field(512, gt=0, description="width and height of the pictures, in pixels")
+    batch_size: int = Field(8, gt=0, description="batch size of the pipeline")
     compare: Literal["tokens", "pooled"] = Field(
-        "tokens", description="pictures are compared by their tokens, or by one vector each"
+        "tokens", description="compare pictures by their tokens, or by one pooled vector each"
     )
-    grid: int = Field(
-        2, gt=0, description="tokens are compared by their means in grid x grid cells"
-    )
+    grid: int = Field(2, gt=0, description="compare tokens by their means over grid x grid cells")
     encoder: Sight | None = Field(
         None,
-        description="in whose space pictures are compared, such as a DINOv2's; default: the captioners'",
+        description="encoder whose features are compared, such as a DINOv2; by default the"
+        " captioners'",
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> "Generator":
         if (self.train is None) == (self.name is None):
             raise ValueError(
-                "give either train (a prior trained on the captions) or name (a text-to-image pipeline)"
+                "give either train (a prior trained on the captions) or name (a text-to-image"
+                " pipeline)"
             )
         if self.name:
             check_pinned(self.name, self.revision)
         if self.encoder and self.encoder.beside and self.compare == "tokens":
             raise ValueError(
-                "encoder.beside: several encoders have one pooled vector, but no common tokens; say compare: pooled"
+                "encoder.beside: several encoders have one pooled vector, but no common tokens;"
+                " set compare: pooled"
             )
         return self
 
 
 class Row(Section):
+    """A row of the table: a system and one of its decodings."""
+
     system: Name
     decoding: Label
 
 
 class System(Section):
-    """One trained model and the ways it is decoded; each decoding is a row of the table.
+    """One trained model and its decodings, each of which is a row of the table.
 
-    With `tuned_from` it is that system, of the same seed, tuned by `tuning`. With `distilled_from` it learns from what that row says of the
-    train images instead of from their references (sequence-level distillation, Kim & Rush 2016).
+    With `tuned_from` it is that system, of the same seed, tuned by `tuning`. With `distilled_from`
+    it is trained on that row's captions of the train images instead of on their references
+    (sequence-level distillation, Kim & Rush 2016).
     """
 
     captioner: str | None = None
@@ -159,7 +178,7 @@ class System(Section):
     seeds: tuple[int, ...] | None = Field(
         None,
         min_length=1,
-        description="those of the configuration's that this row has; default: all",
+        description="seeds of the configuration that this system is trained with; default: all",
     )
     model: dict[str, Any] = Field({})
     training: dict[str, Any] = Field({})
@@ -172,26 +191,27 @@ class System(Section):
     def _trained_or_tuned(self) -> "System":
         if (self.captioner is None) == (self.tuned_from is None):
             raise ValueError(
-                "give either captioner (a system to train) or tuned_from (a system to tune)"
+                "give either captioner (to train a system) or tuned_from (to tune one)"
             )
         if (self.tuned_from is None) != (self.tuning is None):
-            raise ValueError("tuned_from and tuning go together")
+            raise ValueError("give both tuned_from and tuning, or neither")
         if self.tuned_from and (self.model or self.training or self.distilled_from):
             raise ValueError(
-                "model, training and distilled_from are those of the system that is tuned; leave them out"
+                "a tuned system has the model, training and distilled_from of tuned_from;"
+                " leave them out"
             )
         return self
 
 
 class Checkpoint(Section):
-    """A published captioner, loaded through transformers; see baselines/pretrained.py."""
+    """A published captioner, loaded with transformers; see baselines/pretrained.py."""
 
-    name: str = Field(description="of the hub, or a folder in transformers' format")
+    name: str = Field(description="a name on the hub, or a folder in transformers' format")
     revision: str | None = Field(
-        None, description="the commit of a name of the hub, so that the same weights come tomorrow"
+        None, description="commit of a name on the hub, which pins the weights"
     )
     beams: int = Field(3, ge=1)
-    max_words: int = Field(20, ge=1, description="of the model's own tokens")
+    max_words: int = Field(20, ge=1, description="longest caption, in the model's own tokens")
     batch_size: int = Field(16, ge=1)
 
     @model_validator(mode="after")
@@ -201,49 +221,63 @@ class Checkpoint(Section):
 
 
 class Predictions(Section):
-    """A row of a system that was not trained here, and what a reader has to know of it: captions of the test split in COCO's results
-    format, or a published checkpoint that makes them."""
+    """A row of a system that was not trained here, and what a reader must know about it.
+
+    Its captions of the test split are in a file in COCO's results format, or a published checkpoint
+    generates them.
+    """
 
     file: Path | None = None
     checkpoint: Checkpoint | None = None
     label: Label | None = None
     citation: Label
     trained_on: Label = Field(
-        description="all data that it saw, pre-training too: what a comparison stands or falls with"
+        description="all data that it was trained on, pre-training included; any comparison depends"
+        " on it"
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> "Predictions":
         if (self.file is None) == (self.checkpoint is None):
             raise ValueError(
-                "give either file (captions in COCO's results format) or checkpoint (a published captioner)"
+                "give either file (captions in COCO's results format) or checkpoint (a published"
+                " captioner)"
             )
         return self
 
 
 class Decoding(Section):
+    """Settings of decoding that all systems share."""
+
     batch_size: int = Field(50, gt=0)
-    samples: int = Field(5, ge=2, description="captions an image, where a decoding is random")
+    samples: int = Field(5, ge=2, description="captions per image of a decoding that is random")
     seed: int = 0
 
 
 class Inspection(Section):
-    """What is recorded of the inside of systems that can show it; see dsacap/method/inspection.py."""
+    """What `dsacap inspect` records of systems that support it; see dsacap/method/inspection.py."""
 
-    images: int = Field(24, ge=1, description="of the test split, evenly spread")
+    images: int = Field(24, ge=1, description="images of the test split, evenly spaced")
     steps: int = Field(
-        8, ge=1, description="of denoising, from as much noise as the system was trained with"
+        8,
+        ge=1,
+        description="denoising steps, from the highest noise level of training",
     )
 
 
 class Scoring(Section):
+    """Which metrics are computed."""
+
     spice: Literal["auto", "required", "off"] = Field(
-        "auto", description="auto: where its parser can be had; n/a with the reason if not"
+        "auto", description="auto: if its parser is available, otherwise n/a with the reason"
     )
 
 
 class Timing(Section):
-    """`rounds` visits to every system, of `iterations` batches each; see dsacap/timing/latency.py."""
+    """Measurement of latency: `rounds` visits to every system, of `iterations` batches each.
+
+    See `dsacap/timing/latency.py`.
+    """
 
     batch_sizes: tuple[int, ...] = (1, 32)
     warmup: int = Field(10, ge=1)
@@ -252,14 +286,20 @@ class Timing(Section):
 
 
 class Judge(Section):
-    """A second encoder and generator, which no reward knows: what is gained by pleasing the first alone does not show here."""
+    """A second encoder and generator, which no reward uses.
+
+    A gain that only exploits the first pair does not show in their scores.
+    """
 
     encoder: Encoder
     generator: Generator
 
 
 class Comparison(Section):
-    """That row `better` has more of `metric` than row `worse`; see dsacap/reporting/claims.py for what can be compared."""
+    """The statement that row `better` has a higher `metric` than row `worse`.
+
+    `dsacap/reporting/claims.py` describes what can be compared.
+    """
 
     metric: str
     better: Row
@@ -267,22 +307,24 @@ class Comparison(Section):
 
 
 class Claim(Section):
-    """Supported if all of its tests are, not supported if one turns out the other way round, else undecided."""
+    """A claim and its tests.
+
+    It is supported if all tests are, not supported if one has the opposite result, and undecided
+    otherwise.
+    """
 
     says: Label
     tests: tuple[Comparison, ...] = Field(min_length=1)
 
 
 class Ablation(Section):
-    """What turns a table of results into one of findings: rows of more seeds, judged by what no reward knows, and claims that can fail."""
+    """What turns results into findings: claims that can fail, and an independent judge."""
 
-    judge: Judge | None = (
-        None  # only claims on what comes back of a picture, and ablation.md, need one
-    )
+    judge: Judge | None = None  # needed only for claims on reconstructions, and for ablation.md
     claims: dict[Name, Claim] = Field({})
 
     def decodings_tested(self, metric: str) -> dict[str, list[str]]:
-        """System -> its decodings that a claim compares by `metric`."""
+        """Return, by system, the decodings that some claim compares by `metric`."""
         rows = [
             row
             for claim in self.claims.values()
@@ -297,7 +339,7 @@ class Ablation(Section):
 
     @property
     def compares_reconstructions(self) -> bool:
-        """Whether a claim is on what comes back of a picture, which takes both generators."""
+        """Whether a claim compares reconstructions of pictures, which takes both generators."""
         return any(
             self.decodings_tested(metric) for metric in ("reconstruction", "judged_reconstruction")
         )

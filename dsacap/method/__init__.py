@@ -1,0 +1,1 @@
+"""DSACap, our reading of the method: image noise, denoiser and parallel readouts."""

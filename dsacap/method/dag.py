@@ -1,7 +1,8 @@
-"""The directed acyclic graph: a caption in one parallel pass, as a path (DA-Transformer; Huang et al. 2022).
+"""The directed acyclic graph: a caption in one parallel pass, as a path (DA-Transformer).
 
-Every vertex has a distribution over words and one over later vertices. A caption of n words is the sum over all paths
-0 -> v_1 < ... < v_n -> G-1 of the product of transitions and emissions; vertex 0 (start) and G-1 (end) emit nothing. The sum is exact,
+See Huang et al. 2022. Every vertex has a distribution over words and one over later vertices. The
+probability of a caption of n words is the sum, over all paths 0 -> v_1 < ... < v_n -> G-1, of the
+product of transitions and emissions; vertex 0 (start) and G-1 (end) emit nothing. The sum is exact,
 by dynamic programming, and so is the likelihood.
 """
 
@@ -21,23 +22,31 @@ from dsacap.method.inspection import Graph, graph_of
 from dsacap.method.readout import Readout, Uniform
 from dsacap.text.vocabulary import UNK
 
-_TYPICAL_WORDS = 12  # sets how far a transition reaches at first
+_TYPICAL_WORDS = 12  # sets the initial preference for near vertices
 
 
 class DirectedAcyclic(Readout):
+    """Readout whose vertices form a directed acyclic graph with learned transitions."""
+
     searches = ("lookahead", "viterbi", "draw")
     options = ("candidates", "bigram_weight", "temperature")
     self_conditions = True
     completes = True
 
+    later: Tensor
+    gap: Tensor
+
     def __init__(self, model, spec: ImageSpec):
         if model.vertices < spec.max_words + 2:
             raise ValueError(
-                f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words; at least {spec.max_words + 2} are needed"
+                f"vertices: {model.vertices} cannot hold captions of {spec.max_words} words;"
+                f" at least {spec.max_words + 2} are needed"
             )
         super().__init__(model, model.vertices, spec.vocabulary)
-        self.spec, self._memory = spec, None
-        # Transitions look at the hidden state and at the vertex' own place: neighbours must be told apart.
+        self.spec = spec
+        self._memory: Memory | None = None
+        # Transitions depend on the hidden state and on the vertex itself, because neighbours, whose
+        # states can be alike, must be distinguished.
         self.place = nn.Parameter(torch.randn(model.vertices, model.width) * 0.02)
         self.from_to = nn.Linear(2 * model.width, 2 * model.width)
         self.gate = nn.Linear(2 * model.width, model.transition_heads)
@@ -50,16 +59,24 @@ class DirectedAcyclic(Readout):
         self.register_buffer("gap", gap.float(), persistent=False)
 
     def forward(self, image_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of words [B, G, V] and of transitions [B, G, G] (row: from, column: to; the last row is void)."""
+        """Compute the graph of each row.
+
+        Args:
+            image_BND: The denoiser's hidden states.
+
+        Returns:
+            Log-probabilities of words `(B, G, V)` and of transitions `(B, G, G)`, from the vertex
+            of the row to that of the column; the last row has no meaning.
+        """
         x_BGD = self.states(image_BND)
         logits_BGV = self.words(x_BGD)
-        logits_BGV[..., :UNK] = (
-            NEVER  # UNK may be learned: references hold unknown words; it is never written
-        )
+        # UNK is learned, because references contain unknown words, but it is never generated.
+        logits_BGV[..., :UNK] = NEVER
         return logits_BGV.log_softmax(-1), self._transitions(x_BGD)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self.forward = compiled(self.forward)
+        """See `Captioner.speed_up`."""
+        self.forward = compiled(self.forward)  # type: ignore[method-assign]  # per instance
 
     def _transitions(self, x_BGD: Tensor) -> Tensor:
         x_BG2D = torch.cat([x_BGD, self.place.expand_as(x_BGD)], dim=-1)
@@ -77,27 +94,32 @@ class DirectedAcyclic(Readout):
         return (gates_BHG1 + scores_BHGG).logsumexp(1).masked_fill(~self.later, NEVER)
 
     def policy(self, image_BND: Tensor) -> GraphPolicy:
-        return GraphPolicy(*self(image_BND), self.spec.max_words)
+        """See `Readout.policy`."""
+        words_BGV, transitions_BGG = self(image_BND)
+        return GraphPolicy(words_BGV, transitions_BGG, self.spec.max_words)
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
+        """See `Readout.expected_words`."""
         words_BGV, transitions_BGG = self(image_BND)
         return words_BGV.exp() * passage(transitions_BGG)[..., None]
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
-        return self._search(*self(image_BND), self.spec.max_words, decoding, uniform)
+        """See `Readout.decode`."""
+        words_BGV, transitions_BGG = self(image_BND)
+        return self._search(words_BGV, transitions_BGG, self.spec.max_words, decoding, uniform)
 
     def complete(
         self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor
     ) -> list[list[int]]:
+        """See `Readout.complete`."""
         words_BGV, transitions_BGG = self(image_BND)
-        follows_BGG, left = (
-            after(words_BGV, transitions_BGG, prefix_BP),
-            self.spec.max_words - prefix_BP.shape[1],
-        )
+        follows_BGG = after(words_BGV, transitions_BGG, prefix_BP)
+        left = self.spec.max_words - prefix_BP.shape[1]
         rest = self._search(words_BGV, follows_BGG, left, decoding, uniform, prefix_BP[:, -1])
-        return [said + more for said, more in zip(prefix_BP.tolist(), rest, strict=True)]
+        return [prefix + words for prefix, words in zip(prefix_BP.tolist(), rest, strict=True)]
 
     def graphs(self, image_BND: Tensor, captions: list[list[int]]) -> list[Graph]:
+        """See `Readout.graphs`."""
         return [graph_of(*of_image) for of_image in zip(*self(image_BND), captions, strict=True)]
 
     def _search(
@@ -128,6 +150,7 @@ class DirectedAcyclic(Readout):
         return lookahead(words_BGV, transitions_BGG, max_words)
 
     def learn_from(self, memory: Memory) -> None:
+        """See `Captioner.learn_from`; only the bigram model uses it."""
         self._memory = memory
 
     @cached_property

@@ -1,10 +1,12 @@
-"""How many n-grams of the references the readout's graph is expected to say, in closed form and with its gradient.
+"""The expected number of n-grams of the references in captions from the graph, in closed form.
 
-The n-grams of a path are those of its vertices, so an expected count is a sum over vertices v_1 < ... < v_n of
+The gradient is exact too. The n-grams of a path are those of its vertices, so an expected count is
+a sum over vertices v_1 < ... < v_n of
 
     p(v_1) P(w_1 | v_1) prod_k E(v_k-1, v_k) P(w_k | v_k),    p = e_0 (I - E)^-1,
 
-where p(v) is the probability that a path passes v (fuzzy alignment: Ma et al., ICLR 2023, arXiv 2303.06662).
+where p(v) is the probability that a path passes v (fuzzy alignment: Ma et al., ICLR 2023,
+arXiv 2303.06662).
 """
 
 import torch
@@ -22,32 +24,45 @@ def expected_overlap(
     orders: int,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Dice overlap [B, R] of the graph's n-grams with each reference's, the mean over n = 1 to `orders`:
+    """Return the Dice overlap of the graph's n-grams with each reference's.
+
+    It is the mean over n = 1 to `orders` of
 
         2 sum_g min(E count(g), count_r(g)) / (E total + total_r)
 
-    which asks for precision and recall alike, and so for the right length. `temperature` < 1 sharpens words and transitions: counts are
-    expectations, and a graph that hedges scores well by them though none of its paths does.
+    which rewards precision and recall alike, and so the right length.
+
+    Args:
+        words_BGV: Log-probabilities of words at each vertex.
+        transitions_BGG: Log-probabilities of transitions.
+        captions_BRL: References, terminated by EOS and padded with PAD.
+        orders: Number of words of the longest n-grams.
+        temperature: Below 1, it sharpens words and transitions. Counts are expectations, so without
+            it a graph that hedges has a high overlap although none of its paths does.
+
+    Returns:
+        Overlaps of shape `(batch, references)`.
     """
     if temperature != 1:
         words_BGV, transitions_BGG = (log_p / temperature for log_p in (words_BGV, transitions_BGG))
         words_BGV, transitions_BGG = words_BGV.log_softmax(-1), transitions_BGG.log_softmax(-1)
     step_BGG = transitions_BGG.exp().triu(1)
-    speaks_G = torch.ones(step_BGG.shape[-1], device=step_BGG.device)
-    speaks_G[[0, -1]] = 0  # start and end
-    passed_BG = passage(transitions_BGG)
+    emits_G = torch.ones(step_BGG.shape[-1], device=step_BGG.device)
+    emits_G[[0, -1]] = 0  # the start and the end
+    passage_BG = passage(transitions_BGG)
     rows = torch.arange(len(captions_BRL), device=captions_BRL.device)[:, None, None]
-    emit_BRLG = words_BGV.mT[rows, captions_BRL].exp() * speaks_G
+    emit_BRLG = words_BGV.mT[rows, captions_BRL].exp() * emits_G
 
     length_BR = (captions_BRL > EOS).sum(-1)
     same_BRLL = torch.ones(
         *captions_BRL.shape, captions_BRL.shape[-1], dtype=torch.bool, device=captions_BRL.device
     )
-    total_BG, said_BRLG, overlap = passed_BG, passed_BG[:, None, None] * emit_BRLG, 0.0
+    total_BG, count_BRLG = passage_BG, passage_BG[:, None, None] * emit_BRLG
+    overlap_BR = total_BG.new_zeros(length_BR.shape)
     for n in range(1, orders + 1):
         if n > 1:
-            total_BG = (total_BG[:, None] @ step_BGG)[:, 0] * speaks_G
-            said_BRLG = (said_BRLG[:, :, :-1].flatten(1, 2) @ step_BGG).unflatten(
+            total_BG = (total_BG[:, None] @ step_BGG)[:, 0] * emits_G
+            count_BRLG = (count_BRLG[:, :, :-1].flatten(1, 2) @ step_BGG).unflatten(
                 1, (length_BR.shape[1], -1)
             ) * emit_BRLG[:, :, n - 1 :]
         starts = captions_BRL.shape[-1] - n + 1
@@ -57,11 +72,10 @@ def expected_overlap(
         )
         real_BRL = torch.arange(starts, device=length_BR.device) <= (length_BR - n)[..., None]
         equal_BRLL = same_BRLL & real_BRL[..., None, :]
-        first_BRL = real_BRL & ~equal_BRLL.tril(-1).any(
-            -1
-        )  # an n-gram counts where it stands first
-        matched_BR = (torch.minimum(said_BRLG.sum(-1), equal_BRLL.sum(-1)) * first_BRL).sum(-1)
-        overlap = overlap + 2 * matched_BR / (
+        # A repeated n-gram is matched once, at its first occurrence.
+        first_BRL = real_BRL & ~equal_BRLL.tril(-1).any(-1)
+        matched_BR = (torch.minimum(count_BRLG.sum(-1), equal_BRLL.sum(-1)) * first_BRL).sum(-1)
+        overlap_BR = overlap_BR + 2 * matched_BR / (
             total_BG.sum(-1)[:, None] + real_BRL.sum(-1)
         ).clamp_min(1e-6)
-    return overlap / orders
+    return overlap_BR / orders

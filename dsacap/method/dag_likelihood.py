@@ -1,5 +1,8 @@
-"""Sums over the paths of a directed acyclic graph: how likely a caption is, by all paths that say it (Huang et al. 2022, section 3.2), and
-how likely a vertex is passed."""
+"""Sums over the paths of a directed acyclic graph.
+
+They give the likelihood of a caption, over all paths that emit it (Huang et al. 2022, section 3.2),
+and the probability that a path passes a vertex.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,17 +14,20 @@ from dsacap.text.vocabulary import PAD
 
 
 def exact(sums: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Sums over paths under autocast as without: their products of exponentials would keep three digits."""
+    """Make a function compute in full precision under autocast too.
+
+    In bfloat16, the products of exponentials in sums over paths would keep only three digits.
+    """
 
     @wraps(sums)
-    def in_fp32(*arguments, **how) -> Tensor:
+    def in_fp32(*arguments, **options) -> Tensor:
         with torch.autocast(arguments[0].device.type, enabled=False):
             return sums(
                 *(
                     x.float() if getattr(x, "dtype", None) is torch.bfloat16 else x
                     for x in arguments
                 ),
-                **how,
+                **options,
             )
 
     return in_fp32
@@ -29,10 +35,19 @@ def exact(sums: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @exact
 def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor) -> Tensor:
-    """Log-likelihood [B, R] of captions (word ids, PAD from their end on, without EOS), summed over all paths.
+    """Return the log-likelihood of captions, summed over all paths.
 
-    The forward algorithm in log space. A step's sum over the earlier vertices is a matrix product of exponentials, shifted by the
-    largest term so that it cannot overflow. Captions of more than G - 2 words have no path: about -1e4 a missing vertex.
+    It uses the forward algorithm in log space. The sum over earlier vertices is a matrix product of
+    exponentials, shifted by the largest term so that it cannot overflow. A caption of more than
+    G - 2 words has no path; its log-likelihood is about -1e4 for each missing vertex.
+
+    Args:
+        words_BGV: Log-probabilities of words at each vertex.
+        transitions_BGG: Log-probabilities of transitions, from row to column.
+        captions_BRL: Word ids, without EOS and padded with PAD.
+
+    Returns:
+        Log-likelihoods of shape `(batch, references)`.
     """
     length_BR = (captions_BRL != PAD).sum(-1)
     rows = torch.arange(len(captions_BRL), device=captions_BRL.device)[:, None, None]
@@ -49,9 +64,19 @@ def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Ten
 
 @exact
 def after(words_BGV: Tensor, transitions_BGG: Tensor, prefix_BP: Tensor) -> Tensor:
-    """The transitions [B, G, G] of the graph of what follows a caption's first words: its start goes where paths go that have said them.
+    """Return the transitions of the graph of what follows the first words of a caption.
 
-    Exact, as how a path goes on depends on the vertex it stands at alone: p(next | prefix) = sum_v p(v | prefix) p(next | v).
+    Its start has the transitions of the paths that have emitted these words. This is exact, because
+    the rest of a path depends only on its current vertex:
+    p(next | prefix) = sum_v p(v | prefix) p(next | v).
+
+    Args:
+        words_BGV: Log-probabilities of words at each vertex.
+        transitions_BGG: Log-probabilities of transitions.
+        prefix_BP: The first words.
+
+    Returns:
+        Log-probabilities of shape `(B, G, G)`.
     """
     rows = torch.arange(len(prefix_BP), device=prefix_BP.device)[:, None]
     emit_BPG = words_BGV.mT[rows, prefix_BP]
@@ -66,22 +91,25 @@ def after(words_BGV: Tensor, transitions_BGG: Tensor, prefix_BP: Tensor) -> Tens
 
 @exact
 def passage(transitions_BGG: Tensor) -> Tensor:
-    """The probability [B, G] that a path passes, and so speaks at, each vertex; 0 for the first and the last, which say nothing.
+    """Return the probability `(B, G)` that a path passes each vertex, and so emits a word there.
 
-    a_v = sum_u a_u p(v | u) with a_0 = 1: a triangular system, as transitions go forward only, with ones on its diagonal.
+    It is 0 for the first and the last vertex, which emit nothing. The probabilities solve
+    a_v = sum_u a_u p(v | u) with a_0 = 1. This system is triangular with a unit diagonal, because
+    transitions only go forward.
     """
     start_G1 = transitions_BGG.new_zeros(transitions_BGG.shape[-1], 1)
     start_G1[0] = 1
-    lower_BGG = -transitions_BGG.exp().mT.contiguous()  # of another layout, the last digits differ
-    passed_BG = torch.linalg.solve_triangular(lower_BGG, start_G1, upper=False, unitriangular=True)[
-        ..., 0
-    ]
-    speaks_G = torch.ones_like(start_G1[:, 0])
-    speaks_G[[0, -1]] = 0
-    return passed_BG * speaks_G
+    # With another memory layout the last digits would differ.
+    lower_BGG = -transitions_BGG.exp().mT.contiguous()
+    passage_BG = torch.linalg.solve_triangular(
+        lower_BGG, start_G1, upper=False, unitriangular=True
+    )[..., 0]
+    emits_G = torch.ones_like(start_G1[:, 0])
+    emits_G[[0, -1]] = 0
+    return passage_BG * emits_G
 
 
 def _log_matmul(log_x: Tensor, y: Tensor) -> Tensor:
-    """log(exp(log_x) @ y)."""
+    """Return log(exp(log_x) @ y)."""
     shift = log_x.detach().amax(-1, keepdim=True)
     return ((log_x - shift).exp() @ y).clamp_min(1e-30).log() + shift

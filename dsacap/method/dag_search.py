@@ -1,4 +1,4 @@
-"""From the readout's graph to a caption: which path, and which word at each of its vertices."""
+"""Search for a caption in the readout's graph: a path, and a word at each of its vertices."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,21 +9,32 @@ from dsacap.captioner.interface import closed
 from dsacap.captioner.slot_decoding import inverted
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
-_DISCOUNT = 0.75  # of each count; the usual value
+_DISCOUNT = 0.75  # subtracted from each count; the usual value
 
 
 def lookahead(words_BGV: Tensor, transitions_BGG: Tensor, max_words: int) -> list[list[int]]:
-    """Lookahead decoding (Huang et al. 2022, section 3.3): from each vertex go where transition and best word are jointly likeliest.
+    """Go from each vertex to where the transition and the best word are jointly likeliest.
 
-    The best next vertex does not depend on the path so far, so all are found at once and the path is read off a table.
+    This is lookahead decoding (Huang et al. 2022, section 3.3). The best next vertex does not
+    depend on the path before it, so all of them are computed at once and the path is read from a
+    table.
+
+    Args:
+        words_BGV: Log-probabilities of words at each vertex.
+        transitions_BGG: Log-probabilities of transitions.
+        max_words: Length at which captions are cut.
+
+    Returns:
+        The word ids of each row, without special ones.
     """
     best_BG, word_BG = words_BGV[..., UNK + 1 :].max(-1)
     best_BG = best_BG.clone()
-    best_BG[:, -1] = 0  # reaching the end costs its transition alone
+    best_BG[:, -1] = 0  # the end emits nothing: reaching it costs only the transition
     next_BG = (transitions_BGG + best_BG[:, None]).argmax(-1)
     captions = []
     for follow, word in zip(next_BG.tolist(), (word_BG + UNK + 1).tolist(), strict=True):
-        caption, vertex = [], follow[0]
+        caption: list[int] = []
+        vertex = follow[0]
         while vertex != len(follow) - 1 and len(caption) < max_words:
             caption.append(word[vertex])
             vertex = follow[vertex]
@@ -40,12 +51,26 @@ def viterbi(
     bigram_weight: float = 0.0,
     last_B: Tensor | None = None,
 ) -> list[list[int]]:
-    """The path, and the words on it, of the highest log-probability per transition: exact (Viterbi; for such graphs Shao et al. 2022,
-    arXiv 2210.05193), among the `candidates` likeliest words of every vertex. No caption is empty.
+    """Find the path and its words with the highest log-probability per transition.
 
-    `bigram_VV` adds bigram_weight log p(word | word before), from begin to end of the caption, to each transition: two references that
-    are mixed along one path then pay where they meet. It depends on neighbours only, so the search stays exact. Where the graph is that
-    of the rest of a caption, `last_B` [B] is the word before it, and the rest may be empty.
+    The search is exact among the `candidates` likeliest words of every vertex (Viterbi; for such
+    graphs Shao et al. 2022, arXiv 2210.05193). No caption is empty.
+
+    With a bigram model, a path that mixes two references pays where they meet. The model depends on
+    adjacent words only, so the search stays exact.
+
+    Args:
+        words_BGV: Log-probabilities of words at each vertex.
+        transitions_BGG: Log-probabilities of transitions.
+        max_words: Longest caption.
+        candidates: Number of words considered at each vertex.
+        bigram_VV: log p(word | previous word), from BOS to EOS, which is added to each transition.
+        bigram_weight: Its weight.
+        last_B: If the graph is that of the rest of a caption, the word before it, of shape
+            `(batch,)`. The rest may then be empty.
+
+    Returns:
+        The word ids of each row, without special ones.
     """
     batch, vertices = transitions_BGG.shape[:2]
     candidates = min(candidates, words_BGV.shape[-1] - UNK - 1)
@@ -54,45 +79,37 @@ def viterbi(
         x + offset
         for x, offset in zip(words_BGV[..., UNK + 1 :].topk(candidates), (0, UNK + 1), strict=True)
     )
-    for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, which is free
+    for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, at no cost
         emit_BGC[:, vertex], word_BGC[:, vertex] = -torch.inf, word
         emit_BGC[:, vertex, 0] = 0
     if last_B is not None:
         word_BGC[:, 0] = last_B[:, None]
     word_BS = word_BGC.flatten(1)
-    # A state is a vertex with one of its words. step[b, s', s] is what going to s' from s adds.
+    # A state is a vertex with one of its words. step[b, s', s] is what going from s to s' adds.
     step_BGCGC = transitions_BGG.mT[:, :, None, :, None] + emit_BGC[..., None, None]
     step_BSS = step_BGCGC.expand(-1, -1, -1, -1, candidates).reshape(batch, states, states)
     if bigram_VV is not None:
-        said, place_BS = word_BS.unique(
-            return_inverse=True
-        )  # few of all words: what is looked up then fits the cache
-        followed_BSW = (bigram_weight * bigram_VV[said[:, None], said]).T.contiguous()[place_BS]
+        # Few words of the vocabulary occur, and a table of these alone fits the processor's cache.
+        known, place_BS = word_BS.unique(return_inverse=True)
+        followed_BSW = (bigram_weight * bigram_VV[known[:, None], known]).T.contiguous()[place_BS]
         step_BSS += followed_BSW.gather(2, place_BS[:, None].expand(-1, states, -1))
     best_BS = step_BSS.new_full((batch, states), -torch.inf)
     best_BS[:, start] = 0
-    best_LBS, ends_LB, sum_BSS = (
-        [],
-        [],
-        torch.empty_like(step_BSS),
-    )  # one room for all sums: to make it anew costs more than they do
+    best_LBS, ends_LB = [], []
+    sum_BSS = torch.empty_like(step_BSS)  # reused: allocating it costs more than the sums
     for _ in range(max_words + 1):
         best_LBS.append(best_BS)
         best_BS = torch.add(best_BS[:, None], step_BSS, out=sum_BSS).amax(2)
         ends_LB.append(best_BS[:, end].clone())
         best_BS[:, end:] = -torch.inf
-    score_BL = torch.stack(ends_LB, 1) / torch.arange(
-        1, max_words + 2, device=step_BSS.device
-    )  # transitions are one more than words
+    transitions_L = torch.arange(1, max_words + 2, device=step_BSS.device)  # one more than words
+    score_BL = torch.stack(ends_LB, 1) / transitions_L
     if last_B is None:
         score_BL[:, 0] = -torch.inf
     length_B = score_BL.argmax(-1)
-    rows, state_B, words_LB = (
-        torch.arange(batch, device=step_BSS.device),
-        torch.full_like(length_B, end),
-        [],
-    )
-    for at in range(int(length_B.max()), 0, -1):  # back from the end, by the step that was the best
+    rows = torch.arange(batch, device=step_BSS.device)
+    state_B, words_LB = torch.full_like(length_B, end), []
+    for at in range(int(length_B.max()), 0, -1):  # trace the best steps back from the end
         before_B = (best_LBS[at] + step_BSS[rows, state_B]).argmax(-1)
         state_B = torch.where(at <= length_B, before_B, state_B)
         words_LB.append(word_BS[rows, state_B])
@@ -103,15 +120,29 @@ def viterbi(
 def draw(
     words_BGV: Tensor, transitions_BGG: Tensor, uniform_BSL2: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    """Captions [B, S, L + 1] drawn from the graph, closed by EOS and filled with PAD: at each of L steps the next vertex, then its word, by
-    inverting the cumulative distribution at a pair of uniform numbers. A caption that is longer is cut; none is empty."""
+    """Draw captions from the graph.
+
+    Each of L steps draws the next vertex and then its word, by inverting the cumulative
+    distributions at a pair of uniform numbers. No caption is empty.
+
+    Args:
+        words_BGV: Log-probabilities of words at each vertex.
+        transitions_BGG: Log-probabilities of transitions.
+        uniform_BSL2: Uniform numbers in [0, 1) for each sample and step. Captions are cut after L
+            words.
+        temperature: Temperature of words and of transitions.
+
+    Returns:
+        Captions of shape `(batch, samples, length)`, where the length is at most L + 1, terminated
+        by EOS and padded with PAD.
+    """
     batch, vertices = transitions_BGG.shape[:2]
     word_BGV = (words_BGV / temperature).softmax(-1)
     word_BGV[..., : UNK + 1] = 0
     step_BGG = (transitions_BGG / temperature).softmax(-1)
-    step_BGG[:, 0, -1] = 0  # an empty caption is no caption
-    step_BGG[:, -1] = 0
-    step_BGG[:, -1, -1] = 1  # who is at the end stays there
+    step_BGG[:, 0, -1] = 0  # no caption is empty
+    step_BGG[:, -1] = 0  # the end is absorbing
+    step_BGG[:, -1, -1] = 1
     word_BGV, step_BGG = word_BGV.cumsum(-1), step_BGG.cumsum(-1)
     rows = torch.arange(batch, device=words_BGV.device)[:, None]
     vertex_BS = torch.zeros(uniform_BSL2.shape[:2], dtype=torch.long, device=words_BGV.device)
@@ -126,10 +157,18 @@ def draw(
 
 
 def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:
-    """log p(word | word before) [V, V] (row: the word before, from BOS on; column: the word, EOS too), by counting in captions (word ids,
-    closed by EOS, perhaps filled with PAD): absolute discounting, interpolated with how many words each word follows (Kneser & Ney 1995).
+    """Estimate a bigram model by counting in captions.
 
-    Holds V * V floats: 26 MB for 2,500 words, 400 MB for 10,000.
+    It uses absolute discounting, interpolated with the number of words that each word follows
+    (Kneser & Ney 1995). The result has V * V floats: 26 MB for 2,500 words, 400 MB for 10,000.
+
+    Args:
+        captions: Word ids, terminated by EOS and perhaps padded with PAD.
+        vocabulary: Number of words (V).
+
+    Returns:
+        log p(word | previous word) of shape `(V, V)`. Rows are previous words, including BOS, and
+        columns are words, including EOS.
     """
     ids = torch.tensor([[BOS, *caption] for caption in captions])
     first, second = ids[:, :-1].flatten(), ids[:, 1:].flatten()
@@ -139,13 +178,12 @@ def bigram_model(captions: Iterable[Sequence[int]], vocabulary: int) -> Tensor:
         .view(vocabulary, vocabulary)
         .float()
     )
-    seen_VV = count_VV > 0
-    follows_V = (
-        seen_VV.sum(0).float() + 1 / vocabulary
-    )  # words that follow none (PAD, BOS) keep a finite logarithm
+    occurs_VV = count_VV > 0
+    # The addend keeps the logarithm finite for words that follow none (PAD, BOS).
+    follows_V = occurs_VV.sum(0).float() + 1 / vocabulary
     total_V1 = count_VV.sum(1, keepdim=True)
     saved_V1 = torch.where(
-        total_V1 > 0, _DISCOUNT * seen_VV.sum(1, keepdim=True) / total_V1.clamp_min(1), 1.0
+        total_V1 > 0, _DISCOUNT * occurs_VV.sum(1, keepdim=True) / total_V1.clamp_min(1), 1.0
     )
     return (
         (count_VV - _DISCOUNT).clamp_min(0) / total_V1.clamp_min(1)

@@ -1,6 +1,7 @@
-"""The denoiser: a diffusion transformer over image tokens (DiT with adaLN-zero; Peebles & Xie 2023) that predicts z_0 from z_t.
+"""The denoiser, a diffusion transformer over image tokens that predicts z_0 from z_t.
 
-With self-conditioning (Chen et al. 2023, arXiv 2208.04202, whose previous estimate is of z_0) it also sees the caption estimated before.
+It is a DiT with adaLN-zero (Peebles & Xie 2023). With self-conditioning it also attends to the
+previous estimate of the caption; in Chen et al. 2023 (arXiv 2208.04202) the estimate is of z_0.
 """
 
 import torch
@@ -11,9 +12,10 @@ from dsacap.captioner.layers import Attention, Block, FeedForward, time_embeddin
 
 
 class DiTBlock(Block):
-    """Self-attention and feed-forward whose normalisation is shifted, scaled and gated by the time; gates start at zero.
+    """Self-attention and feed-forward, shifted, scaled and gated by the diffusion time.
 
-    With self-conditioning there is cross-attention to a caption between them, which starts at zero too.
+    With self-conditioning there is cross-attention to a caption between them. The gates and the
+    output of the cross-attention are zero at initialisation.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class DiTBlock(Block):
             nn.init.zeros_(self.cross_attention.out.bias)
 
     def forward(self, x_BND: Tensor, time_BD: Tensor, caption_BGD: Tensor | None) -> Tensor:
+        """Return the outputs `(B, N, D)`, given embedded times and perhaps a caption."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time_BD)[:, None].chunk(
             6, dim=-1
         )
@@ -54,6 +57,19 @@ class DiTBlock(Block):
 
 
 class Denoiser(nn.Module):
+    """Diffusion transformer that predicts z_0 from z_t.
+
+    Args:
+        tokens: Image tokens (N).
+        channels: Channels of the latent (C).
+        width: Width of the transformer (D).
+        heads: Attention heads.
+        layers: Transformer layers.
+        dropout: Dropout rate.
+        expansion: Width of the feed-forward's hidden layer, in units of `width`.
+        self_conditioning: Whether it attends to a caption.
+    """
+
     def __init__(
         self,
         tokens: int,
@@ -83,20 +99,27 @@ class Denoiser(nn.Module):
     def forward(
         self, z_BNC: Tensor, t_B: Tensor, caption_BGD: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The prediction of z_0 [B, N, C], and the hidden states [B, N, D] that the readout attends to.
+        """Predict z_0.
 
-        `caption_BGD` is the soft caption estimated before, for self-conditioning; without one, zeros stand for it.
+        Args:
+            z_BNC: Noised latents z_t.
+            t_B: Times in [0, 1].
+            caption_BGD: The previous soft caption, for self-conditioning; None stands for zeros.
+
+        Returns:
+            The prediction of z_0 `(B, N, C)`, and the hidden states `(B, N, D)` that the readout
+            attends to.
         """
         x_BND = self.dropout(self.project(z_BNC) + self.position)
         time_BD = self.time(time_embedding(t_B, self.width))
-        seen_BGD = self._seen(caption_BGD, x_BND)
+        context_BGD = self._caption_context(caption_BGD, x_BND)
         for block in self.blocks:
-            x_BND = block(x_BND, time_BD, seen_BGD)
+            x_BND = block(x_BND, time_BD, context_BGD)
         x_BND = self.norm(x_BND)
         return self.out(x_BND), x_BND
 
-    def _seen(self, caption_BGD: Tensor | None, x_BND: Tensor) -> Tensor | None:
-        """What the blocks attend to of the caption, which is told its words' order by a sinusoidal code."""
+    def _caption_context(self, caption_BGD: Tensor | None, x_BND: Tensor) -> Tensor | None:
+        """Return what the blocks attend to: the caption, with sinusoidal positions added."""
         if self.caption_norm is None:
             return None
         if caption_BGD is None:

@@ -1,6 +1,10 @@
-"""The diffusion of the image latent: variance-preserving, cosine (Nichol & Dhariwal 2021, without their offset), continuous in time.
+"""Diffusion of the image latent: variance preserving, continuous in time, with a cosine schedule.
 
-z_t = alpha_t z_0 + sigma_t eps,   alpha_t = cos(pi t / 2),   sigma_t = sin(pi t / 2),   0 <= t <= 1
+The schedule is that of Nichol & Dhariwal 2021 without their offset:
+
+    z_t = alpha_t z_0 + sigma_t eps,   alpha_t = cos(pi t / 2),   sigma_t = sin(pi t / 2)
+
+with 0 <= t <= 1.
 """
 
 import math
@@ -10,20 +14,45 @@ from torch import Tensor
 
 
 def alpha_sigma(t_B: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha_t and sigma_t of times [B], shaped [B, 1, 1] to scale latents [B, N, C]."""
+    """Return alpha_t and sigma_t at given times.
+
+    Args:
+        t_B: Times in [0, 1], of shape `(batch,)`.
+
+    Returns:
+        Both, of shape `(batch, 1, 1)`, so that they scale latents of shape `(B, N, C)`.
+    """
     angle = t_B[:, None, None] * (math.pi / 2)
     return torch.cos(angle), torch.sin(angle)
 
 
 def add_noise(z0_BNC: Tensor, noise_BNC: Tensor, t_B: Tensor) -> Tensor:
-    """z_t of the forward process."""
+    """Return z_t of the forward process: the latent with noise added.
+
+    Args:
+        z0_BNC: Clean latents.
+        noise_BNC: Standard normal noise.
+        t_B: Times in [0, 1].
+    """
     alpha, sigma = alpha_sigma(t_B)
     return alpha * z0_BNC + sigma * noise_BNC
 
 
 def ddim_step(z_BNC: Tensor, z0_hat_BNC: Tensor, t_B: Tensor, s_B: Tensor) -> Tensor:
-    """From time t to the earlier s, deterministically, given the prediction of z_0 (Song et al. 2021, eq. 12 with eta = 0):
-    the noise that explains z_t under that prediction is kept."""
+    """Step from time t to an earlier time s, deterministically, given a prediction of z_0.
+
+    This is eq. 12 of Song et al. 2021 (DDIM) with eta = 0: the noise that explains z_t under the
+    prediction is kept.
+
+    Args:
+        z_BNC: Latents at time t.
+        z0_hat_BNC: Predictions of z_0.
+        t_B: The times t, above 0.
+        s_B: The times s.
+
+    Returns:
+        The latents at time s.
+    """
     alpha_t, sigma_t = alpha_sigma(t_B)
     noise_hat = (z_BNC - alpha_t * z0_hat_BNC) / sigma_t
     return add_noise(z0_hat_BNC, noise_hat, s_B)

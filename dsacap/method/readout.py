@@ -1,13 +1,14 @@
-"""What every readout offers DSACap: captions, and how likely they are, from what the denoiser saw of the image.
+"""The interface of DSACap's readouts: captions and their likelihood, from what the denoiser sees.
 
-A non-causal transformer over G learned vertices cross-attends to the denoiser's hidden states. What a vertex stands for is the readout's
-own: a vertex of a graph, a place in the caption, a place before repeats are collapsed.
+A non-causal transformer over G learned vertices cross-attends to the denoiser's hidden states. What
+a vertex stands for depends on the readout: a vertex of a graph, a place in the caption, or a place
+before repetitions are collapsed.
 """
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +18,31 @@ from dsacap.captioner.layers import DecoderBlock
 from dsacap.common.errors import UserError
 from dsacap.method.inspection import Graph
 
-_OF_EVERY_READOUT = ("noise_level", "steps", "search")
+_COMMON_OPTIONS = ("noise_level", "steps", "search")
 
-Uniform = Callable[
-    [tuple[int, ...]], Tensor
-]  # shape -> numbers in [0, 1), one such shape for each row that is decoded
+# Maps a shape to uniform numbers in [0, 1), an array of that shape for each decoded row.
+Uniform = Callable[[tuple[int, ...]], Tensor]
 
 
 class Readout(nn.Module, ABC):
-    """`model` and `decoding` are DSACap.Model and DSACap.Decoding."""
+    """Base class of readouts, with the transformer that they share.
 
-    searches: ClassVar[
-        tuple[str, ...]
-    ] = ()  # values of Decoding.search that it serves, beside its own
-    options: ClassVar[
-        tuple[str, ...]
-    ] = ()  # options of Decoding that it serves, beside those of every readout
-    self_conditions: ClassVar[bool] = False  # whether there is a soft caption of it
-    completes: ClassVar[bool] = False  # whether it can `complete`
+    Args:
+        model: An instance of `DSACap.Model`.
+        vertices: Number of vertices (G).
+        words: Number of outputs of the word head.
+
+    Attributes:
+        searches: Values of `Decoding.search` that it supports, in addition to None.
+        options: Options of `Decoding` that it supports, in addition to those of all readouts.
+        self_conditions: Whether it implements `expected_words`, and so has a soft caption.
+        completes: Whether it implements `complete`.
+    """
+
+    searches: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()
+    self_conditions: ClassVar[bool] = False
+    completes: ClassVar[bool] = False
 
     def __init__(self, model, vertices: int, words: int):
         super().__init__()
@@ -47,63 +55,99 @@ class Readout(nn.Module, ABC):
         self.words = nn.Linear(model.width, words)
 
     def states(self, image_BND: Tensor) -> Tensor:
-        """The vertices' last states [B, G, D]."""
+        """Return the last hidden states `(B, G, D)` of the vertices.
+
+        Args:
+            image_BND: The denoiser's hidden states.
+        """
         x_BGD = self.vertices.expand(len(image_BND), -1, -1)
+        block: Any  # a DecoderBlock: ModuleList does not keep the type
         for block in self.blocks:
             x_BGD = block(x_BGD, block.cross_attention.keys_values(image_BND))
         return self.norm(x_BGD)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        """See Captioner.speed_up."""
-        self.states = compiled(self.states)
+        """See `Captioner.speed_up`."""
+        self.states = compiled(self.states)  # type: ignore[method-assign]  # per instance
 
     def policy(self, image_BND: Tensor) -> Policy:
-        """For readouts that know the probability of a caption, by its gradient too."""
+        """Return the distribution over captions, with gradients.
+
+        Args:
+            image_BND: The denoiser's hidden states.
+
+        Raises:
+            UserError: The readout does not compute the probability of a caption.
+        """
         raise UserError(
-            f"the readout {type(self).__name__} gives no probabilities of captions, so it cannot be tuned by a reward"
+            f"the readout {type(self).__name__} does not compute the probability of a caption, so"
+            " it cannot be tuned by a reward"
         )
 
     def log_prob(self, image_BND: Tensor, captions_BRL: Tensor) -> Tensor:
-        """Log-likelihood [B, R] of references, closed by EOS and filled with PAD: what training raises."""
+        """Return the log-likelihood `(B, R)` of references, which training maximises.
+
+        Args:
+            image_BND: The denoiser's hidden states.
+            captions_BRL: References, terminated by EOS and padded with PAD.
+        """
         return self.policy(image_BND).log_prob(captions_BRL)
 
     @abstractmethod
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
-        """One caption a row: word ids without specials, none empty. Only a search that draws asks for `uniform` numbers."""
+        """Return one caption per row, as word ids without special ones; none is empty.
+
+        Args:
+            image_BND: The denoiser's hidden states.
+            decoding: An instance of `DSACap.Decoding`.
+            uniform: Source of uniform random numbers, which only `search: draw` uses.
+        """
 
     def complete(
         self, image_BND: Tensor, decoding, uniform: Uniform, prefix_BP: Tensor
     ) -> list[list[int]]:
-        """As `decode`, of captions that begin with P given words, where the readout `completes`."""
+        """Return captions as `decode` does, but with the words `prefix_BP` at their beginning."""
         raise NotImplementedError
 
-    def graphs(self, image_BND: Tensor, captions: list[list[int]]) -> list[Graph | None]:
-        """The graph that each caption is a path of, where the readout has one."""
+    def graphs(self, image_BND: Tensor, captions: list[list[int]]) -> Sequence[Graph | None]:
+        """Return for each caption the graph in which it is a path, or None without graphs."""
         return [None] * len(captions)
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
-        """The probability [B, G, V] that a vertex takes part in the caption and says a word."""
+        """Return the probability `(B, G, V)` that a vertex is used and emits a word."""
         raise NotImplementedError
 
     @torch.no_grad()
     def soft_caption(self, image_BND: Tensor) -> Tensor:
-        """Expected embedding [B, G, D] of what each vertex says, by the words' output embeddings, without gradient: the soft caption that
-        the denoiser sees next, where the readout `self_conditions`."""
+        """Return the expected embedding `(B, G, D)` of the word of each vertex, without gradient.
+
+        It uses the output embeddings of words. With self-conditioning the denoiser attends to this
+        soft caption in its next pass.
+        """
         return self.expected_words(image_BND) @ self.words.weight
 
     def learn_from(self, memory: Memory) -> None:
-        """See Captioner.learn_from."""
+        """See `Captioner.learn_from`."""
 
     @classmethod
     def check(cls, name: str, decoding) -> None:
-        """ValueError where `decoding` has an option that this readout, called `name`, cannot serve."""
+        """Check that the readout supports the options of a decoding.
+
+        Args:
+            name: Name of the readout, for messages.
+            decoding: An instance of `DSACap.Decoding`.
+
+        Raises:
+            ValueError: It does not support one of them.
+        """
         if decoding.search is not None and decoding.search not in cls.searches:
             raise ValueError(
-                f"search: {decoding.search} is not for readout: {name}, which has {', '.join(cls.searches) or 'none to choose'}"
+                f"search: {decoding.search} is not available for readout: {name}; available:"
+                f" {', '.join(cls.searches) or 'none, leave it out'}"
             )
         for field in dataclasses.fields(decoding):
             if (
-                field.name not in _OF_EVERY_READOUT + cls.options
+                field.name not in _COMMON_OPTIONS + cls.options
                 and getattr(decoding, field.name) != field.default
             ):
-                raise ValueError(f"{field.name} is not for readout: {name}; leave it out")
+                raise ValueError(f"{field.name} is not an option of readout: {name}; leave it out")

@@ -1,4 +1,4 @@
-"""Plain parallel slots: one learned place for each word, each with a distribution of its own (Gu et al. 2018, without their fertility)."""
+"""Plain parallel slots, each of which predicts a word (Gu et al. 2018, without their fertility)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,6 +10,8 @@ from dsacap.text.vocabulary import EOS
 
 
 class Slots(Readout):
+    """Readout with one vertex per place in the caption, whose words are independent."""
+
     searches = ("draw",)
     options = ("temperature",)
     self_conditions = True
@@ -18,21 +20,21 @@ class Slots(Readout):
         super().__init__(model, spec.max_words + 1, spec.vocabulary)
 
     def forward(self, image_BND: Tensor) -> Tensor:
-        """Log-probabilities of words and EOS [B, L + 1, V]."""
+        """Return the log-probabilities `(B, L + 1, V)` of words and EOS."""
         return slot_log_probs(self.words(self.states(image_BND)))
 
     def policy(self, image_BND: Tensor) -> SlotPolicy:
+        """See `Readout.policy`."""
         return SlotPolicy(self(image_BND))
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
+        """See `Readout.expected_words`; a slot is used if no earlier one has emitted EOS."""
         p_BLV = self(image_BND).exp()
-        going_on_BL = (1 - p_BLV[..., EOS]).cumprod(-1)
-        return (
-            p_BLV * F.pad(going_on_BL[:, :-1], (1, 0), value=1.0)[..., None]
-        )  # a slot speaks where none before it has ended
+        not_ended_BL = (1 - p_BLV[..., EOS]).cumprod(-1)
+        return p_BLV * F.pad(not_ended_BL[:, :-1], (1, 0), value=1.0)[..., None]
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
-        """The likeliest word of each slot, or one drawn, up to the first EOS."""
+        """Take or draw the word of each slot, up to the first EOS; see `Readout.decode`."""
         words_BLV = self(image_BND)
         uniform_BL = uniform(words_BLV.shape[1:2]) if decoding.search == "draw" else None
         return write_slots(words_BLV, uniform_BL, decoding.temperature)

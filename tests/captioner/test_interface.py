@@ -22,7 +22,7 @@ CAPTIONERS = {
 
 
 def captioner_of(name: str, spec: ImageSpec = SPEC, **model) -> Captioner:
-    """With weights large enough that captions differ in probability."""
+    """Return a captioner whose weights are so large that captions differ in probability."""
     torch.manual_seed(0)
     captioner = load_captioner(name.split()[0], {**CAPTIONERS[name], **model}, spec).eval()
     with torch.no_grad():
@@ -56,22 +56,22 @@ def test_captions_begin_with_the_words_asked_for(name):
         + [{"search": "draw", "temperature": 1.0}],
     ):
         decoding = captioner.Decoding(**how)
-        said = captioner.caption(replace(batch, prefix=prefix), 2, 0, decoding)
+        captions = captioner.caption(replace(batch, prefix=prefix), 2, 0, decoding)
         assert all(
             caption[:2] == begin
-            for begin, of_image in zip(prefix.tolist(), said, strict=True)
+            for begin, of_image in zip(prefix.tolist(), captions, strict=True)
             for caption in of_image
         )
-        assert max(len(caption) for of_image in said for caption in of_image) <= SPEC.max_words
-    if name == "autoregressive":  # its own words change nothing
+        assert max(len(caption) for of_image in captions for caption in of_image) <= SPEC.max_words
+    if name == "autoregressive":  # the words that it would write anyway change nothing
         plain = captioner.caption(batch, 1, 0, captioner.Decoding())
-        own = torch.tensor([said[0][:1] for said in plain])
+        own = torch.tensor([captions[0][:1] for captions in plain])
         assert captioner.caption(replace(batch, prefix=own), 1, 0, captioner.Decoding()) == plain
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_captions_are_drawn_as_often_as_their_probability_says(name):
-    """Two words, captions of one or two of them: all six are counted in 6,000 draws."""
+    """Count all six captions of one or two words, from a vocabulary of two, in 6,000 draws."""
     spec = ImageSpec(tokens=4, channels=6, vocabulary=6, max_words=2)
     captioner = captioner_of(
         name, spec, **{"dsacap": {"vertices": 4}, "dsacap ctc": {"vertices": 2}}.get(name, {})
@@ -80,13 +80,14 @@ def test_captions_are_drawn_as_often_as_their_probability_says(name):
         captioner.head = captioner.lm.lm_head = torch.nn.Linear(16, 6)  # GPT-2's has no bias
     head = captioner.readout.words if name.startswith("dsacap") else captioner.head
     with torch.no_grad():
-        # These are not drawn, and would take their share of the probability. Masked diffusion ends by its length, not by a word.
+        # These are never drawn, so they must have no share of the probability. Masked diffusion
+        # ends a caption by its length, not by a word.
         head.bias[[PAD, BOS, UNK, *([EOS] if name == "masked-diffusion" else [])]] = -30
     texts = [text for length in (1, 2) for text in itertools.product((4, 5), repeat=length)]
     captions = torch.tensor([[*text, EOS, *[PAD] * (2 - len(text))] for text in texts])
     policy = captioner.policy(Batch((1,), torch.randn(1, 4, 6)))
     expected = policy.log_prob(captions[None])[0].exp()
-    expected = expected / expected.sum()  # an empty caption, which is not drawn, has some too
+    expected = expected / expected.sum()  # without that of the empty caption, which is never drawn
     drawn = policy.sample(6000)[0]
     share = (drawn[:, None] == captions).all(-1).float().mean(0)
     assert share.sum() == pytest.approx(1)
@@ -109,7 +110,7 @@ def test_a_captioner_without_probabilities_says_so():
     class Mute(Captioner):
         loss = caption = None
 
-    with pytest.raises(UserError, match="Mute gives no probabilities"):
+    with pytest.raises(UserError, match="Mute does not compute the probability"):
         Mute().policy(random_batch(1))
 
 

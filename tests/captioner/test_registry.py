@@ -1,4 +1,4 @@
-"""A captioner that another package brings: installed as a user would, found by its entry point, trained and made to caption."""
+"""A captioner of another package: installed as a user would, found by its entry point and used."""
 
 import os
 import shutil
@@ -21,12 +21,12 @@ EXAMPLE = ROOT / "examples/show_and_tell"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """A folder with the example's package in it, as an installer leaves it."""
+    """Return a folder in which the example's package is installed."""
     source, target = (
         tmp_path_factory.mktemp("source") / "show_and_tell",
         tmp_path_factory.mktemp("site"),
     )
-    shutil.copytree(EXAMPLE, source)  # building writes beside the sources
+    shutil.copytree(EXAMPLE, source)  # building writes into the source folder
     command = [
         BIN / "uv",
         "pip",
@@ -41,7 +41,7 @@ def installed(tmp_path_factory) -> Path:
     return target
 
 
-def dsacap(site: Path, *arguments: str) -> subprocess.CompletedProcess:
+def run_dsacap(site: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "dsacap.cli", *arguments]
     return subprocess.run(
         command,
@@ -59,9 +59,8 @@ def configuration(tmp_path: Path, **system) -> Path:
         "model": {"width": 16},
         "decodings": {"greedy": {}, "T=1": {"temperature": 1.0}},
     }
-    tuning = config["systems"]["dsacap-rl"]["tuning"] | {
-        "rewards": {"cider": 1}
-    }  # reconstruction imports diffusers, which takes long
+    # A reconstruction reward would import diffusers, which takes long.
+    tuning = config["systems"]["dsacap-rl"]["tuning"] | {"rewards": {"cider": 1}}
     tuned = {"tuned_from": "show-and-tell", "tuning": tuning, "decodings": {"greedy": {}}}
     config["systems"] = {
         "ar": config["systems"]["ar"],
@@ -82,7 +81,7 @@ def test_an_outside_system_becomes_a_row(installed, tiny_layout, tmp_path):
         ("score", "show-and-tell"),
         ("tune", "tuned"),
     ):
-        done = dsacap(installed, verb, "--config", config, "--system", system)
+        done = run_dsacap(installed, verb, "--config", config, "--system", system)
         assert done.returncode == 0, done.stderr
     manifest = next(tmp_path.glob("tiny/show-and-tell-seed0-*/manifest.json")).read_text()
     assert '"captioner":"show-and-tell 1.0.0"' in manifest
@@ -98,7 +97,7 @@ def test_without_the_package_its_name_is_unknown(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         (
             "raise RuntimeError('no licence')",
@@ -106,11 +105,11 @@ def test_without_the_package_its_name_is_unknown(tmp_path):
         ),
         (
             "ShowAndTell = dict",
-            "of broken 0.1: broken:ShowAndTell is no subclass of dsacap.captioner.Captioner",
+            "of broken 0.1: broken:ShowAndTell is not a subclass of dsacap.captioner.Captioner",
         ),
     ],
 )
-def test_a_package_that_misbehaves_is_named(tmp_path, code, said):
+def test_a_package_that_misbehaves_is_named(tmp_path, code, message):
     site = tmp_path / "site"
     (site / "broken-0.1.dist-info").mkdir(parents=True)
     (site / "broken-0.1.dist-info/METADATA").write_text(
@@ -120,8 +119,8 @@ def test_a_package_that_misbehaves_is_named(tmp_path, code, said):
         "[dsacap.captioners]\nshow-and-tell = broken:ShowAndTell\n"
     )
     (site / "broken.py").write_text(code)
-    done = dsacap(site, "check", "--config", str(configuration(tmp_path)))
-    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+    done = run_dsacap(site, "check", "--config", str(configuration(tmp_path)))
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_two_packages_with_one_name_are_refused(installed, tmp_path):
@@ -129,12 +128,14 @@ def test_two_packages_with_one_name_are_refused(installed, tmp_path):
     again.mkdir()
     (again / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 0.1\n")
     (again / "entry_points.txt").write_text("[dsacap.captioners]\nshow-and-tell = other:Other\n")
-    done = dsacap(
+    done = run_dsacap(
         Path(f"{installed}{os.pathsep}{tmp_path}"),
         "check",
         "--config",
         str(configuration(tmp_path)),
     )
     assert (
-        done.returncode == 1 and "uninstall one" in done.stderr and "show-and-tell" in done.stderr
+        done.returncode == 1
+        and "uninstall all but one" in done.stderr
+        and "show-and-tell" in done.stderr
     )

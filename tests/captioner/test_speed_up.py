@@ -1,4 +1,7 @@
-"""Compiled decoding says what plain decoding says, and each function, with all the K steps of diffusion, is one graph a number of rows."""
+"""Compiled decoding gives the same captions as plain decoding.
+
+Each function, with all K diffusion steps in it, is one graph per number of rows.
+"""
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from helpers import SPEC, ListMemory, random_batch
 
 SMALL = {"width": 16, "heads": 2}
 GRAPH = {**SMALL, "vertices": 9}
-# model, decodings, functions that are compiled
+# name: (model, decodings, number of functions that are compiled)
 RIVALS = {
     "autoregressive": (SMALL, [{}, {"beam": 3}, {"temperature": 1.0}], 1),
     "masked-diffusion": (
@@ -38,8 +41,9 @@ RIVALS = {
     "dsacap, cmlm": ({**SMALL, "readout": "cmlm"}, [{"passes": 2}], 2),
 }
 
-# Of each function: one for each decoding and each of two numbers of rows. Word by word, one serves all decodings, but that beams add
-# rows; a prefix of an image is longer than a word.
+# Graphs per function: by default one for each decoding and each of the two numbers of rows. Systems
+# that write word by word need one graph for all decodings, except that beams add rows; the image's
+# prefix in prefix-lm is longer than a word.
 GRAPHS_EACH = {"autoregressive": 4, "prefix-lm": 8}
 
 
@@ -85,5 +89,5 @@ def test_a_system_with_nothing_to_compile_says_so():
         def caption(self, batch, samples, seed, decoding):
             return []
 
-    with pytest.raises(UserError, match="Silent says of no function"):
+    with pytest.raises(UserError, match="Silent does not support compiled decoding"):
         Silent().speed_up(torch.compile)

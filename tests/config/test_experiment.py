@@ -24,7 +24,7 @@ def test_shipped_configurations_are_well_formed(path):
     ids=lambda p: f"{p.parent.name}/{p.stem}",
 )
 def test_shipped_additions_fit_their_configurations(addition):
-    """Merged as Snakemake merges several --configfile; `X-rivals` is laid over X and its rivals."""
+    """Merge as Snakemake merges several --configfile; `X-rivals` is laid over X and its rivals."""
     configs, name = addition.parents[1], addition.stem.removesuffix("-rivals")
     below = [
         configs / f"{name}.yaml",
@@ -46,7 +46,7 @@ JUDGED = {
 
 
 def changed(path: str, value) -> dict:
-    """The smoke configuration with one key set; `path` is dotted."""
+    """Return the smoke configuration with the key at a dotted path set to another value."""
     data = yaml.safe_load(next(p for p in CONFIGS if p.stem == "smoke").read_text())
     *parents, last = path.split(".")
     place = data
@@ -57,7 +57,7 @@ def changed(path: str, value) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "message"),
     [
         ("colour", "red", "colour: unknown key"),
         ("training.stepz", 3, "training.stepz"),
@@ -66,7 +66,7 @@ def changed(path: str, value) -> dict:
         ("dataset.kind", "flickr", "dataset"),
         ("encoder.train", None, "encoder"),
         ("encoder.name", "ViT-B-16", "either train"),
-        ("encoder.pretrained", "openai", "pretrained and sha256 go with name"),
+        ("encoder.pretrained", "openai", "pretrained and sha256 belong to name"),
         ("encoder", {"name": "ViT-B-16"}, "needs a pretrained tag"),
         ("encoder", {"name": "timm:test_vit", "sha256": "0123"}, "encoder.sha256"),
         (
@@ -88,12 +88,12 @@ def changed(path: str, value) -> dict:
         (
             "systems.dsacap.model.readout",
             "slot",
-            "readout: 'slot' is none of dag, slots, ctc, cmlm",
+            "readout: 'slot' is not one of dag, slots, ctc, cmlm",
         ),
         (
             "systems.dsacap.model.readout",
             "slots",
-            "systems.dsacap.decodings.K=3, t_s=0.3: search: viterbi is not for readout: slots",
+            "decodings.K=3, t_s=0.3: search: viterbi is not available for readout: slots",
         ),
         ("systems.dsacap.tuned_from", "ar", "give either captioner"),
         (
@@ -107,7 +107,7 @@ def changed(path: str, value) -> dict:
             "ar",
             "systems.dsacap-rl.decodings.K=1, t_s=0.3: unknown key 'noise_level'",
         ),
-        ("systems.dsacap-rl.tuning", None, "tuned_from and tuning go together"),
+        ("systems.dsacap-rl.tuning", None, "give both tuned_from and tuning, or neither"),
         ("systems.dsacap-rl.model", {"width": 3}, "leave them out"),
         (
             "systems.dsacap.distilled_from",
@@ -136,16 +136,16 @@ def changed(path: str, value) -> dict:
         (
             "ablation",
             {"claims": {"C1": {"says": "better", "tests": [JUDGED]}}},
-            "ablation.claims: on reconstructions, which need a judge",
+            "ablation.claims: claims on reconstructions need a judge",
         ),
         ("seeds", [], "seeds"),
         ("name", "a b; rm -rf", "name"),
     ],
 )
-def test_a_wrong_key_or_value_is_named(path, value, said):
+def test_a_wrong_key_or_value_is_named(path, value, message):
     with pytest.raises(UserError, match=r"here\.yaml") as error:
         parse_config(changed(path, value), "here.yaml")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_not_yaml_and_not_there(tmp_path):
@@ -182,7 +182,7 @@ def test_a_row_may_have_fewer_seeds_but_no_others(tmp_path):
         {**given, "dsacap-rl": [0, 1]},
         {**given, "dsacap-rl": None},
     ):
-        with pytest.raises(UserError, match=r"seeds: needs 0, the first"):
+        with pytest.raises(UserError, match=r"seeds: must contain 0, the first"):
             runs(**wrong)
 
 
@@ -224,40 +224,40 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
     assert moved(results=str(tmp_path / "elsewhere")) == set()
 
 
-def test_what_yaml_reads_in_another_way_than_it_is_meant(tmp_path):
-    """Found by tests/faults/test_malformed.py."""
+def test_yaml_that_parsers_misread_is_refused(tmp_path):
+    """These cases were found by tests/faults/test_malformed.py."""
     sound = Path(CONFIGS[0]).read_text()
     bomb = "a: &a [x]\n" + "".join(
         f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi")
     )
     spoilt = {
-        "name: twice\n" + sound: "the key 'name' stands here twice",
-        bomb + sound: "written by aliases of aliases",
-        "a: &a [*a]\n" + sound: "written by aliases of aliases",
-        sound + "\nnote: 2001-99-99\n": "no YAML that can be read",
-        sound + "\nnote: !!bool x\n": "no YAML that can be read",
-        "[" * 5000: "no YAML that can be read",
+        "name: twice\n" + sound: "duplicate key 'name'",
+        bomb + sound: "expanding aliases of aliases",
+        "a: &a [*a]\n" + sound: "expanding aliases of aliases",
+        sound + "\nnote: 2001-99-99\n": "cannot be read as YAML",
+        sound + "\nnote: !!bool x\n": "cannot be read as YAML",
+        "[" * 5000: "cannot be read as YAML",
     }
-    for text, said in spoilt.items():
+    for text, message in spoilt.items():
         (tmp_path / "spoilt.yaml").write_text(text)
         with pytest.raises(UserError, match=r"spoilt\.yaml") as error:
             load_config(tmp_path / "spoilt.yaml")
-        assert said in str(error.value)
+        assert message in str(error.value)
 
 
 @pytest.mark.parametrize("value", [True, "40", 40.0, 0.5, float("nan"), float("inf")])
-def test_no_number_is_made_of_what_is_none(value):
+def test_other_types_are_not_converted_to_numbers(value):
     with pytest.raises(UserError, match=r"training\.steps"):
         parse_config(changed("training.steps", value), "here.yaml")
 
 
 @pytest.mark.parametrize("value", [True, "32"])
-def test_nor_of_a_captioners_own_options(value):
+def test_nor_are_they_in_a_captioners_own_options(value):
     with pytest.raises(UserError, match=r"systems\.ar\.model\.width"):
         parse_config(changed("systems.ar.model.width", value), "here.yaml")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_no_learning_rate(value):
+def test_a_learning_rate_must_be_finite(value):
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         parse_config(changed("training.learning_rate", value), "here.yaml")

@@ -21,8 +21,8 @@ def cmlm():
     return readout.double()
 
 
-def said_of(cmlm, image, words: list[int]) -> torch.Tensor:
-    """Log-probabilities [L, V] at the places of one caption with masks, alone and without padding."""
+def log_probs_of(cmlm, image, words: list[int]) -> torch.Tensor:
+    """Return the log-probabilities (L, V) of one masked caption, alone and without padding."""
     return cmlm.words(cmlm(torch.tensor([words]), cmlm._images(image[None])))[0].log_softmax(-1)
 
 
@@ -43,7 +43,7 @@ def test_the_likelihood_is_that_of_the_length_and_of_the_words_masked_scaled_to_
     ours, length = cmlm.log_prob(image, captions), cmlm._length(image)
     for row, (b, r) in enumerate(itertools.product(range(2), range(2))):
         words = [word for word in captions[b, r].tolist() if word not in (EOS, PAD)]
-        log_p = said_of(
+        log_p = log_probs_of(
             cmlm,
             image[b],
             [cmlm.mask if m else word for word, m in zip(words, masked[row], strict=False)],
@@ -59,8 +59,10 @@ def test_its_mean_over_masks_is_that_over_all_orders_of_writing(cmlm):
     expected = 0.0
     for order in itertools.permutations(range(3)):
         for done in range(3):
-            seen = [word if at in order[:done] else cmlm.mask for at, word in enumerate(words)]
-            expected += said_of(cmlm, image[0], seen)[order[done], words[order[done]]].item() / 6
+            visible = [word if at in order[:done] else cmlm.mask for at, word in enumerate(words)]
+            expected += (
+                log_probs_of(cmlm, image[0], visible)[order[done], words[order[done]]].item() / 6
+            )
     torch.manual_seed(0)
     captions = torch.tensor([*words, EOS]).expand(1, 4000, -1)
     drawn = cmlm.log_prob(image, captions) - cmlm._length(image)[:, 3]
@@ -83,15 +85,18 @@ def test_each_pass_masks_the_least_sure_words_by_a_linear_schedule(cmlm):
     with torch.no_grad():
         cmlm.length_head.bias[-1] = 50
     for image in torch.randn(10, 3, 16).double():
-        words, sure, masked = [cmlm.mask] * 6, [0.0] * 6, range(6)
-        for again in (4, 2, 0):  # 6 words, 3 passes
-            log_p = said_of(
+        words, confidence, masked = [cmlm.mask] * 6, [0.0] * 6, range(6)
+        for count in (4, 2, 0):  # 6 words, 3 passes
+            log_p = log_probs_of(
                 cmlm, image, [cmlm.mask if at in masked else word for at, word in enumerate(words)]
             )
             log_p = log_p[:, UNK + 1 :] - log_p[:, UNK + 1 :].logsumexp(-1, keepdim=True)
             for at in masked:
-                sure[at], words[at] = log_p[at].max().item(), log_p[at].argmax().item() + UNK + 1
-            masked = sorted(range(6), key=lambda at: sure[at])[:again]
+                confidence[at], words[at] = (
+                    log_p[at].max().item(),
+                    log_p[at].argmax().item() + UNK + 1,
+                )
+            masked = sorted(range(6), key=lambda at: confidence[at])[:count]
         assert cmlm.decode(image[None], DSACap.Decoding(passes=3), None) == [words]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dsacap.captioner.interface import ImageSpec
-from dsacap.method.ctc import CTC, CTCPolicy, _never_silent, collapsed
+from dsacap.method.ctc import CTC, CTCPolicy, _never_empty, collapsed
 from dsacap.method.dsacap import DSACap
 from dsacap.text.vocabulary import EOS, PAD, UNK
 
@@ -24,12 +24,12 @@ def ctc():
 
 
 def by_caption(words_GV) -> dict[tuple[int, ...], torch.Tensor]:
-    """Adds up all that the vertices may say, one by one."""
+    """Return the probability of every caption, by enumerating all emissions."""
     total = defaultdict(float)
-    for said in itertools.product((PAD, *range(UNK, SPEC.vocabulary)), repeat=len(words_GV)):
-        caption = tuple(word for word, _ in itertools.groupby(said) if word != PAD)
+    for emitted in itertools.product((PAD, *range(UNK, SPEC.vocabulary)), repeat=len(words_GV)):
+        caption = tuple(word for word, _ in itertools.groupby(emitted) if word != PAD)
         total[caption] = (
-            total[caption] + sum(words_GV[g, word] for g, word in enumerate(said)).exp()
+            total[caption] + sum(words_GV[g, word] for g, word in enumerate(emitted)).exp()
         )
     return total
 
@@ -40,7 +40,7 @@ def padded(captions) -> torch.Tensor:
     )
 
 
-def test_likelihood_and_its_gradient_equal_the_sum_over_all_ways_to_say_it(ctc):
+def test_likelihood_and_its_gradient_equal_the_sum_over_all_emissions(ctc):
     image = torch.randn(2, 3, 16).double()
     expected = [by_caption(words) for words in ctc(image)]
     captions = list(expected[0])
@@ -59,7 +59,7 @@ def test_likelihood_and_its_gradient_equal_the_sum_over_all_ways_to_say_it(ctc):
     torch.testing.assert_close(*gradients)
 
 
-def test_a_reference_that_cannot_fit_is_impossible_and_moves_nothing(ctc):
+def test_a_reference_that_cannot_fit_is_impossible_and_has_no_gradient(ctc):
     image = torch.randn(1, 3, 16).double()
     value = ctc.log_prob(
         image, padded([[4, 4, 4], [5, 4, 4, 5]])[None]
@@ -76,24 +76,24 @@ def test_the_best_path_is_collapsed_and_never_empty(ctc):
         image = torch.randn(40, 3, 16).double()
         log_p, captions = ctc(image), ctc.decode(image, DSACap.Decoding(), None)
     log_p[..., UNK] = -torch.inf
-    silent = 0
+    empty = 0
     for row, caption in zip(log_p, captions, strict=True):
         best = [word for word, _ in itertools.groupby(row.argmax(-1).tolist()) if word != PAD]
-        silent += not best
+        empty += not best
         assert caption == (best or [row[:, UNK + 1 :].amax(0).argmax().item() + UNK + 1])
-    assert 0 < silent < len(captions)
+    assert 0 < empty < len(captions)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_captions_are_drawn_as_often_as_they_are_likely(ctc, temperature):
-    """Of what is written, so without unknown words; where nothing would be said, the likeliest word is."""
+    """The expected shares exclude unknown words; an empty caption becomes the likeliest word."""
     draws, image = 20_000, torch.randn(1, 3, 16).double()
     with torch.no_grad():
         words = ctc(image) / temperature
         words[..., UNK] = -1e4
         words = words.log_softmax(-1)
         generator = torch.Generator().manual_seed(0)
-        said = ctc.decode(
+        captions = ctc.decode(
             image.expand(draws, -1, -1),
             DSACap.Decoding(search="draw", temperature=temperature),
             lambda shape: torch.rand(draws, *shape, generator=generator, dtype=words.dtype),
@@ -103,7 +103,7 @@ def test_captions_are_drawn_as_often_as_they_are_likely(ctc, temperature):
     }
     likeliest = (words[0, :, UNK + 1 :].amax(0).argmax().item() + UNK + 1,)
     expected[likeliest] += expected.pop(())
-    counts = Counter(map(tuple, said))
+    counts = Counter(map(tuple, captions))
     assert counts.keys() <= expected.keys()
     assert all(
         abs(counts[caption] / draws - p) < 4 * (p / draws) ** 0.5 + 1e-3
@@ -111,16 +111,16 @@ def test_captions_are_drawn_as_often_as_they_are_likely(ctc, temperature):
     )
 
 
-def test_a_likely_word_is_not_said_where_a_blank_is_likelier_and_others_speak():
+def test_only_an_empty_caption_gets_the_likeliest_word():
     words = torch.tensor([[0.6, 0, 0, 0, 0.4, 0], [0.3, 0, 0, 0, 0.3, 0.35]])
-    assert _never_silent(torch.tensor([[[0, 5], [0, 0]]]), words.log()[None]).tolist() == [
+    assert _never_empty(torch.tensor([[[0, 5], [0, 0]]]), words.log()[None]).tolist() == [
         [[0, 5], [4, 0]]
     ]
 
 
-def test_runs_count_once_and_blanks_part_them():
-    said = torch.tensor([[0, 4, 4, 0, 4, 5], [0, 0, 0, 0, 0, 5], [4, 5, 4, 5, 4, 5]])
-    assert collapsed(said, 4).tolist() == [
+def test_runs_count_once_and_blanks_separate_them():
+    emitted = torch.tensor([[0, 4, 4, 0, 4, 5], [0, 0, 0, 0, 0, 5], [4, 5, 4, 5, 4, 5]])
+    assert collapsed(emitted, 4).tolist() == [
         [4, 4, 5, EOS, PAD],
         [5, EOS, PAD, PAD, PAD],
         [4, 5, 4, 5, EOS],

@@ -12,7 +12,7 @@ from helpers import LONGEST, VERTICES, VOCABULARY, ListMemory
 
 
 def brute_force(words_GV, transitions_GG, caption) -> float:
-    """Adds up all paths one by one."""
+    """Return the log-likelihood of a caption by enumerating all paths."""
     paths = []
     for path in itertools.combinations(range(1, VERTICES - 1), len(caption)):
         stops = (0, *path, VERTICES - 1)
@@ -33,7 +33,7 @@ def test_likelihood_equals_the_sum_over_all_paths(graph):
             )
 
 
-def test_a_caption_next_to_impossible_keeps_its_digits_beside_likely_ones(graph):
+def test_a_very_unlikely_caption_is_as_precise_as_likely_ones(graph):
     words, transitions = graph
     words[..., 8] -= 300
     captions = [[8, 8, 8], [4, 5, 6], [4, 8, 8]]
@@ -62,14 +62,14 @@ def path_mass(step_GG, words: int) -> float:
     at = torch.zeros(VERTICES, dtype=step_GG.dtype)
     at[0] = 1
     step = step_GG.clone()
-    step[-1] = 0  # the end is left by nobody
+    step[-1] = 0  # no path leaves the end
     for _ in range(words + 1):
         at = at @ step
     return at[-1].item()
 
 
-def test_what_follows_a_beginning_is_as_likely_as_the_whole_makes_it(graph):
-    """log p(rest | beginning) = log p(beginning + rest) - log p(beginning): one constant for all rests."""
+def test_a_continuation_has_the_conditional_probability(graph):
+    """log p(rest | beginning) = log p(beginning + rest) - log p(beginning), which is constant."""
     words, transitions = graph
     beginning, rests = [5, 7], [[4], [6, 4], [8, 8, 6], [5]]
     follows = after(words, transitions, torch.tensor([beginning, beginning]))
@@ -122,7 +122,10 @@ def test_a_caption_longer_than_the_graph_is_impossible_with_finite_gradient(grap
 
 
 def test_completed_captions_are_drawn_as_often_as_they_are_likely(readout, graph):
-    """All that may follow three words, of five at most, is counted in 20,000 draws; unknown words and silence are not drawn."""
+    """Count all that may follow three words, of five at most, in 20,000 draws.
+
+    Unknown words and an empty rest are never drawn.
+    """
     words, transitions = (x[:1] for x in graph)
     words[..., UNK] = -1e4
     words = words.log_softmax(-1)
@@ -133,38 +136,41 @@ def test_completed_captions_are_drawn_as_often_as_they_are_likely(readout, graph
     whole = torch.tensor([[*begin, *rest, *[PAD] * (2 - len(rest))] for rest in rests])
     expected = log_likelihood(words, transitions, whole[None])[0].softmax(-1)
     readout.forward = lambda image: (words.expand(draws, -1, -1), transitions.expand(draws, -1, -1))
-    generator, asked = torch.Generator().manual_seed(1), []
+    generator, shapes = torch.Generator().manual_seed(1), []
 
     def uniform(shape):
-        asked.append(shape)
+        shapes.append(shape)
         return torch.rand(draws, *shape, generator=generator, dtype=words.dtype)
 
     decoding = DSACap.Decoding(search="draw", temperature=1.0)
-    said = readout.complete(
+    captions = readout.complete(
         torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([begin]).expand(draws, -1)
     )
-    assert asked == [(2, 2)]  # a place and a word, for two words that may come
-    counts = torch.tensor([said.count([*begin, *rest]) for rest in rests])
+    assert shapes == [(2, 2)]  # a vertex and a word, for the two words that may follow
+    counts = torch.tensor([captions.count([*begin, *rest]) for rest in rests])
     assert counts.sum() == draws
     assert ((counts / draws - expected).abs() < 4 * (expected / draws).sqrt() + 1e-3).all()
     longer = readout.complete(
         torch.zeros(draws, 3, 16), decoding, uniform, torch.tensor([[5]]).expand(draws, -1)
     )
-    assert asked[1:] == [(4, 2)] and {len(caption) for caption in longer} >= {2, 3, 4}
+    assert shapes[1:] == [(4, 2)] and {len(caption) for caption in longer} >= {2, 3, 4}
 
 
-def test_a_completion_goes_on_from_the_last_word_given(readout):
-    """4 is always followed by 6, and 8 by 7: under a bigram model that counts for nearly all, so they are here."""
+def test_a_completion_continues_the_last_word_of_the_prefix(readout):
+    """In the train captions 6 always follows 4, and 7 follows 8.
+
+    Under a bigram model that outweighs nearly everything else, they do so here too.
+    """
     readout.learn_from(
         ListMemory([[4, 6, 5, 8, 7, EOS], [5, 4, 6, EOS, PAD, PAD], [7, 5, 8, 7, EOS, PAD]])
     )
     decoding = DSACap.Decoding(search="viterbi", candidates=50, bigram_weight=50.0)
     with torch.no_grad():
-        said = readout.complete(
+        captions = readout.complete(
             torch.randn(2, 3, 16), decoding, None, torch.tensor([[5, 8, 4], [4, 5, 8]])
         )
-    assert [caption[:4] for caption in said] == [[5, 8, 4, 6], [4, 5, 8, 7]]
-    assert max(map(len, said)) <= LONGEST
+    assert [caption[:4] for caption in captions] == [[5, 8, 4, 6], [4, 5, 8, 7]]
+    assert max(map(len, captions)) <= LONGEST
 
 
 def test_a_bigram_weight_needs_the_train_captions(readout):
@@ -177,7 +183,7 @@ def test_a_bigram_weight_needs_the_train_captions(readout):
 
 
 def test_expected_words_are_those_of_all_paths(readout, graph):
-    """Added up over vertices: how often a caption is expected to say each word."""
+    """Compare sums over vertices: the expected number of times that a caption has each word."""
     words, transitions = (x[:1] for x in graph)
     picture = torch.zeros(1, 3, 16)
     readout.forward = {picture: (words, transitions)}.__getitem__
@@ -192,12 +198,12 @@ def test_expected_words_are_those_of_all_paths(readout, graph):
 
 
 def test_what_is_compiled_is_the_graph(readout):
-    forward, asked = readout.forward, []
-    readout.speed_up(lambda function: asked.append(function) or "compiled")
-    assert asked == [forward] and readout.forward == "compiled"
+    forward, compiled = readout.forward, []
+    readout.speed_up(lambda function: compiled.append(function) or "compiled")
+    assert compiled == [forward] and readout.forward == "compiled"
 
 
-def test_a_graph_at_first():
+def test_a_graph_at_initialisation():
     torch.manual_seed(0)
     model = DSACap.Model(width=16, heads=2, vertices=40)
     readout = DirectedAcyclic(
@@ -205,14 +211,13 @@ def test_a_graph_at_first():
     )
     assert readout.place.shape == (40, 16) and len(readout.place.unique(dim=0)) == 40
     assert readout.place.std().item() == pytest.approx(0.02, rel=0.1)
-    # A transition a twelfth of the graph further on is half as likely: a path then says some twelve words.
+    # A transition that leads a twelfth of the graph further is half as likely, so that a path emits
+    # some twelve words.
     assert (readout.distance * 40 / 12).exp().tolist() == pytest.approx(
         [0.5] * len(readout.distance), abs=0.01
     )
-    assert not readout.state_dict().keys() & {
-        "later",
-        "gap",
-    }  # what follows from the size is no weight, and in no checkpoint
+    # What follows from the size is not a weight, so it is in no checkpoint.
+    assert not readout.state_dict().keys() & {"later", "gap"}
 
 
 def test_transitions_of_one_head_are_attention_to_later_vertices_that_falls_with_distance():

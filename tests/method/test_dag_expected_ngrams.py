@@ -10,7 +10,7 @@ from helpers import VERTICES
 
 
 def brute_force(words_GV, transitions_GG, caption: list[int], orders: int) -> float:
-    """Adds up all paths one by one: of each its probability, its n-grams and how likely each of them is one of the caption's."""
+    """Sum over all paths: probability, n-grams and how likely each is one of the caption's."""
     expected, total = Counter(), Counter()
     for length in range(VERTICES - 1):
         for path in itertools.combinations(range(1, VERTICES - 1), length):
@@ -23,7 +23,7 @@ def brute_force(words_GV, transitions_GG, caption: list[int], orders: int) -> fl
                 for place in range(length - n + 1):
                     total[n] += p
                     for ngram in {tuple(caption[i : i + n]) for i in range(len(caption) - n + 1)}:
-                        said = (
+                        emitted = (
                             sum(
                                 words_GV[v, w]
                                 for v, w in zip(path[place : place + n], ngram, strict=True)
@@ -31,7 +31,7 @@ def brute_force(words_GV, transitions_GG, caption: list[int], orders: int) -> fl
                             .exp()
                             .item()
                         )
-                        expected[ngram] += p * said
+                        expected[ngram] += p * emitted
     overlap = 0.0
     for n in range(1, orders + 1):
         counts = Counter(tuple(caption[i : i + n]) for i in range(len(caption) - n + 1))
@@ -63,7 +63,7 @@ def test_a_graph_that_says_just_the_caption_overlaps_wholly():
         words, transitions, torch.tensor([[[*caption, EOS], [7, 7, 7, 7, EOS]]]), 4
     )
     assert overlap[0].tolist() == pytest.approx([1, 0], abs=1e-5)
-    # A word that is said twice counts once where the reference has it once: of 4 and 3 words 2 meet.
+    # A repeated word is matched once if the reference has it once: of 4 and 3 words, 2 match.
     overlap = expected_overlap(
         words,
         transitions,
@@ -90,11 +90,11 @@ def test_a_temperature_is_one_of_words_and_of_transitions(graph, temperature):
 
 def test_sharpened_it_nears_what_the_likeliest_path_says(graph):
     words, transitions = graph[0], graph[1].clone()
-    transitions[:, :-2, -1] = -1e4  # or the likeliest path says nothing
-    vertex, said = 0, []
+    transitions[:, :-2, -1] = -1e4  # otherwise the likeliest path emits nothing
+    vertex, emitted = 0, []
     while (vertex := transitions[0, vertex].argmax().item()) != VERTICES - 1:
-        said.append(words[0, vertex].argmax().item())
-    caption = torch.tensor([[[*said, EOS]]]).expand(2, -1, -1)
+        emitted.append(words[0, vertex].argmax().item())
+    caption = torch.tensor([[[*emitted, EOS]]]).expand(2, -1, -1)
     assert expected_overlap(words, transitions, caption, 1, temperature=0.01)[
         0
     ].item() == pytest.approx(1, abs=1e-3)

@@ -9,7 +9,7 @@ from helpers import LONGEST, VERTICES, VOCABULARY
 
 
 def clear_graphs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random ones whose words and steps are clear enough for captions of several words."""
+    """Return random graphs, clear-cut enough for captions of several words."""
     generator = torch.Generator().manual_seed(2)
     words = (torch.randn(count, VERTICES, VOCABULARY, generator=generator) * 3).log_softmax(-1)
     forward = torch.ones(VERTICES, VERTICES, dtype=torch.bool).triu(1)
@@ -41,19 +41,19 @@ def test_lookahead_takes_the_jointly_best_step():
 def best_caption(
     words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None
 ) -> list[int]:
-    """Tries every path with every choice of words."""
+    """Try every path with every choice of words."""
     likeliest = [(row[UNK + 1 :].topk(candidates).indices + UNK + 1).tolist() for row in words_GV]
     scored = {}
     for n in range(0 if last else 1, LONGEST + 1):
         for path in itertools.combinations(range(1, VERTICES - 1), n):
             stops = (0, *path, VERTICES - 1)
             moves = sum(transitions_GG[u, v] for u, v in itertools.pairwise(stops))
-            for said in itertools.product(*(likeliest[v] for v in path)):
+            for caption in itertools.product(*(likeliest[v] for v in path)):
                 language = sum(
-                    bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *said, EOS))
+                    bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *caption, EOS))
                 )
-                emitted = sum(words_GV[v, word] for v, word in zip(path, said, strict=True))
-                scored[path, said] = (moves + emitted + weight * language) / (n + 1)
+                emitted = sum(words_GV[v, word] for v, word in zip(path, caption, strict=True))
+                scored[path, caption] = (moves + emitted + weight * language) / (n + 1)
     return list(max(scored, key=scored.get)[1])
 
 
@@ -81,7 +81,7 @@ def test_viterbi_of_one_word_a_vertex_in_many_graphs():
     )  # a bigram model without a weight
 
 
-def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
+def test_viterbi_continues_a_word_and_the_rest_may_be_empty(graph):
     words, transitions = graph
     torch.manual_seed(1)
     bigram = torch.randn(VOCABULARY, VOCABULARY, dtype=words.dtype).log_softmax(-1)
@@ -94,17 +94,18 @@ def test_viterbi_goes_on_from_the_word_before_and_may_say_nothing_more(graph):
     assert viterbi(words, transitions, LONGEST, 2, last_B=torch.tensor([4, 4])) == [[], []]
 
 
-def test_viterbi_takes_what_candidates_there_are_and_stops_at_the_longest_allowed(graph):
+def test_viterbi_limits_candidates_and_length(graph):
     assert viterbi(*graph, LONGEST, 50) == viterbi(*graph, LONGEST, VOCABULARY - UNK - 1)
     assert all(len(caption) == 1 for caption in viterbi(*graph, 1, 2))
 
 
-def test_the_bigram_model_is_a_distribution_and_counts_what_was_said():
+def test_the_bigram_model_is_a_distribution_and_counts_the_captions():
     model = bigram_model(iter([[4, 5, EOS, PAD], [4, 6, 5, EOS], [4, 5, EOS, PAD]]), 8).exp()
     torch.testing.assert_close(model.sum(-1), torch.ones(8))
-    # 4 stands thrice: 5 follows twice, 6 once. Each count loses .75, 1.5 of 3 in all, which goes to words by how many they follow:
-    # 4 follows one, 5 two, 6 one and EOS one, of five (and each of eight words an eighth of one more, together 1).
+    # 4 occurs three times: 5 follows twice, 6 once. Each count loses 0.75, in all 1.5 of 3. These
+    # are distributed over words by how many words they follow: 4 follows one, 5 two, 6 one and EOS
+    # one, of five. Each of the eight words gets another eighth, together 1.
     follows = torch.tensor([0.0, 0, 1, 0, 1, 2, 1, 0]) + 1 / 8
     expected = torch.tensor([0.0, 0, 0, 0, 0, 1.25, 0.25, 0]) / 3 + 0.5 * follows / 6
     torch.testing.assert_close(model[4], expected)
-    torch.testing.assert_close(model[7], follows / 6)  # never seen
+    torch.testing.assert_close(model[7], follows / 6)  # 7 does not occur

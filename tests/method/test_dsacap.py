@@ -15,9 +15,9 @@ def captioner():
 def test_noise_draws_different_captions_and_its_absence_one(captioner):
     batch = random_batch(6)
     noisy = captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0.9))
-    assert any(len({tuple(c) for c in said}) > 1 for said in noisy)
+    assert any(len({tuple(c) for c in captions}) > 1 for captions in noisy)
     clean = captioner.caption(batch, 3, 0, DSACap.Decoding(noise_level=0))
-    assert all(said[0] == said[1] == said[2] for said in clean)
+    assert all(first == second == third for first, second, third in clean)
     assert clean == captioner.caption(batch, 3, 1, DSACap.Decoding(noise_level=0))
 
 
@@ -43,7 +43,7 @@ def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
         captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)
     ]
     assert together == alone
-    assert [said[:2] for said in together] == captioner.caption(
+    assert [captions[:2] for captions in together] == captioner.caption(
         batch, 2, 7, decoding
     )  # nor on how many are drawn
 
@@ -54,14 +54,14 @@ def test_a_temperature_makes_captions_differ_on_the_clean_image(captioner):
         captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0, search="draw", temperature=t))
         for t in (1e-6, 1.0)
     )
-    assert all(len({tuple(c) for c in said}) == 1 for said in cold)
-    assert all(len({tuple(c) for c in said}) > 3 for said in warm)
+    assert all(len({tuple(c) for c in captions}) == 1 for captions in cold)
+    assert all(len({tuple(c) for c in captions}) > 3 for captions in warm)
     assert warm != captioner.caption(
         batch, 8, 1, DSACap.Decoding(noise_level=0, search="draw", temperature=1.0)
     )
 
 
-def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
+def test_bigrams_of_the_train_captions_change_the_captions(captioner):
     batch = random_batch(6)
     with pytest.raises(ValueError, match="call learn_from first"):
         captioner.caption(batch, 1, 0, DSACap.Decoding(search="viterbi", bigram_weight=0.5))
@@ -81,11 +81,11 @@ def test_bigrams_of_the_train_captions_move_what_is_said(captioner):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"search": "beam"}, "none of lookahead, viterbi and draw"),
+        ({"search": "beam"}, "not one of lookahead, viterbi, draw"),
         ({"bigram_weight": 0.5}, "needs search: viterbi"),
         ({"candidates": 0}, ">= 1"),
-        ({"search": "draw"}, "go together"),
-        ({"search": "viterbi", "temperature": 1}, "go together"),
+        ({"search": "draw"}, "needs a temperature > 0"),
+        ({"search": "viterbi", "temperature": 1}, "no other search has a temperature"),
     ],
 )
 def test_search_options_that_do_not_fit_are_refused(options, message):
@@ -109,21 +109,21 @@ def test_dropout_is_for_training_only(captioner):
 
 def test_noise_off_training_sees_the_clean_image(captioner, monkeypatch):
     quiet = DSACap(DSACap.Model(width=16, heads=2, vertices=12, t_max=0), SPEC)
-    seen = []
+    inputs = []
     forward = quiet.denoiser.forward
     monkeypatch.setattr(
         quiet.denoiser,
         "forward",
-        lambda z, t, caption: seen.append((z, t)) or forward(z, t, caption),
+        lambda z, t, caption: inputs.append((z, t)) or forward(z, t, caption),
     )
     batch = random_batch(3)
     quiet.loss(batch)
-    torch.testing.assert_close(seen[0][0], batch.features)
-    assert seen[0][1].abs().max() == 0
+    torch.testing.assert_close(inputs[0][0], batch.features)
+    assert inputs[0][1].abs().max() == 0
 
 
 def test_loss_prefers_the_reference_it_is_fit_to(captioner):
-    """Trained on one image, the likelihood of its captions rises and the latent is recovered."""
+    """Training on two images raises the likelihood of their captions, which are then generated."""
     batch = random_batch(2, references=2)
     optimizer = torch.optim.Adam(captioner.parameters(), lr=5e-3)
     first = captioner.loss(batch)
@@ -133,9 +133,9 @@ def test_loss_prefers_the_reference_it_is_fit_to(captioner):
         losses["loss"].backward()
         optimizer.step()
     assert losses["caption"] < 0.3 * first["caption"]
-    said = captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0))
+    captions = captioner.caption(batch, 1, 0, DSACap.Decoding(noise_level=0))
     references = [[[w for w in r if w > 3] for r in image] for image in batch.captions.tolist()]
-    assert all(c[0] in refs for c, refs in zip(said, references, strict=True))
+    assert all(c[0] in refs for c, refs in zip(captions, references, strict=True))
 
 
 def test_too_few_vertices_are_refused():

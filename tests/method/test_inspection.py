@@ -29,23 +29,23 @@ def test_best_path_is_that_of_brute_force(graph):
             assert tuple(best_path(words_GV, transitions_GG, caption)) == max(paths, key=log_p)
 
 
-def test_what_is_seen_of_a_graph_is_likely_or_on_the_path(graph):
+def test_what_is_shown_of_a_graph_is_likely_or_on_the_path(graph):
     words_GV, transitions_GG = (of[0] for of in graph)
-    seen = graph_of(words_GV, transitions_GG, [4, 5, 6])
-    index = [v.index for v in seen.vertices]
+    found = graph_of(words_GV, transitions_GG, [4, 5, 6])
+    index = [v.index for v in found.vertices]
     assert (
         index[0] == 0
         and index[-1] == VERTICES - 1
-        and set(seen.path) <= set(index) == set(sorted(index))
+        and set(found.path) <= set(index) == set(sorted(index))
     )
-    assert not seen.vertices[0].words and not seen.vertices[-1].words
-    steps = {(a, b): p for a, b, p in seen.transitions}
-    assert set(pairwise(seen.path)) <= set(steps)
+    assert not found.vertices[0].words and not found.vertices[-1].words
+    steps = {(a, b): p for a, b, p in found.transitions}
+    assert set(pairwise(found.path)) <= set(steps)
     assert all(
         a < b and p == pytest.approx(transitions_GG[a, b].exp().item(), abs=1e-4)
         for (a, b), p in steps.items()
     )
-    for vertex in seen.vertices[1:-1]:
+    for vertex in found.vertices[1:-1]:
         (word, p), *rest = vertex.words
         assert word > UNK and p == pytest.approx(
             words_GV[vertex.index, UNK + 1 :].max().exp().item(), abs=1e-4
@@ -54,8 +54,8 @@ def test_what_is_seen_of_a_graph_is_likely_or_on_the_path(graph):
 
 
 @pytest.mark.parametrize(("caption", "path"), [([5, 4], [0, 1, 2, 5]), ([7], [0, 4, 5])])
-def test_what_is_seen_of_a_graph_by_hand(caption, path):
-    """Vertex 4 and the steps to it are too rare to be seen, unless the caption's path leads there."""
+def test_what_is_shown_of_a_graph_by_hand(caption, path):
+    """Vertex 4 and the steps to it are too rare to show, unless the caption's path uses them."""
     step = torch.zeros(6, 6)
     step[0, 1:5] = torch.tensor([0.61, 0.35, 0.021, 0.019])
     step[1, 2:4] = torch.tensor([1 / 3, 2 / 3])
@@ -66,7 +66,7 @@ def test_what_is_seen_of_a_graph_by_hand(caption, path):
     word[2, 4:] = torch.tensor([0.5, 0.05, 0.03, 1e-6, 0.02])
     word[3, 4:] = torch.tensor([0.01, 0.02, 0.5, 1e-6, 0.07])
     word[4, 4:] = torch.tensor([0.02, 0.01, 0.1, 0.45, 0.03])
-    seen = graph_of(word.log(), step.log().clamp_min(-1e4), caption)
+    found = graph_of(word.log(), step.log().clamp_min(-1e4), caption)
     vertices = [
         Vertex(0, 1, []),
         Vertex(1, 0.61, [(5, 0.3333), (4, 0.1), (8, 0.0667)]),
@@ -87,7 +87,7 @@ def test_what_is_seen_of_a_graph_by_hand(caption, path):
         (4, 5, 1),
     ]
     shown = set(range(6)) if 4 in path else {0, 1, 2, 3, 5}
-    assert seen == Graph(
+    assert found == Graph(
         [v for v in vertices if v.index in shown], [s for s in steps if {*s[:2]} <= shown], path
     )
 
@@ -117,10 +117,10 @@ def test_the_graph_is_the_one_that_the_caption_was_read_from(options):
     insides = captioner.inspect(batch, 7, decoding, steps=5)
     z0_BNC = batch.features
     z_BNC = add_noise(z0_BNC, noise_of(batch, 1, 7, z0_BNC.shape[1:])[:, 0], torch.full((4,), 0.5))
-    for i, (inside, said) in enumerate(
+    for i, (inside, captions) in enumerate(
         zip(insides, captioner.caption(batch, 3, 7, decoding), strict=True)
     ):
-        assert inside.caption == said[0] and len(inside.graph.path) == len(said[0]) + 2
+        assert inside.caption == captions[0] and len(inside.graph.path) == len(captions[0]) + 2
         assert [frame.t for frame in inside.frames] == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1])
         assert inside.frames[0].noisy == pytest.approx(
             (z_BNC[i] - z0_BNC[i]).square().mean().item(), abs=1e-3

@@ -19,7 +19,7 @@ def test_the_true_z0_leads_back_to_it():
 
 
 def test_step_equals_diffusers_scheduler():
-    """The same state, the same (wrong) prediction of z_0: the same next state as diffusers' DDIM."""
+    """From the same state and (wrong) prediction of z_0, diffusers' DDIM gives the same state."""
     scheduler = DDIMScheduler(
         num_train_timesteps=1000,
         prediction_type="sample",

@@ -1,4 +1,4 @@
-"""What holds for every readout."""
+"""Properties of every readout."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def make(readout: str, **model) -> DSACap:
         DSACap.Model(width=16, heads=2, vertices=12, readout=readout, **model), SPEC
     ).eval()
     with torch.no_grad():
-        for parameter in captioner.parameters():  # gates leave zero, and choices are clear
+        for parameter in captioner.parameters():  # gates are no longer zero, and choices are clear
             parameter.add_(torch.randn_like(parameter) * 0.2)
     return captioner
 
@@ -39,11 +39,11 @@ def test_captions_do_not_depend_on_the_batch_nor_on_how_many_are_drawn(readout, 
     assert together == [
         captioner.caption(part_of(batch, slice(i, i + 1)), 3, 7, decoding)[0] for i in range(5)
     ]
-    assert [said[:2] for said in together] == captioner.caption(batch, 2, 7, decoding)
+    assert [captions[:2] for captions in together] == captioner.caption(batch, 2, 7, decoding)
     assert all(
         0 < len(caption) <= SPEC.max_words and min(caption) > UNK
-        for said in together
-        for caption in said
+        for captions in together
+        for caption in captions
     )
 
 
@@ -54,8 +54,8 @@ def test_a_temperature_makes_captions_differ(readout, options):
         captioner.caption(batch, 8, 0, DSACap.Decoding(**{**options, "temperature": t}))
         for t in (1e-6, 1.0)
     )
-    assert all(len({tuple(c) for c in said}) == 1 for said in cold)
-    assert all(len({tuple(c) for c in said}) > 1 for said in warm)
+    assert all(len({tuple(c) for c in captions}) == 1 for captions in cold)
+    assert all(len({tuple(c) for c in captions}) > 1 for captions in warm)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -81,9 +81,8 @@ def test_one_reference_makes_beta_irrelevant(readout):
     assert losses[0] == pytest.approx(losses[1])
 
 
-@pytest.mark.parametrize(
-    "readout", [name for name in READOUTS if name != "dag"]
-)  # test_dsacap.py has the dag's
+# The same test of the dag is in test_dsacap.py.
+@pytest.mark.parametrize("readout", [name for name in READOUTS if name != "dag"])
 def test_it_learns_a_tiny_batch_by_heart(readout):
     captioner, batch = make(readout), random_batch(2, references=1, seed=1)
     optimizer = torch.optim.Adam(captioner.parameters(), lr=1e-2)
@@ -92,8 +91,8 @@ def test_it_learns_a_tiny_batch_by_heart(readout):
         optimizer.zero_grad()
         captioner.loss(batch)["loss"].backward()
         optimizer.step()
-    said = captioner.caption(batch, 1, 0, DSACap.Decoding(**CLEAN))
-    assert [c[0] for c in said] == [
+    captions = captioner.caption(batch, 1, 0, DSACap.Decoding(**CLEAN))
+    assert [of_image[0] for of_image in captions] == [
         [w for w in image[0] if w > UNK] for image in batch.captions.tolist()
     ]
 
@@ -104,20 +103,20 @@ def test_it_learns_a_tiny_batch_by_heart(readout):
         (
             "slots",
             {"search": "lookahead"},
-            "search: lookahead is not for readout: slots, which has draw",
+            "search: lookahead is not available for readout: slots; available: draw",
         ),
         ("slots", {"search": "viterbi", "bigram_weight": 0.5}, "search: viterbi is not"),
         (
             "ctc",
             {"search": "lookahead"},
-            "search: lookahead is not for readout: ctc, which has draw",
+            "search: lookahead is not available for readout: ctc; available: draw",
         ),
-        ("cmlm", DRAWN, "search: draw is not for readout: cmlm, which has none to choose"),
-        ("dag", {"passes": 2}, "passes is not for readout: dag"),
-        ("slots", {"candidates": 5}, "candidates is not for readout: slots"),
+        ("cmlm", DRAWN, "search: draw is not available for readout: cmlm; available: none"),
+        ("dag", {"passes": 2}, "passes is not an option of readout: dag"),
+        ("slots", {"candidates": 5}, "candidates is not an option of readout: slots"),
     ],
 )
-def test_a_decoding_that_a_readout_cannot_serve_is_refused(readout, options, message):
+def test_a_decoding_that_a_readout_does_not_support_is_refused(readout, options, message):
     with pytest.raises(ValueError, match=message):
         make(readout).caption(random_batch(1), 1, 0, DSACap.Decoding(**options))
 
@@ -128,11 +127,11 @@ def test_passes_are_one_to_four():
             DSACap.Decoding(passes=passes)
 
 
-def test_a_readout_that_knows_no_probabilities_cannot_be_tuned():
-    with pytest.raises(UserError, match="readout CMLM gives no probabilities of captions"):
+def test_a_readout_without_probabilities_cannot_be_tuned():
+    with pytest.raises(UserError, match="readout CMLM does not compute the probability"):
         make("cmlm").policy(random_batch(1))
 
 
 def test_an_unknown_readout_is_refused():
-    with pytest.raises(ValueError, match="readout: 'tree' is none of dag, slots, ctc, cmlm"):
+    with pytest.raises(ValueError, match="readout: 'tree' is not one of dag, slots, ctc, cmlm"):
         DSACap.Model(readout="tree")

@@ -15,7 +15,7 @@ def make(readout: str, **model) -> DSACap:
 
 
 def moved(captioner: DSACap) -> DSACap:
-    """With weights away from where they start, at which the caption counts for nothing."""
+    """Move the weights away from their initial values, with which the caption has no effect."""
     with torch.no_grad():
         for parameter in captioner.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -38,25 +38,25 @@ def test_the_denoiser_sees_the_caption_once_it_has_learned_to(readout):
         again, turned = (captioner.denoiser(z, t, x)[0] for x in (caption, caption.flip(1)))
         assert (
             torch.equal(z0, again) == torch.equal(again, turned) == start
-        )  # the order of the words is seen too
+        )  # the order of words has an effect too
         moved(captioner)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
 def test_training_shows_the_caption_of_a_first_pass_half_of_the_time(readout, monkeypatch):
-    captioner, seen = make(readout, self_conditioning=True), []
+    captioner, inputs = make(readout, self_conditioning=True), []
     forward = captioner.denoiser.forward
     monkeypatch.setattr(
         captioner.denoiser,
         "forward",
-        lambda z, t, c=None: seen.append((z, t, c)) or forward(z, t, c),
+        lambda z, t, c=None: inputs.append((z, t, c)) or forward(z, t, c),
     )
     torch.manual_seed(0)
     steps, with_caption = 60, 0
     for _ in range(steps):
-        seen.clear()
+        inputs.clear()
         captioner.loss(random_batch(1))
-        *first, last = seen
+        *first, last = inputs
         with_caption += last[2] is not None
         assert len(first) == (last[2] is not None)
         for z, t, caption in first:
@@ -65,7 +65,7 @@ def test_training_shows_the_caption_of_a_first_pass_half_of_the_time(readout, mo
 
 
 @pytest.mark.parametrize("readout", READOUTS)
-def test_the_gradient_reaches_what_looks_at_the_caption(readout, monkeypatch):
+def test_the_gradient_reaches_the_weights_that_read_the_caption(readout, monkeypatch):
     captioner = moved(make(readout, self_conditioning=True))
     monkeypatch.setattr(
         torch,
@@ -93,7 +93,7 @@ def test_each_step_sees_the_caption_of_the_one_before_whatever_the_batch(readout
     assert together != captioner.caption(batch, 2, 7, once)
 
 
-def test_without_it_there_is_nothing_more_to_learn():
+def test_it_adds_only_the_weights_that_it_needs():
     plain, conditioned = (make("dag", self_conditioning=x).state_dict() for x in (False, True))
     more = conditioned.keys() - plain.keys()
     assert more and all("cross_attention" in name or "caption_norm" in name for name in more)
@@ -103,6 +103,6 @@ def test_without_it_there_is_nothing_more_to_learn():
 def test_readouts_without_a_soft_caption_are_refused(readout):
     with pytest.raises(
         ValueError,
-        match=f"self_conditioning is for the readouts dag, slots; {readout} has no soft caption",
+        match=f"works only with the readouts dag, slots; {readout} has no soft caption",
     ):
         DSACap.Model(readout=readout, self_conditioning=True)

@@ -85,7 +85,7 @@ def test_it_refuses_a_gpu(tmp_path, monkeypatch):
 def test_it_refuses_what_is_made_for_one_processor(tmp_path, key, value):
     training = {"steps": 2, key: value}
     with pytest.raises(
-        UserError, match=rf"portable does not go with training\.{key} of systems\.ar"
+        UserError, match=rf"portable cannot be combined with training\.{key} of systems\.ar"
     ):
         tiny_config(tmp_path, arithmetic="portable", training=training)
 

@@ -285,7 +285,7 @@ def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
 
 def test_kl_and_a_moving_encoder_exclude_each_other(tmp_path):
     with pytest.raises(
-        UserError, match=r"kl measures against the system before tuning.*leave one of them out"
+        UserError, match=r"kl measures the distance from the system.*leave one of them out"
     ):
         config(tmp_path, tuning={"kl": 0.1})
 

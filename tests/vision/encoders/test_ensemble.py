@@ -77,7 +77,7 @@ def test_members_of_different_input_sizes_are_refused(clip):
 
 
 def test_several_encoders_have_no_common_tokens():
-    with pytest.raises(ValidationError, match="say compare: pooled"):
+    with pytest.raises(ValidationError, match="set compare: pooled"):
         Generator(train={"steps": 1}, encoder={"name": "timm:a", "beside": [{"name": "timm:b"}]})
 
 
