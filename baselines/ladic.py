@@ -46,7 +46,7 @@ from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, r
 from dsacap.common.files import check_pinned
 
 _TIMES = 1000
-_AHEAD = 5  # how much later than the true time is the one that the network is given in decoding
+_AHEAD = 5  # in decoding, the network is given a time this much later than the true one
 _MOMENTUM = 0.01  # of the running mean and deviation of latents
 _REFINED = 1 / 3  # share of the positions that back and refine denoises again
 

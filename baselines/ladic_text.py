@@ -27,7 +27,7 @@ class SmallText(nn.Module):
 
     Attributes:
         length: Number of positions.
-        forbidden: Tokens that no caption contains.
+        forbidden: Tokens that are never written.
     """
 
     def __init__(self, width: int, heads: int, layers: int, dropout: float, spec: ImageSpec):
@@ -83,7 +83,7 @@ class NamedText(nn.Module):
 
     Attributes:
         length: Number of positions.
-        forbidden: Tokens that no caption contains.
+        forbidden: Tokens that are never written.
     """
 
     def __init__(self, name: str, revision: str | None, spec: ImageSpec):
