@@ -194,7 +194,7 @@ def test_options_of_the_system(run, photos):
         == "error: no decoding 'nose'; known: 'noise', 'drawn', 'bigrams'\n"
     )
     assert (
-        "gives one caption per photo; for several choose one that draws at random: 'noise', 'drawn'"
+        "one caption per photo; for several, choose one that draws at random ('noise', 'drawn')"
         in run(path, "--decoding", "bigrams", "--samples", 2)[2]
     )
     assert "at least one caption" in run(path, "--samples", 0)[2]
