@@ -120,8 +120,8 @@ class PhotoCaptioner:
         if samples > 1 and not self.decodings[name].random:
             drawn = _listed(other for other, options in self.decodings.items() if options.random)
             raise UserError(
-                f"decoding {name!r} gives one caption per photo; for several, choose one that draws "
-                f"at random ({drawn or 'this system has none'})"
+                f"decoding {name!r} gives one caption per photo; for several, choose one that "
+                f"draws at random ({drawn or 'this system has none'})"
             )
         return self.decodings[name]
 
