@@ -1,0 +1,1 @@
+"""The rival captioners that DSACap is compared with, one file each."""

@@ -1,8 +1,9 @@
-"""The autoregressive baseline: a transformer that writes word after word (Vaswani et al. 2017; image tokens as memory).
+"""The autoregressive baseline: a transformer decoder that writes one word at a time.
 
-Trained by cross-entropy on all references of an image with teacher forcing; with `beta`, on the log-mean-exp of their likelihoods, as
-parallel readouts are. Decoding keeps the self-attention's keys and values in a cache and computes the cross-attention's once an image, so
-its latency is that of a well-made decoder.
+Vaswani et al. 2017, with the image tokens as memory. Training is cross-entropy on all references of
+an image with teacher forcing; with `beta`, it is on the log-mean-exp of their likelihoods, as for
+parallel readouts. Decoding caches the keys and values of self-attention, and computes those of
+cross-attention once per image, so its latency is that of a well-made decoder.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.shared import (
+    KeysValues,
+    ModuleList,
+    image_keys_values,
+    replace_method,
+    training_captions,
+)
+from baselines.word_sampling import draw_words
 from dsacap.captioner.batch_parts import Dropout, length_buckets, multinomial, share, whole
 from dsacap.captioner.interface import (
     Batch,
@@ -29,12 +38,18 @@ from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 
 class Autoregressive(Captioner):
+    """A transformer decoder with greedy search, beam search or sampling."""
+
     in_parts = True
 
     @dataclass(frozen=True)
     class Model:
-        """`beta` sharpens the choice among an image's references (dsacap/captioner/reference_loss.py); at 0 the loss is the mean over all
-        their words."""
+        """Size and objective.
+
+        Attributes:
+            beta: Sharpness of the choice among an image's references
+                (dsacap/captioner/reference_loss.py); 0 is the mean over all their words.
+        """
 
         width: int = 128
         heads: int = 4
@@ -50,8 +65,15 @@ class Autoregressive(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`temperature` 0 is greedy search; `top_k` and `top_p` keep the likeliest words to sample from, 0 and 1 all; `beam` > 1 is beam
-        search and leaves no room for a temperature."""
+        """Decoding options.
+
+        Attributes:
+            temperature: Sampling temperature; 0 is greedy search.
+            top_k: Number of likeliest words to sample from; 0 means all.
+            top_p: Probability of the nucleus to sample from; 1 means all words.
+            beam: Number of beams; above 1 it is beam search, which excludes a temperature.
+            length_penalty: Exponent of the length by which a beam's log-probability is divided.
+        """
 
         temperature: float = 0.0
         top_k: int = 0
@@ -61,12 +83,13 @@ class Autoregressive(Captioner):
 
         def __post_init__(self):
             if self.beam > 1 and self.temperature > 0:
-                raise ValueError("beam search and a temperature exclude each other")
+                raise ValueError("beam > 1 and temperature > 0 exclude each other")
             if not 0 < self.top_p <= 1 or self.top_k < 0 or self.beam < 1 or self.temperature < 0:
                 raise ValueError("needs 0 < top_p <= 1, top_k >= 0, beam >= 1, temperature >= 0")
 
         @property
         def random(self) -> bool:
+            """Whether several captions of an image differ."""
             return self.temperature > 0
 
     def __init__(self, model: Model, spec: ImageSpec):
@@ -83,40 +106,47 @@ class Autoregressive(Captioner):
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks = ModuleList(
             DecoderBlock(model.width, model.heads, model.dropout)
             for _ in range(model.decoder_layers)
         )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, spec.vocabulary)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self._caches: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._caches: dict[int, list[KeysValues]] = {}
 
-    # ------------------------------------------------------------------------------------------------------- training
+    # ------------------------------------------------------------------------------------ training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy of the references, with teacher forcing."""
+        captions_BRL = training_captions(batch)
         if self.model.beta:
-            parts = [
+            buckets = [
                 (rows, loss.new_zeros(real.shape).masked_scatter(real, loss).sum(-1))
                 for rows, real, loss in self._cross_entropies(batch, "none")
             ]
-            rows_X, loss_X = (torch.cat(part) for part in zip(*parts, strict=True))
-            log_prob_BR = -loss_X[rows_X.argsort()].view(batch.captions.shape[:2])
-            return {"loss": reference_loss(log_prob_BR, batch.captions, self.model.beta)}
+            rows_X, loss_X = (torch.cat(each) for each in zip(*buckets, strict=True))
+            log_prob_BR = -loss_X[rows_X.argsort()].view(captions_BRL.shape[:2])
+            return {"loss": reference_loss(log_prob_BR, captions_BRL, self.model.beta)}
         total = sum(loss for _, _, loss in self._cross_entropies(batch, "sum"))
-        return {"loss": total / ((whole(batch.captions) != PAD).sum() * share())}
+        return {"loss": total / ((whole(captions_BRL) != PAD).sum() * share())}
 
     def _cross_entropies(
         self, batch: Batch, reduction: str
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Of references of like length together: their rows among all [X], which of their places are words or EOS [X, L], and the
-        cross-entropy of those, one by one or as a sum."""
-        references = batch.captions.shape[1]
-        targets_BL = batch.captions.flatten(0, 1)
+        """Yield the cross-entropies of references, in buckets of similar length.
+
+        Yields:
+            The references' rows among all of this part [X]; which of their positions are words or
+            EOS [X, L]; and the cross-entropies of these, one by one or as a sum.
+        """
+        captions_BRL = training_captions(batch)
+        references = captions_BRL.shape[1]
+        targets_BL = captions_BRL.flatten(0, 1)
         inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
         real_BL = targets_BL != PAD
         images = self._image_keys_values(batch)
-        for rows, length in length_buckets(whole(batch.captions).flatten(0, 1) != PAD):
+        for rows, length in length_buckets(whole(captions_BRL).flatten(0, 1) != PAD):
             x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
                 x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
@@ -131,26 +161,30 @@ class Autoregressive(Captioner):
                 ),
             )
 
-    def _image_keys_values(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        memory_BND = self.image_encoder(batch.features)
-        return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
+    def _image_keys_values(self, batch: Batch) -> list[KeysValues]:
+        return image_keys_values(self.blocks, self.image_encoder(batch.features))
 
     def policy(self, batch: Batch) -> Policy:
+        """Return the distribution over captions, factorised word by word."""
         return _WordByWord(self, batch)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._next, self.fixed_shapes = compiled(self._next), True
+        """Compile the step that predicts the next word."""
+        replace_method(self, "_next", compiled)
+        self.fixed_shapes = True
 
-    # ------------------------------------------------------------------------------------------------------- decoding
+    # ------------------------------------------------------------------------------------ decoding
 
     @property
     def completes(self) -> bool:
+        """True: a caption can continue a given prefix."""
         return True
 
     @torch.inference_mode()
     def caption(
         self, batch: Batch, samples: int, seed: int, decoding: Decoding
     ) -> list[list[list[int]]]:
+        """Write captions by greedy search, beam search or sampling; see `Captioner.caption`."""
         if decoding.beam > 1:
             return [[until_eos(words)] * samples for words in self._beam_search(batch, decoding)]
         uniform_BL = (
@@ -164,14 +198,14 @@ class Autoregressive(Captioner):
         )
         words_B = torch.full((state.rows,), BOS, device=batch.features.device)
         done_B = torch.zeros(state.rows, dtype=torch.bool, device=batch.features.device)
-        for at in range(self.spec.max_words):
-            logits_BV = state.step(words_B, at)
-            words_B = (
-                _draw(logits_BV, decoding, uniform_BL[:, at])
-                if decoding.random
-                else logits_BV.argmax(-1)
-            )
-            words_BL[:, at] = words_B.masked_fill(done_B, EOS)
+        for place in range(self.spec.max_words):
+            logits_BV = state.step(words_B, place)
+            if uniform_BL is None:
+                words_B = logits_BV.argmax(-1)
+            else:
+                uniform_B, d = uniform_BL[:, place], decoding
+                words_B = draw_words(logits_BV, uniform_B, d.temperature, d.top_k, d.top_p)
+            words_BL[:, place] = words_B.masked_fill(done_B, EOS)
             done_B |= words_B == EOS
             if done_B.all():
                 break
@@ -179,30 +213,28 @@ class Autoregressive(Captioner):
         return by_image(captions, samples)
 
     def _next(
-        self,
-        words_B: Tensor,
-        at_1: Tensor,
-        images: list[tuple[Tensor, Tensor]],
-        caches: list[tuple[Tensor, Tensor]],
+        self, words_B: Tensor, at_1: Tensor, images: list[KeysValues], caches: list[KeysValues]
     ) -> Tensor:
-        """Logits [B, V] of the word after `words_B`, whose keys and values are added to the caches."""
+        """Return the logits [B, V] of the word after `words_B`, whose position is `at_1`.
+
+        Also adds the keys and values of `words_B` to the caches.
+        """
         x_B1D = (self.embed(words_B) + self.position[at_1])[:, None]
         past_1L = torch.arange(self.spec.max_words, device=at_1.device)[None] <= at_1
         for block, image, cache in zip(self.blocks, images, caches, strict=True):
             x_B1D = block.step(x_B1D, image, cache, at_1, past_1L)
         return self.head(self.norm(x_B1D[:, 0]))
 
-    def _new_caches(self, keys: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Room for the keys and values of a caption's words, as many rows as the image's `keys` have. A graph that was captured reads and
-        writes the same memory each time, so then there is one for each number of rows."""
+    def _new_caches(self, keys: Tensor) -> list[KeysValues]:
+        """Return empty caches for the caption's words, with as many rows as the image's `keys`.
+
+        A captured graph reads and writes the same memory at every call, so with `fixed_shapes`
+        there is one cache for each number of rows, which is used again.
+        """
         if self.fixed_shapes and len(keys) in self._caches:
             return self._caches[len(keys)]
-        shape = (
-            len(keys),
-            self.model.heads,
-            self.spec.max_words,
-            self.model.width // self.model.heads,
-        )
+        heads, width = self.model.heads, self.model.width
+        shape = (len(keys), heads, self.spec.max_words, width // heads)
         caches = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in self.blocks]
         if self.fixed_shapes:
             self._caches[len(keys)] = caches
@@ -211,19 +243,20 @@ class Autoregressive(Captioner):
         return caches
 
     def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
-        """Beams end with EOS and then only repeat it at no cost; the best by log-probability / length ** length_penalty wins."""
+        """Return the beam of each image with the best log-probability / length ** length_penalty.
+
+        A beam that has ended repeats EOS at no cost.
+        """
         images, beam, device = len(batch.image_ids), decoding.beam, batch.features.device
         state = _State(self, self._image_keys_values(batch), beam, batch.prefix)
         words_BKL = torch.full((images, beam, self.spec.max_words + 1), EOS, device=device)
         score_BK = torch.full((images, beam), -torch.inf, device=device)
-        score_BK[:, 0] = 0  # all beams start alike: only one may speak at first
-        last_BK, done_BK = (
-            torch.full((images, beam), BOS, device=device),
-            torch.zeros(images, beam, dtype=torch.bool, device=device),
-        )
+        score_BK[:, 0] = 0  # all beams start out the same: only the first is extended at step 0
+        last_BK = torch.full((images, beam), BOS, device=device)
+        done_BK = torch.zeros(images, beam, dtype=torch.bool, device=device)
         first_row_B = torch.arange(images, device=device)[:, None] * beam
-        for at in range(self.spec.max_words):
-            log_p = state.step(last_BK.flatten(), at).log_softmax(-1).view(images, beam, -1)
+        for place in range(self.spec.max_words):
+            log_p = state.step(last_BK.flatten(), place).log_softmax(-1).view(images, beam, -1)
             only_eos = torch.full_like(log_p[0, 0], -torch.inf)
             only_eos[EOS] = 0
             log_p = torch.where(done_BK[..., None], only_eos, log_p)
@@ -231,7 +264,7 @@ class Autoregressive(Captioner):
             parent_BK, last_BK = chosen // log_p.shape[-1], chosen % log_p.shape[-1]
             state.reorder((first_row_B + parent_BK).flatten())
             words_BKL = words_BKL.gather(1, parent_BK[..., None].expand_as(words_BKL))
-            words_BKL[:, :, at] = last_BK
+            words_BKL[:, :, place] = last_BK
             done_BK = done_BK.gather(1, parent_BK) | (last_BK == EOS)
             if done_BK.all():
                 break
@@ -248,25 +281,22 @@ class _WordByWord(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        state, max_words = (
-            _State(self.captioner, self.images, samples),
-            self.captioner.spec.max_words,
-        )
+        state = _State(self.captioner, self.images, samples)
         words_B = torch.full((state.rows,), BOS, device=self.images[0][0].device)
-        said, ended = [], [torch.zeros_like(words_B, dtype=torch.bool)]
-        for at in range(max_words):
-            logits_BV = state.step(words_B, at)
-            if at == 0:
-                logits_BV[:, EOS] = -torch.inf  # an empty caption is no caption
+        words, ended = [], [torch.zeros_like(words_B, dtype=torch.bool)]
+        for place in range(self.captioner.spec.max_words):
+            logits_BV = state.step(words_B, place)
+            if place == 0:
+                logits_BV[:, EOS] = -torch.inf  # captions are never empty
             words_B = multinomial(logits_BV.softmax(-1), 1)[:, 0]
-            said.append(words_B)
+            words.append(words_B)
             ended.append(ended[-1] | (words_B == EOS))
             if ended[-1].all():
                 break
-        said_BSL, ended_BSL = (
-            torch.stack(each, -1).unflatten(0, (-1, samples)) for each in (said, ended[1:])
+        words_BSL, ended_BSL = (
+            torch.stack(each, -1).unflatten(0, (-1, samples)) for each in (words, ended[1:])
         )
-        return closed(said_BSL, ended_BSL)
+        return closed(words_BSL, ended_BSL)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         c, targets_BL = self.captioner, captions_BSL.flatten(0, 1)
@@ -277,7 +307,7 @@ class _WordByWord(Policy):
         for block, image in zip(c.blocks, self.images, strict=True):
             x_BLD = block(x_BLD, repeat_rows(image, captions_BSL.shape[1]), causal=True)
         real_BL = targets_BL != PAD
-        real_BL[:, c.spec.max_words :] = False  # a caption that is cut there has not drawn its end
+        real_BL[:, c.spec.max_words :] = False  # a caption that is cut there never drew its EOS
         log_p_BL = torch.zeros(targets_BL.shape, device=targets_BL.device)
         log_p_BL[real_BL] = -F.cross_entropy(
             c.head(c.norm(x_BLD[real_BL])), targets_BL[real_BL], reduction="none"
@@ -286,12 +316,12 @@ class _WordByWord(Policy):
 
 
 class _State:
-    """What decoding keeps between words: the image's keys and values, and a growing cache of the caption's."""
+    """What decoding keeps between words: the image's keys and values, and the caption's caches."""
 
     def __init__(
         self,
         captioner: Autoregressive,
-        images: list[tuple[Tensor, Tensor]],
+        images: list[KeysValues],
         samples: int,
         prefix_BP: Tensor | None = None,
     ):
@@ -303,13 +333,13 @@ class _State:
         ]
         self.caches = captioner._new_caches(self.images[0][0])
 
-    def step(self, words_B: Tensor, at: int) -> Tensor:
-        """Logits [B, V] of the word after `words_B` at position `at`; words that may not be written are at -inf."""
+    def step(self, words_B: Tensor, place: int) -> Tensor:
+        """Return the logits [B, V] of the word after `words_B`, with forbidden words at -inf."""
         c = self.captioner
-        logits_BV = c._next(words_B, self.places[at], self.images, self.caches)
+        logits_BV = c._next(words_B, self.places[place], self.images, self.caches)
         logits_BV[:, [PAD, BOS, UNK, EOS] if c.endless else [PAD, BOS, UNK]] = -torch.inf
-        if self.prefix_BP is not None and at < self.prefix_BP.shape[1]:
-            only_B1 = self.prefix_BP[:, at : at + 1]
+        if self.prefix_BP is not None and place < self.prefix_BP.shape[1]:
+            only_B1 = self.prefix_BP[:, place : place + 1]
             return torch.full_like(logits_BV, -torch.inf).scatter(1, only_B1, 0.0)
         return logits_BV
 
@@ -317,21 +347,3 @@ class _State:
         for cache in self.caches:
             for cached in cache:
                 cached.copy_(cached[rows_B])
-
-
-def _draw(logits_BV: Tensor, decoding: Autoregressive.Decoding, uniform_B: Tensor) -> Tensor:
-    """Samples by inverting the cumulative distribution of the `top_k` likeliest words (Fan et al. 2018), or of the nucleus (Holtzman et al.
-    2020) among them, at `uniform_B`."""
-    p_BV, order_BV = (
-        (logits_BV / decoding.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
-    )
-    if decoding.top_k:
-        p_BV[:, decoding.top_k :] = 0
-        p_BV /= p_BV.sum(-1, keepdim=True)
-    before_BV = p_BV.cumsum(-1) - p_BV
-    p_BV = p_BV.masked_fill(before_BV >= decoding.top_p, 0)
-    cumulative_BV = p_BV.cumsum(-1)
-    rank_B1 = torch.searchsorted(
-        cumulative_BV, uniform_B[:, None] * cumulative_BV[:, -1:], right=True
-    )
-    return order_BV.gather(-1, rank_B1.clamp(max=p_BV.shape[-1] - 1))[:, 0]

@@ -1,14 +1,21 @@
-"""Bit Diffusion (Chen, Zhang & Hinton 2022, arXiv 2208.04202): the bits of the word ids, as real numbers, are noised and denoised.
+"""Bit Diffusion: the bits of the word ids, as real numbers, are noised and denoised.
 
-A word id of b bits is b numbers of -1 and 1 (analog bits, section 2.1). x_t = sqrt(g(t)) x_0 + sqrt(1 - g(t)) eps with a cosine g and
-continuous time; a bidirectional transformer over all places, with cross-attention to the image, predicts x_0 by its squared error
-(eq. 2), in half of the steps from its own estimate too (self-conditioning, section 2.2). Decoding goes K steps from noise; at each,
-the state moves to a time that lies `asymmetry` steps further on than the network is told next (asymmetric time intervals, section 2.3),
-without which captions fall apart. A threshold at 0 gives the bits; ids that no word has are dropped.
+Chen, Zhang & Hinton 2022, arXiv 2208.04202. A word id of b bits becomes b numbers of -1 or 1
+(analog bits, section 2.1). The forward process is x_t = sqrt(g(t)) x_0 + sqrt(1 - g(t)) eps with a
+cosine g and continuous time. A bidirectional transformer over all positions, with cross-attention
+to the image, predicts x_0 by squared error (eq. 2); in half of the training steps it also reads its
+own previous estimate (self-conditioning, section 2.2).
 
-The average of weights that the paper decodes with is the training loop's (`training: {ema: ...}`). Deviations: the words are the
-benchmark's instead of 32,000 sentence pieces, so fewer bits a word; places beyond a batch's longest caption are not trained; the image
-encoder is the benchmark's frozen one.
+Decoding takes K steps from pure noise. Each step moves the state `asymmetry` steps further than the
+time that the network is given next (asymmetric time intervals, section 2.3); without this, captions
+fall apart. Thresholding at 0 gives the bits, and ids without a word are dropped.
+
+The paper decodes with an average of the weights, which is a setting of the training loop
+(`training: {ema: ...}`). Deviations:
+
+- The words are the benchmark's instead of 32,000 sentence pieces, so there are fewer bits per word.
+- Positions beyond the longest caption of a batch are not trained.
+- The image encoder is the benchmark's frozen one.
 """
 
 from collections.abc import Callable
@@ -19,16 +26,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
+from baselines.shared import (
+    KeysValues,
+    ModuleList,
+    image_keys_values,
+    replace_method,
+    training_captions,
+)
 from dsacap.captioner.batch_parts import Dropout, drawn
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 
 
 class BitDiffusion(Captioner):
+    """A diffusion captioner over the analog bits of word ids."""
+
     in_parts = True
 
     @dataclass(frozen=True)
     class Model:
+        """Sizes of the network."""
+
         width: int = 128
         heads: int = 4
         encoder_layers: int = 2
@@ -37,7 +55,13 @@ class BitDiffusion(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`steps` is K; `asymmetry` the paper's td, in steps; `sampler` is ddim, or ddpm, which adds noise at every step."""
+        """Decoding options.
+
+        Attributes:
+            steps: Number of denoising steps, K.
+            asymmetry: The paper's td, in steps.
+            sampler: `ddim`, or `ddpm`, which adds noise at every step.
+        """
 
         steps: int = 20
         asymmetry: float = 0.0
@@ -51,7 +75,8 @@ class BitDiffusion(Captioner):
 
         @property
         def random(self) -> bool:
-            return True  # every caption starts from a noise of its own
+            """True: every caption starts from noise of its own."""
+            return True
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
@@ -69,31 +94,32 @@ class BitDiffusion(Captioner):
         self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
         self.dropout = Dropout(model.dropout)
-        self.blocks = nn.ModuleList(
+        self.blocks = ModuleList(
             DecoderBlock(model.width, model.heads, model.dropout)
             for _ in range(model.decoder_layers)
         )
         self.norm = nn.LayerNorm(model.width)
         self.head = nn.Linear(model.width, self.bits.count)
 
-    # ------------------------------------------------------------------------------------------------------- training
+    # ------------------------------------------------------------------------------------ training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        references = batch.captions.shape[1]
-        x0 = self.bits.of(batch.captions.flatten(0, 1))
+        """Return the squared error of x_0 at a random time (eq. 2)."""
+        captions_BRL = training_captions(batch)
+        x0 = self.bits.encode(captions_BRL.flatten(0, 1))
         t_B = drawn(torch.rand, (len(x0),), x0.device)
         x = noised(x0, drawn(torch.randn, x0.shape, x0.device), t_B)
-        images = [repeat_rows(image, references) for image in self._image_keys_values(batch)]
+        images = [
+            repeat_rows(image, captions_BRL.shape[1]) for image in self._image_keys_values(batch)
+        ]
         guess = torch.zeros_like(x0)
         if torch.rand(()) < 0.5:
             with torch.no_grad():
                 guess = self._denoised(x, guess, t_B, images)
         return {"loss": F.mse_loss(self._denoised(x, guess, t_B, images), x0)}
 
-    def _denoised(
-        self, x: Tensor, guess: Tensor, t_B: Tensor, images: list[tuple[Tensor, Tensor]]
-    ) -> Tensor:
-        """The estimate of x_0 [B, L, b] at times t; `guess` is the estimate before, or 0."""
+    def _denoised(self, x: Tensor, guess: Tensor, t_B: Tensor, images: list[KeysValues]) -> Tensor:
+        """Return the estimate of x_0 [B, L, b] at times t; `guess` is the previous one, or 0."""
         time_BD = self.time(t_B)
         h_BLD = self.dropout(
             self.read_bits(torch.cat([x, guess], -1))
@@ -105,32 +131,33 @@ class BitDiffusion(Captioner):
         return self.head(self.norm(h_BLD))
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._from_noise = compiled(self._from_noise)
+        """Compile the K denoising steps as one function."""
+        replace_method(self, "_from_noise", compiled)
 
-    def _image_keys_values(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        memory_BND = self.image_encoder(batch.features)
-        return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
+    def _image_keys_values(self, batch: Batch) -> list[KeysValues]:
+        return image_keys_values(self.blocks, self.image_encoder(batch.features))
 
-    # ------------------------------------------------------------------------------------------------------- decoding
+    # ------------------------------------------------------------------------------------ decoding
 
     @torch.inference_mode()
     def caption(
         self, batch: Batch, samples: int, seed: int, decoding: Decoding
     ) -> list[list[list[int]]]:
-        """The paper's algorithm 2."""
+        """Write captions by the paper's algorithm 2; see `Captioner.caption`."""
         images = [repeat_rows(image, samples) for image in self._image_keys_values(batch)]
         draws = decoding.steps if decoding.sampler == "ddpm" else 1
         noise = noise_of(
             batch, samples, seed, (draws, self.spec.max_words + 1, self.bits.count)
         ).flatten(0, 1)
         guess = self._from_noise(noise, images, decoding)
-        captions = [until_eos(words) for words in self.bits.words(guess).tolist()]
+        captions = [until_eos(words) for words in self.bits.decode(guess).tolist()]
         return by_image(captions, samples)
 
-    def _from_noise(
-        self, noise: Tensor, images: list[tuple[Tensor, Tensor]], decoding: Decoding
-    ) -> Tensor:
-        """The estimate of x_0 [B, L, b] after K steps, which are one graph where this is compiled; `noise` [B, draws, L, b]."""
+    def _from_noise(self, noise: Tensor, images: list[KeysValues], decoding: Decoding) -> Tensor:
+        """Return the estimate of x_0 [B, L, b] after K steps from `noise` [B, draws, L, b].
+
+        All steps are in one function, so that compiling gives one graph.
+        """
         x = noise[:, 0].contiguous()
         guess = torch.zeros_like(x)
         for step in range(decoding.steps):

@@ -1,18 +1,31 @@
-"""LaDiC (Wang et al. 2024, arXiv 2404.10763): the sentence's latents are noised and denoised, and a text decoder says them.
+"""LaDiC: diffusion of a caption's latents, which a text decoder turns into words.
 
-A text encoder of 2n layers is split in two: its lower half turns words into latents, its upper half and a head turn latents into words.
-A transformer with cross-attention to the image reads [x_t; its own estimate before] and predicts x_0 in T = 1000 steps of a linear beta
-schedule (diffusers'). Training: noise `dilate` times as strong as in decoding, the length of the error of each place, and a share of
-cross-entropy through the text decoder; the estimate before is given in half of the steps, the image left blank in a share of them.
-Decoding: every `stride`-th time from the last one down, told a time a little later than it is; x_0 is estimated and noised anew each
-time, with guidance. Back and refine (a switch, off in the authors' code): once, midway, the places that the decoder is least sure of
-become noise again and the rest is kept. Words that repeat the one before are dropped.
+Wang et al. 2024, arXiv 2404.10763. A text encoder of 2n layers is split in two: its lower half
+turns words into latents; its upper half and a head turn latents into words. A transformer with
+cross-attention to the image reads x_t and its own previous estimate, and predicts x_0. The noise
+has T = 1000 times with a linear beta schedule (diffusers').
 
-The authors split BERT, which `language_model` names (ladic_text.py). Without one the text encoder is small, trained by masked language
-modelling on the captions for the first `text_steps` steps, and frozen from then on, as theirs is: trained on beside the diffusion, its
-latents moved away from what the diffusion had learnt (validation CIDEr fell from 64 to 14). Deviations: latents are standardised by
-a running mean and deviation; those of places after the end are what the text encoder makes of the end and its padding, where the
-authors put the embedding of a full stop; theirs refine by starting all places again, here the sure ones are held.
+Training: the noise is `dilate` times as strong as in decoding. The loss is the Euclidean norm of
+each position's error, plus weighted cross-entropy through the text decoder. The previous estimate
+is given in half of the steps, and the image is left blank for a share of the images.
+
+Decoding: every `stride`-th time from the last one down. At each, x_0 is estimated with guidance and
+then noised anew; the network is given a time slightly later than the true one. Back and refine (an
+option, off in the authors' code): once, after a first round, the positions that the decoder is
+least sure of become noise again, and are denoised in a second round that keeps the others. Words
+that repeat the previous one are dropped.
+
+The authors split a BERT, which `language_model` names (ladic_text.py). Without one, the text
+encoder is small: it is trained by masked language modelling on the captions for the first
+`text_steps` steps, and frozen from then on, as theirs is. When it was trained together with the
+diffusion, its latents moved away from what the diffusion had learnt (validation CIDEr fell from 64
+to 14). Deviations:
+
+- Latents are standardised by a running mean and deviation.
+- Latents after the end of a caption are what the text encoder makes of the end and its padding; the
+  authors use the embedding of a full stop.
+- In the authors' back and refine all positions start again; here those that the decoder is sure of
+  are held.
 """
 
 from collections.abc import Callable
@@ -22,28 +35,46 @@ from itertools import groupby
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from baselines.ladic_text import NamedText, SmallText
+from baselines.shared import KeysValues, ModuleList, replace_method, training_captions
 from dsacap.captioner.batch_parts import averaged, drawn, share
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 from dsacap.common.files import check_pinned
 
 _TIMES = 1000
-_AHEAD = 5  # times by which the network is told a later one than that of its input
+_AHEAD = 5  # in decoding, the network is given a time this much later than the true one
 _MOMENTUM = 0.01  # of the running mean and deviation of latents
-_REFINED = 1 / 3  # of the places, by back and refine
+_REFINED = 1 / 3  # share of the positions that back and refine denoises again
 
 
 class LaDiC(Captioner):
+    """A diffusion captioner over the latents of a text encoder."""
+
     in_parts = True
+    trained_steps: Tensor
+    mean: Tensor
+    deviation: Tensor
 
     @dataclass(frozen=True)
     class Model:
-        """`width` is the diffuser's, `words_weight` of cross-entropy. `language_model` is a BERT, with the commit of a name of the hub;
-        without one, the text encoder has 2 x `text_layers` and `latent` channels a word, and the first `text_steps` of the training."""
+        """Size and objective.
+
+        Attributes:
+            language_model: A BERT to split: a name on the hub, or a folder in transformers' format.
+                Without one, a small text encoder is trained.
+            revision: The commit of a BERT on the hub.
+            width: Width of the diffusion transformer.
+            latent: Channels per word of the small text encoder.
+            text_layers: Layers of each half of the small text encoder.
+            text_steps: Number of first training steps that train the small text encoder alone.
+            dilate: Factor on the noise in training.
+            words_weight: Weight of the cross-entropy in the loss.
+            image_free: Share of the images that training leaves blank, for guidance.
+        """
 
         language_model: str | None = None
         revision: str | None = None
@@ -74,7 +105,14 @@ class LaDiC(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`stride` times a step, so about 1000 / stride steps of two passes each (one where `guidance` is 0)."""
+        """Decoding options.
+
+        Attributes:
+            stride: Times between two steps, so there are about 1000 / stride steps.
+            guidance: Strength of classifier-free guidance. A step takes two passes of the network;
+                with 0 it takes one.
+            refine: Whether to denoise the least certain positions again.
+        """
 
         stride: int = 30
         guidance: float = 1.0
@@ -86,20 +124,23 @@ class LaDiC(Captioner):
 
         @property
         def steps(self) -> int:
+            """Number of denoising steps."""
             return len(self.times)
 
         @property
         def times(self) -> range:
+            """The times at which x_0 is estimated, from the noisiest on."""
             return range(_TIMES - 1, 0, -self.stride)
 
         @property
         def random(self) -> bool:
-            return True  # every caption starts from a noise of its own
+            """True: every caption starts from noise of its own."""
+            return True
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.text = (
+        self.text: NamedText | SmallText = (
             NamedText(model.language_model, model.revision, spec)
             if model.language_model
             else SmallText(model.latent, model.heads, model.text_layers, model.dropout, spec)
@@ -116,7 +157,7 @@ class LaDiC(Captioner):
         self.read = nn.Linear(2 * self.text.width, model.width)
         self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(self.text.length, model.width) * 0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks = ModuleList(
             DecoderBlock(model.width, model.heads, model.dropout)
             for _ in range(model.decoder_layers)
         )
@@ -129,19 +170,22 @@ class LaDiC(Captioner):
 
     @property
     def passes(self) -> list[nn.Module]:
+        """The output layer, which is called once in each pass."""
         return [self.write]
 
-    # ------------------------------------------------------------------------------------------------------- training
+    # ------------------------------------------------------------------------------------ training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        references = batch.captions.shape[1]
-        words_XL = self.text.tokens(batch.captions.flatten(0, 1))
+        """Return the loss of the diffusion; in the first `text_steps`, of the text encoder."""
+        captions_BRL = training_captions(batch)
+        references = captions_BRL.shape[1]
+        words_XL = self.text.tokens(captions_BRL.flatten(0, 1))
         x0 = self._latents(words_XL)
         self.trained_steps += self.training
-        if self.text.grows:
-            grown = self.trained_steps > self.model.text_steps
-            self.text.requires_grad_(not grown)
-            if not grown:
+        if isinstance(self.text, SmallText):
+            trained = bool(self.trained_steps > self.model.text_steps)
+            self.text.requires_grad_(not trained)
+            if not trained:
                 return {"loss": (text_loss := self.text.loss(words_XL)), "text": text_loss.detach()}
         time_X = drawn(partial(torch.randint, 0, _TIMES), (len(x0),), x0.device)
         x = self.noise.add_noise(
@@ -167,7 +211,10 @@ class LaDiC(Captioner):
 
     @torch.no_grad()
     def _latents(self, words_XL: Tensor) -> Tensor:
-        """Standardised latents [X, L, E] of captions. In training the mean and deviation follow those of the batch."""
+        """Return the standardised latents [X, L, E] of captions.
+
+        In training, the running mean and deviation are first updated by this batch.
+        """
         latents = self.text.encode(words_XL)
         if self.training:
             mean, deviation = _moments(latents.flatten(0, 1))
@@ -176,12 +223,13 @@ class LaDiC(Captioner):
         return (latents - self.mean) / self.deviation
 
     def _logits(self, x0: Tensor) -> Tensor:
-        """Of the words [X, L, V] that the text decoder reads from standardised latents."""
+        """Return the text decoder's logits of the tokens [X, L, V] for standardised latents."""
         return self.text.decode(x0 * self.deviation + self.mean)
 
     def _denoised(
-        self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[tuple[Tensor, Tensor]]
+        self, x: Tensor, guess: Tensor, time_X: Tensor, images: list[KeysValues]
     ) -> Tensor:
+        """Return the estimate of x_0 [X, L, E]; `guess` is the previous one, or 0."""
         time_XD = self.time(time_X / _TIMES)
         h_XLD = (
             self.read(torch.cat([x, guess], -1)) + self.position[: x.shape[1]] + time_XD[:, None]
@@ -191,20 +239,24 @@ class LaDiC(Captioner):
         return self.write(self.norm(h_XLD))
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._from_noise, self._logits = compiled(self._from_noise), compiled(self._logits)
+        """Compile the denoising steps as one function, and the text decoder."""
+        replace_method(self, "_from_noise", compiled)
+        replace_method(self, "_logits", compiled)
 
-    def _keys_values(self, memory_BND: Tensor, times: int) -> list[tuple[Tensor, Tensor]]:
+    def _keys_values(self, memory_BND: Tensor, times: int) -> list[KeysValues]:
+        """Return each block's keys and values of the image tokens, with rows repeated `times`."""
         return [
             repeat_rows(block.cross_attention.keys_values(memory_BND), times)
             for block in self.blocks
         ]
 
-    # ------------------------------------------------------------------------------------------------------- decoding
+    # ------------------------------------------------------------------------------------ decoding
 
     @torch.inference_mode()
     def caption(
         self, batch: Batch, samples: int, seed: int, decoding: Decoding
     ) -> list[list[list[int]]]:
+        """Write captions by denoising latents; see `Captioner.caption`."""
         times = decoding.times
         images = self._keys_values(self.image_encoder(batch.features), samples)
         blank = (
@@ -226,27 +278,53 @@ class LaDiC(Captioner):
         return by_image(captions, samples)
 
     def _from_noise(
-        self, noises, times, images, blank, decoding, kept: tuple[Tensor, Tensor] | None = None
+        self,
+        noises: Tensor,
+        times: range,
+        images: list[KeysValues],
+        blank: list[KeysValues] | None,
+        decoding: Decoding,
+        kept: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """x_0 after all times, which are one graph where this is compiled; `kept` are places [X, L, 1] and what they are held at."""
+        """Return x_0 [X, L, E] after all times.
+
+        All steps are in one function, so that compiling gives one graph.
+
+        Args:
+            noises: Noise of the start and of each step, (X, steps + 1, L, E).
+            times: The times at which x_0 is estimated.
+            images: The keys and values of the image tokens.
+            blank: The keys and values of the blank image, for guidance; None without guidance.
+            decoding: The decoding options.
+            kept: Positions (X, L, 1) that are held, and the latents that they are held at.
+        """
         x = noises[:, 0].contiguous()
         guess = torch.zeros_like(x)
         for at, time in enumerate(times):
-            told_X = torch.full((len(x),), min(time + _AHEAD, _TIMES - 1), device=x.device)
-            new = self._denoised(x, guess, told_X, images)
+            later_X = torch.full((len(x),), min(time + _AHEAD, _TIMES - 1), device=x.device)
+            new = self._denoised(x, guess, later_X, images)
             if blank is not None:
-                new = new + decoding.guidance * (new - self._denoised(x, guess, told_X, blank))
+                new = new + decoding.guidance * (new - self._denoised(x, guess, later_X, blank))
             guess = new if kept is None else torch.where(kept[0], kept[1], new)
             if at + 1 < len(times):
                 x = self.noise.add_noise(
-                    guess, noises[:, at + 1], told_X.new_full(told_X.shape, times[at + 1])
+                    guess, noises[:, at + 1], later_X.new_full(later_X.shape, times[at + 1])
                 )
         return guess
 
-    def _refined(self, x0, noises, times, images, blank, decoding) -> Tensor:
-        sure_XL = (
-            self._logits(x0).softmax(-1).amax(-1)
-        )  # of padding too: where it is not counted, only what follows the end is refined
+    def _refined(
+        self,
+        x0: Tensor,
+        noises: Tensor,
+        times: range,
+        images: list[KeysValues],
+        blank: list[KeysValues] | None,
+        decoding: Decoding,
+    ) -> Tensor:
+        """Return x_0 with the positions of least confidence denoised again from noise."""
+        # Padding counts as a word here. Otherwise the positions after the end would be the least
+        # certain ones, and only they would be refined.
+        sure_XL = self._logits(x0).softmax(-1).amax(-1)
         again = max(1, round(_REFINED * sure_XL.shape[1]))
         rank_XL = sure_XL.argsort(dim=-1, stable=True).argsort(dim=-1)
         return self._from_noise(
@@ -254,13 +332,14 @@ class LaDiC(Captioner):
         )
 
     def _writable(self, x0: Tensor) -> Tensor:
+        """Return the logits with those tokens at -inf that no caption contains."""
         logits = self._logits(x0)
-        logits[..., self.text.never] = -torch.inf
+        logits[..., self.text.forbidden] = -torch.inf
         return logits
 
 
 def _moments(flat_XE: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the batch of latents of this part."""
+    """Return the mean and standard deviation over the whole batch, from this part's latents."""
     if share() == 1:
         return flat_XE.mean(0), flat_XE.std(0)
     mean, rows = averaged(flat_XE.mean(0)), len(flat_XE) / share()

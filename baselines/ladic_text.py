@@ -1,7 +1,8 @@
-"""LaDiC's text side (arXiv 2404.10763, section 3.1): a text encoder split in two, words to latents and latents to words.
+"""LaDiC's text side: a text encoder split in two, words to latents and latents to words.
 
-BERT by name, as the authors have it: both halves frozen, the head trained; or, where no weights can be had, a small one trained on the
-captions. Both speak of captions [X, T] in tokens of their own.
+arXiv 2404.10763, section 3.1. `NamedText` is a pretrained BERT, as in the authors' work: both
+halves are frozen, and the head is trained. `SmallText` is trained on the captions, for use without
+pretrained weights. Both represent captions [X, T] as tokens of their own.
 """
 
 import torch
@@ -15,19 +16,24 @@ from dsacap.captioner.interface import ImageSpec, until_eos
 from dsacap.captioner.layers import EncoderBlock
 from dsacap.text.vocabulary import BOS, PAD, UNK
 
-_MASKED = 0.15  # of the words, in masked language modelling
-_MORE_PIECES = 4  # than words; the authors have 24 for 20
+_MASKED = 0.15  # share of the words that masked language modelling hides
+_MORE_PIECES = 4  # positions beyond the largest number of words; the authors use 24 for 20
 
 
 class SmallText(nn.Module):
-    """A small BERT (Devlin et al. 2019) of 2 x `layers`, whose tokens are the benchmark's words."""
+    """A small BERT (Devlin et al. 2019) of 2 x `layers`, whose tokens are the benchmark's words.
 
-    grows = True  # by its own `loss`, before the diffusion is trained
+    It is trained by its own `loss` before the diffusion is.
+
+    Attributes:
+        length: Number of positions.
+        forbidden: Tokens that are never written.
+    """
 
     def __init__(self, width: int, heads: int, layers: int, dropout: float, spec: ImageSpec):
         super().__init__()
-        self.mask = spec.vocabulary  # one id more than the vocabulary has
-        self.width, self.length, self.never = width, spec.max_words + 1, [PAD, BOS, UNK]
+        self.mask = spec.vocabulary  # an id beyond the vocabulary
+        self.width, self.length, self.forbidden = width, spec.max_words + 1, [PAD, BOS, UNK]
         self.embed = nn.Embedding(spec.vocabulary + 1, width)
         self.position = nn.Parameter(torch.randn(self.length, width) * 0.02)
         self.lower, self.upper = (
@@ -39,34 +45,46 @@ class SmallText(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.02)
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
+        """Return the captions as they are."""
         return captions_XL
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
+        """Return the words before the end of each caption."""
         return [until_eos(words) for words in tokens_XT.tolist()]
 
     def encode(self, tokens_XT: Tensor) -> Tensor:
+        """Return the latents [X, T, E] of captions."""
         x = self.embed(tokens_XT) + self.position[: tokens_XT.shape[1]]
         for block in self.lower:
             x = block(x)
         return x
 
     def decode(self, latents_XTE: Tensor) -> Tensor:
+        """Return the logits [X, T, V] of the tokens."""
         for block in self.upper:
             latents_XTE = block(latents_XTE)
         return self.head(self.norm(latents_XTE))
 
     def loss(self, tokens_XT: Tensor) -> Tensor:
-        """Cross-entropy of all words, of which some are masked: the latents must hold a word and what its neighbours say of it."""
+        """Return the cross-entropy of all words, with some masked in the input.
+
+        So the latents must contain each word and what its neighbours imply about it.
+        """
         masked_XT = drawn(torch.rand, tokens_XT.shape, tokens_XT.device) < _MASKED
         logits = self.decode(self.encode(tokens_XT.masked_fill(masked_XT, self.mask)))
         return F.cross_entropy(logits.flatten(0, 1), tokens_XT.flatten())
 
 
 class NamedText(nn.Module):
-    """A BERT of transformers, in word pieces. A full stop is the end of a caption and all that follows it. The head learns from what the
-    diffusion makes."""
+    """A pretrained BERT of transformers, whose tokens are word pieces.
 
-    grows = False
+    Full stops mark the end of a caption and fill the positions after it. The head is trained on the
+    latents that the diffusion predicts.
+
+    Attributes:
+        length: Number of positions.
+        forbidden: Tokens that are never written.
+    """
 
     def __init__(self, name: str, revision: str | None, spec: ImageSpec):
         super().__init__()
@@ -74,40 +92,46 @@ class NamedText(nn.Module):
         untie(self.bert)
         self.bert.bert.requires_grad_(False)
         self.length = spec.max_words + _MORE_PIECES
-        self.width, self.half = (
-            self.bert.config.hidden_size,
-            self.bert.config.num_hidden_layers // 2,
-        )
+        self.width = self.bert.config.hidden_size
+        self.lower_layers = self.bert.config.num_hidden_layers // 2
         self.pieces = Pieces(name, revision, spec, self.length)
-        self.stop = self.pieces.tokenizer.convert_tokens_to_ids(".")
-        self.never = [i for i in self.pieces.tokenizer.all_special_ids if i != self.stop]
+        self.full_stop = self.pieces.tokenizer.convert_tokens_to_ids(".")
+        specials = self.pieces.tokenizer.all_special_ids
+        self.forbidden = [i for i in specials if i != self.full_stop]
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
-        said = self.pieces.of(captions_XL, self.stop)
+        """Return captions as word pieces, each filled with full stops up to `length`."""
+        captions = self.pieces.encode(captions_XL, self.full_stop)
         return torch.tensor(
-            [each + [self.stop] * (self.length - len(each)) for each in said],
+            [pieces + [self.full_stop] * (self.length - len(pieces)) for pieces in captions],
             device=captions_XL.device,
         )
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
-        said = tokens_XT.tolist()
-        return self.pieces.word_ids(
-            [each[: each.index(self.stop)] if self.stop in each else each for each in said]
+        """Return the words before the first full stop of each caption."""
+        stop = self.full_stop
+        return self.pieces.decode(
+            [
+                pieces[: pieces.index(stop)] if stop in pieces else pieces
+                for pieces in tokens_XT.tolist()
+            ]
         )
 
     def encode(self, tokens_XT: Tensor) -> Tensor:
+        """Return the latents [X, T, E] of captions, by the lower half."""
         x = self.bert.bert.embeddings(tokens_XT)
-        for layer in self.bert.bert.encoder.layer[: self.half]:
+        for layer in self.bert.bert.encoder.layer[: self.lower_layers]:
             x = layer(x)
         return x
 
     def decode(self, latents_XTE: Tensor) -> Tensor:
-        for layer in self.bert.bert.encoder.layer[self.half :]:
+        """Return the logits [X, T, V] of the tokens, by the upper half and the head."""
+        for layer in self.bert.bert.encoder.layer[self.lower_layers :]:
             latents_XTE = layer(latents_XTE)
         return self.bert.cls(latents_XTE)
 
     def train(self, mode: bool = True) -> "NamedText":
-        """What is frozen has no dropout either."""
+        """Set the mode of the head; the frozen halves always stay without dropout."""
         super().train(mode)
         self.bert.bert.eval()
         return self

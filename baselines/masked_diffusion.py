@@ -1,17 +1,25 @@
-"""The text-diffusion baseline: absorbing (masked) diffusion of the caption, after DDCap (Zhu et al. 2022, arXiv 2211.11694).
+"""The text-diffusion baseline: absorbing (masked) diffusion of the caption, after DDCap.
 
-Forward process: each word is replaced by [MASK] with probability t ~ U(0, 1) (D3PM's absorbing state, Austin et al. 2021). The
-network predicts the words at masked places with cross-entropy; a head predicts the caption's length from the image. Decoding is
-best-first: with K steps and n words, the most confident 1/K or so of the remaining places is fixed at each step and kept.
+Zhu et al. 2022, arXiv 2211.11694. Forward process: each word is replaced by [MASK] with probability
+t ~ U(0, 1) (D3PM's absorbing state, Austin et al. 2021). The network predicts the words at masked
+positions by cross-entropy, and a head predicts the caption's length from the image. Decoding is
+best-first: with K steps, each step fixes the most confident of the masked positions, about 1/K of
+the words, and these do not change again.
 
-Two parts of DDCap are switches, so that each can be told from the rest: the concentrated attention mask, by which a masked place is seen
-by itself alone, and image-free training, by which a share of the images is replaced by a learned blank, for guidance in decoding:
+Two parts of DDCap are options, so that the effect of each can be measured: the concentrated
+attention mask, with which a masked position is attended to by itself alone, and image-free
+training, which replaces a share of the images by a learned blank, for guidance in decoding:
 logits = blank + guidance (image - blank).
 
-Deviations from DDCap: no time conditioning (the share of masks says it); t is continuous, where theirs has 20 steps; no word becomes
-another than [MASK], where theirs has an almost vanishing chance of it; the length is read by one layer from the mean of the image's tokens,
-where theirs is a small MLP on CLIP's class token; the number of words fixed a step comes from the caption's own length instead of the
-longest of the batch, so that captions do not depend on their neighbours.
+Deviations from DDCap:
+
+- The network is not given the time, which the share of masked words shows.
+- t is continuous; DDCap has 20 steps.
+- A word only ever becomes [MASK]; DDCap lets it become another word with a tiny probability.
+- The length is predicted by one layer from the mean of the image tokens; DDCap uses a small MLP on
+  CLIP's class token.
+- The number of words fixed in a step depends on the caption's own length instead of the longest of
+  the batch, so that captions do not depend on their neighbours.
 """
 
 from collections.abc import Callable
@@ -21,6 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.shared import (
+    KeysValues,
+    ModuleList,
+    image_keys_values,
+    replace_method,
+    training_captions,
+)
 from dsacap.captioner.batch_parts import (
     Dropout,
     drawn,
@@ -44,11 +59,18 @@ from dsacap.text.vocabulary import EOS, PAD, UNK
 
 
 class MaskedDiffusion(Captioner):
+    """A masked text-diffusion captioner with a predicted length."""
+
     in_parts = True
 
     @dataclass(frozen=True)
     class Model:
-        """`concentrated` is DDCap's attention mask; `image_free` the share of images that training leaves blank."""
+        """Size and objective.
+
+        Attributes:
+            concentrated: Whether to use DDCap's concentrated attention mask.
+            image_free: Share of the images that training leaves blank, for guidance.
+        """
 
         width: int = 128
         heads: int = 4
@@ -64,7 +86,14 @@ class MaskedDiffusion(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`steps` passes of the network; `temperature` > 0 samples length and words; `guidance` other than 1 takes two passes a step."""
+        """Decoding options.
+
+        Attributes:
+            steps: Number of denoising steps, K.
+            temperature: Sampling temperature of the length and the words; 0 takes the likeliest.
+            guidance: Weight of the image's logits against the blank's. At 1 a step takes one pass
+                of the network, otherwise two.
+        """
 
         steps: int = 8
         temperature: float = 0.0
@@ -76,12 +105,13 @@ class MaskedDiffusion(Captioner):
 
         @property
         def random(self) -> bool:
+            """Whether several captions of an image differ."""
             return self.temperature > 0
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.mask = spec.vocabulary  # one id more than the vocabulary has
+        self.mask = spec.vocabulary  # an id beyond the vocabulary
         self.image_encoder = ImageEncoder(
             spec.tokens,
             spec.channels,
@@ -93,7 +123,7 @@ class MaskedDiffusion(Captioner):
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks = ModuleList(
             DecoderBlock(model.width, model.heads, model.dropout)
             for _ in range(model.decoder_layers)
         )
@@ -106,15 +136,17 @@ class MaskedDiffusion(Captioner):
 
     @classmethod
     def check(cls, model: Model, decoding: Decoding) -> None:
+        """Raise ValueError if decoding needs guidance and training had no blank images."""
         if decoding.guidance != 1 and not model.image_free:
             raise ValueError("guidance needs a model that was trained with image_free")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        references = batch.captions.shape[1]
-        all_words_XL = whole(batch.captions).flatten(0, 1)[:, :-1]
-        all_words_XL = all_words_XL.masked_fill(
-            all_words_XL == EOS, PAD
-        )  # the length head says where a caption ends
+        """Return the cross-entropies of the masked words and of the length."""
+        captions_BRL = training_captions(batch)
+        references = captions_BRL.shape[1]
+        all_words_XL = whole(captions_BRL).flatten(0, 1)[:, :-1]
+        # EOS is not a word here: the length head decides where a caption ends.
+        all_words_XL = all_words_XL.masked_fill(all_words_XL == EOS, PAD)
         all_real_XL = all_words_XL != PAD
         words_BL, real_BL = mine(all_words_XL), mine(all_real_XL)
         memory_BND = self.image_encoder(batch.features)
@@ -133,7 +165,7 @@ class MaskedDiffusion(Captioner):
             )
             memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
         images = self._image_keys_values(memory_BND)
-        total = 0.0
+        total: Tensor | float = 0.0
         for rows, length in length_buckets(all_real_XL):
             words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
             hidden = self._hidden(
@@ -152,34 +184,39 @@ class MaskedDiffusion(Captioner):
         }
 
     def policy(self, batch: Batch) -> Policy:
-        """Of one fully masked pass: the caption's length, then its words, each drawn for itself (diffu-GRPO; Zhao et al. 2025)."""
+        """Return the distribution of one fully masked pass (diffu-GRPO; Zhao et al. 2025).
+
+        The length is drawn first, then the words, independently of each other.
+        """
         return _FullyMasked(self, batch)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._unmasked, self.fixed_shapes = compiled(self._unmasked), True
+        """Compile the K denoising steps as one function."""
+        replace_method(self, "_unmasked", compiled)
+        self.fixed_shapes = True
 
     def _length_logits(self, memory_BND: Tensor) -> Tensor:
         return self.length_head(memory_BND.mean(1))
 
-    def _hidden(
-        self, words_BL: Tensor, real_BL: Tensor, images: list[tuple[Tensor, Tensor]]
-    ) -> Tensor:
+    def _hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[KeysValues]) -> Tensor:
+        """Return the decoder's output [B, L, D]; `real_BL` is False after the end of a caption."""
         x_BLD = self.dropout(self.embed(words_BL) + self.position[: words_BL.shape[1]])
-        seen = real_BL[:, None, None]
+        attended = real_BL[:, None, None]
         if self.model.concentrated:
             itself = torch.eye(words_BL.shape[1], dtype=torch.bool, device=words_BL.device)
-            seen = (real_BL & (words_BL != self.mask))[:, None, None] | itself
+            attended = (real_BL & (words_BL != self.mask))[:, None, None] | itself
         for block, image in zip(self.blocks, images, strict=True):
-            x_BLD = block(x_BLD, image, mask=seen)
+            x_BLD = block(x_BLD, image, mask=attended)
         return self.norm(x_BLD)
 
-    def _image_keys_values(self, memory_BND: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [block.cross_attention.keys_values(memory_BND) for block in self.blocks]
+    def _image_keys_values(self, memory_BND: Tensor) -> list[KeysValues]:
+        return image_keys_values(self.blocks, memory_BND)
 
     @torch.inference_mode()
     def caption(
         self, batch: Batch, samples: int, seed: int, decoding: Decoding
     ) -> list[list[list[int]]]:
+        """Write captions by best-first unmasking; see `Captioner.caption`."""
         memory_BND = self.image_encoder(batch.features)
         self.check(self.model, decoding)
         images = [repeat_rows(image, samples) for image in self._image_keys_values(memory_BND)]
@@ -189,7 +226,7 @@ class MaskedDiffusion(Captioner):
             else None
         )
         length_logits = self._length_logits(memory_BND).repeat_interleave(samples, 0)
-        length_logits[:, 0] = -torch.inf  # an empty caption is no caption
+        length_logits[:, 0] = -torch.inf  # captions are never empty
         gumbel_BLV = None
         if decoding.random:
             uniform = noise_of(
@@ -217,8 +254,28 @@ class MaskedDiffusion(Captioner):
         captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
         return by_image(captions, samples)
 
-    def _unmasked(self, words_BL, real_BL, images, blank, gumbel_BLV, decoding) -> Tensor:
-        """The words after K steps, which are one graph where this is compiled."""
+    def _unmasked(
+        self,
+        words_BL: Tensor,
+        real_BL: Tensor,
+        images: list[KeysValues],
+        blank: list[KeysValues] | None,
+        gumbel_BLV: Tensor | None,
+        decoding: Decoding,
+    ) -> Tensor:
+        """Return the words [B, L] after K steps.
+
+        All steps are in one function, so that compiling gives one graph.
+
+        Args:
+            words_BL: The fully masked caption, filled with PAD.
+            real_BL: False after the end of a caption.
+            images: The keys and values of the image tokens.
+            blank: The keys and values of the blank image, for guidance; None without guidance.
+            gumbel_BLV: Noise that is added to the logits for sampling; None takes the likeliest
+                words.
+            decoding: The decoding options.
+        """
         for step in range(decoding.steps):
             masked_BL = words_BL == self.mask
             logits_BLV = self.head(self._hidden(words_BL, real_BL, images))
@@ -240,7 +297,7 @@ class MaskedDiffusion(Captioner):
             left_B = masked_BL.sum(-1)
             fix_B = torch.ceil(
                 left_B / (decoding.steps - step)
-            )  # all that is left, at the last step
+            )  # in the last step, all that is left
             rank_BL = confidence_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
             words_BL = torch.where(masked_BL & (rank_BL < fix_B[:, None]), new_BL, words_BL)
             if not torch.compiler.is_compiling() and not (words_BL == self.mask).any():
@@ -258,7 +315,7 @@ class _FullyMasked(Policy):
     def sample(self, samples: int) -> Tensor:
         only_whole("masked diffusion cannot draw captions")
         length_p_BL = self.length_log_p_BL.exp()
-        length_p_BL[:, 0] = 0  # an empty caption is no caption
+        length_p_BL[:, 0] = 0  # captions are never empty
         length_BS = torch.multinomial(length_p_BL, samples, replacement=True)
         real_BSL = (
             torch.arange(int(length_BS.max()), device=length_BS.device) < length_BS[..., None]
@@ -277,7 +334,7 @@ class _FullyMasked(Policy):
         return log_p_BSL.sum(-1) + self.length_log_p_BL.gather(-1, real_BSL.sum(-1))
 
     def _log_p(self, real_BSL: Tensor) -> Tensor:
-        """Log-probabilities [X, V] of the words at the X places that are real."""
+        """Return the log-probabilities [X, V] of the words at the X positions that are real."""
         real_BL = real_BSL.flatten(0, 1)
         masked_BL = torch.full(real_BL.shape, self.captioner.mask, device=real_BL.device)
         images = [repeat_rows(image, real_BSL.shape[1]) for image in self.images]

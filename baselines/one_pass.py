@@ -1,12 +1,19 @@
-"""The control of all diffusion captioners: one parallel pass, no noise, no steps (EENAIC, ICASSP 2023; DBNAIC, OpenReview s4n9b6CsNO).
+"""One parallel pass without noise or steps: the control for all diffusion captioners.
 
-Every place of the caption reads the image tokens once, all at the same time. A place starts as a soft copy of the image tokens, weighted
-by a Gaussian of their distance along the two sequences, and the expected embedding of the word that this copy suggests; a bidirectional
-decoder over the places and the image says the words. Trained by cross-entropy on one caption an image: published with a teacher's
-captions (`distilled_from`), and here without a teacher too. A word that repeats the one before it is dropped when a caption is written.
+EENAIC (ICASSP 2023); DBNAIC (OpenReview s4n9b6CsNO). All positions of the caption are predicted at
+the same time from one reading of the image tokens. The input of a position is a soft copy of the
+image tokens, weighted by a Gaussian of the distance between their relative places in the two
+sequences, plus the expected embedding of the word that this copy suggests. A bidirectional decoder
+over the positions and the image then predicts the words. It is trained by cross-entropy on one
+caption per image: the published models on a teacher's captions (`distilled_from`), here also
+without a teacher. A word that repeats the previous one is dropped when a caption is written.
 
-Deviations: the width of the Gaussian is learned; with `beta`, several references are taken by their log-mean-exp, as DSACap does; DBNAIC's
-second branch, which averages logits of another encoder's features, has no counterpart where there is one encoder.
+Deviations:
+
+- The width of the Gaussian is learned.
+- With `beta`, several references are combined by their log-mean-exp, as in DSACap.
+- DBNAIC's second branch, which averages logits computed from another encoder's features, is left
+  out, since there is only one encoder.
 """
 
 from collections.abc import Callable
@@ -16,6 +23,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
+from baselines.shared import ModuleList, replace_method, training_captions
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder
 from dsacap.captioner.reference_loss import reference_loss
@@ -23,11 +31,19 @@ from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs, write_slo
 
 
 class Parallel(Captioner):
+    """A non-autoregressive captioner that predicts all words in one pass."""
+
     in_parts = True
+    distance_LN: Tensor
 
     @dataclass(frozen=True)
     class Model:
-        """`beta` sharpens the choice among an image's references (dsacap/captioner/reference_loss.py); at 0 the loss is their mean."""
+        """Size and objective.
+
+        Attributes:
+            beta: Sharpness of the choice among an image's references
+                (dsacap/captioner/reference_loss.py); at 0 the loss is their mean.
+        """
 
         width: int = 128
         heads: int = 4
@@ -42,7 +58,11 @@ class Parallel(Captioner):
 
     @dataclass(frozen=True)
     class Decoding:
-        """`temperature` 0 takes the likeliest word of each place."""
+        """Decoding options.
+
+        Attributes:
+            temperature: Sampling temperature; 0 takes the likeliest word at each position.
+        """
 
         temperature: float = 0.0
 
@@ -52,6 +72,7 @@ class Parallel(Captioner):
 
         @property
         def random(self) -> bool:
+            """Whether several captions of an image differ."""
             return self.temperature > 0
 
     def __init__(self, model: Model, spec: ImageSpec):
@@ -68,7 +89,7 @@ class Parallel(Captioner):
         self.suggest = nn.Linear(model.width, spec.vocabulary)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks = ModuleList(
             DecoderBlock(model.width, model.heads, model.dropout)
             for _ in range(model.decoder_layers)
         )
@@ -80,7 +101,7 @@ class Parallel(Captioner):
         self.register_buffer("distance_LN", (places[:, None] - tokens).square(), persistent=False)
 
     def _log_probs(self, features_BNC: Tensor) -> Tensor:
-        """Of the words of every place [B, L + 1, V]."""
+        """Return the log-probabilities of the words at every position [B, L + 1, V]."""
         image_BND = self.image_encoder(features_BNC)
         copy_LN = (-self.distance_LN / self.log_width.exp()).softmax(-1)
         copied_BLD = copy_LN @ image_BND
@@ -92,19 +113,24 @@ class Parallel(Captioner):
         return slot_log_probs(self.head(self.norm(x_BLD)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        log_prob_BR = SlotPolicy(self._log_probs(batch.features)).log_prob(batch.captions)
-        return {"loss": reference_loss(log_prob_BR, batch.captions, self.model.beta)}
+        """Return the cross-entropy of the references."""
+        captions_BRL = training_captions(batch)
+        log_prob_BR = SlotPolicy(self._log_probs(batch.features)).log_prob(captions_BRL)
+        return {"loss": reference_loss(log_prob_BR, captions_BRL, self.model.beta)}
 
     def policy(self, batch: Batch) -> Policy:
+        """Return the words at all positions as independent distributions."""
         return SlotPolicy(self._log_probs(batch.features))
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
-        self._log_probs = compiled(self._log_probs)
+        """Compile the pass of the network."""
+        replace_method(self, "_log_probs", compiled)
 
     @torch.inference_mode()
     def caption(
         self, batch: Batch, samples: int, seed: int, decoding: Decoding
     ) -> list[list[list[int]]]:
+        """Write captions in one pass; see `Captioner.caption`."""
         words_BLV, uniform_XL = self._log_probs(batch.features), None
         if decoding.random:
             words_BLV = words_BLV.repeat_interleave(samples, 0)
@@ -112,8 +138,8 @@ class Parallel(Captioner):
                 0, 1
             )
         captions = [
-            [word for word, _ in groupby(said)]
-            for said in write_slots(words_BLV, uniform_XL, decoding.temperature)
+            [word for word, _ in groupby(caption)]
+            for caption in write_slots(words_BLV, uniform_XL, decoding.temperature)
         ]
         if not decoding.random:
             return [[caption] * samples for caption in captions]

@@ -10,7 +10,7 @@ from dsacap.common.broken_pipe import until_unread
 from dsacap.common.errors import UserError
 from dsacap.common.progress import progress
 from dsacap.data.photos import BadImage, PhotoSource
-from dsacap.export.photo_captioner import BATCH, PhotoCaptioner, Seen, read_file
+from dsacap.export.photo_captioner import BATCH, PhotoCaptioner, PreparedPhoto, read_file
 
 STDIN = "-"
 _SUFFIXES = (
@@ -67,7 +67,7 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
     with until_unread():
         for batch in progress(batches, "caption photos", "batch") if shown else batches:
             seen = list(_usable(batch, model, options.image_id, bad))
-            captions = model.caption_seen(
+            captions = model.caption_prepared(
                 [photo for _, photo in seen], options.decoding, samples=samples, seed=seed
             )
             for (name, _), said in zip(seen, captions, strict=True):
@@ -112,10 +112,10 @@ def _standard_input() -> bytes:
 
 def _usable(
     batch: Iterable[Photo], model: PhotoCaptioner, image_id: int | None, bad: list[str]
-) -> Iterator[tuple[str, Seen]]:
+) -> Iterator[tuple[str, PreparedPhoto]]:
     for name, read in batch:
         try:
-            yield name, model.see(read(), "standard input" if name == STDIN else name, image_id)
+            yield name, model.prepare(read(), "standard input" if name == STDIN else name, image_id)
         except UserError as error:
             _complain(error, bad)
 

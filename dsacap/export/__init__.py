@@ -1,14 +1,16 @@
-"""A trained system as one folder that can be carried away: `dsacap export` writes it, `dsacap caption` and `dsacap.load` read it.
+"""Exported systems: `dsacap export` writes a folder, `dsacap caption` and `dsacap.load` read it.
 
-index.json             every file that is read, with its size and hash; checked before anything is used
-model.json             captioner, sizes, decodings, encoder (description.py)
-vocabulary.json        the words it can say; specials first
-captioner.safetensors  its weights
-statistics.safetensors mean and deviation of the encoder's channels over the train split
-encoder...             weights of the photo encoder, unless open_clip knows them by a tag (encoders.py)
-memory.safetensors     what the system looks up in the train split, if it does
-manifest.json          how all this was made: the manifest of every stage behind it
-README.md              the model card (card.py)
+The folder is self-contained and can be copied to another machine:
+
+index.json              size and hash of every file that is read; checked before a file is used
+model.json              captioner, sizes, decodings, encoder (description.py)
+vocabulary.json         the words of its captions, the special ones first
+captioner.safetensors   the captioner's weights
+statistics.safetensors  mean and standard deviation of the encoder's channels over the train split
+encoder...              the image encoder's weights, unless open_clip has them by tag (encoders.py)
+memory.safetensors      what the system looks up in the train split, if anything
+manifest.json           how all this was made: the manifests of all stages
+README.md               the model card (card.py)
 
 Nothing in it is code or a pickle, and no name in it leads out of the folder.
 """

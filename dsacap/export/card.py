@@ -1,4 +1,4 @@
-"""The model card of an exported system, written from its configuration, the manifests of its stages and its scores."""
+"""The model card of an exported system."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,29 +13,38 @@ _METRICS = ("CIDEr", "BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "SPICE", "grammati
 
 
 def model_card(
-    described: Description,
+    description: Description,
     config: Config,
-    manifests: Mapping[str, dict],
+    manifests: dict[str, dict],
     scores: dict | None,
-    carried: Sequence[str],
+    memory: Sequence[str],
 ) -> str:
-    """README.md as Markdown with the metadata that model hubs read. `scores` are those of the score stage, `carried` what memory holds."""
+    """Return README.md as Markdown, with the metadata that model hubs read.
+
+    Args:
+        description: The exported system.
+        config: The configuration of the run that trained it.
+        manifests: The manifest of each stage by name.
+        scores: What the score stage wrote; None if the system is not scored.
+        memory: Names of the tensors in memory.safetensors.
+    """
     parts = [
         _metadata(config),
-        f"# {described.label} ({config.name})",
-        f"An image captioner (`{described.captioner}`) of dsacap-bench, written by `dsacap export` from the run `{described.run}`.",
+        f"# {description.label} ({config.name})",
+        f"An image captioner (`{description.captioner}`) that was trained with dsacap-bench and "
+        f"exported by `dsacap export` from the run `{description.run}`.",
         "## How to use it",
-        _usage(described),
+        _usage(description),
         "## Data",
         _data(config, manifests),
         "## Scores",
         _scores(config, scores),
         "## Limits",
-        _limits(described, config, manifests),
+        _limits(description, config, manifests),
         "## Licences",
-        _licences(described, config, carried),
+        _licences(description, config, memory),
         "## How it was made",
-        _provenance(described, manifests),
+        _provenance(description, manifests),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -54,28 +63,31 @@ def _metadata(config: Config) -> str:
     )
 
 
-def _usage(described: Description) -> str:
+def _usage(description: Description) -> str:
     rows = [
         [
-            f"`{name}`" + (" (default)" if name == described.default_decoding else ""),
+            f"`{name}`" + (" (default)" if name == description.default_decoding else ""),
             _options(options),
         ]
-        for name, options in described.decodings.items()
+        for name, options in description.decodings.items()
     ]
     return "\n\n".join(
         [
-            "With dsacap-bench installed, FOLDER being this folder:",
+            "With dsacap-bench installed, where FOLDER is the path of this folder:",
             "    dsacap caption photo.jpg --from FOLDER",
             "or in Python:",
-            "    import dsacap\n    model = dsacap.load('FOLDER')\n    print(model.caption(['photo.jpg']))",
+            "    import dsacap\n"
+            "    model = dsacap.load('FOLDER')\n"
+            "    print(model.caption(['photo.jpg']))",
             markdown(["Decoding", "Options"], rows, texts=2),
-            "Files are checked against `index.json` before they are used; none is code or a pickle.",
+            "All files are checked against `index.json` before they are used; none is code or a "
+            "pickle.",
         ]
     )
 
 
 def _options(options: Mapping) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in options.items()) or "those by default"
+    return ", ".join(f"{name}: {value}" for name, value in options.items()) or "defaults"
 
 
 def _data(config: Config, manifests: Mapping[str, dict]) -> str:
@@ -88,17 +100,18 @@ def _data(config: Config, manifests: Mapping[str, dict]) -> str:
         facts = manifests["data"]["facts"]
         counts = ", ".join(f"{n:,} {split}" for split, n in facts["images"].items())
         lines.append(
-            f"- {counts} images, {facts['captions']:,} captions; trained on train, chosen on val, scored once on test."
+            f"- {counts} images, {facts['captions']:,} captions; trained on train, weights "
+            "selected on val, scored once on test."
         )
         lines += [f"- sha256 of {name}: `{digest}`" for name, digest in facts["sha256"].items()]
     if skipped := manifests.get("features", {}).get("facts", {}).get("skipped"):
-        lines.append(f"- {len(skipped)} photos that could not be read were left out.")
+        lines.append(f"- {len(skipped)} photos were left out because they could not be read.")
     return "\n".join(lines)
 
 
 def _scores(config: Config, scores: dict | None) -> str:
     if scores is None:
-        return "Not scored when it was exported."
+        return "Not scored at the time of export."
     metrics = [
         metric
         for metric in _METRICS
@@ -117,10 +130,11 @@ def _scores(config: Config, scores: dict | None) -> str:
     images = max(score["n"] for parts in scores.values() for score in parts["quality"].values())
     return "\n\n".join(
         [
-            f"Test split of {config.name}, {images:,} images, one caption each (the first, where several are drawn); x100, in brackets the "
-            "95 % bootstrap interval over images.",
+            f"Test split of {config.name}: {images:,} images, one caption each (the first one if "
+            "several are drawn). Scores are multiplied by 100; brackets contain the 95 % bootstrap "
+            "interval over images.",
             markdown(["Decoding", *metrics], rows),
-            "Another number can be compared with these where its signature is the same:",
+            "A score can be compared with these only if its signature is the same:",
             "```\n" + "\n".join(signatures) + "\n```",
         ]
     )
@@ -138,29 +152,34 @@ def _cell(metric: str, score: dict | None) -> str:
     return f"{scale * score['value']:.1f}{interval}"
 
 
-def _limits(described: Description, config: Config, manifests: Mapping[str, dict]) -> str:
+def _limits(description: Description, config: Config, manifests: Mapping[str, dict]) -> str:
     lines = [
-        f"- A caption has at most {described.max_words} words, lower-case and without punctuation (PTB tokens)."
+        f"- A caption has at most {description.max_words} words, in lower case and without "
+        "punctuation (PTB tokens)."
     ]
     if "data" in manifests:
         lines.append(
-            f"- It knows {manifests['data']['facts']['vocabulary'] - 4:,} words, those of its train captions; it can say no other."
+            f"- Its vocabulary is the {manifests['data']['facts']['vocabulary'] - 4:,} words of "
+            "the training captions; it cannot use any other word."
         )
     if isinstance(config.dataset, Scenes):
         lines.append(
-            "- It has seen nothing but coloured shapes: of a real photo it says something, and it means nothing."
+            "- It was trained on nothing but coloured shapes: its captions of real photographs are "
+            "meaningless."
         )
     else:
         lines.append(
-            "- Of photos unlike its training data it says things that are not there, and it repeats the biases of their captions."
+            "- Its captions of photos unlike its training data mention things that are not there, "
+            "and they repeat the biases of the training captions."
         )
     lines.append(
-        "- Captions are guesses without a measure of certainty. Do not rely on one where an error would harm somebody."
+        "- Captions are guesses without a measure of certainty. Do not rely on one where an error "
+        "could harm somebody."
     )
     trained = manifests.get("tune", manifests.get("train", {})).get("facts", {})
     if trained.get("val_still_rising"):
         lines.append(
-            "- Its validation score was still rising when training ended: more training would help it."
+            "- Its validation score was still rising when training ended: more training would help."
         )
     flips = {
         name: n
@@ -170,59 +189,65 @@ def _limits(described: Description, config: Config, manifests: Mapping[str, dict
     for name, n in flips.items():
         of = manifests["caption"]["facts"]["one_by_one"]
         lines.append(
-            f"- `{name}`: of {of} images captioned one by one, {n} had another caption than in a batch, by rounding."
+            f"- `{name}`: of {of} images captioned one by one, {n} got another caption than in a "
+            "batch, because of rounding."
         )
     return "\n".join(lines)
 
 
-def _licences(described: Description, config: Config, carried: Sequence[str]) -> str:
+def _licences(description: Description, config: Config, memory: Sequence[str]) -> str:
     lines = ["- Code: Apache-2.0 (dsacap-bench)."]
     if isinstance(config.dataset, Scenes):
-        lines.append("- Data and weights were made by that code; nobody else has rights in them.")
+        lines.append("- Data and weights were made by this code; nobody else has rights in them.")
     else:
         lines.append(
-            "- Data: photos and captions are their owners'; see the terms of the data set before you pass on what was trained on it."
+            "- Data: photos and captions belong to their owners; read the terms of the data set "
+            "before you redistribute what was trained on it."
         )
     if config.encoder.name:
         where = (
-            "open_clip fetches its weights"
-            if isinstance(described.encoder, OpenClip) and described.encoder.tag
-            else "weights are included"
+            "open_clip downloads its weights"
+            if isinstance(description.encoder, OpenClip) and description.encoder.tag
+            else "its weights are included"
         )
         lines.append(
-            f"- Encoder: {config.encoder.name} ({config.encoder.pretrained}); {where}, on the terms of their publisher."
+            f"- Encoder: {config.encoder.name} ({config.encoder.pretrained}); {where}, under the "
+            "terms of their publisher."
         )
-    if model := described.model.get("language_model"):
+    if model := description.model.get("language_model"):
         lines.append(
-            f"- Language model: {model} at {described.model.get('revision')}, fetched from its hub, on the terms of its publisher."
+            f"- Language model: {model} at {description.model.get('revision')}, downloaded from "
+            "the hub, under the terms of its publisher."
         )
-    if "captions" in carried:
+    if "captions" in memory:
         lines.append(
-            "- `memory.safetensors` holds all train captions, whose bigrams a decoding looks up: the data's terms hold for it."
+            "- `memory.safetensors` contains all training captions, whose bigrams a decoding looks "
+            "up: the terms of the data apply to it."
         )
-    if "pooled" in carried:
+    if "pooled" in memory:
         lines.append(
-            "- `memory.safetensors` holds a caption and the encoder's vector of every train photo, which the system looks up: the data's "
-            "terms hold for it."
+            "- `memory.safetensors` contains a caption and the encoder's vector of every training "
+            "photo, which the system looks up: the terms of the data apply to it."
         )
     return "\n".join(lines)
 
 
-def _provenance(described: Description, manifests: Mapping[str, dict]) -> str:
+def _provenance(description: Description, manifests: dict[str, dict]) -> str:
     lines = []
     for stage in ("train", "tune"):
         if stage in manifests:
             facts, host = manifests[stage]["facts"], manifests[stage]["host"]
             lines.append(
-                f"- {stage}: {facts['steps']:,} steps, {facts['images_seen']:,} images seen, {facts['train_cpu_seconds']:,.1f} CPU seconds "
-                f"in all, {facts['parameters']:,} parameters; validation CIDEr {100 * facts['val_CIDEr']:.1f}; {host['cpu']}, "
-                f"torch {host['packages']['torch']}"
+                f"- {stage}: {facts['steps']:,} steps, {facts['images_seen']:,} images seen, "
+                f"{facts['train_cpu_seconds']:,.1f} CPU seconds in total, "
+                f"{facts['parameters']:,} parameters; "
+                f"validation CIDEr {100 * facts['val_CIDEr']:.1f}; "
+                f"{host['cpu']}, torch {host['packages']['torch']}"
             )
     lines.append(f"- commit: {commits(manifests)}")
     lines.append(
-        f"- run: `{described.run}`, whose last part is a hash of all settings that decide the weights"
+        f"- run: `{description.run}`, whose last part is a hash of all settings that determine the "
+        "weights"
     )
-    lines.append(
-        "- every stage with its command, configuration, versions and hardware: `manifest.json`"
-    )
+    lines.append("- command, configuration, versions and hardware of every stage: `manifest.json`")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What `model.json` and `index.json` of an exported system may say; anything else is refused."""
+"""The schemas of `model.json` and `index.json` in an exported system."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,13 +9,12 @@ from dsacap.config.sections import Label, Name, Sha256
 
 FORMAT = 1  # raised when an older reader would misread what is written
 
-_Plain = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-]  # no path, no scheme, no hub
+# A name that is neither a path, nor a URL, nor on a hub.
+_Plain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class ResNet(Section):
-    """The photo side of the tiny CLIP; see dsacap/vision/encoders/tiny_clip_resnet.py."""
+    """The image tower of the tiny CLIP; see dsacap/vision/encoders/tiny_clip_resnet.py."""
 
     kind: Literal["resnet"] = "resnet"
     image_size: int = Field(gt=0)
@@ -29,7 +28,7 @@ class ResNet(Section):
 
 
 class Timm(Section):
-    """A timm model; its weights are in the folder."""
+    """A timm model, whose weights are in the folder."""
 
     kind: Literal["timm"] = "timm"
     name: _Plain
@@ -37,8 +36,11 @@ class Timm(Section):
 
 
 class OpenClip(Section):
-    """An open_clip model by name: with a `tag`, by which open_clip fetches weights that have the hash of `tensors_sha256`; without, they
-    are in the folder."""
+    """An open_clip model by name.
+
+    With a `tag`, open_clip downloads the weights, whose hash must be `tensors_sha256`. Without one,
+    they are in the folder.
+    """
 
     kind: Literal["open_clip"] = "open_clip"
     name: _Plain
@@ -49,7 +51,7 @@ class OpenClip(Section):
     @model_validator(mode="after")
     def _known_weights(self) -> "OpenClip":
         if (self.tag is None) != (self.tensors_sha256 is None):
-            raise ValueError("tag and tensors_sha256 go together")
+            raise ValueError("tag and tensors_sha256 must be given together")
         return self
 
 
@@ -64,7 +66,11 @@ Encoders = Annotated[ResNet | Timm | OpenClip | OpenClipFolder, Field(discrimina
 
 
 class Description(Section):
-    """`model.json`. `run` is the folder of the run that trained the system, whose last part is a hash of all that decides its weights."""
+    """The contents of `model.json`.
+
+    `run` is the folder of the run that trained the system; its last part is a hash of all settings
+    that determine the weights.
+    """
 
     system: Name
     label: Label
@@ -72,7 +78,8 @@ class Description(Section):
     captioner: str
     release: str | None = Field(
         None,
-        description="name and version of the package that brings the captioner; null: dsacap-bench itself",
+        description="name and version of the package that provides the captioner; null for "
+        "dsacap-bench itself",
     )
     model: dict[str, Any]
     tokens: int = Field(gt=0)
@@ -81,24 +88,26 @@ class Description(Section):
     encoder: Encoders
     decodings: dict[Label, dict[str, Any]] = Field(min_length=1)
     default_decoding: Label
-    seed: int = Field(0, ge=0, description="of what a decoding draws")
+    seed: int = Field(0, ge=0, description="seed of the random draws in decoding")
 
     @model_validator(mode="after")
     def _has_default(self) -> "Description":
         if self.default_decoding not in self.decodings:
             raise ValueError(
-                f"default_decoding: {self.default_decoding!r} is none of the decodings"
+                f"default_decoding: {self.default_decoding!r} is not one of the decodings"
             )
         return self
 
 
 class FileEntry(Section):
+    """Size and hash of a file."""
+
     bytes: int = Field(ge=0)
     sha256: Sha256
 
 
 class Index(Section):
-    """`index.json`."""
+    """The contents of `index.json`."""
 
     format: Literal[1]
     files: dict[_Plain, FileEntry]

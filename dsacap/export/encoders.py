@@ -1,6 +1,11 @@
-"""The photo encoder of an exported system: written with its weights where that can be done, else named so that no other passes for it."""
+"""The image encoder of an exported system.
+
+It is written with its weights if possible. Otherwise it is named together with a hash of its
+weights, so that another encoder is not taken for it.
+"""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,28 +24,36 @@ _LOCAL, _TIMM, _VISUAL = "local-dir:", "timm:", "visual."
 
 
 def files_of(encoder: Encoders) -> tuple[str, ...]:
-    """Those of the encoder in the exported folder."""
+    """Return the names of the encoder's files in the exported folder."""
     if isinstance(encoder, OpenClipFolder):
         return FOLDER_FILES
     return () if isinstance(encoder, OpenClip) and encoder.tag else (WEIGHTS,)
 
 
-def trained_resnet(folder: Path, grid: int | None) -> tuple[ResNet, dict]:
-    """The photo side of the tiny CLIP in `folder`: its description and its weights."""
-    said = read_json(folder / "open_clip_config.json")
-    photos, looks = said["model_cfg"]["vision_cfg"], said["preprocess_cfg"]
-    described = ResNet(
-        image_size=photos["image_size"],
-        layers=photos["layers"],
-        width=photos["width"],
-        heads=photos["width"] * 32 // photos["head_width"],
-        embed_dim=said["model_cfg"]["embed_dim"],
-        mean=looks["mean"],
-        std=looks["std"],
+def trained_resnet(folder: Path, grid: int | None) -> tuple[ResNet, dict[str, Tensor]]:
+    """Read the image tower of the tiny CLIP that the encoder stage trained.
+
+    Args:
+        folder: What the encoder stage wrote.
+        grid: Tokens are averaged to grid x grid where the encoder gives more.
+
+    Returns:
+        The description of the encoder, and its weights.
+    """
+    config = read_json(folder / "open_clip_config.json")
+    vision, preprocess = config["model_cfg"]["vision_cfg"], config["preprocess_cfg"]
+    description = ResNet(
+        image_size=vision["image_size"],
+        layers=vision["layers"],
+        width=vision["width"],
+        heads=vision["width"] * 32 // vision["head_width"],
+        embed_dim=config["model_cfg"]["embed_dim"],
+        mean=preprocess["mean"],
+        std=preprocess["std"],
         grid=grid,
     )
     tensors = read_tensors(folder / "open_clip_model.safetensors")[0]
-    return described, {
+    return description, {
         name.removeprefix(_VISUAL): tensor
         for name, tensor in tensors.items()
         if name.startswith(_VISUAL)
@@ -48,58 +61,81 @@ def trained_resnet(folder: Path, grid: int | None) -> tuple[ResNet, dict]:
 
 
 def write_encoder(
-    settings: EncoderSettings, trained: Path, folder: Path, own: dict[str, Tensor] | None = None
+    settings: EncoderSettings,
+    trained: Path,
+    folder: Path,
+    fine_tuned: dict[str, Tensor] | None = None,
 ) -> Encoders:
-    """Writes the configured encoder's files to `folder`; `trained` is where one lies that was trained here, `own` are the weights of one
-    that a system trained further. UserError where it cannot be carried."""
+    """Write the configured encoder's files.
+
+    Args:
+        settings: The configuration's section on the encoder.
+        trained: What the encoder stage wrote, if it trained one.
+        folder: Where to write.
+        fine_tuned: The weights of a system that trained the encoder further; None for the others.
+
+    Returns:
+        The description of the encoder.
+
+    Raises:
+        UserError: The encoder cannot be exported.
+    """
     if settings.train:
-        described, tensors = trained_resnet(trained, settings.grid)
-        write_tensors(
-            folder / WEIGHTS,
-            tensors
-            if own is None
-            else {name.removeprefix(f"clip.{_VISUAL}"): own[name] for name in own},
-        )
-        return described
-    loaded = load_encoder(settings.name, settings.pretrained, settings.grid, settings.sha256)
-    if own is not None:
-        loaded.load_state_dict(own, strict=False)  # all but what reads text
-    if settings.name.startswith(_LOCAL):
+        return _write_trained(trained, settings.grid, folder, fine_tuned)
+    name = settings.name
+    assert name is not None  # the configuration has either `train` or `name`
+    encoder = load_encoder(name, settings.pretrained, settings.grid, settings.sha256)
+    if fine_tuned is not None:
+        encoder.load_state_dict(fine_tuned, strict=False)  # the text tower keeps its weights
+    loaded: Any = encoder  # the model of open_clip or timm is its attribute `clip` or `net`
+    if name.startswith(_LOCAL):
         write_json(
-            folder / FOLDER_FILES[0],
-            read_json(Path(settings.name.removeprefix(_LOCAL), FOLDER_FILES[0])),
+            folder / FOLDER_FILES[0], read_json(Path(name.removeprefix(_LOCAL), FOLDER_FILES[0]))
         )
         write_tensors(folder / FOLDER_FILES[1], loaded.clip.state_dict())
         return OpenClipFolder(grid=settings.grid)
     try:
-        if settings.name.startswith(_TIMM):
-            described = Timm(name=settings.name.removeprefix(_TIMM), grid=settings.grid)
+        if name.startswith(_TIMM):
+            timm = Timm(name=name.removeprefix(_TIMM), grid=settings.grid)
             write_tensors(folder / WEIGHTS, loaded.net.state_dict())
-            return described
-        if _is_tag(settings) and own is not None:
-            return _written_as_folder(settings, loaded, folder)
-        if _is_tag(settings):
-            return OpenClip(
-                name=settings.name,
-                tag=settings.pretrained,
-                grid=settings.grid,
-                tensors_sha256=loaded.tensors_sha256(),
-            )
-        described = OpenClip(name=settings.name, grid=settings.grid)
-        write_tensors(folder / WEIGHTS, loaded.clip.state_dict())
-        return described
+            return timm
+        if not _is_tag(name, settings.pretrained):
+            open_clip = OpenClip(name=name, grid=settings.grid)
+            write_tensors(folder / WEIGHTS, loaded.clip.state_dict())
+            return open_clip
+        if fine_tuned is not None:
+            return _write_folder(name, settings, loaded, folder)
+        return OpenClip(
+            name=name,
+            tag=settings.pretrained,
+            grid=settings.grid,
+            tensors_sha256=encoder.tensors_sha256(),
+        )
     except ValueError:  # pydantic's
         raise UserError(
-            f"encoder {settings.name} ({settings.pretrained}): only a plain name of open_clip or timm can be exported"
+            f"encoder {name} ({settings.pretrained}): cannot be exported, since its name is not a "
+            "plain name of open_clip or timm"
         ) from None
 
 
-def _written_as_folder(settings: EncoderSettings, loaded: Encoder, folder: Path) -> OpenClipFolder:
-    """What was fetched by a tag and is not what the tag stands for any more."""
+def _write_trained(
+    trained: Path, grid: int | None, folder: Path, fine_tuned: dict[str, Tensor] | None
+) -> ResNet:
+    description, tensors = trained_resnet(trained, grid)
+    if fine_tuned is not None:
+        tensors = {name.removeprefix(f"clip.{_VISUAL}"): fine_tuned[name] for name in fine_tuned}
+    write_tensors(folder / WEIGHTS, tensors)
+    return description
+
+
+def _write_folder(
+    name: str, settings: EncoderSettings, loaded: Any, folder: Path
+) -> OpenClipFolder:
+    """Write an encoder whose weights are no longer those that its tag stands for."""
     import open_clip
 
-    quick = {"quick_gelu": True} if needs_quick_gelu(settings.name, settings.pretrained) else {}
-    model = open_clip.get_model_config(settings.name) | quick
+    quick = {"quick_gelu": True} if needs_quick_gelu(name, settings.pretrained) else {}
+    model = open_clip.get_model_config(name) | quick
     write_json(
         folder / FOLDER_FILES[0],
         {"model_cfg": model, "preprocess_cfg": loaded.clip.visual.preprocess_cfg},
@@ -108,47 +144,64 @@ def _written_as_folder(settings: EncoderSettings, loaded: Encoder, folder: Path)
     return OpenClipFolder(grid=settings.grid)
 
 
-def _is_tag(settings: EncoderSettings) -> bool:
-    """Whether open_clip fetches the weights."""
+def _is_tag(name: str, pretrained: str | None) -> bool:
+    """Whether open_clip downloads the weights."""
     import open_clip
 
-    return bool(open_clip.get_pretrained_cfg(settings.name, settings.pretrained))
+    return bool(open_clip.get_pretrained_cfg(name, pretrained))
 
 
-def load_resnet(described: ResNet, tensors: dict) -> Encoder:
-    """RuntimeError where the weights are not those of such a network."""
+def load_resnet(description: ResNet, tensors: dict[str, Tensor]) -> Encoder:
+    """Return the image tower of a tiny CLIP.
+
+    Args:
+        description: Its sizes.
+        tensors: Its weights.
+
+    Raises:
+        RuntimeError: The weights do not have these sizes.
+    """
     from dsacap.vision.encoders.tiny_clip_resnet import ResNetEncoder
 
-    encoder = ResNetEncoder(**described.model_dump(exclude={"kind"}))
+    encoder = ResNetEncoder(**description.model_dump(exclude={"kind"}))
     encoder.load_state_dict(tensors)
     return encoder
 
 
-def read_encoder(described: Encoders, folder: Path) -> Encoder:
-    """The encoder of an exported system, whose files have been checked."""
-    if isinstance(described, ResNet):
-        return load_resnet(described, read_tensors(folder / WEIGHTS)[0])
-    if isinstance(described, Timm):
-        return load_encoder(f"{_TIMM}{described.name}", str(folder / WEIGHTS), described.grid)
-    if isinstance(described, OpenClipFolder):
-        return load_encoder(local_name(folder), None, described.grid)
-    if described.tag is None:
-        return load_encoder(described.name, str(folder / WEIGHTS), described.grid)
-    encoder = _by_tag(described)
-    if encoder.tensors_sha256() != described.tensors_sha256:
+def read_encoder(description: Encoders, folder: Path) -> Encoder:
+    """Return the encoder of an exported system.
+
+    Args:
+        description: The encoder's section in `model.json`.
+        folder: The exported folder, in which the encoder's files are already checked.
+
+    Raises:
+        UserError: open_clip does not have the weights that the system was exported with.
+    """
+    if isinstance(description, ResNet):
+        return load_resnet(description, read_tensors(folder / WEIGHTS)[0])
+    if isinstance(description, Timm):
+        return load_encoder(f"{_TIMM}{description.name}", str(folder / WEIGHTS), description.grid)
+    if isinstance(description, OpenClipFolder):
+        return load_encoder(local_name(folder), None, description.grid)
+    if description.tag is None:
+        return load_encoder(description.name, str(folder / WEIGHTS), description.grid)
+    encoder = _load_by_tag(description)
+    if encoder.tensors_sha256() != description.tensors_sha256:
         raise UserError(
-            f"encoder {described.name} ({described.tag}): open_clip gives other weights today than those it was exported with"
+            f"encoder {description.name} ({description.tag}): open_clip now has other weights than "
+            "when the system was exported; export the system again"
         )
     return encoder
 
 
-def _by_tag(described: OpenClip) -> Encoder:
+def _load_by_tag(description: OpenClip) -> Encoder:
     import open_clip
 
-    if described.tag not in open_clip.list_pretrained_tags_by_model(
-        described.name
-    ):  # it could be a file of the working directory
+    # Anything but a known tag could be a file in the working directory.
+    if description.tag not in open_clip.list_pretrained_tags_by_model(description.name):
         raise UserError(
-            f"encoder {described.name}: open_clip knows no weights {described.tag!r} of it; is it of another version?"
+            f"encoder {description.name}: open_clip has no weights {description.tag!r} for it; use "
+            "the version of open_clip that the system was exported with"
         )
-    return load_encoder(described.name, described.tag, described.grid)
+    return load_encoder(description.name, description.tag, description.grid)

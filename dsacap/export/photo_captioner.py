@@ -1,7 +1,7 @@
-"""A trained system with its encoder before it: photos in, captions out."""
+"""A trained captioner together with its image encoder: photos in, captions out."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,33 @@ from dsacap.data.photos import BadImage, decode
 from dsacap.decoding.train_memory import PhotoMemory
 from dsacap.vision.encoders.base import Encoder
 
-BATCH = 16  # photos that are encoded and captioned at once
+BATCH = 16  # photos that are encoded and captioned together
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A photo that could be used, as the encoder wants it; its id is what random numbers are keyed by."""
+class PreparedPhoto:
+    """A decoded photo, preprocessed for the encoder.
+
+    Attributes:
+        image_id: The key of the photo's random numbers.
+        pixels_3HW: The encoder's input.
+    """
 
     image_id: int
     pixels_3HW: Tensor
 
 
 class PhotoCaptioner:
-    """`dsacap.load` makes one. Photos are read, encoded and standardised as the benchmark's stages do it, so a photo of the test split gets
-    the caption that stands in the run's files."""
+    """Captions photos with a trained system; `dsacap.load` returns one.
+
+    Photos are read, encoded and standardised exactly as by the benchmark's stages, so a photo of
+    the test split gets the caption that is in the run's files.
+
+    Attributes:
+        decodings: The options of each decoding by name.
+        default_decoding: The name of the decoding that is used if none is given.
+        seed: The seed that is used if none is given.
+    """
 
     def __init__(
         self,
@@ -57,73 +70,108 @@ class PhotoCaptioner:
         seed: int | None = None,
         image_ids: Sequence[int] | None = None,
     ) -> list[list[str]]:
-        """`samples` captions of each photo, given as a path or as the bytes of its file.
+        """Return captions of photos.
 
-        `decoding` is a name of `decodings` (default: `default_decoding`); `samples` above 1 need one that draws. What is drawn is decided
-        by `seed` and the photo, which is known by its bytes, unless `image_ids` gives the ids that photos have in their data set. Raises
-        BadImage for a photo that cannot be used, and UserError for a decoding that is not there.
+        Args:
+            photos: Paths, or the bytes of files.
+            decoding: A name in `decodings`; None means `default_decoding`.
+            samples: Captions per photo. More than one needs a decoding that draws at random.
+            seed: Seed of the random draws; None means that of the run.
+            image_ids: The photos' ids in their data set. Random draws depend on the seed and the
+                id, which is by default a hash of the file.
+
+        Returns:
+            For each photo a list of `samples` captions.
+
+        Raises:
+            BadImage: A photo cannot be used.
+            TypeError: A single photo is given instead of a list.
+            UserError: There is no such decoding, or it cannot give so many captions.
         """
         if isinstance(photos, str | Path | bytes):
-            raise TypeError("photos: give a list of paths or bytes, such as ['photo.jpg']")
-        ids = [None] * len(photos) if image_ids is None else image_ids
+            raise TypeError("photos must be a list of paths or bytes, such as ['photo.jpg']")
+        ids: Sequence[int | None] = [None] * len(photos) if image_ids is None else image_ids
         named = list(zip(photos, ids, strict=True))
         self.decoding(decoding, samples)
         captions = []
         for start in range(0, len(named), BATCH):
-            seen = [
-                self.see(*_read(photo), image_id)
+            prepared = [
+                self.prepare(*_read(photo), image_id)
                 for photo, image_id in named[start : start + BATCH]
             ]
-            captions += self.caption_seen(seen, decoding, samples=samples, seed=seed)
+            captions += self.caption_prepared(prepared, decoding, samples=samples, seed=seed)
         return captions
 
     def decoding(self, name: str | None, samples: int = 1) -> Any:
-        """The options of a decoding, or of the default one. UserError where there is none, or it cannot give so many captions."""
+        """Return the options of a decoding.
+
+        Args:
+            name: A name in `decodings`; None means `default_decoding`.
+            samples: Captions per photo that it has to give.
+
+        Raises:
+            UserError: There is no such decoding, or it cannot give so many captions.
+        """
         name = self.default_decoding if name is None else name
         if name not in self.decodings:
             raise UserError(f"no decoding {name!r}; known: {_listed(self.decodings)}")
         if samples < 1:
-            raise UserError(f"samples: {samples}; at least one caption a photo")
+            raise UserError(f"samples: {samples}; ask for at least one caption per photo")
         if samples > 1 and not self.decodings[name].random:
             drawn = _listed(other for other, options in self.decodings.items() if options.random)
             raise UserError(
-                f"decoding {name!r} has one caption for a photo; for several name one that draws: {drawn or 'this system has none'}"
+                f"decoding {name!r} gives one caption per photo; for several, choose one that "
+                f"draws at random ({drawn or 'this system has none'})"
             )
         return self.decodings[name]
 
-    def see(self, data: bytes, where: str, image_id: int | None = None) -> Seen:
-        """A photo from the bytes of its file. Raises BadImage, starting with `where`."""
+    def prepare(self, data: bytes, where: str, image_id: int | None = None) -> PreparedPhoto:
+        """Decode and preprocess a photo.
+
+        Args:
+            data: The bytes of its file.
+            where: The name of the file, for errors.
+            image_id: The key of its random numbers; None means a hash of the file.
+
+        Raises:
+            BadImage: The photo cannot be used.
+        """
         pixels_3HW = self.encoder.preprocess(decode(data, where))
-        return Seen(
-            int.from_bytes(hashlib.sha256(data).digest()[:8]) if image_id is None else image_id,
-            pixels_3HW,
-        )
+        if image_id is None:
+            image_id = int.from_bytes(hashlib.sha256(data).digest()[:8])
+        return PreparedPhoto(image_id, pixels_3HW)
 
     @torch.inference_mode()
-    def caption_seen(
+    def caption_prepared(
         self,
-        photos: Sequence[Seen],
+        photos: Sequence[PreparedPhoto],
         decoding: str | None = None,
         *,
         samples: int = 1,
         seed: int | None = None,
     ) -> list[list[str]]:
-        """As `caption`, of photos that were looked at, in one batch."""
+        """Return captions of prepared photos, as `caption` does, in one batch."""
         if not photos:
             return []
         options, seed = self.decoding(decoding, samples), self.seed if seed is None else seed
         if min(seed, *(photo.image_id for photo in photos)) < 0:
-            raise UserError("seeds and ids of images are numbers from 0 on")
+            raise UserError("seeds and image ids must not be negative")
         batch = Batch(tuple(photo.image_id for photo in photos), self.features(photos))
-        said = self.captioner.caption(batch, samples, seed, options)
+        captions = self.captioner.caption(batch, samples, seed, options)
         return [
-            [" ".join(self.words[word] for word in caption) for caption in of_photo]
-            for of_photo in said
+            [" ".join(self.words[word] for word in caption) for caption in captions_of_photo]
+            for captions_of_photo in captions
         ]
 
     @torch.inference_mode()
-    def features(self, photos: Sequence[Seen]) -> Tensor:
-        """Standardised tokens [B, N, C] of photos; the memory is told what they look like."""
+    def features(self, photos: Sequence[PreparedPhoto]) -> Tensor:
+        """Return the standardised tokens of photos, (photos, tokens, channels).
+
+        Also registers the photos' pooled vectors with the memory, which looks up similar images.
+
+        Raises:
+            UserError: The encoder's tokens are not those that the captioner was trained on.
+        """
         device = next(self.captioner.parameters()).device
         tokens_BNC, pooled_BE = self.encoder(
             torch.stack([photo.pixels_3HW for photo in photos]).to(device)
@@ -131,15 +179,16 @@ class PhotoCaptioner:
         spec, found = self.captioner.spec, tuple(tokens_BNC.shape[1:])
         if found != (spec.tokens, spec.channels):
             raise UserError(
-                f"the encoder gives {found[0]} tokens of {found[1]} channels; the system reads {spec.tokens} of {spec.channels}"
+                f"the encoder gives {found[0]} tokens of {found[1]} channels; the system needs "
+                f"{spec.tokens} of {spec.channels}, from the encoder that it was trained with"
             )
-        # In half precision in between, as features are kept on disk.
+        # By way of half precision, in which features are stored.
         self._memory.look_at([photo.image_id for photo in photos], pooled_BE.half().float().cpu())
         return ((tokens_BNC.half().float().cpu() - self.mean_C) / self.std_C).to(device)
 
 
 def read_file(path: str | Path) -> bytes:
-    """BadImage where the file cannot be read."""
+    """Return the bytes of a file; raise BadImage if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -154,5 +203,5 @@ def _read(photo: str | Path | bytes) -> tuple[bytes, str]:
     return (photo, "photo") if isinstance(photo, bytes) else (read_file(photo), str(photo))
 
 
-def _listed(names) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))

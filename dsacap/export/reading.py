@@ -1,9 +1,13 @@
-"""An exported folder, read: checked against its index first, then built. Nothing of it is believed before, and no code of it is run."""
+"""Reading an exported folder.
+
+All files are checked against the index before anything is built from them, and no code from the
+folder is run.
+"""
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,12 +35,21 @@ STATISTICS, MEMORY = "statistics.safetensors", "memory.safetensors"
 
 
 def read_folder(folder: Path, device: torch.device) -> PhotoCaptioner:
-    """The system in a folder that `dsacap export` wrote. UserError names the file, where it is torn, changed or not such a folder."""
-    checked = _Checked(Path(folder))
-    described = parse_section(
+    """Return the system in a folder that `dsacap export` wrote.
+
+    Args:
+        folder: The folder.
+        device: Where the captioner and the encoder run.
+
+    Raises:
+        UserError: The folder is not an exported system, or a file in it is truncated, changed or
+            missing; the message names the file.
+    """
+    checked = _CheckedFolder(Path(folder))
+    description = parse_section(
         Description,
         read_json(checked.path(MODEL)),
-        f"{folder}/{MODEL}: describes no system known here",
+        f"{folder}/{MODEL}: not a valid description of a system",
     )
     words = read_json(checked.path(VOCABULARY))
     if (
@@ -45,60 +58,66 @@ def read_folder(folder: Path, device: torch.device) -> PhotoCaptioner:
         or not all(map(_is_word, words))
     ):
         raise UserError(
-            f"{folder}/{VOCABULARY}: no list of words that begins with {' '.join(SPECIALS)}"
+            f"{folder}/{VOCABULARY}: not a list of words that begins with {' '.join(SPECIALS)}"
         )
     statistics = read_tensors(checked.path(STATISTICS))[0]
     if {name: tuple(tensor.shape) for name, tensor in statistics.items()} != dict.fromkeys(
-        ("mean", "std"), (described.channels,)
+        ("mean", "std"), (description.channels,)
     ):
         raise UserError(
-            f"{folder}/{STATISTICS}: needs a mean and a std of {described.channels} channels each"
+            f"{folder}/{STATISTICS}: must contain a mean and a std of {description.channels} "
+            "channels each"
         )
     captioner, decodings = _built(
         f"{folder}/{WEIGHTS}",
-        lambda: _captioner(described, words, read_tensors(checked.path(WEIGHTS))[0]),
+        lambda: _captioner(description, words, read_tensors(checked.path(WEIGHTS))[0]),
     )
-    for name in encoders.files_of(described.encoder):
+    for name in encoders.files_of(description.encoder):
         checked.path(name)
     return PhotoCaptioner(
         captioner.to(device),
         _built(
-            f"{folder}: the encoder", lambda: encoders.read_encoder(described.encoder, Path(folder))
+            f"{folder}: the encoder",
+            lambda: encoders.read_encoder(description.encoder, Path(folder)),
         ),
         statistics["mean"],
         statistics["std"],
         words,
         decodings,
-        described.default_decoding,
-        described.seed,
-        _memory(checked, described, len(words)),
+        description.default_decoding,
+        description.seed,
+        _memory(checked, description, len(words)),
     )
 
 
-class _Checked:
-    """The files of a folder as its index lists them. Only names that the reader asks for are ever opened."""
+class _CheckedFolder:
+    """The files of a folder, each checked against the index before it is used.
+
+    Only files that the reader asks for by name are ever opened.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
         if not (folder / INDEX).is_file():
-            raise UserError(f"{folder}: has no {INDEX}; name a folder that `dsacap export` wrote")
+            raise UserError(f"{folder}: has no {INDEX}; give a folder that `dsacap export` wrote")
         index = read_json(folder / INDEX)
         found = index.get("format") if isinstance(index, dict) else None
         if isinstance(found, int) and found != FORMAT:
             raise UserError(
-                f"{folder}/{INDEX}: format {found}, this version reads {FORMAT}; export it anew, or use the version that wrote it"
+                f"{folder}/{INDEX}: has format {found}, but this version reads {FORMAT}; export "
+                "the system again, or use the version of dsacap-bench that wrote it"
             )
         self.index = parse_section(
-            Index, index, f"{folder}/{INDEX}: no index of an exported system"
+            Index, index, f"{folder}/{INDEX}: not the index of an exported system"
         )
 
     def __contains__(self, name: str) -> bool:
         return name in self.index.files
 
     def path(self, name: str) -> Path:
-        """Of a file that is as the index says."""
+        """Return the path of a file; raise UserError if it is not as the index describes it."""
         path = self.folder / name
         if name not in self:
             raise UserError(f"{path}: not listed in {INDEX}; copy the whole folder again")
@@ -111,90 +130,101 @@ class _Checked:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
         if not same:
             raise UserError(
-                f"{path}: is torn or was changed (not the size and sha256 of {INDEX}); copy the whole folder again"
+                f"{path}: is truncated or was changed (its size or sha256 is not that in {INDEX}); "
+                "copy the whole folder again"
             )
         return path
 
 
 def _captioner(
-    described: Description, words: list[str], weights: dict[str, Tensor]
-) -> tuple[Captioner, dict]:
+    description: Description, words: list[str], weights: dict[str, Tensor]
+) -> tuple[Captioner, dict[str, Any]]:
+    """Return the captioner with its weights, and the options of its decodings by name."""
     try:
-        cls = captioner_class(described.captioner)
-        if (here := release_of(described.captioner)) != described.release:
-            theirs, here = (
-                release or "dsacap-bench itself" for release in (described.release, here)
+        cls = captioner_class(description.captioner)
+        if (here := release_of(description.captioner)) != description.release:
+            exported, installed = (
+                release or "dsacap-bench itself" for release in (description.release, here)
             )
             raise UserError(
-                f"captioner {described.captioner!r} is of {theirs}, and here is that of {here}; install the former"
+                f"captioner {description.captioner!r} was provided by {exported} at the time of "
+                f"export, and is provided by {installed} here; install the former"
             )
-        model = checked_options(cls.Model, described.model, "model")
+        model = checked_options(cls.Model, description.model, "model")
         decodings = {
             name: checked_options(cls.Decoding, options, f"decodings.{name}")
-            for name, options in described.decodings.items()
+            for name, options in description.decodings.items()
         }
         for decoding in decodings.values():
             cls.check(model, decoding)
     except ValueError as error:
-        brought = f" (it was brought by {described.release})" if described.release else ""
-        raise UserError(f"{MODEL}: {error}{brought}") from None
+        provider = f" (it was provided by {description.release})" if description.release else ""
+        raise UserError(f"{MODEL}: {error}{provider}") from None
     spec = ImageSpec(
-        described.tokens, described.channels, len(words), described.max_words, tuple(words)
+        description.tokens, description.channels, len(words), description.max_words, tuple(words)
     )
-    captioner = load_captioner(described.captioner, described.model, spec)
+    captioner = load_captioner(description.captioner, description.model, spec)
     captioner.load_state_dict(weights)
     return captioner.eval().requires_grad_(False), decodings
 
 
 def _is_word(word: object) -> bool:
-    """Control characters would be commands to a terminal."""
+    """Whether it is text without control characters, which would be commands to a terminal."""
     return isinstance(word, str) and not any(
         unicodedata.category(character) == "Cc" for character in word
     )
 
 
 def _built(what: str, make: Callable[[], T]) -> T:
-    """What `make` makes. Sizes that fit neither each other nor the weights raise whatever the libraries like."""
+    """Return what `make` returns, and turn any error into a UserError about `what`.
+
+    The libraries raise errors of many kinds if sizes do not match each other or the weights.
+    """
     try:
         return make()
     except UserError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{what}: cannot be made of what {MODEL} says ({type(error).__name__}: {said})"
+            f"{what}: cannot be built as {MODEL} describes it ({type(error).__name__}: {message})"
         ) from None
 
 
-def _memory(checked: _Checked, described: Description, vocabulary: int) -> PhotoMemory:
-    """What the folder carries of the train split; looked at when it is looked up."""
+def _memory(checked: _CheckedFolder, description: Description, vocabulary: int) -> PhotoMemory:
+    """Return what the folder contains of the train split, which is checked when it is looked up."""
     tensors = read_tensors(checked.path(MEMORY))[0] if MEMORY in checked else {}
 
-    def kept(name: str) -> Tensor:
+    def tensor(name: str) -> Tensor:
         if name not in tensors:
             raise UserError(
-                f"{checked.folder}: carries no {name} of the train split, which this decoding looks up; export it anew"
+                f"{checked.folder}: contains no {name} of the train split, which this decoding "
+                "looks up; export the system again"
             )
         return tensors[name]
 
     def word_ids(name: str) -> Tensor:
-        ids = kept(name)
+        ids = tensor(name)
         if (
             ids.dtype != torch.int32
-            or ids.shape[1:] != (described.max_words + 1,)
+            or ids.shape[1:] != (description.max_words + 1,)
             or not ((ids >= 0) & (ids < vocabulary)).all()
         ):
-            raise UserError(f"{checked.folder}/{MEMORY}: {name} are no captions of the vocabulary")
+            raise UserError(
+                f"{checked.folder}/{MEMORY}: tensor {name!r} does not contain captions of the "
+                "vocabulary"
+            )
         return ids.long()
 
     def captions() -> Iterator[Sequence[int]]:
         return iter(word_ids("captions").tolist())
 
     def images() -> Images:
-        pooled_IE, firsts_IL = kept("pooled").float(), word_ids("firsts")
+        pooled_IE, firsts_IL = tensor("pooled").float(), word_ids("firsts")
         if pooled_IE.ndim != 2 or len(pooled_IE) != len(firsts_IL):
             raise UserError(
-                f"{checked.folder}/{MEMORY}: needs a vector and a caption of each train image"
+                f"{checked.folder}/{MEMORY}: must contain one vector and one caption for each "
+                "train image"
             )
         return pooled_IE, firsts_IL
 

@@ -1,4 +1,4 @@
-"""A trained system of a run: made ready for photos as it lies there, or exported to a folder of its own."""
+"""A trained system of a run: captioning photos in place, or exported to a folder of its own."""
 
 import hashlib
 import json
@@ -38,7 +38,16 @@ CARD, MANIFEST = "README.md", "manifest.json"
 
 
 def from_run(layout: Layout, system: str, seed: int) -> PhotoCaptioner:
-    """A trained system of the configuration. UserError where it is not trained."""
+    """Return a trained system of a run, ready to caption photos.
+
+    Args:
+        layout: The files of the run.
+        system: The system's name in the configuration.
+        seed: The seed that it was trained with.
+
+    Raises:
+        UserError: The system is not trained.
+    """
     inputs, captioner, store = _trained(layout, system, seed)
     memory, decodings = inputs.memory, inputs.decodings(system)
     return PhotoCaptioner(
@@ -55,7 +64,7 @@ def from_run(layout: Layout, system: str, seed: int) -> PhotoCaptioner:
 
 
 def _encoder_of(layout: Layout, store: FeatureStore | PixelFeatures) -> Encoder:
-    """Its own, where the system has one."""
+    """Return the encoder that the system trained further, or else the configuration's."""
     if isinstance(store, PixelFeatures):
         return store.encoder
     settings = layout.config.encoder
@@ -67,21 +76,31 @@ def _encoder_of(layout: Layout, store: FeatureStore | PixelFeatures) -> Encoder:
 
 
 def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
-    """Writes a trained system to `folder`, whole or not at all. UserError where it is not trained, something cannot be carried, or there is
-    such a folder already."""
+    """Write a trained system to a folder, completely or not at all.
+
+    Args:
+        layout: The files of the run.
+        system: The system's name in the configuration.
+        seed: The seed that it was trained with.
+        folder: Where to write; it must not exist yet, or be empty.
+
+    Raises:
+        UserError: The system is not trained, a part of it cannot be exported, or the folder exists.
+    """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{folder}: is there already; name another folder, or remove it first")
+        raise UserError(f"{folder}: exists already; choose another folder, or remove it first")
     inputs, captioner, store = _trained(layout, system, seed)
-    own = store.encoder.state_dict() if isinstance(store, PixelFeatures) else None
+    fine_tuned = store.encoder.state_dict() if isinstance(store, PixelFeatures) else None
     config, settings = layout.config, layout.config.trained(system)
     language_model = settings.model.get("language_model")
     if language_model and Path(language_model).is_dir():
         raise UserError(
-            f"systems.{system}.model.language_model: {language_model} is a folder of this machine, which the export cannot carry; "
-            "train with a name of the hub and its revision"
+            f"systems.{system}.model.language_model: {language_model} is a folder of this machine, "
+            "which an export cannot contain; train with a model of the hub and its revision"
         )
+    assert settings.captioner is not None  # of a system that is not tuned from another one
     with replacing_folder(folder) as temporary:
-        described = Description(
+        description = Description(
             system=system,
             label=config.systems[system].label or system,
             run=layout.system(system, seed).name,
@@ -91,37 +110,39 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
             tokens=inputs.spec.tokens,
             channels=inputs.spec.channels,
             max_words=inputs.spec.max_words,
-            encoder=write_encoder(config.encoder, layout.encoder, temporary, own),
+            encoder=write_encoder(config.encoder, layout.encoder, temporary, fine_tuned),
             decodings=config.systems[system].decodings,
             default_decoding=next(iter(config.systems[system].decodings)),
             seed=config.decoding.seed,
         )
         write_text(
             temporary / reading.MODEL,
-            json.dumps(described.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n",
+            json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n",
         )
         write_json(temporary / reading.VOCABULARY, inputs.vocabulary.words)
         write_tensors(temporary / reading.WEIGHTS, captioner.state_dict())
         write_tensors(
             temporary / reading.STATISTICS, {"mean": inputs.store.mean, "std": inputs.store.std}
         )
-        carried = _looked_up(inputs, store, captioner, system)
-        if carried:
-            write_tensors(temporary / reading.MEMORY, carried)
+        memory = _looked_up(inputs, store, captioner, system)
+        if memory:
+            write_tensors(temporary / reading.MEMORY, memory)
         manifests = _manifests(layout, system, seed)
         write_json(temporary / MANIFEST, manifests)
         scores = layout.scores(system, seed)
         card = model_card(
-            described,
+            description,
             config,
             manifests,
             read_json(scores) if scores.exists() else None,
-            list(carried),
+            list(memory),
         )
         write_text(temporary / CARD, card)
         files = {}
         for path in sorted(temporary.iterdir()):
-            shutil.copymode(temporary / CARD, path)  # tensors are written for their owner alone
+            shutil.copymode(
+                temporary / CARD, path
+            )  # safetensors lets only the owner read its files
             if path.name != CARD:
                 files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         write_json(temporary / reading.INDEX, {"format": FORMAT, "files": files})
@@ -130,56 +151,63 @@ def export_system(layout: Layout, system: str, seed: int, folder: Path) -> None:
 def _trained(
     layout: Layout, system: str, seed: int
 ) -> tuple[Inputs, Captioner, FeatureStore | PixelFeatures]:
+    """Return a run's inputs, the captioner with its weights, and the features that it reads."""
     weights = layout.system(system, seed) / "model.safetensors"
     if not weights.exists():
         raise UserError(
-            f"{system} with seed {seed} is not trained: no {weights}; "
-            f"run `snakemake --cores all row_{system} --configfile CONFIG`, or `dsacap {_verb(layout, system)} --system {system}`"
+            f"{system} with seed {seed} is not trained: {weights} does not exist; run "
+            f"`snakemake --cores all row_{system} --configfile CONFIG`, or "
+            f"`dsacap {_verb(layout, system)} --system {system}`"
         )
     inputs = Inputs(layout)
     return inputs, inputs.captioner(system, seed), inputs.seen_by(system, seed)
 
 
 def _verb(layout: Layout, system: str) -> str:
+    """Return the stage that writes the system's weights."""
     return "tune" if layout.config.systems[system].tuned_from else "train"
 
 
-class _Recorded(Memory):
-    """Notes what is looked up."""
+class _RecordingMemory(Memory):
+    """A memory that records which of its parts are looked up."""
 
     def __init__(self, memory: TrainMemory):
-        self._memory, self.asked = memory, set()
+        self._memory = memory
+        self.used: set[str] = set()
 
     def captions(self) -> Iterator[Sequence[int]]:
-        self.asked.add("captions")
+        self.used.add("captions")
         return self._memory.captions()
 
     def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
-        self.asked.add("images")
+        self.used.add("images")
         return self._memory.nearest(image_ids, count)
 
 
 def _looked_up(
     inputs: Inputs, store: FeatureStore | PixelFeatures, captioner: Captioner, system: str
 ) -> dict[str, Tensor]:
-    """What the system's decodings look up in the train split, found by letting each caption a photo: whose system it is does not matter."""
-    recorded = _Recorded(inputs.memory)
+    """Return what the system's decodings look up in the train split.
+
+    Found by captioning a photo with each decoding, so it works for captioners of other packages.
+    """
+    recorded = _RecordingMemory(inputs.memory)
     captioner.learn_from(recorded)
     image_id = inputs.memory.examples[0].image_id
     features = store.read([image_id], device=next(captioner.parameters()).device)
     for options in inputs.decodings(system).values():
         captioner.caption(Batch((image_id,), features), 1, 0, options)
-    carried = {}
-    if "captions" in recorded.asked:
-        carried["captions"] = torch.tensor(list(inputs.memory.captions()), dtype=torch.int32)
-    if "images" in recorded.asked:
+    tensors = {}
+    if "captions" in recorded.used:
+        tensors["captions"] = torch.tensor(list(inputs.memory.captions()), dtype=torch.int32)
+    if "images" in recorded.used:
         pooled_IE, firsts_IL = inputs.memory.images()
-        carried |= {"pooled": pooled_IE.half(), "firsts": firsts_IL.int()}
-    return carried
+        tensors |= {"pooled": pooled_IE.half(), "firsts": firsts_IL.int()}
+    return tensors
 
 
 def _manifests(layout: Layout, system: str, seed: int) -> dict:
-    """Stage -> what was recorded when it ran, for every stage behind the system that left a record."""
+    """Return the manifest of each stage that the system depends on, if it has one, by stage."""
     base = layout.config.systems[system].tuned_from
     outputs = {"data": layout.data, "encoder": layout.encoder, "features": layout.features}
     outputs |= {"pixels": layout.pixels} if layout.config.sees_pixels(system) else {}

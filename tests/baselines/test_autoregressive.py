@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.autoregressive import Autoregressive, _draw, _State
+from baselines.autoregressive import Autoregressive, _State
+from baselines.word_sampling import draw_words
 from dsacap.captioner.interface import Batch, ImageSpec
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 from helpers import SPEC, part_of, random_batch
@@ -16,12 +17,12 @@ def make(spec=SPEC, **model) -> Autoregressive:
         Autoregressive.Model(width=16, heads=2, encoder_layers=1, decoder_layers=2, **model), spec
     ).eval()
     with torch.no_grad():
-        captioner.head.weight.mul_(6)  # far from uniform, so that choices are clear
+        captioner.head.weight.mul_(6)  # far from uniform, so that no choice is a near tie
     return captioner
 
 
 def teacher_forced(captioner: Autoregressive, batch: Batch, words_BL: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities [B, L] of `words_BL`, without any cache."""
+    """Return the log-probabilities [B, L] of `words_BL`, computed without a cache."""
     inputs = F.pad(words_BL[:, :-1], (1, 0), value=BOS)
     x = captioner.embed(inputs) + captioner.position[: inputs.shape[1]]
     for block, image in zip(captioner.blocks, captioner._image_keys_values(batch), strict=True):
@@ -35,18 +36,19 @@ def teacher_forced(captioner: Autoregressive, batch: Batch, words_BL: torch.Tens
 def test_cached_steps_equal_teacher_forcing():
     captioner, batch = make(), random_batch(4, references=1)
     words = batch.captions[:, 0].masked_fill(batch.captions[:, 0] == PAD, EOS)
-    state, said = _State(captioner, captioner._image_keys_values(batch), 1), torch.full((4,), BOS)
-    stepped = []
-    for at in range(SPEC.max_words):
-        stepped.append(state.step(said, at).log_softmax(-1).gather(-1, words[:, at : at + 1])[:, 0])
-        said = words[:, at]
+    state = _State(captioner, captioner._image_keys_values(batch), 1)
+    previous, stepped = torch.full((4,), BOS), []
+    for place in range(SPEC.max_words):
+        log_p = state.step(previous, place).log_softmax(-1)
+        stepped.append(log_p.gather(-1, words[:, place : place + 1])[:, 0])
+        previous = words[:, place]
     torch.testing.assert_close(
         torch.stack(stepped, 1), teacher_forced(captioner, batch, words)[:, : SPEC.max_words]
     )
 
 
 def cross_entropies(captioner: Autoregressive, batch: Batch, **options) -> torch.Tensor:
-    """Of every reference's words and padding, without buckets."""
+    """Return the cross-entropies of all references' words, without buckets."""
     flat = batch.captions.flatten(0, 1)
     rows = Batch(batch.image_ids, batch.features.repeat_interleave(batch.captions.shape[1], 0))
     inputs = F.pad(flat[:, :-1], (1, 0), value=BOS)
@@ -100,7 +102,7 @@ def test_captions_do_not_depend_on_the_batch(options):
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(5)
     ]
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
 
 
@@ -121,24 +123,14 @@ def test_a_wide_beam_finds_the_best_caption_of_all():
 def test_sampling_follows_temperature_nucleus_and_top_k():
     logits = torch.tensor([[0.0, 2.0, 1.0, -1.0]]).expand(20_000, -1)
     uniform = (torch.arange(20_000) + 0.5) / 20_000
-    plain = (
-        torch.bincount(
-            _draw(logits, Autoregressive.Decoding(temperature=2.0), uniform), minlength=4
-        )
-        / 20_000
-    )
+    plain = torch.bincount(draw_words(logits, uniform, temperature=2.0), minlength=4) / 20_000
     torch.testing.assert_close(plain, (logits[0] / 2).softmax(-1), atol=1e-3, rtol=0)
-    nucleus = torch.bincount(
-        _draw(logits, Autoregressive.Decoding(temperature=1.0, top_p=0.7), uniform), minlength=4
-    )
+    nucleus = torch.bincount(draw_words(logits, uniform, temperature=1.0, top_p=0.7), minlength=4)
     assert nucleus[0] == nucleus[3] == 0 and nucleus[1] > nucleus[2] > 0
-    top = (
-        torch.bincount(
-            _draw(logits, Autoregressive.Decoding(temperature=1.0, top_k=2), uniform), minlength=4
-        )
-        / 20_000
+    top = torch.bincount(draw_words(logits, uniform, temperature=1.0, top_k=2), minlength=4)
+    torch.testing.assert_close(
+        top[[1, 2]] / 20_000, logits[0, [1, 2]].softmax(-1), atol=1e-3, rtol=0
     )
-    torch.testing.assert_close(top[[1, 2]], logits[0, [1, 2]].softmax(-1), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(

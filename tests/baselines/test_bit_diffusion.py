@@ -15,13 +15,13 @@ def captioner():
     ).eval()
 
 
-def test_words_are_bits_and_codes_without_a_word_are_unknown(captioner):
+def test_bits_are_those_of_word_ids_and_codes_without_a_word_are_unknown(captioner):
     words = torch.arange(SPEC.vocabulary)[None]
-    bits = captioner.bits.of(words)
+    bits = captioner.bits.encode(words)
     assert captioner.bits.count == 4 and bits.unique().tolist() == [-1, 1]  # 14 words
     assert bits[0, 5].tolist() == [1, -1, 1, -1]
-    assert torch.equal(captioner.bits.words(bits * 0.1), words)
-    assert captioner.bits.words(torch.ones(1, 1, 4)).item() == UNK  # 15 is no word
+    assert torch.equal(captioner.bits.decode(bits * 0.1), words)
+    assert captioner.bits.decode(torch.ones(1, 1, 4)).item() == UNK  # 15 is not the id of a word
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_captions_do_not_depend_on_the_batch(captioner, options):
     assert together == [
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
-    assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
+    assert [captions[:1] for captions in together] == captioner.caption(batch, 1, 7, decoding)
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
 
 
@@ -50,7 +50,7 @@ def test_a_step_with_the_true_x0_and_its_noise_lands_on_the_path():
 
 
 def test_ddpm_keeps_the_variance():
-    """x at time t has the variance of x_0 and noise mixed; a step of DDPM with the true x_0 gives that of the time it goes to."""
+    """A step of DDPM with the true x_0 gives the mean and variance of the time that it goes to."""
     torch.manual_seed(0)
     x0 = torch.full((1, 1, 200_000), 0.7)
     x = stepped(
@@ -58,16 +58,15 @@ def test_ddpm_keeps_the_variance():
     )
     g = gamma(torch.tensor(0.5))
     assert x.mean().item() == pytest.approx((g.sqrt() * 0.7).item(), abs=0.01)
-    assert x.var().item() == pytest.approx(
-        1 - g.item(), rel=0.35
-    )  # DDPM's variance is an upper bound of it
+    # DDPM's variance is an upper bound of it.
+    assert x.var().item() == pytest.approx(1 - g.item(), rel=0.35)
 
 
 def test_it_learns_length_and_words(captioner):
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=600, learning_rate=3e-3)
-    said = captioner.caption(batch, 1, 0, BitDiffusion.Decoding(steps=10, asymmetry=2))
-    assert [c[0] for c in said] == words_of(batch)
+    captions = captioner.caption(batch, 1, 0, BitDiffusion.Decoding(steps=10, asymmetry=2))
+    assert [image[0] for image in captions] == words_of(batch)
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"asymmetry": -1}, {"sampler": "euler"}])

@@ -21,7 +21,7 @@ def captioner():
     torch.manual_seed(2)
     captioner = LaDiC(LaDiC.Model(**SMALL), SPEC).eval()
     with torch.no_grad():
-        captioner.text.head.weight.mul_(8)  # different words and lengths in one batch
+        captioner.text.head.weight.mul_(8)  # for different words and lengths in one batch
     return captioner
 
 
@@ -31,17 +31,17 @@ def captioner():
 def test_captions_do_not_depend_on_the_batch(captioner, options):
     batch, decoding = random_batch(6), LaDiC.Decoding(**options)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert len({tuple(said) for of_image in together for said in of_image}) > 1
+    assert len({tuple(caption) for image in together for caption in image}) > 1
     assert together == [
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
-    assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
+    assert [captions[:1] for captions in together] == captioner.caption(batch, 1, 7, decoding)
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
 
 
-def test_refining_keeps_the_places_that_the_decoder_is_sure_of(captioner):
+def test_refining_keeps_the_positions_that_the_decoder_is_sure_of(captioner):
     batch, decoding = random_batch(2), LaDiC.Decoding(stride=300, refine=True)
     times = [999, 699, 399, 99]
     images, blank = (
@@ -53,13 +53,13 @@ def test_refining_keeps_the_places_that_the_decoder_is_sure_of(captioner):
         refined = captioner._refined(x0, noises, times, images, blank, decoding)
         sure = captioner._logits(x0).softmax(-1).amax(-1)
     same = (refined == x0).all(-1)
-    assert same.sum(-1).tolist() == [5, 5]  # of eight places, three are written anew
+    assert same.sum(-1).tolist() == [5, 5]  # of eight positions, three are denoised again
     for b in range(2):
         assert sure[b][same[b]].min() >= sure[b][~same[b]].max()
 
 
-def test_refining_does_not_take_padding_for_what_is_unsure(captioner, monkeypatch):
-    """The decoder is sure of padding after two words and less so of these: they are written anew, and padding is not."""
+def test_refining_does_not_treat_padding_as_uncertain(captioner, monkeypatch):
+    """Two words that the decoder is less sure of than of the padding after them are refined."""
     logits = torch.zeros(1, 8, SPEC.vocabulary)
     logits[:, :2, 5], logits[:, 2:, PAD] = 3.0, 30.0
     monkeypatch.setattr(captioner, "_logits", lambda x0: logits.clone())
@@ -69,7 +69,7 @@ def test_refining_does_not_take_padding_for_what_is_unsure(captioner, monkeypatc
     assert kept[0][0, :, 0].tolist()[:2] == [False, False] and kept[0].sum() == 5
 
 
-def test_latents_are_standardised_by_what_was_seen(captioner):
+def test_latents_are_standardised_by_running_statistics(captioner):
     captioner.train()
     words = random_batch(50).captions.flatten(0, 1)
     with torch.no_grad():
@@ -80,13 +80,13 @@ def test_latents_are_standardised_by_what_was_seen(captioner):
     torch.testing.assert_close(latents.flatten(0, 1).std(0), torch.ones(16), atol=0.05, rtol=0)
 
 
-def test_the_text_encoder_comes_first_and_is_frozen_then(captioner):
-    batch, moved = random_batch(2), []
+def test_the_text_encoder_is_trained_first_and_then_frozen(captioner):
+    batch, trained = random_batch(2), []
     captioner.train()
     for _ in range(102):
         captioner.zero_grad()
         captioner.loss(batch)["loss"].backward()
-        moved.append(
+        trained.append(
             tuple(
                 p.grad is not None
                 for p in (
@@ -96,8 +96,8 @@ def test_the_text_encoder_comes_first_and_is_frozen_then(captioner):
                 )
             )
         )
-    assert moved == [(True, True, False)] * 100 + [(False, False, True)] * 2
-    assert "trained_steps" in captioner.state_dict()  # a training that goes on knows where it was
+    assert trained == [(True, True, False)] * 100 + [(False, False, True)] * 2
+    assert "trained_steps" in captioner.state_dict()  # so a resumed training knows where it was
 
 
 def test_it_learns_length_and_words():
@@ -105,12 +105,12 @@ def test_it_learns_length_and_words():
     captioner = LaDiC(LaDiC.Model(**{**SMALL, "width": 64, "latent": 32}, dilate=1.0), SPEC)
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=900, learning_rate=3e-3)
-    said = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
+    captions = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
     expected = []
     for words in (image[0] for image in batch.captions.tolist()):
         words = words[: words.index(EOS)]
         expected.append([w for i, w in enumerate(words) if i == 0 or w != words[i - 1]])
-    assert [c[0] for c in said] == expected
+    assert [image[0] for image in captions] == expected
 
 
 @pytest.mark.parametrize("options", [{"stride": 0}, {"guidance": -1}])

@@ -51,20 +51,19 @@ def make(bert: str) -> LaDiC:
     return LaDiC(LaDiC.Model(language_model=bert, **size), NAMED)
 
 
-def test_captions_become_pieces_and_come_back(bert):
+def test_captions_survive_the_conversion_to_word_pieces(bert):
     text, batch = make(bert).text, random_batch(12, references=1)
     tokens = text.tokens(batch.captions[:, 0])
     assert tokens.shape[1] == SPEC.max_words + 4
-    said = words_of(batch)
-    fits = [
-        sum(len(NAMED.words[word]) for word in words) < tokens.shape[1] for words in said
-    ]  # others are cut
+    captions = words_of(batch)
+    # Captions that do not fit are cut.
+    fits = [sum(len(NAMED.words[word]) for word in words) < tokens.shape[1] for words in captions]
     assert True in fits and False in fits
-    for words, back, fit in zip(said, text.word_ids(tokens), fits, strict=True):
+    for words, back, fit in zip(captions, text.word_ids(tokens), fits, strict=True):
         assert back == words if fit else len(back) < len(words)
 
 
-def test_a_frozen_bert_is_split_in_two_halves_that_join(bert):
+def test_the_two_halves_of_a_frozen_bert_make_the_whole(bert):
     text = make(bert).text.eval()
     tokens = text.tokens(random_batch(3).captions.flatten(0, 1))
     with torch.no_grad():
@@ -77,11 +76,11 @@ def test_it_learns_length_and_words_and_leaves_bert_as_it_is(bert):
     before = {name: p.clone() for name, p in captioner.text.bert.bert.named_parameters()}
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=700, learning_rate=3e-3)
-    said = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
+    captions = captioner.eval().caption(batch, 1, 0, LaDiC.Decoding(stride=100))
     expected = [
         [w for i, w in enumerate(words) if i == 0 or w != words[i - 1]] for words in words_of(batch)
     ]
-    assert [c[0] for c in said] == expected
+    assert [image[0] for image in captions] == expected
     assert all(
         torch.equal(p, before[name]) for name, p in captioner.text.bert.bert.named_parameters()
     )
@@ -94,11 +93,11 @@ def test_captions_do_not_depend_on_the_batch(bert):
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
 
 
-def test_a_bert_must_be_there_and_pinned(tmp_path):
+def test_a_bert_must_exist_and_be_pinned(tmp_path):
     with pytest.raises(ValueError, match="revision"):
         LaDiC.Model(language_model="bert-base-uncased")
     with pytest.raises(UserError, match="language_model"):

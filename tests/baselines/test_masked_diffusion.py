@@ -19,31 +19,31 @@ def captioner():
 )
 def test_captions_do_not_depend_on_the_batch(captioner, options):
     with torch.no_grad():
-        captioner.length_head.weight.mul_(20)  # different lengths in one batch
+        captioner.length_head.weight.mul_(20)  # for different lengths in one batch
     batch, decoding = random_batch(6), MaskedDiffusion.Decoding(**options)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert len({len(said[0]) for said in together}) > 1
+    assert len({len(captions[0]) for captions in together}) > 1
     assert together == [
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
 
 
 def test_steps_fix_the_most_confident_words_and_keep_them(captioner, monkeypatch):
-    """After step i of K at least i/K of the words stand, and none changes later."""
-    seen, forward = [], captioner._hidden
+    """After step i of K at least i/K of the words are fixed, and these do not change again."""
+    inputs, forward = [], captioner._hidden
     monkeypatch.setattr(
         captioner,
         "_hidden",
-        lambda words, *rest: seen.append(words.clone()) or forward(words, *rest),
+        lambda words, *rest: inputs.append(words.clone()) or forward(words, *rest),
     )
-    said = captioner.caption(random_batch(1), 1, 0, MaskedDiffusion.Decoding(steps=3))[0][0]
-    for i, words in enumerate(seen):
+    caption = captioner.caption(random_batch(1), 1, 0, MaskedDiffusion.Decoding(steps=3))[0][0]
+    for i, words in enumerate(inputs):
         fixed = words[0] != captioner.mask
-        assert fixed.sum() >= i / 3 * len(said)
-        assert (words[0][fixed] == torch.tensor(said)[fixed]).all()
+        assert fixed.sum() >= i / 3 * len(caption)
+        assert (words[0][fixed] == torch.tensor(caption)[fixed]).all()
 
 
 def ddcap(**model) -> MaskedDiffusion:
@@ -53,7 +53,7 @@ def ddcap(**model) -> MaskedDiffusion:
     ).eval()
 
 
-def test_a_masked_place_is_seen_by_itself_alone():
+def test_a_masked_position_is_attended_to_by_itself_alone():
     captioner, batch = ddcap(concentrated=True), random_batch(1)
     images = captioner._image_keys_values(captioner.image_encoder(batch.features))
     words, real = (
@@ -62,10 +62,10 @@ def test_a_masked_place_is_seen_by_itself_alone():
     )
     with torch.no_grad():
         before = captioner._hidden(words, real, images)
-        captioner.position[1] += 10.0  # place 1 is masked: only place 1 may notice
+        captioner.position[1] += 10.0  # masked: only position 1 itself may change
         changed = (captioner._hidden(words, real, images) - before).abs().amax(-1)[0] > 1e-6
         assert changed.tolist() == [False, True, False, False]
-        captioner.position[0] += 10.0  # place 0 is a word: all notice
+        captioner.position[0] += 10.0  # a word: all positions change
         assert ((captioner._hidden(words, real, images) - before).abs().amax(-1)[0] > 1e-6).all()
 
 
@@ -78,11 +78,9 @@ def test_guidance_moves_away_from_the_blank_and_at_1_changes_nothing():
         for g in (1.0, 8.0, 0.0)
     )
     assert plain != strong
-    length = [len(said[0]) for said in none]
-    same_length = [said[0] for said, n in zip(none, length, strict=True) if n == length[0]]
-    assert all(
-        said == same_length[0] for said in same_length
-    )  # without the image, all say the same
+    # Without the image, all captions of one length are the same.
+    same_length = [image[0] for image in none if len(image[0]) == len(none[0][0])]
+    assert all(caption == same_length[0] for caption in same_length)
     together = captioner.caption(batch, 1, 0, MaskedDiffusion.Decoding(guidance=2.0))
     assert together[2:3] == captioner.caption(
         part_of(batch, slice(2, 3)), 1, 0, MaskedDiffusion.Decoding(guidance=2.0)
@@ -94,5 +92,5 @@ def test_guidance_moves_away_from_the_blank_and_at_1_changes_nothing():
 def test_it_learns_length_and_words(captioner):
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=150, learning_rate=1e-2)
-    said = captioner.caption(batch, 1, 0, MaskedDiffusion.Decoding(steps=4))
-    assert [c[0] for c in said] == words_of(batch)
+    captions = captioner.caption(batch, 1, 0, MaskedDiffusion.Decoding(steps=4))
+    assert [image[0] for image in captions] == words_of(batch)

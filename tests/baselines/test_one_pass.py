@@ -22,29 +22,29 @@ def test_captions_do_not_depend_on_the_batch(captioner, options):
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
-    assert all(said[0] == said[1] for said in together) != decoding.random
+    assert all(first == second for first, second in together) != decoding.random
 
 
-def test_a_word_that_repeats_the_one_before_is_dropped(captioner):
+def test_a_repeated_word_is_dropped(captioner):
     with torch.no_grad():
         captioner.head.bias[[5, EOS]] = torch.tensor([50.0, 0.0])
     assert captioner.caption(random_batch(3), 1, 0, Parallel.Decoding()) == [[[5]]] * 3
 
 
-def test_a_place_copies_the_image_tokens_that_lie_where_it_lies(captioner):
+def test_a_position_copies_the_image_tokens_at_the_same_relative_place(captioner):
     with torch.no_grad():
         captioner.log_width.fill_(-9.0)
     copy_LN = (-captioner.distance_LN / captioner.log_width.exp()).softmax(-1)
-    assert copy_LN.argmax(-1).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]  # eight places, four tokens
+    assert copy_LN.argmax(-1).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]  # eight positions, four tokens
 
 
 def test_it_learns_length_and_words(captioner):
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=150, learning_rate=1e-2)
-    said = captioner.caption(batch, 1, 0, Parallel.Decoding())
-    assert [c[0] for c in said] == words_of(batch)
+    captions = captioner.caption(batch, 1, 0, Parallel.Decoding())
+    assert [image[0] for image in captions] == words_of(batch)
 
 
 def test_a_negative_beta_is_refused():

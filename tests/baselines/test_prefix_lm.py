@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from baselines.prefix_lm import PrefixLM
 from dsacap.common.errors import UserError
-from dsacap.text.vocabulary import SPECIALS, UNK
+from dsacap.text.vocabulary import EOS, SPECIALS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 
 SMALL = {"width": 16, "heads": 2, "layers": 1, "prefix": 3, "mapper_layers": 1}
@@ -31,23 +31,24 @@ def test_captions_do_not_depend_on_the_batch(mapper, options):
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
-    assert all(len(said) == 2 for said in together)
+    assert all(len(captions) == 2 for captions in together)
 
 
-def test_temperature_draws_as_the_probabilities_say():
+def test_sampling_follows_the_probabilities():
     captioner, image = make(), part_of(random_batch(1, references=1), slice(0, 1))
     drawn = captioner.caption(image, 3000, 0, PrefixLM.Decoding(temperature=1.0))[0]
     first = (
         torch.bincount(
-            torch.tensor([said[0] if said else 2 for said in drawn]), minlength=SPEC.vocabulary
+            torch.tensor([caption[0] if caption else EOS for caption in drawn]),
+            minlength=SPEC.vocabulary,
         )
         / 3000
     )
     with torch.no_grad():
         logits = captioner.lm(inputs_embeds=captioner.mapper(image.features)).logits[0, -1]
-    logits[captioner.words.never] = -torch.inf
+    logits[captioner.words.forbidden] = -torch.inf
     torch.testing.assert_close(first, logits.softmax(-1), atol=0.04, rtol=0)
 
 
@@ -57,8 +58,8 @@ def test_it_learns_length_and_words(mapper):
     captioner = PrefixLM(PrefixLM.Model(**{**SMALL, "width": 32}, mapper=mapper), SPEC).eval()
     batch = random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=200, learning_rate=5e-3)
-    said = captioner.caption(batch, 1, 0, PrefixLM.Decoding())
-    assert [c[0] for c in said] == words_of(batch)
+    captions = captioner.caption(batch, 1, 0, PrefixLM.Decoding())
+    assert [image[0] for image in captions] == words_of(batch)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def gpt2(tmp_path_factory) -> str:
     return str(folder)
 
 
-def test_a_named_language_model_speaks_in_pieces_of_words(gpt2):
+def test_a_pretrained_language_model_uses_its_own_tokens(gpt2):
     spec = dataclasses.replace(
         SPEC, words=(*SPECIALS, "ab", "cd", "ef", "g", "hij", "a", "b", "c", "de", "fg")
     )
@@ -91,8 +92,8 @@ def test_a_named_language_model_speaks_in_pieces_of_words(gpt2):
     tokens = captioner.words.tokens(batch.captions[:, 0])
     assert captioner.words.word_ids(tokens.clamp_min(0)) == words_of(batch)
     learn_by_heart(captioner, batch, steps=250, learning_rate=3e-3)
-    said = captioner.caption(batch, 1, 0, PrefixLM.Decoding())
-    assert [c[0] for c in said] == words_of(batch)
+    captions = captioner.caption(batch, 1, 0, PrefixLM.Decoding())
+    assert [image[0] for image in captions] == words_of(batch)
     with pytest.raises(UserError, match="does not compute the probability"):
         captioner.policy(batch)
 
@@ -116,7 +117,7 @@ def test_impossible_models_are_refused(options):
         PrefixLM.Model(**options)
 
 
-def test_a_language_model_that_cannot_be_had_is_said_so(tmp_path):
+def test_a_missing_language_model_is_reported(tmp_path):
     with pytest.raises(UserError, match="language_model"):
         PrefixLM(
             PrefixLM.Model(language_model=str(tmp_path)),

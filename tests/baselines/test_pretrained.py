@@ -1,4 +1,4 @@
-"""Tiny models with random weights, saved in the real format: what they say means nothing, that they are loaded and asked rightly does."""
+"""Loading and captioning with tiny models in the real format, whose weights are random."""
 
 import pytest
 import torch
@@ -93,9 +93,8 @@ def saved(kind, folder) -> str:
     model, processor = kind()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(
-                torch.randn_like(parameter) * 0.3
-            )  # far enough from nothing that photos make a difference
+            # Far enough from zero that the photos make a difference.
+            parameter.add_(torch.randn_like(parameter) * 0.3)
     tokenizer = hf.BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
     for part in (model, processor, tokenizer):
         part.save_pretrained(folder)
@@ -107,26 +106,26 @@ def photos(count: int) -> list[Image.Image]:
 
 
 @pytest.mark.parametrize("kind", [blip, git, vit_gpt2, blip_2])
-def test_a_checkpoint_says_its_own_words_whatever_shares_the_batch(kind, tmp_path):
+def test_captions_are_in_the_models_words_and_do_not_depend_on_the_batch(kind, tmp_path):
     captioner = PretrainedCaptioner(saved(kind, tmp_path), None, torch.device("cpu"))
-    seen = photos(3)
-    said = captioner.caption(seen, beams=3, max_words=6)
+    images = photos(3)
+    captions = captioner.caption(images, beams=3, max_words=6)
     assert all(
-        set(caption.split()) <= set(WORDS[5:]) and len(caption.split()) <= 6 for caption in said
+        set(caption.split()) <= set(WORDS[5:]) and len(caption.split()) <= 6 for caption in captions
     )
-    assert any(said)
-    assert said == [captioner.caption([photo], beams=3, max_words=6)[0] for photo in seen]
+    assert any(captions)
+    assert captions == [captioner.caption([image], beams=3, max_words=6)[0] for image in images]
     assert captioner.parameters > 1000
 
 
-def test_what_cannot_be_had_is_said_so(tmp_path):
+def test_a_missing_checkpoint_is_reported(tmp_path):
     with pytest.raises(
         UserError, match=r"checkpoint .* \(None\): .*give a folder in transformers' format"
     ):
         PretrainedCaptioner(str(tmp_path), None, torch.device("cpu"))
 
 
-def test_a_checkpoint_is_a_row_and_goes_on_where_it_was_killed(tiny_layout, tmp_path, monkeypatch):
+def test_a_checkpoint_is_a_row_and_resumes_after_a_kill(tiny_layout, tmp_path, monkeypatch):
     checkpoint = Checkpoint(
         name=saved(blip, tmp_path / "model"), beams=1, max_words=5, batch_size=2
     )
@@ -147,7 +146,7 @@ def test_a_checkpoint_is_a_row_and_goes_on_where_it_was_killed(tiny_layout, tmp_
     with pytest.raises(KeyboardInterrupt):
         caption_by_checkpoint(layout, "tiny-blip")
     facts = caption_by_checkpoint(layout, "tiny-blip")
-    assert calls == [2, 2, 2, 2]  # three batches, the first of them once
+    assert calls == [2, 2, 2, 2]  # three batches, of which the first is not captioned again
     assert facts["images"] == 6 and facts["parameters"] > 1000
     records = read_json(layout.predictions("tiny-blip"))
     assert [r["image_id"] for r in records] == [

@@ -26,17 +26,17 @@ def test_captions_do_not_depend_on_the_batch(options):
     with torch.no_grad():
         captioner.stages[-1].head.weight.mul_(20)
     together = captioner.caption(batch, 2, 7, decoding)
-    assert len({tuple(said) for of_image in together for said in of_image}) > 1
+    assert len({tuple(caption) for image in together for caption in image}) > 1
     assert together == [
         captioner.caption(part_of(batch, slice(i, i + 1)), 2, 7, decoding)[0] for i in range(6)
     ]
-    assert [said[:1] for said in together] == captioner.caption(batch, 1, 7, decoding)
+    assert [captions[:1] for captions in together] == captioner.caption(batch, 1, 7, decoding)
     assert all(
-        UNK < word < SPEC.vocabulary for said in together for caption in said for word in caption
+        UNK < word < SPEC.vocabulary for image in together for caption in image for word in caption
     )
 
 
-def test_what_like_images_are_said_to_show_is_read():
+def test_the_captions_of_similar_images_are_read():
     captioner, batch = make(), random_batch(4)
     with torch.no_grad():
         captioner.stages[-1].head.weight.mul_(20)
@@ -49,7 +49,7 @@ def test_what_like_images_are_said_to_show_is_read():
         SCDNet(SCDNet.Model(width=32), SPEC).caption(batch, 1, 0, SCDNet.Decoding())
 
 
-def test_a_later_stage_reads_the_one_before():
+def test_a_later_stage_reads_the_previous_one():
     captioner, batch = make(), random_batch(4)
     with torch.no_grad():
         captioner.stages[1].head.weight.mul_(20)
@@ -61,8 +61,8 @@ def test_a_later_stage_reads_the_one_before():
 def test_it_learns_length_and_words():
     captioner, batch = make(cascades=2, label_smoothing=0.0), random_batch(2, references=1)
     learn_by_heart(captioner, batch, steps=300, learning_rate=3e-3)
-    said = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=5))
-    assert [c[0] for c in said] == words_of(batch)
+    captions = captioner.caption(batch, 1, 0, SCDNet.Decoding(steps=5))
+    assert [image[0] for image in captions] == words_of(batch)
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"asymmetry": -1}])

@@ -194,13 +194,13 @@ def test_options_of_the_system(run, photos):
         == "error: no decoding 'nose'; known: 'noise', 'drawn', 'bigrams'\n"
     )
     assert (
-        "has one caption for a photo; for several name one that draws: 'noise', 'drawn'"
+        "one caption per photo; for several, choose one that draws at random ('noise', 'drawn')"
         in run(path, "--decoding", "bigrams", "--samples", 2)[2]
     )
     assert "at least one caption" in run(path, "--samples", 0)[2]
     assert (
-        "numbers from 0 on" in run(path, "--seed", -1)[2]
-        and "numbers from 0 on" in run(path, "--image-id", -1)[2]
+        "must not be negative" in run(path, "--seed", -1)[2]
+        and "must not be negative" in run(path, "--image-id", -1)[2]
     )
 
 
@@ -218,7 +218,7 @@ def test_a_system_of_the_run(run, layout, model, photos, tmp_path, capsys):
         main(["export", *by, "carried"]) == 0 and "exported to carried" in capsys.readouterr().out
     )
     assert run(path, by=("--from", "carried")) == run(path)
-    assert main(["export", *by, "carried"]) == 1 and "is there already" in capsys.readouterr().err
+    assert main(["export", *by, "carried"]) == 1 and "exists already" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_error(exported, photos):

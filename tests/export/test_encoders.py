@@ -20,7 +20,7 @@ PHOTO = Image.effect_noise((90, 70), 80).convert("RGB")
 
 @pytest.fixture
 def tiny_open_clip(tmp_path, monkeypatch):
-    """A model that open_clip knows by the name `tiny`, with weights in a file and by the tag `noise`."""
+    """A model named `tiny` in open_clip, with weights in a file and under the tag `noise`."""
     (tmp_path / "tiny.json").write_text(json.dumps(MODEL))
     registry = dict(open_clip.factory._MODEL_CONFIGS)
     open_clip.add_model_config(tmp_path / "tiny.json")
@@ -36,12 +36,12 @@ def tiny_open_clip(tmp_path, monkeypatch):
     open_clip.factory._MODEL_CONFIGS.update(registry)
 
 
-def carried(settings: Encoder, folder):
-    """The description of an encoder, and what comes back from its files."""
+def round_trip(settings: Encoder, folder):
+    """Return the description of an encoder, and the encoder that is read from its files."""
     folder.mkdir()
-    described = write_encoder(settings, None, folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(files_of(described))
-    return described, read_encoder(described, folder)
+    description = write_encoder(settings, None, folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files_of(description))
+    return description, read_encoder(description, folder)
 
 
 def same(a, b) -> bool:
@@ -51,53 +51,56 @@ def same(a, b) -> bool:
     )
 
 
-def test_weights_in_a_file_are_carried(tiny_open_clip, tmp_path):
+def test_weights_in_a_file_are_exported(tiny_open_clip, tmp_path):
     file = str(tmp_path / "tiny.safetensors")
-    described, read = carried(Encoder(name="tiny", pretrained=file, grid=1), tmp_path / "out")
-    assert described.tag is None and same(read, load_encoder("tiny", file, 1))
+    description, read = round_trip(Encoder(name="tiny", pretrained=file, grid=1), tmp_path / "out")
+    assert description.tag is None and same(read, load_encoder("tiny", file, 1))
 
 
-def test_weights_by_a_tag_are_named_and_known_again(tiny_open_clip, tmp_path):
-    described, read = carried(Encoder(name="tiny", pretrained="noise"), tmp_path / "out")
+def test_weights_of_a_tag_are_named_and_checked(tiny_open_clip, tmp_path):
+    description, read = round_trip(Encoder(name="tiny", pretrained="noise"), tmp_path / "out")
     assert (
-        described.tag == "noise"
-        and files_of(described) == ()
+        description.tag == "noise"
+        and files_of(description) == ()
         and same(read, load_encoder("tiny", "noise"))
     )
-    with pytest.raises(UserError, match="other weights today"):
-        read_encoder(described.model_copy(update={"tensors_sha256": "0" * 64}), tmp_path)
-    with pytest.raises(UserError, match="open_clip knows no weights 'noize'"):
-        read_encoder(described.model_copy(update={"tag": "noize"}), tmp_path)
+    with pytest.raises(UserError, match="other weights than when"):
+        read_encoder(description.model_copy(update={"tensors_sha256": "0" * 64}), tmp_path)
+    with pytest.raises(UserError, match="open_clip has no weights 'noize'"):
+        read_encoder(description.model_copy(update={"tag": "noize"}), tmp_path)
 
 
-def test_a_tag_is_no_file_of_the_working_directory(tiny_open_clip, tmp_path, monkeypatch):
+def test_a_tag_is_not_read_as_a_file_of_the_working_directory(
+    tiny_open_clip, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"open_clip knows no weights 'tiny.safetensors'"):
+    with pytest.raises(UserError, match=r"open_clip has no weights 'tiny.safetensors'"):
         read_encoder(
             OpenClip(name="tiny", tag="tiny.safetensors", tensors_sha256="0" * 64), tmp_path
         )
 
 
-def test_a_folder_of_open_clip_is_carried(tmp_path):
+def test_a_folder_in_open_clips_format_is_exported(tmp_path):
     torch.manual_seed(0)
     save_clip(open_clip.CLIP(**MODEL), tmp_path / "clip")
     settings = Encoder(name=local_name(tmp_path / "clip"))
-    assert same(carried(settings, tmp_path / "out")[1], load_encoder(settings.name, None))
+    assert same(round_trip(settings, tmp_path / "out")[1], load_encoder(settings.name, None))
 
 
-def test_a_timm_model_is_carried(tmp_path):
+def test_a_timm_model_is_exported(tmp_path):
     write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
     settings = Encoder(
         name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2
     )
     assert same(
-        carried(settings, tmp_path / "out")[1], load_encoder(settings.name, settings.pretrained, 2)
+        round_trip(settings, tmp_path / "out")[1],
+        load_encoder(settings.name, settings.pretrained, 2),
     )
 
 
 @pytest.mark.parametrize("kind", ["file", "tag", "folder", "timm"])
-def test_weights_that_a_system_trained_further_are_carried(kind, tiny_open_clip, tmp_path):
-    """With what goes with them: of a tag its scaling of pixels, which is not the name's own."""
+def test_weights_that_a_system_trained_further_are_exported(kind, tiny_open_clip, tmp_path):
+    """So is the normalisation of pixels, which for a tag is not that of its name."""
     save_clip(open_clip.CLIP(**MODEL), tmp_path / "clip")
     write_tensors(tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict())
     settings = {
@@ -108,18 +111,18 @@ def test_weights_that_a_system_trained_further_are_carried(kind, tiny_open_clip,
             name="timm:test_efficientnet", pretrained=str(tmp_path / "net.safetensors"), grid=2
         ),
     }[kind]
-    own = load_encoder(settings.name, settings.pretrained, settings.grid).for_photos_alone()
+    fine_tuned = load_encoder(settings.name, settings.pretrained, settings.grid).for_photos_alone()
     with torch.no_grad():
-        for parameter in own.parameters():
+        for parameter in fine_tuned.parameters():
             parameter.mul_(1.01)
     (tmp_path / "out").mkdir()
-    described = write_encoder(settings, None, tmp_path / "out", own.state_dict())
+    description = write_encoder(settings, None, tmp_path / "out", fine_tuned.state_dict())
     assert (
         sorted(path.name for path in (tmp_path / "out").iterdir())
-        == sorted(files_of(described))
+        == sorted(files_of(description))
         != []
     )
-    read = read_encoder(described, tmp_path / "out")
-    assert same(read, own) and not same(
+    read = read_encoder(description, tmp_path / "out")
+    assert same(read, fine_tuned) and not same(
         read, load_encoder(settings.name, settings.pretrained, settings.grid)
     )

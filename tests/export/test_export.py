@@ -1,4 +1,4 @@
-"""What is exported says of a photo what the stage said of it, wherever the folder is carried."""
+"""An exported system gives a photo the caption that the run gave it, wherever the folder is."""
 
 import re
 import shutil
@@ -57,59 +57,61 @@ SYSTEMS = {
 }
 
 
-def says_what_the_stage_said(layout, model, photos) -> bool:
-    """Of the photos whose features are those that the stage computed to the last bit: it encoded others in the same batch, and a
-    convolution may round otherwise by that. Then a word that is drawn, or nearly a tie, may be another."""
+def captions_equal_the_stages(layout, model, photos) -> bool:
+    """Whether the model gives photos the captions that the stage gave them.
+
+    Only photos whose features equal the stage's to the last bit are compared. The stage encoded
+    them in batches with other photos, which can change the rounding of a convolution, and so a word
+    that is drawn, or almost a tie.
+    """
     captions, store = read_json(layout.captions("ours", 0)), Inputs(layout).store
     assert list(model.decodings) == list(captions) and model.default_decoding == next(
         iter(captions)
     )
-    features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
+    features = model.features([model.prepare(path.read_bytes(), str(path)) for path in photos])
     expected = store.read(list(photos.values()))
-    torch.testing.assert_close(
-        features, expected, rtol=0, atol=0.02
-    )  # half precision, in units of deviations
-    alike = {
+    # The tolerance is of half precision, in units of standard deviations.
+    torch.testing.assert_close(features, expected, rtol=0, atol=0.02)
+    equal = {
         path: i
         for (path, i), ours, theirs in zip(photos.items(), features, expected, strict=True)
         if torch.equal(ours, theirs)
     }
-    assert alike
-    samples = {name: len(next(iter(of.values()))) for name, of in captions.items()}
-    said = {
+    assert equal
+    samples = {name: len(next(iter(by_image.values()))) for name, by_image in captions.items()}
+    found = {
         name: model.caption(
-            list(alike), name, samples=samples[name], image_ids=list(alike.values())
+            list(equal), name, samples=samples[name], image_ids=list(equal.values())
         )
         for name in captions
     }
-    return said == {
-        name: [of[str(image_id)] for image_id in alike.values()] for name, of in captions.items()
+    return found == {
+        name: [by_image[str(image_id)] for image_id in equal.values()]
+        for name, by_image in captions.items()
     }
 
 
-def test_dsacap_says_what_the_stage_said(layout, exported, photos):
+def test_dsacap_gives_the_captions_of_the_stage(layout, exported, photos):
     model = dsacap.load(exported)
-    assert says_what_the_stage_said(layout, model, photos) and says_what_the_stage_said(
+    assert captions_equal_the_stages(layout, model, photos) and captions_equal_the_stages(
         layout, from_run(layout, "ours", 0), photos
     )
     assert len(next(iter(read_json(layout.captions("ours", 0))["drawn"].values()))) == 5
-    kept = read_tensors(exported / "memory.safetensors")[
-        0
-    ]  # what the bigrams are counted in, and nothing else
-    assert {name: tuple(tensor.shape) for name, tensor in kept.items()} == {
-        "captions": (24 * 5, 33)
-    }
+    memory = read_tensors(exported / "memory.safetensors")[0]
+    # Only the captions in which bigrams are counted.
+    shapes = {name: tuple(tensor.shape) for name, tensor in memory.items()}
+    assert shapes == {"captions": (24 * 5, 33)}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_every_captioner_says_what_the_stage_said(tiny_layout, photos, tmp_path, name):
+def test_every_captioner_gives_the_captions_of_the_stage(tiny_layout, photos, tmp_path, name):
     layout = trained(tiny_layout, **{"captioner": name} | SYSTEMS[name])
     export_system(layout, "ours", 0, tmp_path / "out")
-    assert says_what_the_stage_said(layout, dsacap.load(tmp_path / "out"), photos)
+    assert captions_equal_the_stages(layout, dsacap.load(tmp_path / "out"), photos)
     assert (tmp_path / "out" / "memory.safetensors").exists() == (name == "scd-net")
 
 
-def test_no_captioner_is_left_out():
+def test_every_captioner_is_tested():
     assert {DSACAP["captioner"], *(name.split()[0] for name in SYSTEMS)} == set(CAPTIONERS)
 
 
@@ -129,14 +131,14 @@ def test_a_tuned_system(tiny_layout, photos, tmp_path):
         )
     caption_split(layout, "ours", 0)
     export_system(layout, "ours", 0, tmp_path / "out")
-    assert says_what_the_stage_said(layout, dsacap.load(tmp_path / "out"), photos)
+    assert captions_equal_the_stages(layout, dsacap.load(tmp_path / "out"), photos)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- train: 12 steps, 72 images seen" in card and "- tune: 6 steps" in card
     assert {"train", "tune", "export"} <= set(read_json(tmp_path / "out" / "manifest.json"))
 
 
 def test_a_system_with_an_encoder_of_its_own(pixel_layout, photos, tmp_path):
-    """Exported with that, or made ready from the run: features are those that the stage decoded, to rounding."""
+    """Its features are those that the stage decoded, up to rounding, exported or from the run."""
     fine_tune = {"steps": 4, "evaluations": 1, "fine_tune": {"learning_rate": 0.01}}
     systems = {"ours": System(**DSACAP, training=fine_tune, decodings={"a": {"noise_level": 0}})}
     layout = Layout(pixel_layout.config.model_copy(update={"systems": systems}))
@@ -148,13 +150,13 @@ def test_a_system_with_an_encoder_of_its_own(pixel_layout, photos, tmp_path):
         store.read(list(photos.values())) for store in (inputs.seen_by("ours", 0), inputs.store)
     )
     for model in (dsacap.load(tmp_path / "out"), from_run(layout, "ours", 0)):
-        features = model.features([model.see(path.read_bytes(), str(path)) for path in photos])
+        features = model.features([model.prepare(path.read_bytes(), str(path)) for path in photos])
         assert (features - expected).abs().mean() < 0.01 < 0.1 < (features - before).abs().mean()
-        said = model.caption(list(photos), image_ids=list(photos.values()))
-        assert said == [captions[str(image_id)] for image_id in photos.values()]
+        found = model.caption(list(photos), image_ids=list(photos.values()))
+        assert found == [captions[str(image_id)] for image_id in photos.values()]
 
 
-def test_what_is_drawn_depends_on_seed_and_photo_alone(exported, photos):
+def test_random_captions_depend_on_seed_and_photo_alone(exported, photos):
     model, paths = dsacap.load(exported), list(photos)
     both = model.caption(paths, "drawn", samples=3)
     assert model.caption(paths[:1], "drawn", samples=2) == [both[0][:2]]
@@ -163,38 +165,41 @@ def test_what_is_drawn_depends_on_seed_and_photo_alone(exported, photos):
     assert model.caption([], "drawn") == []
 
 
-def test_the_model_card_is_right_and_the_folder_can_be_carried(exported, photos, tmp_path):
-    """Its three lines of Python, run as they stand, elsewhere and without what takes seconds to import; and its line of a shell."""
+def test_the_model_cards_commands_work_where_the_folder_is_copied(exported, photos, tmp_path):
+    """Its shell command and its three lines of Python work in another folder as they are.
+
+    The Python lines import none of the libraries that take seconds.
+    """
     shutil.copytree(exported, tmp_path / "FOLDER")
-    shutil.copy(next(iter(photos)), tmp_path / "photo.jpg")  # a PNG, whatever it is called
+    shutil.copy(next(iter(photos)), tmp_path / "photo.jpg")  # a PNG, despite its name
     card = (tmp_path / "FOLDER" / "README.md").read_text()
     lines = [line.strip() for line in card.splitlines() if line.startswith("    ")]
     shell, python = lines[0], lines[1:]
     assert len(python) == 3
-    heavy = "import sys; print([m for m in ('open_clip', 'torchvision', 'timm', 'transformers', 'pandas', 'scipy') if m in sys.modules])"
+    slow = ("open_clip", "torchvision", "timm", "transformers", "pandas", "scipy")
+    heavy = f"import sys; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", "\n".join([*python, heavy])],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    said = dsacap.load(exported).caption([tmp_path / "photo.jpg"])
-    assert done.stdout == f"{said}\n[]\n", done.stderr
+    found = dsacap.load(exported).caption([tmp_path / "photo.jpg"])
+    assert done.stdout == f"{found}\n[]\n", done.stderr
     command = [sys.executable, "-m", "dsacap.cli", *shell.split()[1:]]
     assert (
         subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-        == f"{said[0][0]}\n"
+        == f"{found[0][0]}\n"
     )
     assert {path.stat().st_mode for path in exported.iterdir()} == {
         (exported / "README.md").stat().st_mode
     }
     for file in ("README.md", "model.json", "index.json"):
-        assert (
-            str(exported.parents[1]) not in (exported / file).read_text()
-        )  # no path of the machine
+        # No path of this machine.
+        assert str(exported.parents[1]) not in (exported / file).read_text()
 
 
-def test_the_card_has_scores_only_where_they_are(layout, exported, tmp_path):
+def test_the_card_has_scores_only_if_the_system_is_scored(layout, exported, tmp_path):
     assert (
         "Not scored" in (exported / "README.md").read_text()
         and not layout.scores("ours", 0).exists()
@@ -214,11 +219,11 @@ def test_the_card_has_scores_only_where_they_are(layout, exported, tmp_path):
     assert scores["bigrams"]["quality"]["CIDEr"]["signature"] in card
 
 
-def test_what_cannot_be_exported_is_refused_and_leaves_nothing(layout, exported, tmp_path):
-    with pytest.raises(UserError, match="is there already"):
+def test_an_export_that_is_refused_leaves_nothing(layout, exported, tmp_path):
+    with pytest.raises(UserError, match="exists already"):
         export_system(layout, "ours", 0, exported)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         export_system(layout, "ours", 0, tmp_path / "file")
     with pytest.raises(
         UserError, match=r"ours with seed 7 is not trained.*dsacap train --system ours"
@@ -230,7 +235,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(layout, exported,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
 
 
-def test_a_folder_is_whole_or_absent(layout, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_nothing(layout, tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError("No space left on device")
 

@@ -1,4 +1,4 @@
-"""Folders that are torn, or made by somebody who means harm."""
+"""Exported folders that are truncated, incomplete or malicious."""
 
 import shutil
 
@@ -42,14 +42,14 @@ def test_one_flipped_bit_is_found(folder, name):
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
-    with pytest.raises(UserError, match=rf"{name}: is torn or was changed"):
+    with pytest.raises(UserError, match=rf"{name}: is truncated or was changed"):
         dsacap.load(folder)
 
 
 @pytest.mark.parametrize("name", READ)
-def test_torn_missing_and_unlisted_files(folder, name):
+def test_truncated_missing_and_unlisted_files(folder, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:-9])
-    with pytest.raises(UserError, match=rf"{name}: is torn"):
+    with pytest.raises(UserError, match=rf"{name}: is truncated"):
         dsacap.load(folder)
     (folder / name).unlink()
     with pytest.raises(UserError, match=rf"{name}: is missing"):
@@ -65,36 +65,39 @@ def test_torn_missing_and_unlisted_files(folder, name):
             dsacap.load(folder)
 
 
-def test_without_its_memory_a_system_says_what_it_misses(folder, photos):
+def test_a_decoding_that_needs_a_missing_memory_is_refused(folder, photos):
     index = read_json(folder / "index.json")
     del index["files"]["memory.safetensors"]
     write_json(folder / "index.json", index)
     model = dsacap.load(folder)
     assert model.caption(list(photos)[:1], "noise")
-    with pytest.raises(UserError, match="carries no captions of the train split"):
+    with pytest.raises(UserError, match="contains no captions of the train split"):
         model.caption(list(photos)[:1], "bigrams")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"captioner": "os:system"}, "unknown captioner 'os:system'"),
         (
             {"captioner": "show-and-tell", "release": "show-and-tell 1.0"},
-            r"unknown captioner .*brought by show-and-tell 1.0",
+            r"unknown captioner .*provided by show-and-tell 1.0",
         ),
-        ({"release": "other 9"}, "is of other 9, and here is that of dsacap-bench itself"),
+        (
+            {"release": "other 9"},
+            "was provided by other 9 at the time of export, and is provided by dsacap-bench itself",
+        ),
         ({"colour": "red"}, "colour: unknown key"),
         ({"tokens": "many"}, "tokens: "),
         ({"model": {"width": 16, "colour": 1}}, "model: unknown key 'colour'"),
         ({"model": {"width": "wide"}}, "model.width"),
-        ({"model": {"width": 16, "heads": 0}}, "cannot be made"),
-        ({"model": {"width": 24, "heads": 2}}, "cannot be made"),
+        ({"model": {"width": 16, "heads": 0}}, "cannot be built"),
+        ({"model": {"width": 24, "heads": 2}}, "cannot be built"),
         ({"model": {"readout": "eval"}}, "'eval' is not one of"),
         ({"max_words": 90}, "cannot hold captions of 90 words"),
         ({"decodings": {"noise": {"passes": 3}}}, "passes is not an option of readout: dag"),
         ({"decodings": {"noise": {"colour": 1}}}, "decodings.noise: unknown key 'colour'"),
-        ({"default_decoding": "loud"}, "'loud' is none of the decodings"),
+        ({"default_decoding": "loud"}, "'loud' is not one of the decodings"),
         ({"encoder": {"kind": "pickle"}}, "encoder: "),
         ({"encoder": {"kind": "timm", "name": "../../net"}}, "encoder.timm.name"),
         ({"encoder": {"kind": "timm", "name": "hf-hub:somebody/net"}}, "encoder.timm.name"),
@@ -103,41 +106,43 @@ def test_without_its_memory_a_system_says_what_it_misses(folder, photos):
         ({"encoder": {"kind": "open_clip_folder"}}, "open_clip_config.json: not listed"),
     ],
 )
-def test_a_description_of_something_else_is_refused(folder, change, said):
+def test_a_wrong_description_is_refused(folder, change, message):
     write_json(folder / "model.json", read_json(folder / "model.json") | change)
     listed_again(folder, "model.json")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         dsacap.load(folder)
 
 
 def test_an_encoder_of_other_sizes_is_refused(folder):
-    described = read_json(folder / "model.json")
-    write_json(folder / "model.json", described | {"encoder": described["encoder"] | {"width": 16}})
+    description = read_json(folder / "model.json")
+    write_json(
+        folder / "model.json", description | {"encoder": description["encoder"] | {"width": 16}}
+    )
     listed_again(folder, "model.json")
-    with pytest.raises(UserError, match="the encoder: cannot be made"):
+    with pytest.raises(UserError, match="the encoder: cannot be built"):
         dsacap.load(folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("model.json", "{", "not JSON"),
         ("model.json", "[" * 100_000, "JSON that cannot be read"),
         ("model.json", "9" * 5000, "JSON that cannot be read"),
-        ("model.json", "7", "describes no system"),
-        ("vocabulary.json", ["<pad>", "cat"], "no list of words"),
-        ("vocabulary.json", {"a": 1}, "no list of words"),
-        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", 7], "no list of words"),
-        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", "\x1b[2J"], "no list of words"),
-        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", "cat"], "cannot be made"),
+        ("model.json", "7", "not a valid description of a system"),
+        ("vocabulary.json", ["<pad>", "cat"], "not a list of words"),
+        ("vocabulary.json", {"a": 1}, "not a list of words"),
+        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", 7], "not a list of words"),
+        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", "\x1b[2J"], "not a list of words"),
+        ("vocabulary.json", ["<pad>", "<bos>", "<eos>", "<unk>", "cat"], "cannot be built"),
         ("captioner.safetensors", "torn", "not a safetensors file"),
         ("statistics.safetensors", "torn", "not a safetensors file"),
     ],
 )
-def test_other_contents_are_refused(folder, name, content, said):
+def test_other_contents_are_refused(folder, name, content, message):
     (write_text if isinstance(content, str) else write_json)(folder / name, content)
     listed_again(folder, name)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         dsacap.load(folder)
 
 
@@ -151,7 +156,7 @@ def test_tensors_too_many_too_few_or_of_another_shape_are_refused(folder):
     ):
         write_tensors(folder / "captioner.safetensors", other)
         listed_again(folder, "captioner.safetensors")
-        with pytest.raises(UserError, match=r"captioner.safetensors: cannot be made"):
+        with pytest.raises(UserError, match=r"captioner.safetensors: cannot be built"):
             dsacap.load(folder)
 
 
@@ -163,11 +168,13 @@ def test_statistics_of_another_encoder_are_refused(folder):
 
 
 def test_an_encoder_of_other_tokens_is_refused(folder, photos):
-    described = read_json(folder / "model.json")
-    write_json(folder / "model.json", described | {"encoder": described["encoder"] | {"grid": 1}})
+    description = read_json(folder / "model.json")
+    write_json(
+        folder / "model.json", description | {"encoder": description["encoder"] | {"grid": 1}}
+    )
     listed_again(folder, "model.json")
     with pytest.raises(
-        UserError, match="gives 1 tokens of 256 channels; the system reads 4 of 256"
+        UserError, match="gives 1 tokens of 256 channels; the system needs 4 of 256"
     ):
         dsacap.load(folder).caption(list(photos)[:1])
 
@@ -184,16 +191,16 @@ def test_an_encoder_of_other_tokens_is_refused(folder, photos):
 def test_a_memory_of_other_captions_is_refused(folder, photos, captions):
     write_tensors(folder / "memory.safetensors", {"captions": captions})
     listed_again(folder, "memory.safetensors")
-    with pytest.raises(UserError, match="are no captions of the vocabulary"):
+    with pytest.raises(UserError, match="'captions' does not contain captions of the vocabulary"):
         dsacap.load(folder).caption(list(photos)[:1], "bigrams")
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [
-        ({"format": 2, "files": {}}, "format 2, this version reads 1"),
+        ({"format": 2, "files": {}}, "has format 2, but this version reads 1"),
         ({"format": 1}, "files: is missing"),
-        ([], "no index of an exported system"),
+        ([], "not the index of an exported system"),
         (
             {"format": 1, "files": {"../../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}}},
             "etc/passwd",
@@ -203,16 +210,16 @@ def test_a_memory_of_other_captions_is_refused(folder, photos, captions):
         ({"format": 1, "files": {}}, "model.json: not listed"),
     ],
 )
-def test_an_index_of_something_else_is_refused(folder, index, said):
+def test_a_wrong_index_is_refused(folder, index, message):
     write_json(folder / "index.json", index)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         dsacap.load(folder)
 
 
-def test_what_is_no_exported_folder(tmp_path):
+def test_a_folder_that_is_not_an_exported_system_is_refused(tmp_path):
     with pytest.raises(UserError, match="absent: no such folder"):
         dsacap.load(tmp_path / "absent")
     with pytest.raises(
-        UserError, match=r"has no index.json; name a folder that `dsacap export` wrote"
+        UserError, match=r"has no index.json; give a folder that `dsacap export` wrote"
     ):
         dsacap.load(tmp_path)
