@@ -131,10 +131,10 @@ class _Code:
             self._modules[path] = Module(_module_of(path), self.source(path) or "")
         return self._modules[path]
 
-    def meaning(self, dotted: str, seen: tuple[str, ...] = ()) -> str:
+    def meaning(self, dotted: str, visited: tuple[str, ...] = ()) -> str:
         """Return the present name of what a dotted name refers to, followed through re-exports."""
         module, path, rest = self._split(dotted)
-        if path is None or dotted in seen:
+        if path is None or dotted in visited:
             return dotted
         if not rest:
             return _module_of(self.present_name(path))
@@ -143,7 +143,7 @@ class _Code:
             return ".".join([moved, *attributes])
         parsed = self.module(path)
         if head not in parsed.defined and head in parsed.imported:
-            return ".".join([self.meaning(parsed.imported[head], (*seen, dotted)), *attributes])
+            return ".".join([self.meaning(parsed.imported[head], (*visited, dotted)), *attributes])
         return ".".join([_module_of(self.present_name(path)), *rest])
 
     def _split(self, dotted: str) -> tuple[str, str | None, list[str]]:

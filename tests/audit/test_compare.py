@@ -183,10 +183,11 @@ def test_code_is_named_by_what_changed_in_what_the_stage_runs(differ, monkeypatc
             "dddddddd",
         )
     }
+    # The files of the score stage are asked about too.
     assert any(
         "dsacap/scoring/metrics/cider.py" in files and "dsacap/method/dag.py" not in files
         for files in asked
-    )  # those of the score stage
+    )
 
 
 def test_a_raised_version_of_a_stage_means_an_intended_change(differ, monkeypatch):

@@ -24,7 +24,7 @@ def reward() -> CiderDReward:
 
 
 class CountedAs(list):
-    """A list as long as the training corpus, since stock CIDEr takes its document count from there."""
+    """A list as long as the training corpus, for stock CIDEr takes its document count from it."""
 
     documents: int
 

@@ -68,7 +68,7 @@ SYSTEMS = {
 
 
 def config(work: Path, shared: Layout, **changes) -> Config:
-    """50 steps with batches of 5, which two processes cannot halve, on `shared` data and features."""
+    """50 steps with batches of 5, which two processes cannot halve; the data are `shared`."""
     training = {
         "steps": STEPS,
         "batch_size": 5,

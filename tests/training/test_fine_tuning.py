@@ -153,7 +153,7 @@ def test_the_gradient_of_the_encoder_is_right(made):
 
 
 def test_both_learn_each_at_its_own_rate(made):
-    """Adam's first step moves each weight with a gradient by the learning rate, apart from decay."""
+    """Adam's first step moves each weight with a gradient by the learning rate, but for decay."""
     take = step_of(made())
     before = {name: p.detach().clone() for name, p in take.model.named_parameters()}
     statistics = {name: b.clone() for name, b in take.model.named_buffers()}
@@ -240,12 +240,12 @@ def test_captions_are_those_of_the_encoder_that_was_trained(made):
     train(layout)
     inputs = Inputs(layout)
     ids = [example.image_id for example in inputs.examples("test")]
-    seen, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
-    own = seen.read(ids)
+    store, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
+    own = store.read(ids)
     assert not own.requires_grad and (own - before).abs().mean() > 0.1
     assert all(
         torch.equal(t, encoder_of(weights(layout))[name])
-        for name, t in seen.encoder.state_dict().items()
+        for name, t in store.encoder.state_dict().items()
     )
 
     caption_split(layout, "ar", 0)
@@ -271,9 +271,8 @@ def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
     ) and encoder_of(after)
     assert any(not torch.equal(t, before[name]) for name, t in after.items())
     assert "encoder_parameters_trained" not in facts
-    assert (
-        prepared(Inputs(layout), "tuned", 0).store.views == 1
-    )  # whatever its base was trained with
+    # The views of its base do not matter.
+    assert prepared(Inputs(layout), "tuned", 0).store.views == 1
 
     train(layout, "frozen")
     assert train(layout, "tuned-too")["encoder_parameters_trained"] > 0
