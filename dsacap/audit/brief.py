@@ -75,10 +75,7 @@ def _listed(causes: Iterable[Cause]) -> str:
 
 
 def _short(cause: Cause) -> str:
-    """Return the old and new value of a code or hardware cause, the name of any other cause.
-
-    Versions have both.
-    """
+    """Return the values of a code or hardware cause, the name of others, and both for versions."""
     changed = f"{cause.old} -> {cause.new}"
     if cause.kind in ("hardware", "code"):
         return changed

@@ -55,12 +55,9 @@ def outputs_of(manifest: dict[str, Any]) -> dict[str, str] | None:
         name.rsplit("/", 1)[-1]: digest for name, digest in (manifest.get("outputs") or {}).items()
     }
     found |= facts.get("sha256") if isinstance(facts.get("sha256"), dict) else {}
-    weights = facts.get("weights", {})
-    found |= (
-        {weights.get("file", "weights"): weights.get("sha256") or weights["tensors_sha256"]}
-        if weights
-        else {}
-    )
+    if weights := facts.get("weights"):
+        digest = weights.get("sha256") or weights["tensors_sha256"]
+        found[weights.get("file", "weights")] = digest
     found |= {
         shard["file"]: shard["sha256"]
         for shard in chain(facts.get("shards", ()), *facts.get("views", ()))

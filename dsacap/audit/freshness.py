@@ -126,7 +126,7 @@ def _changed_settings(
     _, system, _ = parts_of(stage)
     for section in ("systems", "predictions"):
         if system in then.get(section, {}) and system not in now[section]:
-            yield Cause("configuration", f"{section}.{system}", "there", "absent")
+            yield Cause("configuration", f"{section}.{system}", "present", "absent")
             return
     yield from changed_settings(
         settings_of(then, stage, decoding),

@@ -17,6 +17,7 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float):
+        """Start with the model's present weights; `decay` is the limit that d rises to."""
         self.model, self.decay = model, decay
         self.weights = [parameter.detach().clone() for parameter in model.parameters()]
 

@@ -109,7 +109,7 @@ def test_a_changed_configuration_is_stale_where_it_reaches_the_cell(checked, tmp
     assert (
         verdict(checked(write(lambda c: c["systems"]["dsacap"]["model"].update(width=64)))) == SAME
     )
-    assert "systems.ar: there -> absent" in details(
+    assert "systems.ar: present -> absent" in details(
         checked(write(lambda c: c["systems"].pop("ar"))), "configuration"
     )
 
