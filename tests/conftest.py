@@ -18,7 +18,9 @@ from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
-torch.set_num_threads(int(os.environ.get("DSACAP_TEST_THREADS", "1")))  # two: `make portability`
+torch.set_num_threads(
+    int(os.environ.get("DSACAP_TEST_THREADS", "1"))
+)  # `make portability` uses two
 
 
 def pytest_addoption(parser):
@@ -29,28 +31,29 @@ def pytest_addoption(parser):
         "--latency-config",
         type=Path,
         default=ROOT / "config" / "scenes.yaml",
-        help="whose systems are timed",
+        help="the configuration whose systems are timed (default: %(default)s)",
     )
     group.addoption(
         "--latency-seconds",
         type=float,
         default=10.0,
-        help="how long each row is timed at most, in up to 100 calls",
+        help="most seconds for timing a row, in up to 100 calls (default: %(default)s)",
     )
     group.addoption(
         "--latency-compiled",
         action="store_true",
-        help="decode through torch.compile too: a minute more a system",
+        help="decode through torch.compile too, which takes another minute per system",
     )
     group.addoption(
-        "--latency-bf16", action="store_true", help="in bf16 too; on most CPUs that is slow"
+        "--latency-bf16", action="store_true", help="decode in bf16 too, which is slow on most CPUs"
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    """Benchmarks run with --benchmark-only; a plain pytest skips them (addopts cannot say so without breaking that option).
+    """Skip benchmarks unless --benchmark-only is given, and put the longest file first.
 
-    The file that takes longest begins first: of two processes, one would otherwise wait for it minutes at the end.
+    addopts cannot skip them without breaking that option. If the longest file began late, one of
+    two processes would wait for it for minutes at the end.
     """
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
     if not config.getoption("benchmark_only"):
@@ -74,7 +77,7 @@ def made() -> type[HandMade]:
 
 @pytest.fixture(scope="session")
 def stock_meteor():
-    """pycocoevalcap's own; one for all tests, since loading its tables takes most of their time."""
+    """pycocoevalcap's METEOR, shared, since loading its tables takes most of the tests' time."""
     with java_environment():
         meteor = Meteor()
     yield meteor
@@ -84,7 +87,7 @@ def stock_meteor():
 
 @pytest.fixture(scope="session")
 def tiny_layout(tmp_path_factory) -> Layout:
-    """A tiny data set with encoder, features and generator: read it, do not write to it."""
+    """A tiny data set with encoder, features and generator. Tests must not write to it."""
     layout = Layout(tiny_config(tmp_path_factory.mktemp("tiny")))
     make_data(layout)
     make_encoder(layout)
@@ -95,7 +98,7 @@ def tiny_layout(tmp_path_factory) -> Layout:
 
 @pytest.fixture(scope="session")
 def pixel_layout(tiny_layout, tmp_path_factory) -> Layout:
-    """The same with the photos' pixels beside the features."""
+    """The same, with the photos' pixels as well as their features."""
     layout = borrow(Layout(tiny_config(tmp_path_factory.mktemp("pixels"))), tiny_layout)
     make_pixels(layout)
     return layout

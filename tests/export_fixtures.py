@@ -1,4 +1,4 @@
-"""Fixtures of an exported system, for those conftests that import them."""
+"""Fixtures of an exported system, imported by several conftest.py files."""
 
 import zipfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from exports import DSACAP, trained
 
 @pytest.fixture(scope="session")
 def layout(tiny_layout) -> Layout:
-    """One decoding that draws noise, one that draws words, and one that looks up bigrams."""
+    """A trained system with a decoding that draws noise, one that draws words, one with bigrams."""
     decodings = {
         "noise": {"noise_level": 0.3},
         "drawn": {"noise_level": 0, "search": "draw", "temperature": 1.0},
@@ -24,7 +24,7 @@ def layout(tiny_layout) -> Layout:
 
 @pytest.fixture(scope="session")
 def exported(layout, tmp_path_factory) -> Path:
-    """Read it, do not write to it."""
+    """The folder of the exported system. Tests must not write to it."""
     folder = tmp_path_factory.mktemp("exported") / "system"
     export_system(layout, "ours", 0, folder)
     return folder

@@ -1,4 +1,4 @@
-"""What tests of exported systems share."""
+"""Helpers for tests of exported systems."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ DSACAP = {"captioner": "dsacap", "model": {**SMALL, "denoiser_layers": 1, "reado
 
 
 def trained(layout: Layout, **system) -> Layout:
-    """A layout with one system, `ours`, trained for two steps, and captions of the test split by it."""
+    """Return a layout with one system, `ours`, trained for two steps, and its test captions."""
     settings = System(training={"steps": 2, "evaluations": 1}, **system)
     layout = Layout(layout.config.model_copy(update={"systems": {"ours": settings}}))
     train_system(layout, "ours", 0)
@@ -22,7 +22,7 @@ def trained(layout: Layout, **system) -> Layout:
 
 
 def listed_again(folder: Path, name: str) -> None:
-    """Lists a file as it now is in the folder's index, as one would who means harm."""
+    """Update a file's entry in the folder's index, as an attacker would."""
     index = read_json(folder / "index.json")
     index["files"][name] = {
         "bytes": (folder / name).stat().st_size,

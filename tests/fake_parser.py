@@ -5,7 +5,7 @@ from dsacap.scoring.metrics import spice
 
 
 class FakeJava:
-    """Each word is an object; no synonyms, no other category. Notes the captions it parsed."""
+    """Takes each word for an object, without synonyms, and records the captions it parsed."""
 
     def __init__(self):
         self.parsed = []
@@ -23,8 +23,8 @@ class FakeJava:
         return [self._score(*({word for (word,) in side} for side in sides)) for sides in images]
 
     @staticmethod
-    def _score(said, true):
-        f = 2 * len(said & true) / (len(said) + len(true)) if said | true else 0
+    def _score(predicted, true):
+        f = 2 * len(predicted & true) / (len(predicted) + len(true)) if predicted | true else 0
         known = {"f": f, "pr": 0.5, "re": 0.25}
         undefined = dict.fromkeys(known)
         scores = {"All": known, **dict.fromkeys(spice.CATEGORIES, undefined)}

@@ -1,4 +1,4 @@
-"""A small table by hand, with a manifest for every stage: what a test changes in it is all that differs."""
+"""A small table made by hand, with a manifest for every stage, in which tests change values."""
 
 import copy
 from pathlib import Path
@@ -72,7 +72,7 @@ def _rows(seeds: list[int]) -> list[dict]:
 
 
 class HandMade:
-    """table.json in the making: change `rows`, `manifests` and `signatures`, then `write` it."""
+    """A table to be written: change `rows`, `manifests` and `signatures`, then call `write`."""
 
     def __init__(self, seeds: tuple[int, ...] = (0,)):
         self.config = tiny_config(Path("work")).model_dump(mode="json")
@@ -105,7 +105,7 @@ class HandMade:
                 )
 
     def set_config(self, change) -> "HandMade":
-        """Changes the configuration of the whole run."""
+        """Change the configuration of the whole run."""
         for manifest in self.manifests.values():
             change(manifest["config"])
         change(self.config)
@@ -114,7 +114,7 @@ class HandMade:
     def set_value(
         self, system: str, decoding: str, value: float, metric: str = "CIDEr"
     ) -> "HandMade":
-        """Of one cell; the interval goes with it."""
+        """Set the value of a cell, and move its interval by the same amount."""
         for row in self.rows:
             if (row["system"], row["decoding"], row["metric"]) == (system, decoding, metric):
                 for end in ("ci_low", "ci_high"):

@@ -1,4 +1,4 @@
-"""What several tests need: a tiny benchmark, and random batches for a captioner."""
+"""Helpers for several tests: a tiny benchmark, and random batches for a captioner."""
 
 import json
 from pathlib import Path
@@ -10,22 +10,19 @@ from dsacap.config.experiment import Config, parse_config
 from dsacap.runs.layout import Layout
 from dsacap.text.vocabulary import EOS, PAD, UNK
 
-SCENES_SHAPE = {
-    "tokens": 4,
-    "channels": 256,
-    "vocabulary": 64,
-}  # what the scenes' encoder and captions have
+# The sizes of the scenes' features and vocabulary.
+SCENES_SHAPE = {"tokens": 4, "channels": 256, "vocabulary": 64}
 SPEC = ImageSpec(tokens=4, channels=6, vocabulary=14, max_words=7)
 TINY_VIT = {
     "embed_dim": 24,
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
-VERTICES, VOCABULARY, LONGEST = 7, 9, 5  # of the small graph that is searched by brute force
+VERTICES, VOCABULARY, LONGEST = 7, 9, 5  # the small graph that is searched by brute force
 
 
 def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:
-    """Random features and captions of 1 to `max_words` words."""
+    """Return random features and captions of 1 to `max_words` words."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(images, SPEC.tokens, SPEC.channels, generator=generator)
     captions = torch.randint(
@@ -38,7 +35,7 @@ def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:
 
 
 class ListMemory(Memory):
-    """A few captions; those nearest to an image are the first ones, from its id on."""
+    """A few captions; the nearest ones to image i are number i and those after it."""
 
     def __init__(self, captions: list[list[int]]):
         self._captions = captions
@@ -60,7 +57,7 @@ def part_of(batch: Batch, rows: slice) -> Batch:
 
 
 def borrow(layout: Layout, shared: Layout) -> Layout:
-    """`layout`, with links to the data, encoder, features, pixels and generator that `shared` has made."""
+    """Link what `shared` has of data, encoder, features, pixels and generator into `layout`."""
     layout.root.mkdir(parents=True, exist_ok=True)
     for name in ("data", "encoder", "features", "pixels", "generator"):
         if getattr(shared, name).exists() and not getattr(layout, name).exists():
@@ -69,7 +66,7 @@ def borrow(layout: Layout, shared: Layout) -> Layout:
 
 
 def tiny_config(work: Path, **changes) -> Config:
-    """The graph of the benchmark at a size that trains in seconds."""
+    """Return the configuration of a complete benchmark that trains in seconds."""
     small = {"width": 16, "heads": 2}
     data = {
         "name": "tiny",
@@ -119,7 +116,7 @@ def tiny_config(work: Path, **changes) -> Config:
 
 
 def save_vit(folder):
-    """A random vision transformer in open_clip's own format, as a user's download would lie there."""
+    """Save a random vision transformer in open_clip's own format, like a user's download."""
     import open_clip
 
     from dsacap.vision.encoders.tiny_clip import save_clip
@@ -134,7 +131,7 @@ def save_vit(folder):
 
 
 def score(value, interval=None, n=6) -> dict:
-    """As result files have it."""
+    """Return a score in the format of result files."""
     return {
         "value": value,
         "interval": interval,
@@ -145,7 +142,7 @@ def score(value, interval=None, n=6) -> dict:
 
 
 def learn_by_heart(captioner, batch: Batch, steps: int, learning_rate: float) -> None:
-    """Trains on one batch, over and over."""
+    """Train on a single batch, again and again."""
     optimizer = torch.optim.Adam(captioner.parameters(), lr=learning_rate)
     torch.manual_seed(0)
     for _ in range(steps):
@@ -155,5 +152,5 @@ def learn_by_heart(captioner, batch: Batch, steps: int, learning_rate: float) ->
 
 
 def words_of(batch: Batch) -> list[list[int]]:
-    """Of each image's first reference."""
+    """Return the words of each image's first reference."""
     return [[word for word in image[0] if word > UNK] for image in batch.captions.tolist()]

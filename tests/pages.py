@@ -1,13 +1,17 @@
-"""A page's content made up for tests, of any size."""
+"""The content of a page of any size, made up for tests."""
 
 WORDS = ("a", "red", "blue", "ring", "cross", "above", "below", "big", "tiny", "and", "on", "white")
 ONE_PIXEL = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="  # a WebP
 
 
 def made_up(
-    images: int, rows: int = 3, said: dict[tuple[int, int], list[str]] | None = None
+    images: int, rows: int = 3, captions: dict[tuple[int, int], list[str]] | None = None
 ) -> dict:
-    """Of image i, row r says `said[r, i]`, or words by a rule; the score of row r is (i * (r + 7)) % 101."""
+    """Return the content of a page.
+
+    The caption of row r for image i is `captions[r, i]`, otherwise made up by a rule. Its score is
+    (i * (r + 7)) % 101.
+    """
     names = [
         {"system": f"s{r}", "label": f"System {r}", "decoding": "greedy", "first": True}
         for r in range(rows)
@@ -17,8 +21,8 @@ def made_up(
         for r in range(rows)
         for i in range(images)
     }
-    caption |= said or {}
-    texts = {text: None for of in caption.values() for text in of}
+    caption |= captions or {}
+    texts = {text: None for of_image in caption.values() for text in of_image}
     place = {text: at for at, text in enumerate(texts)}
     frame = {"t": 0.5, "noisy": 0.6, "error": 0.2, "caption": "a ring"}
     vertices = [

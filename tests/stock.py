@@ -1,4 +1,4 @@
-"""What ours is compared with and on: pycocoevalcap, SPICE the stock way, and real captions of the Karpathy test split."""
+"""Stock implementations to compare with, pycocoevalcap and SPICE, and real captions to score."""
 
 import json
 import os
@@ -23,11 +23,11 @@ from dsacap.text.ptb_tokenizer import java_environment, ptb_tokenize
 
 
 def show_edit_tell(folder: Path, images: int) -> tuple[dict[int, list[str]], dict[int, str]]:
-    """Tokenised references and Show-Edit-Tell's captions of the first `images` of the Karpathy test split."""
-    said = json.loads(
+    """Return tokenised references and Show-Edit-Tell's captions of some Karpathy test images."""
+    records = json.loads(
         (folder / "predictions" / "show-edit-tell_xe_caps.json").read_text(encoding="utf-8")
     )[:images]
-    captions = {r["image_id"]: r["caption"] for r in said}
+    captions = {record["image_id"]: record["caption"] for record in records}
     annotations = json.loads(
         (folder / "coco" / "captions_test5k.json").read_text(encoding="utf-8")
     )["annotations"]
@@ -51,7 +51,7 @@ def stock_tokenize(captions: list[str]) -> list[str]:
 def stock_scores(
     references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor
 ) -> dict[str, MetricResult]:
-    """pycocoevalcap as its README has it, of tokenised captions."""
+    """Score tokenised captions with pycocoevalcap, as its README does."""
     candidates = {image_id: [candidates[image_id]] for image_id in references}
     scores = {}
     for names, scorer in [
@@ -76,19 +76,26 @@ def corenlp_folder() -> Path:
     try:
         return corenlp_jars(download=False)[0].parent
     except UserError as error:
-        pytest.skip(f"tests fetch nothing: {error}")
+        pytest.skip(f"tests do not download: {error}")
 
 
 def stock_spice(
     references: dict[int, list[str]], candidates: dict[int, str], folder: Path
 ) -> dict[int, dict[str, Any]]:
-    """image id -> SPICE's scores: SpiceScorer itself, on the system's Java with the scripting engine that Java has dropped since."""
+    """Return image id -> scores of SPICE's own SpiceScorer.
+
+    It runs on the system's Java, with the scripting engine that newer Javas no longer have.
+    """
     engine = os.environ.get("NASHORN_DIR")
     if not engine or not shutil.which("java"):
         pytest.skip(
-            "needs java on the PATH, and NASHORN_DIR with nashorn-core 15.4 and asm, -util, -commons, -tree, -analysis 9.6"
+            "needs java on the PATH, and NASHORN_DIR with nashorn-core 15.4 and"
+            " asm, -util, -commons, -tree, -analysis 9.6"
         )
-    data = [{"image_id": i, "test": candidates[i], "refs": said} for i, said in references.items()]
+    data = [
+        {"image_id": i, "test": candidates[i], "refs": captions}
+        for i, captions in references.items()
+    ]
     (folder / "in.json").write_text(json.dumps(data), encoding="utf-8")
     jars = [
         spice._FOLDER / "spice-1.0.jar",

@@ -1,4 +1,4 @@
-"""The rules of the house: what may not be called, how long a file may be. Who may import whom, `lint-imports` checks."""
+"""Rules for the code: what must not be called, how long files may be, and who imports whom."""
 
 import ast
 import subprocess
@@ -22,7 +22,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_imports_keep_their_direction():
-    """By the contracts in pyproject.toml; also where only the tests are run."""
+    """Check the contracts in .importlinter, also if only the tests are run."""
     command = Path(sys.executable).with_name("lint-imports")
     if not command.exists():
         pytest.skip("import-linter is not installed")
@@ -44,13 +44,13 @@ def test_nothing_dangerous_is_called(path):
             )
             assert not options.get("shell"), f"line {node.lineno}: shell=True"
             assert not options.get("trust_remote_code"), (
-                f"line {node.lineno}: runs code that a model brings"
+                f"line {node.lineno}: runs code that comes with a model"
             )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_what_is_fetched_is_fetched_where_hashes_are_checked(path):
-    """In segments.py, for fetch.py alone, which checks what came."""
+def test_files_are_downloaded_only_where_hashes_are_checked(path):
+    """segments.py is used by fetch.py alone, which checks hashes."""
     if path.relative_to(ROOT).as_posix() not in (
         "dsacap/data/download/segments.py",
         "dsacap/scoring/java/corenlp.py",
@@ -70,16 +70,22 @@ def test_files_hold_one_idea(path):
     assert len(path.read_text().splitlines()) <= 350
 
 
-def test_the_compiler_is_loaded_by_who_compiles():
+def test_the_compiler_is_loaded_only_to_compile():
     """A decorator of torch.compiler once cost every stage of the pipeline five seconds."""
-    code = "import sys, dsacap.stages.train, dsacap.stages.score, baselines.autoregressive; sys.exit('torch._dynamo' in sys.modules)"
+    code = (
+        "import sys, dsacap.stages.train, dsacap.stages.score, baselines.autoregressive;"
+        " sys.exit('torch._dynamo' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_the_ground_floor_and_the_command_line_start_without_torch():
-    """Portable arithmetic is chosen before torch is loaded, and `dsacap --help` takes no seconds."""
+def test_dsacap_common_and_the_command_line_start_without_torch():
+    """Portable arithmetic is chosen before torch is loaded, and `dsacap --help` is fast."""
     modules = [
         f"dsacap.common.{path.stem}" for path in sorted(ROOT.glob("dsacap/common/[a-z]*.py"))
     ]
-    code = f"import sys, dsacap.cli.main, dsacap.cli.__main__, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    code = (
+        f"import sys, dsacap.cli.main, dsacap.cli.__main__, {', '.join(modules)};"
+        " sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""What Snakemake's workflow catalog asks of a repository, in its words: plain listing, and 'standardized usage'."""
+"""The requirements of Snakemake's workflow catalog: plain listing and 'standardized usage'."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def test_plain_listing():
-    """A README.md with the words, a Snakefile, and rules in files ending on .smk."""
+    """A README.md with the right words, a Snakefile, and rules in .smk files."""
     readme = (ROOT / "README.md").read_text().lower()
     assert "snakemake" in readme and "workflow" in readme
     assert (ROOT / "workflow" / "Snakefile").is_file()
@@ -21,7 +21,7 @@ def test_plain_listing():
 
 
 def test_standardized_usage():
-    """The main workflow in workflow/Snakefile, config/README.md, and the file that says how it is used."""
+    """The workflow is in workflow/Snakefile, and its usage is described for people and machines."""
     assert (ROOT / "config" / "README.md").read_text().startswith("# Configuration")
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
@@ -34,7 +34,7 @@ def test_standardized_usage():
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
 def test_quality_control(snakefile):
-    """`snakemake --lint` and `snakefmt --check`, as the catalog runs them."""
+    """`snakemake --lint` and `snakefmt --check` pass, as the catalog runs them."""
     lint = subprocess.run(
         [SNAKEMAKE, "--lint", "--snakefile", snakefile], cwd=ROOT, capture_output=True, text=True
     )
@@ -49,37 +49,37 @@ def test_quality_control(snakefile):
     assert style.returncode == 0, style.stderr
 
 
-def test_a_snakemake_without_the_package_is_told_what_to_do(tmp_path):
-    """That of the catalog, or of a conda environment."""
+def test_a_snakemake_without_the_package_reports_what_to_do(tmp_path):
+    """The catalog's Snakemake is such a one, and that of a conda environment."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     failed = subprocess.run(
         [SNAKEMAKE, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    said = failed.stdout + failed.stderr
+    printed = failed.stdout + failed.stderr
     assert (
         failed.returncode != 0
-        and "No module named 'torch'. Use the Snakemake that `make setup` installs" in said
+        and "No module named 'torch'. Use the Snakemake that `make setup` installs" in printed
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in printed
 
 
 def test_its_graph_is_drawn():
-    """`snakemake --rulegraph` and `--report`, as the catalog calls them: without saying how many cores there are."""
+    """`snakemake --rulegraph` works as the catalog calls it, without the number of cores."""
     drawn = subprocess.run([SNAKEMAKE, "--rulegraph"], cwd=ROOT, capture_output=True, text=True)
     assert drawn.returncode == 0, drawn.stderr
     assert 'label = "train"' in drawn.stdout
 
 
 def test_every_file_of_the_configuration_is_described():
-    said = (ROOT / "config" / "README.md").read_text()
+    text = (ROOT / "config" / "README.md").read_text()
     for path in (ROOT / "config").iterdir():
         if path.suffix == ".yaml" or path.is_dir():
-            assert f"`{path.name}{'/' if path.is_dir() else ''}`" in said
+            assert f"`{path.name}{'/' if path.is_dir() else ''}`" in text
 
 
 def test_it_is_deployed_as_a_module(tmp_path):
-    """What `snakedeploy deploy-workflow` leaves in a user's folder: a copy of config/, and a Snakefile that declares a module."""
+    """`snakedeploy deploy-workflow` copies config/ and makes a Snakefile that declares a module."""
     (tmp_path / "config").symlink_to(ROOT / "config")
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow" / "Snakefile").write_text(f"""

@@ -1,4 +1,4 @@
-"""profiles/slurm: what it asks for reaches every job. That Slurm then runs them is tests/slurm's."""
+"""The resources in profiles/slurm reach every job. tests/slurm runs these jobs on a real Slurm."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.yaml").read_tex
 
 
 def planned(folder: Path, config: str, *settings: str) -> dict[str, list[dict[str, str]]]:
-    """Rule -> threads and resources of each of its jobs, when `config` is run on a cluster with GPUs."""
+    """Return rule -> threads and resources of its jobs, for `config` on a cluster with GPUs."""
     (folder / "config").symlink_to(ROOT / "config")
     command = [
         Path(sys.executable).with_name("snakemake"),
@@ -29,9 +29,9 @@ def planned(folder: Path, config: str, *settings: str) -> dict[str, list[dict[st
     assert done.returncode == 0, done.stdout + done.stderr
     jobs: dict[str, list[dict[str, str]]] = {}
     for rule, job in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", done.stdout, re.MULTILINE):
-        said = dict(re.findall(r"^ {4}(threads|resources): (.*)", job, re.MULTILINE))
-        resources = dict(pair.split("=", 1) for pair in said["resources"].split(", "))
-        jobs.setdefault(rule, []).append({"threads": said.get("threads", "1"), **resources})
+        fields = dict(re.findall(r"^ {4}(threads|resources): (.*)", job, re.MULTILINE))
+        resources = dict(pair.split("=", 1) for pair in fields["resources"].split(", "))
+        jobs.setdefault(rule, []).append({"threads": fields.get("threads", "1"), **resources})
     return jobs
 
 
@@ -47,7 +47,7 @@ def test_each_seed_of_each_system_is_a_job_with_a_gpu(plan):
     assert all("gpu" not in job for rule in ("data", "score", "report") for job in plan[rule])
 
 
-def test_what_works_in_several_processes_has_a_cpu_for_each(tmp_path):
+def test_a_stage_with_several_processes_has_a_cpu_for_each(tmp_path):
     coco = yaml.safe_load((ROOT / "config/coco.yaml").read_text())
     assert coco["encoder"]["workers"] == 8
     assert {job["threads"] for job in planned(tmp_path, "config/coco.yaml")["features"]} == {"9"}
@@ -63,7 +63,7 @@ def test_rules_that_are_given_resources_exist(plan):
     assert PROFILE["set-resources"].keys() | PROFILE["set-threads"].keys() <= plan.keys()
 
 
-def test_nothing_runs_beside_the_clock(plan):
+def test_nothing_runs_during_the_latency_measurement(plan):
     assert [job["slurm_extra"] for job in plan["time"]] == ["--exclusive"]
 
 

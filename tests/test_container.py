@@ -1,4 +1,4 @@
-"""The Dockerfile does what the README asks a reader to do, and leaves out what git leaves out."""
+"""The Dockerfile does what the README asks of a reader, and leaves out what git ignores."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def steps() -> list[tuple[str, str]]:
-    """(instruction, its words) in their order; continued lines joined, comments gone."""
+    """The instructions and their arguments, with continued lines joined and without comments."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     return [
         tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line
@@ -29,7 +29,7 @@ def test_one_file_serves_a_cpu_and_a_gpu(steps):
 
 @pytest.mark.parametrize(("device", "compiler"), [("cpu", False), ("gpu", True), ("tpu", None)])
 def test_what_is_installed(steps, device, compiler, tmp_path):
-    """The first step, run with an apt-get that tells what it is asked for."""
+    """Run the first step with an apt-get that prints its arguments."""
     (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "apt-get").chmod(0o755)
     step = of(steps, "RUN")[0].removesuffix("&& rm -rf /var/lib/apt/lists/*")
@@ -69,7 +69,7 @@ def test_its_environment_is_that_of_the_lock_file(steps):
     of_lock = f"--python {setup[1]}/bin/python --require-hashes -r requirements.lock"
     assert f"{setup[1]}/bin/uv pip install --quiet --compile-bytecode {of_lock}" in plan
     assert not any("pip install" in run for run in of(steps, "RUN")), (
-        "something besides the lock file"
+        "installs something that is not in the lock file"
     )
     assert any(f"PATH={setup[1]}/bin:" in words for words in of(steps, "ENV"))
 
@@ -79,8 +79,8 @@ def test_it_makes_the_table(steps):
     assert "snakemake --cores all results/table.md" in (ROOT / "README.md").read_text()
 
 
-def test_what_git_ignores_stays_outside_and_the_commit_goes_in():
-    """One tracked file less, and every table made in the container would say that its code differs from the commit."""
+def test_ignored_files_stay_outside_and_the_commit_goes_in():
+    """Without all tracked files, tables made in the container would be marked as changed code."""
     ignored = (ROOT / ".gitignore").read_text().split()
     same = {
         line.strip("/") if line.startswith("/") else f"**/{line.strip('/')}" for line in ignored

@@ -13,7 +13,7 @@ CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 
 
 def valid(file: Path) -> bool:
-    """By the schema of the Citation File Format 1.2.0, as check-jsonschema brings it."""
+    """Check a file by the schema of the Citation File Format 1.2.0 in check-jsonschema."""
     tool = Path(sys.executable).parent / "check-jsonschema"
     done = subprocess.run(
         [tool, "--builtin-schema", "vendor.citation-file-format", file],

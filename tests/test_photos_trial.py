@@ -1,4 +1,4 @@
-"""The same pipeline on real COCO photos, at a tiny budget: its scores mean nothing, that it runs does."""
+"""The whole pipeline on real COCO photos with a tiny budget, so that its scores are meaningless."""
 
 import pandas as pd
 
@@ -67,4 +67,4 @@ def test_838_coco_photos(real_data, tiny_layout, tmp_path):
     write_tables(layout)
     cider = pd.read_csv(layout.table.with_suffix(".csv")).query("metric == 'held_out_CIDEr'")
     assert set(cider.system) == {"human", "ar", "dsacap", "dsacap-rl"} and (cider.n == 50).all()
-    assert "grammatical" not in layout.table.read_text()  # nobody knows what is true of a photo
+    assert "grammatical" not in layout.table.read_text()  # truth is only known of scenes

@@ -58,9 +58,8 @@ def test_smoke_run_makes_the_tables(finished):
     }
     cider = numbers[numbers.metric == "held_out_CIDEr"]
     assert set(zip(cider.system, cider.decoding, strict=True)) == rows
-    assert (
-        cider[cider.system == "human"].value.item() > cider[cider.system != "human"].value.max()
-    )  # 40 steps teach nobody
+    # 40 steps are too few to learn anything.
+    assert cider[cider.system == "human"].value.item() > cider[cider.system != "human"].value.max()
     assert (
         (numbers[numbers.metric == "held_out_grammatical"].set_index("system").value["human"])
         == 100
@@ -120,8 +119,8 @@ def test_a_new_decoding_runs_its_own_stages_only(finished):
     )
 
 
-def test_a_run_beside_a_run_is_told_so(tmp_path):
-    """Planning is free; whoever would write is told who does so already."""
+def test_a_second_run_at_the_same_time_is_refused(tmp_path):
+    """Planning is allowed; a run that would write is refused, with the process of the other run."""
     command = [
         BIN / "snakemake",
         "--snakefile",
@@ -164,8 +163,8 @@ def test_a_row_that_was_restored_is_scored_and_not_trained(finished, tmp_path):
     )
 
 
-def test_claims_are_tested_on_the_rows_that_are_there(finished):
-    """The ablation shares the table's rows: only what is new is computed."""
+def test_claims_are_tested_on_existing_rows(finished):
+    """The ablation shares the table's rows; only new ones are computed."""
     configs = [
         "--configfile",
         str(ROOT / "config/smoke.yaml"),
@@ -194,7 +193,11 @@ def test_claims_are_tested_on_the_rows_that_are_there(finished):
 
 
 def test_claims_need_only_what_they_compare(tmp_path):
-    """Or rows that were restored, which have no weights, would be trained again to be timed, and a generator for what no claim is on."""
+    """Nothing is trained for them that no claim needs.
+
+    Restored rows have no weights: to be timed, they would be trained again. A generator is only
+    needed for claims on reconstruction.
+    """
     photos = tmp_path / "data/flickr8k"
     photos.mkdir(parents=True)
     for name in ("images.zip", "dataset_flickr8k.json"):
@@ -238,7 +241,7 @@ def test_coco_configuration_plans_every_download():
 
 
 def test_kill_9_in_training_and_the_same_command_again(tiny_layout, tmp_path):
-    """A real SIGKILL in the middle of a real process; the weights are those of a run that was left alone."""
+    """After a real SIGKILL in mid-training, the weights are those of an undisturbed run."""
     config = tiny_config(
         tmp_path / "a",
         training={

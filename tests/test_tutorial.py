@@ -1,4 +1,4 @@
-"""docs/tutorial.md, as its reader would follow it: every block of it is run or used."""
+"""docs/tutorial.md followed step by step: every block of it is run or used."""
 
 import json
 import os
@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The repository, without what a run leaves in it."""
+    """A copy of the repository, without the files of a run."""
     for name in ("Snakefile", "workflow", "config", "profiles", "environment.yml"):
         target = tmp_path / name
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
@@ -24,7 +24,7 @@ def checkout(tmp_path):
 
 
 def run(lines: str, folder: Path) -> str:
-    """Its commands, one a line, as bash runs them; output and errors."""
+    """Run lines of commands in bash, and return their output and errors."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -37,25 +37,25 @@ def run(lines: str, folder: Path) -> str:
 
 
 def follow(folder: Path, before_table) -> str:
-    """Saves the files and runs the commands in their order; `before_table` changes the last block of commands."""
-    said, commands = "", [text for kind, text in BLOCKS if kind == "sh"]
+    """Save the files and run the commands in order, the last block as changed by `before_table`."""
+    printed, commands = "", [text for kind, text in BLOCKS if kind == "sh"]
     files = {kind: text for kind, text in BLOCKS if kind != "sh"}
     (folder / "mine.py").write_text(files["python"])
     (folder / "mine.yaml").write_text(files["yaml"])
     for block in [*commands[:-1], before_table(commands[-1])]:
-        said += run(block, folder)
-    return said
+        printed += run(block, folder)
+    return printed
 
 
 def test_until_the_table(checkout):
-    """All but the pipeline, which is only planned."""
-    said = follow(checkout, lambda block: block.replace("snakemake", "snakemake --dry-run"))
-    assert "every image of the references has its captions, and no other" in said
-    assert re.search(r"^CIDEr +\d", said, re.MULTILINE)
-    assert "smoke: ready" in said
-    assert "score_mine" in said
+    """Everything is run but the pipeline, which is only planned."""
+    printed = follow(checkout, lambda block: block.replace("snakemake", "snakemake --dry-run"))
+    assert "every image of the references has its captions, and no other" in printed
+    assert re.search(r"^CIDEr +\d", printed, re.MULTILINE)
+    assert "smoke: ready" in printed
+    assert "score_mine" in printed
     captions = {record["caption"] for record in json.loads((checkout / "mine.json").read_text())}
-    assert len(captions) == 4, "the stand-in sees the background"
+    assert len(captions) == 4, "the captions depend on the background"
 
 
 @pytest.mark.slow

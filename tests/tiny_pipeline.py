@@ -1,4 +1,4 @@
-"""A pipeline of diffusers that is small enough to be made in a test."""
+"""A diffusers pipeline small enough to be made in a test."""
 
 import torch
 from diffusers import (
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def tiny_stable_diffusion(folder) -> None:
-    """Random weights in the format of SD-Turbo."""
+    """Save random weights in the format of SD-Turbo."""
     torch.manual_seed(0)
     letters = [*"abcdefghijklmnopqrstuvwxyz"]
     vocabulary = {

@@ -1,4 +1,4 @@
-"""A web server that misbehaves on demand: what the net does to a download."""
+"""A web server that misbehaves on demand, as networks do during downloads."""
 
 import contextlib
 import http.server
@@ -12,8 +12,10 @@ MIB = 2**20
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `content`, or the file that `files` has of a name, by ranges. Each request takes the first of `faults`, if one is left,
-    which changes its answer."""
+    """Serves ranges of `content`, or of the files that `files` maps names to.
+
+    Each request takes the first of the remaining `faults`, which changes its answer.
+    """
 
     daemon_threads = True
 
@@ -30,7 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Answer:
-    """What is about to be sent: faults change it."""
+    """A response before it is sent, for faults to change."""
 
     def __init__(self, content: bytes, wanted: str | None):
         self.content, self.status, self.headers = content, 200, {"ETag": '"one"'}
@@ -86,9 +88,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     str(len(answer.body) if answer.length is None else answer.length),
                 )
             self.end_headers()
-            with contextlib.suppress(
-                ConnectionError
-            ):  # the client hangs up on what it does not want
+            with contextlib.suppress(ConnectionError):  # the client may hang up
                 answer.send(self.wfile.write, answer.body)
         finally:
             with server.lock:
@@ -110,11 +110,11 @@ def serving(content: bytes = b"", files: dict[str, Path] | None = None) -> Itera
             thread.join()
 
 
-# ------------------------------------------------------------------------------------------------------- faults
+# ----------------------------------------------------------------------------------------- faults
 
 
 def cut(after: int) -> Callable[[Answer], None]:
-    """The connection breaks off after so many bytes."""
+    """End the connection after some bytes."""
 
     def fault(answer: Answer) -> None:
         answer.send = lambda write, body: write(body[:after])
@@ -123,7 +123,7 @@ def cut(after: int) -> Callable[[Answer], None]:
 
 
 def cut_without_length(after: int) -> Callable[[Answer], None]:
-    """The same, where no length was announced, so that it looks like the end."""
+    """End the connection without having announced a length, so that it looks complete."""
 
     def fault(answer: Answer) -> None:
         answer.length = -1
@@ -133,7 +133,7 @@ def cut_without_length(after: int) -> Callable[[Answer], None]:
 
 
 def stall(after: int, seconds: float = 2) -> Callable[[Answer], None]:
-    """Silence after so many bytes."""
+    """Send nothing for a while after some bytes."""
 
     def fault(answer: Answer) -> None:
         def send(write, body):
@@ -146,7 +146,7 @@ def stall(after: int, seconds: float = 2) -> Callable[[Answer], None]:
 
 
 def drip(seconds: float) -> Callable[[Answer], None]:
-    """A byte now and then, so that no read times out."""
+    """Send single bytes so slowly that the download takes long, but no read times out."""
 
     def fault(answer: Answer) -> None:
         def send(write, body):

@@ -1,4 +1,4 @@
-"""Two lines on how a new table compares with the committed one: what `make table` ends with."""
+"""A two-line comparison of a new table with the committed one, for the end of `make table`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 def committed_place(table: Table) -> Path:
-    """Return where the committed table of the same configuration lies: in a folder of its name.
+    """Return the folder of the committed table of the same configuration, which bears its name.
 
     Args:
         table: A table as `dsacap report` wrote it.
@@ -38,39 +38,44 @@ def committed_place(table: Table) -> Path:
 
 
 def render_brief(found: Comparison) -> str:
-    """Return how many quality cells are equal, how far off the others are, and why."""
+    """Return two lines on how many quality cells are equal, how far off the others are, and why.
+
+    The second line also has the command that prints the full comparison.
+    """
     shared = cells_of(found.old).keys() & cells_of(found.new).keys()
     total = sum(is_quality(metric) for *_, metric in shared)
     differ = [difference for difference in found.scores if is_quality(difference.metric)]
     numbers = {name: sum(d.against == name for d in differ) for name in _AGAINST}
-    counts = [f"{numbers[name]} differ {said}" for name, said in _AGAINST.items() if numbers[name]]
-    lonely = [key for key in (*found.only_old, *found.only_new) if is_quality(key[2])]
-    alone = f" {len(lonely)} more are in one table only." if lonely else ""
+    counts = [
+        f"{numbers[name]} differ {phrase}" for name, phrase in _AGAINST.items() if numbers[name]
+    ]
+    unshared = [key for key in (*found.only_old, *found.only_new) if is_quality(key[2])]
+    only_in_one = f" {len(unshared)} more are in one table only." if unshared else ""
     equal = f"{total - len(differ)} of {total} quality cells are equal"
     causes = dict.fromkeys(cause for difference in differ for cause in difference.causes)
-    rest = f"`dsacap diff {found.old.path} {found.new.path}` tells the rest."
+    rest = f"For the full comparison, run `dsacap diff {found.old.path} {found.new.path}`."
     lines = [
-        f"Compared with {found.old.path}: {', '.join([equal, *counts])}.{alone}",
+        f"Compared with {found.old.path}: {', '.join([equal, *counts])}.{only_in_one}",
         f"Causes: {_listed(causes)}. {rest}" if differ else f"No score differs. {rest}",
     ]
     return "\n".join(map(wrapped, lines))
 
 
 def _listed(causes: Iterable[Cause]) -> str:
-    """Every kind of cause, with the first few of its kind."""
-    of_kind: dict[str, list[str]] = {}
+    """Return every kind of cause that occurs, with the first few causes of that kind."""
+    by_kind: dict[str, list[str]] = {}
     for cause in causes:
-        of_kind.setdefault(cause.kind, []).append(_short(cause))
+        by_kind.setdefault(cause.kind, []).append(_short(cause))
     parts = []
-    for kind, called in _KINDS.items():
-        if names := list(dict.fromkeys(of_kind.get(kind, ()))):
+    for kind, label in _KINDS.items():
+        if names := list(dict.fromkeys(by_kind.get(kind, ()))):
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            parts.append(f"{called} ({', '.join(names[:_SHOWN])}{more})")
+            parts.append(f"{label} ({', '.join(names[:_SHOWN])}{more})")
     return ", ".join(parts)
 
 
 def _short(cause: Cause) -> str:
-    """Of code the commits alone, of hardware the machines, of all else the name."""
+    """Return the values of a code or hardware cause, the name of others, and both for versions."""
     changed = f"{cause.old} -> {cause.new}"
     if cause.kind in ("hardware", "code"):
         return changed

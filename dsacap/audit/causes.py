@@ -1,11 +1,12 @@
-"""What differs between two manifests of the same stage, by kind: why two tables may not say the same.
+"""What differs between two manifests of the same stage, by kind: why two tables may disagree.
 
-Only what can reach the numbers is named: keys that the stage obeys, files that its code imports, versions that both sides pin.
+Only differences that can reach the numbers are causes: configuration keys that the stage depends
+on, files that its code imports, versions that both sides pin.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -14,18 +15,25 @@ from typing import Any
 from dsacap.audit.chain import parts_of, settings_of
 from dsacap.audit.code_changes import files_changed
 from dsacap.audit.stage_code import files_of_stage
+from dsacap.audit.text import listed, short
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.common.git_checkout import pins, stage_versions
 from dsacap.config.experiment import parse_config
 
 ABSENT = "absent"
-_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class Cause:
-    """`kind` is configuration, seed, data, code, versions, hardware, signature or unknown."""
+    """One difference between two runs that may explain a difference in their numbers.
+
+    Attributes:
+        kind: configuration, seed, data, code, versions, hardware, signature or unknown.
+        what: The name of what differs, such as a configuration key, a file or a package.
+        old: Its value on the old side, as text.
+        new: Its value on the new side, as text.
+    """
 
     kind: str
     what: str
@@ -37,18 +45,19 @@ class Cause:
 
 
 def outputs_of(manifest: dict[str, Any]) -> dict[str, str] | None:
-    """File -> sha256 of what a stage wrote, as far as its manifest knows; those of before outputs were recorded know some, or nothing."""
+    """Return file name -> SHA-256 of what a stage wrote, or None if its manifest has no hashes.
+
+    Manifests written before outputs were recorded have the hashes of some files in their facts, or
+    none at all.
+    """
     facts = manifest.get("facts", {})
     found = {
         name.rsplit("/", 1)[-1]: digest for name, digest in (manifest.get("outputs") or {}).items()
     }
     found |= facts.get("sha256") if isinstance(facts.get("sha256"), dict) else {}
-    weights = facts.get("weights", {})
-    found |= (
-        {weights.get("file", "weights"): weights.get("sha256") or weights["tensors_sha256"]}
-        if weights
-        else {}
-    )
+    if weights := facts.get("weights"):
+        digest = weights.get("sha256") or weights["tensors_sha256"]
+        found[weights.get("file", "weights")] = digest
     found |= {
         shard["file"]: shard["sha256"]
         for shard in chain(facts.get("shards", ()), *facts.get("views", ()))
@@ -57,10 +66,14 @@ def outputs_of(manifest: dict[str, Any]) -> dict[str, str] | None:
 
 
 def wrote_the_same(old: dict, new: dict) -> bool:
-    """Whether both sides know what the stage wrote, and it is the same: then nothing before it can be why they differ. Of weights that were
-    trained before their hash was recorded, the same validation score to the last digit at the same step tells."""
-    a, b = outputs_of(old), outputs_of(new)
-    shared = set(a or ()) & set(b or ())
+    """Return whether a stage is known to have written the same files on both sides.
+
+    If it did, nothing upstream of it can explain a difference. Weights that were trained before
+    their hashes were recorded count as equal if their validation score is the same to the last
+    digit, at the same step.
+    """
+    a, b = outputs_of(old) or {}, outputs_of(new) or {}
+    shared = set(a) & set(b)
     if shared:
         return all(a[name] == b[name] for name in shared)
     scores = [
@@ -72,18 +85,26 @@ def wrote_the_same(old: dict, new: dict) -> bool:
 def causes_of(
     stage: str, old: dict, new: dict, decoding: str, *, timed: bool = False
 ) -> Iterator[Cause]:
-    """Between two runs of a stage; `timed` says that its numbers are times, which depend on the machine's state too."""
-    yield from _of_settings(stage, old["config"], new["config"], decoding)
-    yield from _of_data(old, new)
+    """Yield the causes that can make two runs of a stage differ.
+
+    Args:
+        stage: The stage's name in a table's manifests, such as "train ar seed 0".
+        old: The manifest of the one run.
+        new: The manifest of the other run.
+        decoding: The decoding of the cell in question, whose settings count for captions.
+        timed: Whether the stage's numbers are times. These depend on the state of the machine too.
+    """
+    yield from _setting_causes(stage, old["config"], new["config"], decoding)
+    yield from _data_causes(old, new)
     captioner = captioner_of(new["config"], stage)
     verb = new.get("stage", parts_of(stage)[0])
-    yield from _of_code(old, new, verb, tuple(files_of_stage(verb, captioner)))
-    yield from of_versions(old, new)
-    yield from _of_hardware(old, new, timed)
+    yield from _code_causes(old, new, verb, tuple(files_of_stage(verb, captioner)))
+    yield from _version_causes(old, new)
+    yield from _hardware_causes(old, new, timed)
 
 
 def captioner_of(config: dict, stage: str) -> str | None:
-    """The captioner whose code a stage runs, if it runs any."""
+    """Return the captioner whose code a stage runs, or None if it runs none."""
     if parts_of(stage)[0] not in ("teach", "train", "caption", "time"):
         return None
     systems, system = config.get("systems", {}), parts_of(stage)[1]
@@ -91,24 +112,37 @@ def captioner_of(config: dict, stage: str) -> str | None:
     return systems.get(settings.get("tuned_from"), settings).get("captioner")
 
 
-def _of_settings(stage: str, old: dict, new: dict, decoding: str) -> Iterator[Cause]:
+def _setting_causes(stage: str, old: dict, new: dict, decoding: str) -> Iterator[Cause]:
     yield from changed_settings(
         settings_of(old, stage, decoding),
         settings_of(new, stage, decoding),
-        said_keys(old),
-        said_keys(new),
+        non_default_keys(old),
+        non_default_keys(new),
     )
 
 
 def changed_settings(
-    old: dict[str, Any], new: dict[str, Any], said_old: set[str] | None, said_new: set[str] | None
+    old: dict[str, Any],
+    new: dict[str, Any],
+    non_default_old: set[str] | None,
+    non_default_new: set[str] | None,
 ) -> Iterator[Cause]:
-    """Keys that differ. One that a side does not have, because its code did not know it, differs only where the other side's is no
-    default (`said_*`: the keys that are not; None where that cannot be told)."""
+    """Yield a cause for every configuration key whose values differ.
+
+    A key that only one side has, because the other side's code did not know it yet, counts only if
+    it is not at its default.
+
+    Args:
+        old: Dotted key -> value of the old side.
+        new: Dotted key -> value of the new side.
+        non_default_old: The old side's keys that are not at their defaults; None if unknown.
+        non_default_new: The same for the new side.
+    """
     for key in dict.fromkeys([*old, *new]):
         a, b = old.get(key), new.get(key)
-        said = said_new if key not in old else said_old
-        by_default = (key not in old or key not in new) and said is not None and key not in said
+        non_default = non_default_new if key not in old else non_default_old
+        in_one = key not in old or key not in new
+        by_default = in_one and non_default is not None and key not in non_default
         if a != b and not by_default:
             is_seed = key.rsplit(".", 1)[-1] in ("seed", "seeds") or key == "seed of the run"
             yield Cause(
@@ -118,28 +152,37 @@ def changed_settings(
             )
 
 
-def said_keys(config: dict) -> set[str] | None:
-    """Dotted keys of a configuration that are not defaults; None where this version does not understand it."""
-    return _said(json.dumps(config, sort_keys=True))
+def non_default_keys(config: dict) -> set[str] | None:
+    """Return the dotted keys of a configuration that are not at their defaults.
+
+    Args:
+        config: A configuration as plain data, as manifests hold it.
+
+    Returns:
+        The keys, or None if this version of the code cannot parse the configuration.
+    """
+    return _non_default_keys(json.dumps(config, sort_keys=True))
 
 
 @cache
-def _said(text: str) -> set[str] | None:
+def _non_default_keys(text: str) -> set[str] | None:
     try:
         config = parse_config(json.loads(text), "")
     except UserError:
         return None
-    said = set(_dotted(config.model_dump(mode="json", exclude_defaults=True), ""))
+    keys = set(_dotted(config.model_dump(mode="json", exclude_defaults=True), ""))
     for name, system in config.systems.items():
-        captioner = captioner_class(config.trained(name).captioner)
-        said -= _defaults(captioner.Model, f"systems.{name}.model", system.model)
+        captioner_name = config.trained(name).captioner
+        assert captioner_name is not None  # System's validator: it trains, or is tuned from one
+        captioner = captioner_class(captioner_name)
+        keys -= _defaults(captioner.Model, f"systems.{name}.model", system.model)
         for decoding, options in system.decodings.items():
-            said -= _defaults(captioner.Decoding, f"systems.{name}.decodings.{decoding}", options)
-    return said
+            keys -= _defaults(captioner.Decoding, f"systems.{name}.decodings.{decoding}", options)
+    return keys
 
 
 def _defaults(settings: type, where: str, options: dict[str, Any]) -> set[str]:
-    """Those of a captioner's own options that say what it does anyway."""
+    """Return the dotted keys of those options of a captioner that equal its defaults."""
     return {
         f"{where}.{f.name}"
         for f in dataclasses.fields(settings)
@@ -159,14 +202,17 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _of_data(old: dict, new: dict) -> Iterator[Cause]:
-    """Data that come from outside: prepared captions and photos, a file of predictions, named weights, photos that could not be used."""
+def _data_causes(old: dict, new: dict) -> Iterator[Cause]:
+    """Yield differences in the data that a run is given.
+
+    These are prepared captions and photos, a file of predictions, pretrained weights, and which
+    photos could not be used.
+    """
     facts, others = old["facts"], new["facts"]
     for key in ("sha256", "weights"):
         a, b = facts.get(key), others.get(key)
-        if (
-            a is None or b is None or (key == "weights" and "name" not in others)
-        ):  # weights trained here are no cause, but an effect
+        # Weights that the run trained itself are an effect, not a cause.
+        if a is None or b is None or (key == "weights" and "name" not in others):
             continue
         a, b = (value if isinstance(value, dict) else {"predictions": value} for value in (a, b))
         for name in sorted(set(a) & set(b)):
@@ -183,7 +229,7 @@ def _of_data(old: dict, new: dict) -> Iterator[Cause]:
         yield Cause("data", "images", _plain(facts.get("images")), _plain(others.get("images")))
 
 
-def _of_code(old: dict, new: dict, verb: str, files: tuple[str, ...]) -> Iterator[Cause]:
+def _code_causes(old: dict, new: dict, verb: str, files: tuple[str, ...]) -> Iterator[Cause]:
     commits, dirty = (
         [side["code"]["commit"] for side in (old, new)],
         [side["code"]["dirty"] for side in (old, new)],
@@ -193,7 +239,7 @@ def _of_code(old: dict, new: dict, verb: str, files: tuple[str, ...]) -> Iterato
         if changed is None:
             yield Cause(
                 "code",
-                "commit (not in this checkout, so what changed cannot be told)",
+                "commit (not in this checkout, so its changes are unknown)",
                 *map(short, commits),
             )
         elif changed:
@@ -208,19 +254,24 @@ def _of_code(old: dict, new: dict, verb: str, files: tuple[str, ...]) -> Iterato
 
 
 def _declared(old: dict, new: dict, verb: str) -> str:
-    """What layout.VERSIONS says of a stage on both sides."""
+    """Return whether the stage's version in layout.VERSIONS announces a change of its result."""
     a, b = (declared_version(side, verb) for side in (old, new))
     if a is None or b is None:
-        return "whether the result was meant to stay is not known"
+        return "unknown whether meant to change the result"
     return (
-        "meant to leave the result as it is"
+        "meant to leave the result unchanged"
         if a == b
-        else f"meant to change the result: the stage's version is {a} -> {b}"
+        else f"meant to change the result: stage version {a} -> {b}"
     )
 
 
 def declared_version(manifest: dict, verb: str) -> int | None:
-    """Of the stage's code when it ran."""
+    """Return the version of a stage's code at the time it ran, or None if it is unknown.
+
+    Args:
+        manifest: The stage's manifest. Old ones have no version; git then has that of the commit.
+        verb: The stage's verb, a key of `layout.VERSIONS`.
+    """
     return manifest.get("version") or (_versions(manifest["code"]["commit"]) or {}).get(verb)
 
 
@@ -239,16 +290,18 @@ def _pins(commit: str | None) -> dict[str, str] | None:
     return pins(commit) if commit else None
 
 
-def of_versions(old: dict, new: dict) -> Iterator[Cause]:
-    """Packages whose version changed: of the lock files, where git has them, else of those that the manifests name."""
-    a, b = old["host"], new["host"]
-    versions = [dict(of.get("packages", {}), python=of.get("python")) for of in (a, b)]
-    locked = old["code"]["lock"] != new["code"]["lock"]
-    known = [_pins(side["code"]["commit"]) for side in (old, new)] if locked else [{}, {}]
+def _version_causes(old: dict, new: dict) -> Iterator[Cause]:
+    """Yield the packages whose version changed, by the manifests and, in git, the lock files."""
+    hosts = (old["host"], new["host"])
+    versions = [dict(host.get("packages", {}), python=host.get("python")) for host in hosts]
+    other_lock = old["code"]["lock"] != new["code"]["lock"]
+    pins_old, pins_new = (
+        _pins(side["code"]["commit"]) if other_lock else {} for side in (old, new)
+    )
     for name in sorted(set(versions[0]) & set(versions[1])):
         if versions[0][name] != versions[1][name]:
             yield Cause("versions", name, versions[0][name], versions[1][name])
-    if None in known:
+    if pins_old is None or pins_new is None:
         yield Cause(
             "versions",
             "lock file (not in this checkout)",
@@ -258,18 +311,19 @@ def of_versions(old: dict, new: dict) -> Iterator[Cause]:
         return
     repinned = sorted(
         name
-        for name in set(known[0]) & set(known[1])
-        if known[0][name] != known[1][name] and name not in versions[0]
+        for name in set(pins_old) & set(pins_new)
+        if pins_old[name] != pins_new[name] and name not in versions[0]
     )
     for name in repinned:
-        yield Cause("versions", f"{name} (lock file)", known[0][name], known[1][name])
+        yield Cause("versions", f"{name} (lock file)", pins_old[name], pins_new[name])
 
 
-def _of_hardware(old: dict, new: dict, timed: bool) -> Iterator[Cause]:
+def _hardware_causes(old: dict, new: dict, timed: bool) -> Iterator[Cause]:
     sides = []
+    # Portable arithmetic gives the same result on every processor, so the CPU is then no cause.
     portable = not timed and all(
         side["config"].get("arithmetic") == "portable" for side in (old, new)
-    )  # the same on every processor
+    )
     for side in (old, new):
         facts, host = side["facts"], side["host"]
         gpu = host.get("gpu") or {}
@@ -292,15 +346,3 @@ def _of_hardware(old: dict, new: dict, timed: bool) -> Iterator[Cause]:
         a, b = (side.get(key) for side in sides)
         if a is not None and b is not None and a != b:
             yield Cause("hardware", key, _plain(a), _plain(b))
-
-
-def short(commit: str | None) -> str:
-    return (commit or "unknown")[:8]
-
-
-def listed(files: Iterable[str]) -> str:
-    """The first files of many."""
-    files = list(files)
-    return ", ".join(files[:_SHOWN]) + (
-        f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-    )

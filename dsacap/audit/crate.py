@@ -1,5 +1,8 @@
-"""A run as a Workflow Run RO-Crate (profile Provenance Run Crate 0.5): the workflow, its configuration and tables with their hashes, and an
-action for every stage, from the manifests. What is too large to go along (weights, features, captions) is named by its hash (RFC 6920).
+"""A run as a Workflow Run RO-Crate (profile Provenance Run Crate 0.5).
+
+The crate has the workflow, its configuration and tables with their hashes, and an action for every
+stage, from the manifests. Files that are too large to include (weights, features, captions) are
+identified by their hash (RFC 6920).
 """
 
 import base64
@@ -47,31 +50,36 @@ _PAGES = {
     "ablation": "Controls over several seeds",
     "captions": "Captions of some photos",
 }
-_README = """`table.md` is the table to read, `table.bib` how it is cited. `Snakefile` and `workflow/` are the pipeline as it ran,
-`config.yaml` its configuration, `requirements.lock` its packages; `ro-crate-metadata.json` says of every stage what it read, wrote and
-took. The code is that of dsacap-bench at the commit named there. With it: `snakemake --cores all --configfile config.yaml`.
+_README = """`table.md` has the results; to cite them, use `table.bib`. `Snakefile` and `workflow/`
+are the pipeline as it ran, `config.yaml` is its configuration, `requirements.lock` its packages.
+`ro-crate-metadata.json` records what every stage read, wrote and cost. The code is that of
+dsacap-bench at the commit given there. To repeat the run with it:
+`snakemake --cores all --configfile config.yaml`.
 """
 _MAIN = "Snakefile"
 _USAGE_TERMS = "https://w3id.org/ro/terms/dsacap-bench"
-_USAGE = {
-    "seconds": "SEC",
-    "cpu_seconds": "SEC",
-    "peak_memory_mib": "MebiBYTE",
-}  # key of a manifest -> unit in QUDT
+# Key of a manifest -> unit in QUDT.
+_USAGE = {"seconds": "SEC", "cpu_seconds": "SEC", "peak_memory_mib": "MebiBYTE"}
 _DONE = "http://schema.org/CompletedActionStatus"
 
 
 def write_crate(table: Path, output: Path) -> None:
-    """Packs the run behind a table: into a zip where `output` ends so, else into a folder.
+    """Pack the run behind a table as an RO-Crate.
 
-    Raises UserError where the table has no manifests, git does not have the commit that it was made by, or `output` is there.
+    Args:
+        table: The table's .csv or its folder, with the table.json that has the manifests.
+        output: Where to write. A name that ends in .zip gives an archive, any other a folder.
+
+    Raises:
+        UserError: The table has no manifests, git does not have the commit that made it, or
+            `output` exists.
     """
     run = load_table(table)
     if output.exists():
-        raise UserError(f"{output}: is there already; remove it, or name another place")
+        raise UserError(f"{output}: already exists; remove it, or choose another --output")
     if not run.manifests:
         raise UserError(
-            f"{table}: no table.json beside it, so nothing says what the table was made by"
+            f"{table}: there is no table.json next to it, which records how the table was made"
         )
     last = max(run.manifests.values(), key=lambda manifest: manifest["started"])
     crate = _Builder(run, table if table.is_dir() else table.parent, last).crate
@@ -84,17 +92,20 @@ def write_crate(table: Path, output: Path) -> None:
 
 
 class _Builder:
-    """Builds the crate of a run; `last` is the manifest of the stage that ran last, whose commit the workflow is taken from."""
+    """Builds the crate of a run.
+
+    `last` is the manifest of the stage that ran last; the workflow is taken from its commit.
+    """
 
     def __init__(self, run: Table, folder: Path, last: dict):
         self.run, self.last = run, last
-        self.crate = ROCrate(version="1.1")  # what the profiles are written for
+        self.crate = ROCrate(version="1.1")  # the version that the profiles require
         self.crate.metadata.extra_contexts.append(_TERMS)
         self.config = self._text(
             "config.yaml", yaml.safe_dump(run.config, sort_keys=False), "Configuration of the run"
         )
         self.lock = self._text(
-            LOCK, self._of_commit(LOCK), "The packages that it ran with, by version and hash"
+            LOCK, self._at_commit(LOCK), "The packages of the run, with versions and hashes"
         )
         self.tables = [
             self._file(file)
@@ -107,12 +118,13 @@ class _Builder:
         self._describe(table_version(folder / "table.csv", run))
         self._organize([self._stage(at, stage) for at, stage in enumerate(stages, 1)])
 
-    def _of_commit(self, path: str) -> str:
+    def _at_commit(self, path: str) -> str:
         commit = self.last["code"]["commit"]
         text = git("show", f"{commit}:{path}") if commit else None
         if text is None:
             raise UserError(
-                f"{self.run.path}: this checkout does not have {path} of commit {commit}, which made the table; fetch it first"
+                f"{self.run.path}: this checkout does not have {path} of commit {commit},"
+                " which made the table; fetch that commit first"
             )
         return text
 
@@ -127,47 +139,31 @@ class _Builder:
         return self.crate.add_file(io.BytesIO(data), name, properties=facts | _format(name))
 
     def _file(self, file: Path) -> File:
-        facts = {
-            "name": file.name,
-            "description": _PAGES.get(file.stem, file.name),
-            "sha256": sha256(file),
-        }
-        return self.crate.add_file(
-            file,
-            file.name,
-            properties=facts | {"contentSize": str(file.stat().st_size)} | _format(file.name),
-        )
+        description = _PAGES.get(file.stem, file.name)
+        facts = {"name": file.name, "description": description, "sha256": sha256(file)}
+        facts |= {"contentSize": str(file.stat().st_size)} | _format(file.name)
+        return self.crate.add_file(file, file.name, properties=facts)
 
     def _add(self, entity: str, kind: str, **properties: Any) -> ContextEntity:
-        return self.crate.add(
-            ContextEntity(self.crate, entity, properties={"@type": kind} | properties)
-        )
+        properties = {"@type": kind} | properties
+        return self.crate.add(ContextEntity(self.crate, entity, properties=properties))
 
-    def _workflow(self):
-        """Snakefile as the main entity, and the rules that it includes."""
-        listed = (
-            git(
-                "ls-tree",
-                "-r",
-                "--name-only",
-                self.last["code"]["commit"] or "",
-                "--",
-                "workflow/rules",
-            )
-            or ""
-        )
-        for path in listed.split():
-            self._text(path, self._of_commit(path), "Rules of the workflow")
+    def _workflow(self) -> ComputationalWorkflow:
+        """Add the Snakefile as the main entity, and the rules that it includes."""
+        commit = self.last["code"]["commit"] or ""
+        rules = git("ls-tree", "-r", "--name-only", commit, "--", "workflow/rules") or ""
+        for path in rules.split():
+            self._text(path, self._at_commit(path), "Rules of the workflow")
         facts = {
             "@type": [*ComputationalWorkflow.TYPES, "HowTo"],
             "encodingFormat": "text/plain",
             "name": "Captions and photos to results/table.md",
-            "description": "The pipeline: one rule a stage, each calling one verb of dsacap",
+            "description": "The pipeline: one rule per stage, which runs one verb of dsacap",
         }
-        made = io.BytesIO(self._of_commit(_MAIN).encode())
+        source = io.BytesIO(self._at_commit(_MAIN).encode())
         version = self.last["host"]["packages"].get("snakemake")
         workflow = self.crate.add_workflow(
-            made, _MAIN, main=True, lang="snakemake", lang_version=version, properties=facts
+            source, _MAIN, main=True, lang="snakemake", lang_version=version, properties=facts
         )
         workflow["conformsTo"] = self._add(
             _BIOSCHEMAS, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE"
@@ -192,7 +188,10 @@ class _Builder:
     def _describe(self, version: str) -> None:
         root, project, ended = self.crate.root_dataset, citation(), self._ended()
         self.crate.name = f"dsacap-bench, run on {self.run.name}, version {version}"
-        self.crate.description = f"{project['abstract']} A run of it: tables, configuration, workflow, and what was done."
+        self.crate.description = (
+            f"{project['abstract']} This is one run of it: its tables, configuration and workflow,"
+            " and a record of every stage."
+        )
         self.crate.datePublished = ended
         licence = f"https://spdx.org/licenses/{project['license']}"
         self.crate.license = self._add(
@@ -209,45 +208,40 @@ class _Builder:
             for author in project["authors"]
         ]
         self.authors = [
-            self._add(f"#author-{at}", "Organization", name=name)
-            for at, name in enumerate(authors, 1)
+            self._add(f"#author-{at}", "Organization", name=a) for at, a in enumerate(authors, 1)
         ]
         root["author"] = root["publisher"] = _one(self.authors)
         self._text(
             "README.md",
             f"# {self.crate.name}\n\n{self.crate.description}\n\n{_README}",
-            "What this is",
+            "Description of the crate",
         )["about"] = root
-        profiles = [
+        root["conformsTo"] = [
             self._add(url, "CreativeWork", name=name, version=url.rpartition("/")[2])
             for url, name in _PROFILES.items()
         ]
-        root["conformsTo"] = profiles
 
     def _ended(self) -> datetime:
         return max(_times(manifest)[1] for manifest in self.run.manifests.values())
 
     def _stage(self, at: int, stage: str) -> ContextEntity:
-        """The action of one stage, and that which had it done; the latter is returned."""
+        """Add the action of one stage, and return the control action, by which Snakemake ran it."""
         manifest, (verb, _, _) = self.run.manifests[stage], parts_of(stage)
         verb = manifest.get("stage", verb)
         started, ended = _times(manifest)
         properties = {
             "@type": "CreateAction",
             "name": stage,
-            "description": f"{shlex.join(manifest['command'])}, {self._made_by(manifest)}",
+            "description": f"{shlex.join(manifest['command'])}, {self._environment(manifest)}",
             "startTime": started.isoformat(),
             "endTime": ended.isoformat(),
             "actionStatus": _DONE,
             "agent": _one(self.authors),
         }
         name = stage.replace(" ", "-")
-        read = [
-            self._by_hash(file, digest) for file, digest in (manifest.get("inputs") or {}).items()
-        ]
-        result = [
-            self._by_hash(file, digest) for file, digest in (manifest.get("outputs") or {}).items()
-        ]
+        inputs, outputs = manifest.get("inputs") or {}, manifest.get("outputs") or {}
+        read = [self._by_hash(file, digest) for file, digest in inputs.items()]
+        result = [self._by_hash(file, digest) for file, digest in outputs.items()]
         action = self.crate.add_action(
             self._tool(verb), f"#run-{name}", _one([self.config, *read]), _one(result), properties
         )
@@ -264,7 +258,7 @@ class _Builder:
             object=action,
         )
 
-    def _made_by(self, manifest: dict) -> str:
+    def _environment(self, manifest: dict) -> str:
         code, host = manifest["code"], manifest["host"]
         gpu = (host.get("gpu") or {}).get("device")
         changed = "" if code["dirty"] is False else " with local changes"
@@ -295,28 +289,23 @@ class _Builder:
             yield self._add(f"#usage-{name}-{key}", "PropertyValue", name=key, **facts)
 
     def _by_hash(self, file: str, digest: str) -> File:
-        """A file that is not in the crate, under the name that its hash gives it."""
+        """Return a file that is not in the crate, identified by its hash."""
         if digest not in self.elsewhere:
-            facts = {
-                "name": file,
-                "description": "Not in this crate; known by its hash",
-                "sha256": digest,
-            } | _format(file)
-            self.elsewhere[digest] = self.crate.add_file(_named_by(digest), properties=facts)
+            description = "Not in this crate; identified by its hash"
+            facts = {"name": file, "description": description, "sha256": digest} | _format(file)
+            self.elsewhere[digest] = self.crate.add_file(_hash_uri(digest), properties=facts)
         return self.elsewhere[digest]
 
     def _organize(self, controls: list[ContextEntity]) -> None:
-        """The run of the whole workflow, and Snakemake, which had the stages done."""
-        span = {
-            "startTime": min(_times(m)[0] for m in self.run.manifests.values()).isoformat(),
-            "endTime": self._ended().isoformat(),
-        }
+        """Add the run of the whole workflow, and Snakemake as the engine that ran its stages."""
+        started = min(_times(manifest)[0] for manifest in self.run.manifests.values())
+        span = {"startTime": started.isoformat(), "endTime": self._ended().isoformat()}
         done = {"actionStatus": _DONE, "agent": _one(self.authors)}
-        said = {
+        about = {
             "name": f"Run on {self.run.name}",
             "description": "All stages, from the captions and photos to the tables",
         }
-        properties = {"@type": "CreateAction", **said, **span, **done}
+        properties = {"@type": "CreateAction", **about, **span, **done}
         run = self.crate.add_action(
             self.workflow, "#run", [self.config, self.lock], self.tables, properties
         )
@@ -338,7 +327,7 @@ class _Builder:
 
 
 def _one(entities: list) -> Any:
-    """RO-Crate wants no list of one."""
+    """Return a single entity by itself, since RO-Crate wants no lists of one."""
     return entities[0] if len(entities) == 1 else entities
 
 
@@ -347,8 +336,8 @@ def _times(manifest: dict) -> tuple[datetime, datetime]:
     return started, started + timedelta(seconds=round(manifest["seconds"]))
 
 
-def _named_by(digest: str) -> str:
-    """RFC 6920: ni:///sha-256;BASE64URL"""
+def _hash_uri(digest: str) -> str:
+    """Return the URI of a SHA-256 by RFC 6920: ni:///sha-256;BASE64URL."""
     return f"ni:///sha-256;{base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip('=')}"
 
 

@@ -1,4 +1,4 @@
-"""What `dsacap diff` says: for people, and as JSON."""
+"""The output of `dsacap diff`, as text and as JSON."""
 
 from collections.abc import Callable, Iterable, Iterator
 from statistics import median
@@ -6,27 +6,28 @@ from typing import Any
 
 from tabulate import tabulate
 
-from dsacap.audit.causes import Cause, listed, short
+from dsacap.audit.causes import Cause
 from dsacap.audit.chain import is_measured
 from dsacap.audit.compare import Comparison, Difference, Side
-from dsacap.audit.text import wrapped
+from dsacap.audit.text import listed, short, wrapped
 from dsacap.reporting.table_file import Table
 
 _FEW = 3
-_HEADLINE = (
-    "CIDEr",
-    "held_out_CIDEr",
-    "Self-CIDEr",
-    "val_CIDEr",
-)  # the first of a row's changed metrics stands for it
+# The first of these metrics that changed represents its row.
+_HEADLINE = ("CIDEr", "held_out_CIDEr", "Self-CIDEr", "val_CIDEr")
 
 
 def render(found: Comparison, *, cells: bool = False) -> str:
-    """`cells` asks for every changed cell instead of a line a row."""
+    """Return the comparison as text.
+
+    Args:
+        found: The comparison.
+        cells: Whether to list every changed cell instead of one line per row.
+    """
     parts = [_sides(found), _verdict(found)]
     if found.scores:
         number = {cause: at for at, cause in enumerate(_causes(found.scores), 1)}
-        parts += [_changed(found, number, cells), _named(found, number)]
+        parts += [_changed(found, number, cells), _cause_list(found, number)]
     parts += [
         _only(found.old, "A", found.only_old),
         _only(found.new, "B", found.only_new),
@@ -36,7 +37,7 @@ def render(found: Comparison, *, cells: bool = False) -> str:
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """Every changed cell with its causes."""
+    """Return the comparison as plain data: every changed cell with its causes."""
     return {
         "a": _described(found.old),
         "b": _described(found.new),
@@ -59,14 +60,14 @@ def _described(table: Table) -> dict[str, Any]:
 
 def _cell(difference: Difference) -> dict[str, Any]:
     sides = {name: vars(side) for name, side in (("a", difference.old), ("b", difference.new))}
-    named = {
+    key = {
         "system": difference.system,
         "decoding": difference.decoding,
         "metric": difference.metric,
     }
     causes = [{**vars(cause), "stages": stages} for cause, stages in difference.causes.items()]
     return {
-        **named,
+        **key,
         **sides,
         "change": difference.change,
         "against_interval": difference.against,
@@ -86,7 +87,7 @@ def _sides(found: Comparison) -> str:
         when = (
             f", {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")
             if days
-            else ", no manifests beside it"
+            else ", without manifests"
         )
         lines.append(f"{name}: {table.path} ({table.name}{when}; commit {commits})")
     return "\n".join(lines)
@@ -99,18 +100,19 @@ def _verdict(found: Comparison) -> str:
         f"{sum(not is_measured(metric) for *_, metric in keys)} only in {name}"
         for name, keys in sides
     ]
-    apart = (
-        f" {len(found.measured)} measured cells (latency, memory, CPU seconds) differ too, and are told apart."
+    measured = (
+        f" {len(found.measured)} measured cells (latency, memory, CPU seconds) differ too;"
+        " they are reported apart."
         if found.measured
         else ""
     )
     return wrapped(
-        ("No difference: " if not found.differs else "") + ", ".join(counts) + "." + apart
+        ("No difference: " if not found.differs else "") + ", ".join(counts) + "." + measured
     )
 
 
 def _causes(differences: Iterable[Difference]) -> dict[Cause, tuple[str, ...]]:
-    """Each once, with all stages that it enters by: configuration and data first, then what has less of a name."""
+    """Return each cause with all stages that it affects, the most specific kinds first."""
     order = (
         "configuration",
         "seed",
@@ -131,16 +133,16 @@ def _causes(differences: Iterable[Difference]) -> dict[Cause, tuple[str, ...]]:
 
 
 def _changed(found: Comparison, number: dict[Cause, int], cells: bool) -> str:
-    of_row: dict[tuple[str, str], list[Difference]] = {}
+    by_row: dict[tuple[str, str], list[Difference]] = {}
     for difference in found.scores:
-        of_row.setdefault((difference.system, difference.decoding), []).append(difference)
+        by_row.setdefault((difference.system, difference.decoding), []).append(difference)
     lines = []
-    for (system, decoding), differences in of_row.items():
-        named = sorted(
+    for (system, decoding), differences in by_row.items():
+        by_importance = sorted(
             differences,
             key=lambda d: _HEADLINE.index(d.metric) if d.metric in _HEADLINE else len(_HEADLINE),
         )
-        for shown in differences if cells else named[:1]:
+        for shown in differences if cells else by_importance[:1]:
             causes = {
                 number[cause] for d in ([shown] if cells else differences) for cause in d.causes
             }
@@ -171,12 +173,13 @@ def _changed(found: Comparison, number: dict[Cause, int], cells: bool) -> str:
         "Causes",
     ]
     legend = (
-        "± is half the 95 % interval. within: each side lies in the other's interval; beyond: neither does; partly: one does. A change "
-        "within is not shown to be one; this is no test, for which per-image scores are needed (dsacap compare)."
+        "± is half the 95 % interval. within: each value lies in the other's interval; beyond:"
+        " neither does; partly: one does. A change within both intervals may be chance. This is not"
+        " a significance test, which needs per-image scores (dsacap compare)."
     )
     return (
         "Changed"
-        + ("" if cells else ", a line a row (--cells lists all)")
+        + ("" if cells else ", one line per row (--cells lists all cells)")
         + f"\n\n{_table(lines, headers)}\n\n{wrapped(legend)}"
     )
 
@@ -185,64 +188,63 @@ def _value(side: Side) -> str:
     return f"{side.value:.4g}" + (f" ± {side.half:.2g}" if side.half is not None else "")
 
 
-def _named(found: Comparison, number: dict[Cause, int]) -> str:
+def _cause_list(found: Comparison, number: dict[Cause, int]) -> str:
     stages = _causes(found.scores)
     lines = []
     for cause, at in number.items():
-        of = f" [{listed(stages[cause])}]" if stages[cause] else ""
-        lines.append(wrapped(f"{at:>3}  {cause.kind:<14} {cause}{of}", indent=" " * 20))
+        where = f" [{listed(stages[cause])}]" if stages[cause] else ""
+        lines.append(wrapped(f"{at:>3}  {cause.kind:<14} {cause}{where}", indent=" " * 20))
     return (
-        "Causes: all that differs in what made these cells, from the last stage on whose results were the same\n\n"
-        + "\n".join(lines)
+        "Causes: every difference in what made these cells,"
+        " after the last stage with equal results\n\n" + "\n".join(lines)
     )
 
 
 def _only(table: Table, name: str, keys: list[tuple[str, str, str]]) -> str:
-    """Whole rows by their name; single cells by their metric, with the rows that have it."""
+    """Return what one table alone has: whole rows by name, single cells by metric and row."""
     if not keys:
         return ""
-    of_row: dict[tuple[str, str], list[str]] = {}
+    by_row: dict[tuple[str, str], list[str]] = {}
     for system, decoding, metric in keys:
-        of_row.setdefault((system, decoding), []).append(metric)
+        by_row.setdefault((system, decoding), []).append(metric)
     sizes = table.numbers.groupby(["system", "decoding"]).metric.nunique()
-    whole = [row for row, metrics in of_row.items() if len(metrics) == sizes[row]]
+    whole = [row for row, metrics in by_row.items() if len(metrics) == sizes[row]]
     rows_with: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for row, metrics in of_row.items():
+    for row, metrics in by_row.items():
         if row not in whole:
             rows_with.setdefault(tuple(metrics), []).append(row)
-    lines = [f"  {named}" for named in _rows(table, whole)]
-    for metrics, rows in rows_with.items():
-        lines.append(
-            f"  of {'; '.join(_rows(table, rows)) if len(rows) <= _FEW else f'{len(rows)} rows'}: {', '.join(metrics)}"
-        )
+    lines = [f"  {name}" for name in _rows(table, whole)]
+    for metrics_of_rows, rows in rows_with.items():
+        names = "; ".join(_rows(table, rows)) if len(rows) <= _FEW else f"{len(rows)} rows"
+        lines.append(f"  {', '.join(metrics_of_rows)} of {names}")
     return f"Only in {name}\n\n" + "\n".join(wrapped(line, indent="    ") for line in lines)
 
 
 def _rows(table: Table, rows: list[tuple[str, str]]) -> list[str]:
-    """A line a system, with its decodings."""
-    of_system: dict[str, list[str]] = {}
+    """Return a line for each system, with its decodings."""
+    by_system: dict[str, list[str]] = {}
     for system, decoding in rows:
-        of_system.setdefault(system, []).extend([decoding] if decoding else [])
+        by_system.setdefault(system, []).extend([decoding] if decoding else [])
     return [
-        f"{table.label(system)}: {' / '.join(of)}" if of else f"{table.label(system)} itself"
-        for system, of in of_system.items()
+        f"{table.label(system)}: {' / '.join(names)}" if names else f"{table.label(system)} itself"
+        for system, names in by_system.items()
     ]
 
 
 def _measured(found: Comparison) -> str:
     if not found.measured:
         return ""
-    lines = [f"Measured, apart: {len(found.measured)} differ, as they always do"]
+    lines = [f"Measured on a machine: {len(found.measured)} cells differ, as they always do"]
     if found.machine:
         lines.append(
             wrapped(
-                "Latency and memory are not comparable, another machine: "
+                "Latency and memory are not comparable, because the machines differ: "
                 + "; ".join(map(str, found.machine)),
                 indent="  ",
             )
         )
     else:
-        lines += _ratios(found, "latency, median", lambda d: d.metric.startswith("latency_median"))
+        lines += _ratios(found, "median latency", lambda d: d.metric.startswith("latency_median"))
         lines += _ratios(found, "memory", lambda d: d.metric.startswith("memory"))
     lines += _ratios(found, "CPU seconds of training", lambda d: d.metric.endswith("_seconds"))
     return "\n".join(lines)
@@ -251,11 +253,14 @@ def _measured(found: Comparison) -> str:
 def _ratios(found: Comparison, name: str, wanted: Callable[[Difference], bool]) -> Iterator[str]:
     ratios = [d.new.value / d.old.value for d in found.measured if wanted(d) and d.old.value]
     if ratios:
-        yield f"  {name}: B / A {median(ratios):.2f} in the median, {min(ratios):.2f} to {max(ratios):.2f}, of {len(ratios)} cells"
+        yield (
+            f"  {name}, B / A: median {median(ratios):.2f},"
+            f" range {min(ratios):.2f} to {max(ratios):.2f}, over {len(ratios)} cells"
+        )
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """1-3, 5"""
+    """Return numbers as text, with consecutive ones as a range: 1-3, 5."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""What `dsacap explain` says: from a cell of a table through every stage that made it, and whether that still holds here."""
+"""The output of `dsacap explain`: a cell, the stages behind it, and whether it is up to date."""
 
 import hashlib
 import json
@@ -17,18 +17,33 @@ from dsacap.reporting.published_figures import reported_on
 from dsacap.reporting.table_file import Table
 
 _LEFT = 12
-_SAID = {
-    SAME: "nothing that can be looked at here has changed",
-    UNCHECKED: "not all can be checked here",
+_VERDICTS = {
+    SAME: "yes, nothing that can be checked here has changed",
+    UNCHECKED: "unknown, since not everything can be checked here",
 }
-_NOT_RECORDED = "not recorded (made before hashes of files were)"
+_NOT_RECORDED = "not recorded (the stage ran before hashes of files were recorded)"
 
 
 def explain(
     table: Table, system: str, decoding: str | None, metric: str, config: Path | None
 ) -> dict[str, Any]:
-    """The cell, its stages and the checks, as plain data. `system` and the others are as a user types them. What others report of a model
-    of that name is added. UserError where there is no such cell."""
+    """Collect everything known about a cell of a table, as plain data.
+
+    Args:
+        table: The table.
+        system: The system, by key or label, as a user types it. It may also be a model whose
+            figures only others report.
+        decoding: The decoding, as a user types it; None if the system has only one.
+        metric: The metric, as a user types it.
+        config: The configuration to compare with; None for that of the same name.
+
+    Returns:
+        The cell, its stages, the checks of whether it is up to date, and figures that others report
+        for a model of that name.
+
+    Raises:
+        UserError: There is no such cell.
+    """
     others = _reported_models(table, config)
     reported = [row for row in others if row["model"].casefold() == system.casefold()]
     try:
@@ -51,7 +66,7 @@ def explain(
 
 
 def _reported_models(table: Table, config: Path | None) -> list[dict]:
-    """What the run's configuration, or that which it is compared with, names as reported by others, where that file is here."""
+    """Return the figures that others report, if the file that the configuration names is here."""
     now = config or config_file(table.name, table.manifests)
     file = table.config.get("published") or (now and load_config(now).published)
     return reported_on(Path(file), table.name) if file and Path(file).exists() else []
@@ -77,7 +92,7 @@ def _cell(table: Table, system: str, decoding: str, metric: str) -> dict[str, An
 
 
 def _stage(table: Table, stage: str, decoding: str) -> dict[str, Any]:
-    """A stage's manifest, with the settings that it obeys for the whole configuration, of which it gives the hash."""
+    """Return a stage's manifest, with the settings that count instead of the configuration."""
     manifest = table.manifests.get(stage)
     if manifest is None:
         return {"name": stage, "recorded": False}
@@ -94,27 +109,29 @@ def _stage(table: Table, stage: str, decoding: str) -> dict[str, Any]:
 
 
 def render(found: dict[str, Any]) -> str:
-    """For people."""
+    """Return the result of `explain` as text."""
     parts = []
     if found["cell"]:
         shared = _shared(found["stages"])
-        parts = [_head(found), _of_all(found["stages"], shared, any(found["cell"]["intervals"]))]
-        parts += [_of_stage(at, stage, shared) for at, stage in enumerate(found["stages"], 1)]
+        parts = [
+            _head(found),
+            _all_stages(found["stages"], shared, any(found["cell"]["intervals"])),
+        ]
+        parts += [_one_stage(at, stage, shared) for at, stage in enumerate(found["stages"], 1)]
         parts.append(_fresh(found["fresh"]))
     return "\n\n".join([*parts, *(_reported(row) for row in found["reported"])])
 
 
 def _head(found: dict[str, Any]) -> str:
     cell = found["cell"]
-    called = (
+    name = (
         cell["label"] if cell["label"] == cell["system"] else f"{cell['label']} ({cell['system']})"
     )
-    lines = [
-        f"{found['table']}: {', '.join(part for part in (called, cell['decoding'], cell['metric']) if part)}"
-    ]
-    of = f", {cell['n']} images" if cell["n"] and cell["unit"] not in ("ms", "images/s") else ""
+    parts = [part for part in (name, cell["decoding"], cell["metric"]) if part]
+    lines = [f"{found['table']}: {', '.join(parts)}"]
+    images = f", {cell['n']} images" if cell["n"] and cell["unit"] not in ("ms", "images/s") else ""
     lines.append(
-        f"= {cell['value']:.6g} ({cell['unit']}{of})"
+        f"= {cell['value']:.6g} ({cell['unit']}{images})"
         + (f", mean of {len(cell['seeds'])} seeds" if len(cell["seeds"]) > 1 else "")
     )
     for seed, value, interval in zip(
@@ -130,17 +147,15 @@ def _head(found: dict[str, Any]) -> str:
 
 
 def _shared(stages: list[dict]) -> dict[str, str]:
-    """What all recorded stages have in common, which is said once."""
-    told = [_environment(stage) for stage in stages if stage["recorded"]]
-    return (
-        {
-            key: value
-            for key, value in told[0].items()
-            if all(other.get(key) == value for other in told)
-        }
-        if told
-        else {}
-    )
+    """Return what all recorded stages have in common, which is printed once."""
+    environments = [_environment(stage) for stage in stages if stage["recorded"]]
+    if not environments:
+        return {}
+    return {
+        key: value
+        for key, value in environments[0].items()
+        if all(other.get(key) == value for other in environments)
+    }
 
 
 def _environment(stage: dict) -> dict[str, str]:
@@ -149,7 +164,7 @@ def _environment(stage: dict) -> dict[str, str]:
         code["dirty"]
     ]
     gpu = host.get("gpu") or {}
-    on = [
+    hardware = [
         host["cpu"],
         f"{host['cores']} cores",
         host["system"],
@@ -158,14 +173,15 @@ def _environment(stage: dict) -> dict[str, str]:
     changes = f" {code['changes'][:12]}" if code.get("changes") else ""
     locked, configured = code["lock"][:12], stage["config_sha256"][:12]
     return {
-        "code": f"commit {(code['commit'] or 'unknown')[:12]}, {state}{changes}; lock file {locked}; configuration {configured}",
-        "hardware": ", ".join(on),
+        "code": f"commit {(code['commit'] or 'unknown')[:12]}, {state}{changes};"
+        f" lock file {locked}; configuration {configured}",
+        "hardware": ", ".join(hardware),
         "versions": f"Python {host['python']}, "
         + ", ".join(f"{name} {version}" for name, version in host["packages"].items()),
     }
 
 
-def _of_all(stages: list[dict], shared: dict[str, str], bootstrapped: bool) -> str:
+def _all_stages(stages: list[dict], shared: dict[str, str], bootstrapped: bool) -> str:
     seeds = {
         key: value
         for stage in stages
@@ -189,14 +205,14 @@ def _of_all(stages: list[dict], shared: dict[str, str], bootstrapped: bool) -> s
     ]
     return "\n".join(
         [
-            "All stages (hashes are the first digits of SHA-256; --json has them whole)",
+            "All stages (hashes are the first digits of SHA-256; --json prints them in full)",
             *lines,
             *(_line(key, value) for key, value in shared.items()),
         ]
     )
 
 
-def _of_stage(at: int, stage: dict, shared: dict[str, str]) -> str:
+def _one_stage(at: int, stage: dict, shared: dict[str, str]) -> str:
     if not stage["recorded"]:
         return f"{at}. {stage['name']}\n" + _line("manifest", "not in this table")
     when = (
@@ -204,7 +220,10 @@ def _of_stage(at: int, stage: dict, shared: dict[str, str]) -> str:
         if stage.get("started")
         else "time not recorded"
     )
-    cost = f"{stage['seconds']:.0f} s, {stage['cpu_seconds']:.0f} CPU-s, peak {stage['peak_memory_mib']} MiB"
+    cost = (
+        f"{stage['seconds']:.0f} s, {stage['cpu_seconds']:.0f} CPU-s,"
+        f" peak {stage['peak_memory_mib']} MiB"
+    )
     name = (
         stage["name"]
         if stage.get("stage", "") in stage["name"]
@@ -220,25 +239,23 @@ def _of_stage(at: int, stage: dict, shared: dict[str, str]) -> str:
     )
     lines += [_line("facts", _plain(stage["facts"]))] if stage["facts"] else []
     for key, files in (("read", stage.get("inputs")), ("wrote", stage.get("outputs"))):
-        told = (
-            "; ".join(f"{name} {digest[:12]}" for name, digest in files.items()) if files else None
-        )
-        lines.append(_line(key, told or ("nothing" if files is not None else _NOT_RECORDED)))
+        hashes = "; ".join(f"{name} {digest[:12]}" for name, digest in (files or {}).items())
+        lines.append(_line(key, hashes or ("nothing" if files is not None else _NOT_RECORDED)))
     return "\n".join(lines)
 
 
 def _plain(facts: dict) -> str:
-    """In one line, as people write it."""
-    told = {
+    """Return facts on one line."""
+    shown = {
         key: value
         for key, value in facts.items()
         if key not in ("decodings", "signatures") and value not in ({}, [], None)
     }
-    return "; ".join(f"{key} {_value(value)}" for key, value in told.items()) or "none"
+    return "; ".join(f"{key} {_value(value)}" for key, value in shown.items()) or "none"
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, str) and len(value) == 64:  # a hash; --json has it whole
+    if isinstance(value, str) and len(value) == 64:  # a hash; --json prints it in full
         return value[:12]
     if isinstance(value, dict):
         return "(" + ", ".join(f"{key} {_value(inner)}" for key, inner in value.items()) + ")"
@@ -249,24 +266,22 @@ def _value(value: Any) -> str:
 
 def _fresh(fresh: dict[str, Any]) -> str:
     changed = dict.fromkeys(check["what"] for check in fresh["checks"] if check["status"] == STALE)
-    said = f"STALE, changed since: {', '.join(changed)}" if changed else _SAID[fresh["verdict"]]
-    return "\n".join([f"Does it still hold? {said}", *_checks(fresh["checks"])])
+    answer = f"STALE, changed: {', '.join(changed)}" if changed else _VERDICTS[fresh["verdict"]]
+    return "\n".join([f"Is it up to date? {answer}", *_checks(fresh["checks"])])
 
 
 def _checks(checks: list[dict]) -> Iterator[str]:
     order = (STALE, UNCHECKED, SAME)
     for check in sorted(checks, key=lambda check: order.index(check["status"])):
         stages = check["stages"]
-        of = (
-            f" [{', '.join(stages[:3])}{f' and {len(stages) - 3} more' if len(stages) > 3 else ''}]"
-            if stages
-            else ""
-        )
-        yield wrapped(f"  {check['status']:<10}{check['what']}: {check['detail']}{of}", " " * _LEFT)
+        more = f" and {len(stages) - 3} more" if len(stages) > 3 else ""
+        where = f" [{', '.join(stages[:3])}{more}]" if stages else ""
+        line = f"  {check['status']:<10}{check['what']}: {check['detail']}{where}"
+        yield wrapped(line, " " * _LEFT)
 
 
-def _reported(row: dict[str, str]) -> str:
-    """A figure that was not measured here."""
+def _reported(row: dict[str, Any]) -> str:
+    """Return the lines about figures that were not measured here."""
     figures = ", ".join(f"{metric} {value}" for metric, value in row["figures"].items())
     lines = [
         f"Reported by others, not measured here: {row['model']}, {figures}",
@@ -275,7 +290,7 @@ def _reported(row: dict[str, str]) -> str:
     lines.append(_line("read", row["read"]))
     kept = {key: row[key] for key in ("group", "encoder", "passes", "rl", "note") if row[key]}
     return "\n".join(
-        [*lines, *(_line(key, value) for key, value in kept.items()), _line("from", row["where"])]
+        [*lines, *(_line(key, value) for key, value in kept.items()), _line("file", row["where"])]
     )
 
 

@@ -1,5 +1,7 @@
-"""Whether a cell's inputs are still what they were: files here against recorded hashes, the configuration, the code and the lock file of
-this checkout against those that ran. What is not on this machine is said to be unchecked, never fresh.
+"""Whether a number is still up to date: what made it, compared with what is here now.
+
+Files are compared with their recorded hashes, and the configuration, the code and the lock file of
+this checkout with those of the run. What is not on this machine is unchecked, never fresh.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,13 +15,12 @@ from dsacap.audit.causes import (
     captioner_of,
     changed_settings,
     declared_version,
-    listed,
-    said_keys,
-    short,
+    non_default_keys,
 )
 from dsacap.audit.chain import parts_of, settings_of
 from dsacap.audit.code_changes import files_changed
 from dsacap.audit.stage_code import files_of_stage
+from dsacap.audit.text import listed, short
 from dsacap.common.errors import UserError
 from dsacap.common.files import sha256
 from dsacap.common.git_checkout import LOCK, ROOT, pins, stage_versions
@@ -33,7 +34,14 @@ SAME, STALE, UNCHECKED = "same", "stale", "unchecked"
 
 @dataclass(frozen=True)
 class Check:
-    """`what` is configuration, code, versions or files; `stages` are those it was looked at for."""
+    """The result of one check.
+
+    Attributes:
+        what: configuration, code, versions or files.
+        status: `SAME`, `STALE` or `UNCHECKED`.
+        detail: The finding, in words.
+        stages: The names of the stages that it applies to.
+    """
 
     what: str
     status: str
@@ -42,35 +50,45 @@ class Check:
 
 
 def checks_of(table: Table, stages: list[str], decoding: str, config: Path | None) -> list[Check]:
-    """All that can be checked here of `stages`, those of a cell. `config` is what the configuration is compared with; by default
-    config/NAME.yaml, else the file that the stages were given."""
+    """Check everything about a cell that can be checked on this machine.
+
+    Args:
+        table: The table of the cell.
+        stages: The names of the stages behind the cell.
+        decoding: The decoding of the cell.
+        config: The configuration to compare with. By default that is config/NAME.yaml, otherwise
+            the file that the last stage was given.
+
+    Returns:
+        The findings. Equal findings about several stages are one.
+    """
     manifests = {stage: table.manifests[stage] for stage in stages if stage in table.manifests}
     if not manifests:
         return [
             Check(
                 "files",
                 UNCHECKED,
-                "no manifest beside the table, so nothing says what made this number",
+                "the table has no manifests (table.json), so it is unknown what made this number",
                 (),
             )
         ]
     found = [
-        *_of_settings(table, manifests, decoding, config),
-        *_of_code(manifests),
-        *_of_versions(manifests),
-        *_of_files(manifests, _root(table.config)),
+        *_check_settings(table, manifests, decoding, config),
+        *_check_code(manifests),
+        *_check_versions(manifests),
+        *_check_files(manifests, _root(table.config)),
     ]
-    return _joined(found)
+    return _merged(found)
 
 
 def verdict(checks: Iterable[Check]) -> str:
-    """stale if anything is; unchecked if something could not be looked at; same otherwise."""
+    """Return the overall status: stale if any check is, else unchecked if any is, else same."""
     statuses = {check.status for check in checks}
     return STALE if STALE in statuses else UNCHECKED if UNCHECKED in statuses else SAME
 
 
-def _joined(checks: Iterable[Check]) -> list[Check]:
-    """What is said alike of several stages, once."""
+def _merged(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks with equal findings about several stages merged into one."""
     stages: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for check in checks:
         key = (check.what, check.status, check.detail)
@@ -78,10 +96,10 @@ def _joined(checks: Iterable[Check]) -> list[Check]:
             *stages.get(key, ()),
             *(stage for stage in check.stages if stage not in stages.get(key, ())),
         )
-    return [Check(*key, of) for key, of in stages.items()]
+    return [Check(*key, names) for key, names in stages.items()]
 
 
-def _of_settings(
+def _check_settings(
     table: Table, manifests: dict[str, dict], decoding: str, config: Path | None
 ) -> Iterator[Check]:
     file = config or config_file(table.name, manifests)
@@ -89,7 +107,7 @@ def _of_settings(
         yield Check(
             "configuration",
             UNCHECKED,
-            f"no config/{table.name}.yaml here; name one by --config",
+            f"there is no config/{table.name}.yaml here; name a file by --config",
             tuple(manifests),
         )
         return
@@ -108,32 +126,41 @@ def _changed_settings(
     _, system, _ = parts_of(stage)
     for section in ("systems", "predictions"):
         if system in then.get(section, {}) and system not in now[section]:
-            yield Cause("configuration", f"{section}.{system}", "there", "absent")
+            yield Cause("configuration", f"{section}.{system}", "present", "absent")
             return
     yield from changed_settings(
         settings_of(then, stage, decoding),
         settings_of(now, stage, decoding),
-        said_keys(then),
-        said_keys(now),
+        non_default_keys(then),
+        non_default_keys(now),
     )
 
 
 def config_file(name: str, manifests: dict[str, dict]) -> Path | None:
-    """config/NAME.yaml; else what the last stage was given, where that is of the same data set."""
+    """Find the configuration of a table on this machine.
+
+    Args:
+        name: The name of the configuration.
+        manifests: The manifests of the stages.
+
+    Returns:
+        config/NAME.yaml, here or in the checkout; otherwise the file that the last stage was given,
+        if it has this name; otherwise None.
+    """
     command = next(reversed(manifests.values()))["command"] if manifests else []
     given = [Path(after) for option, after in pairwise(command) if option == "--config"]
     for file in (Path("config") / f"{name}.yaml", ROOT / "config" / f"{name}.yaml", *given):
-        if file.exists() and isinstance(said := read_yaml(file), dict) and said.get("name") == name:
+        if file.exists() and isinstance(keys := read_yaml(file), dict) and keys.get("name") == name:
             return file
     return None
 
 
-def _of_code(manifests: dict[str, dict]) -> Iterator[Check]:
+def _check_code(manifests: dict[str, dict]) -> Iterator[Check]:
     now = stage_versions(None) or {}
     for stage, manifest in manifests.items():
         verb, code = manifest.get("stage", parts_of(stage)[0]), manifest["code"]
         if code["dirty"] is not False:
-            yield Check("code", UNCHECKED, "ran from code that no commit holds", (stage,))
+            yield Check("code", UNCHECKED, "ran with code that is in no commit", (stage,))
             continue
         changed = files_changed(
             code["commit"], None, files_of_stage(verb, captioner_of(manifest["config"], stage))
@@ -143,14 +170,15 @@ def _of_code(manifests: dict[str, dict]) -> Iterator[Check]:
             yield Check(
                 "code",
                 UNCHECKED,
-                f"commit {short(code['commit'])} is not in this checkout, so what changed cannot be told",
+                f"commit {short(code['commit'])} is not in this checkout,"
+                " so its changes are unknown",
                 (stage,),
             )
         elif changed:
             meant = (
-                "to leave the result as it is"
+                "to leave the result unchanged"
                 if then == now.get(verb)
-                else f"to change it, stage version {then} -> {now.get(verb)}"
+                else f"to change the result: stage version {then} -> {now.get(verb)}"
             )
             yield Check(
                 "code",
@@ -162,13 +190,13 @@ def _of_code(manifests: dict[str, dict]) -> Iterator[Check]:
             yield Check(
                 "code",
                 SAME,
-                f"no file that it runs has changed since {short(code['commit'])}",
+                f"none of the files it imports has changed since {short(code['commit'])}",
                 (stage,),
             )
 
 
-def _of_versions(manifests: dict[str, dict]) -> Iterator[Check]:
-    """Lock files; a package that was added since cannot have made the number."""
+def _check_versions(manifests: dict[str, dict]) -> Iterator[Check]:
+    """Compare the lock files. A package that was added since cannot have affected the number."""
     here = sha256(ROOT / LOCK)
     for stage, manifest in manifests.items():
         code = manifest["code"]
@@ -176,11 +204,11 @@ def _of_versions(manifests: dict[str, dict]) -> Iterator[Check]:
             yield Check("versions", SAME, f"{LOCK} is the same", (stage,))
             continue
         then, now = pins(code["commit"]) if code["commit"] else None, pins(None)
-        if then is None:
+        if then is None or now is None:
             yield Check(
                 "versions",
                 STALE,
-                f"{LOCK} is another ({code['lock'][:12]} then, {here[:12]} now)",
+                f"{LOCK} has changed ({code['lock'][:12]} then, {here[:12]} now)",
                 (stage,),
             )
             continue
@@ -192,16 +220,20 @@ def _of_versions(manifests: dict[str, dict]) -> Iterator[Check]:
         if moved:
             yield Check("versions", STALE, f"{LOCK}: {listed(moved)}", (stage,))
         else:
-            yield Check("versions", SAME, f"{LOCK} pins all that it pinned, and more", (stage,))
+            yield Check("versions", SAME, f"{LOCK} has the same pins, and new ones", (stage,))
 
 
 def _root(config: dict[str, Any]) -> Path:
-    """The folder of a run."""
+    """Return the folder of a run."""
     return Path(config["work"]) / config["name"]
 
 
-def _of_files(manifests: dict[str, dict], run: Path) -> Iterator[Check]:
-    """`run` is the folder of the table's run; a stage may have been another's, whose data it shares."""
+def _check_files(manifests: dict[str, dict], run: Path) -> Iterator[Check]:
+    """Compare files with their recorded hashes.
+
+    `run` is the folder of the table's run. Some stages may lie in that of another run, if the two
+    share their data.
+    """
     written: dict[str, tuple[str, str]] = {}  # file -> (sha256, the stage that wrote it)
     for stage, manifest in manifests.items():
         for name, digest in (manifest.get("inputs") or {}).items():
@@ -209,7 +241,8 @@ def _of_files(manifests: dict[str, dict], run: Path) -> Iterator[Check]:
                 yield Check(
                     "files",
                     STALE,
-                    f"read another {name} than {written[name][1]} wrote last, so that was run again since",
+                    f"read another {name} than the one in the manifest of {written[name][1]},"
+                    " which was run again since",
                     (stage,),
                 )
         written |= {
@@ -222,7 +255,7 @@ def _of_files(manifests: dict[str, dict], run: Path) -> Iterator[Check]:
             yield Check(
                 "files",
                 UNCHECKED,
-                "hashes of what was read and written were not recorded",
+                "the hashes of the files that were read and written are not recorded",
                 (stage,),
             )
         if len(here) < len(recorded):
@@ -232,32 +265,34 @@ def _of_files(manifests: dict[str, dict], run: Path) -> Iterator[Check]:
             yield Check(
                 "files",
                 STALE,
-                f"{file} is another file (sha256 {digest[:12]} then, {sha256(file)[:12]} now)",
+                f"{file} has changed (sha256 {digest[:12]} then, {sha256(file)[:12]} now)",
                 (stage,),
             )
         if here and not changed:
-            yield Check("files", SAME, "those that are here have the recorded hashes", (stage,))
+            yield Check(
+                "files", SAME, "the files that are here have their recorded hashes", (stage,)
+            )
 
 
 def _recorded(stage: str, manifest: dict, run: Path) -> Iterator[tuple[Path, str]]:
-    """File -> sha256, of what was read and written; of stages of before that was recorded, what their facts know."""
+    """Yield each file that a stage read or wrote, and its recorded SHA-256.
+
+    Stages that ran before inputs and outputs were recorded have some hashes in their facts.
+    """
     config, facts = manifest["config"], manifest["facts"]
     files = {**(manifest.get("inputs") or {}), **(manifest.get("outputs") or {})}
     for name, digest in files.items():
-        places = (
-            run / name,
-            _root(config) / name,
-            Path(name),
-        )  # in a run's folder, or as the configuration names it
+        # Names are relative to the folder of a run, or as the configuration has them.
+        places = (run / name, _root(config) / name, Path(name))
         yield next((path for path in places if path.exists()), places[0]), digest
-    brought = config.get("predictions", {}).get(parts_of(stage)[1]) or {}
-    if isinstance(facts.get("sha256"), str) and brought.get("file"):
-        yield Path(brought["file"]), facts["sha256"]
+    row = config.get("predictions", {}).get(parts_of(stage)[1]) or {}
+    if isinstance(facts.get("sha256"), str) and row.get("file"):
+        yield Path(row["file"]), facts["sha256"]
     if stage not in ("data", "encoder", "features", "pixels"):
         return
     try:
         layout = Layout(parse_config(config, ""))
-    except UserError:  # a configuration of before: where its files lay is not known any more
+    except UserError:  # an old configuration, whose folders this version does not know
         return
     if stage == "data" and not files:
         for name, digest in facts.get("sha256", {}).items():
@@ -269,6 +304,6 @@ def _recorded(stage: str, manifest: dict, run: Path) -> Iterator[tuple[Path, str
         and (weights := facts.get("weights"))
     ):
         yield layout.encoder / weights["file"], weights["sha256"]
-    elif stage in ("features", "pixels"):  # of which inputs and outputs hold the index alone
+    elif stage in ("features", "pixels"):  # their outputs list the index alone, not the shards
         for shard in chain(facts.get("shards", ()), *facts.get("views", ())):
             yield getattr(layout, stage) / shard["file"], shard["sha256"]

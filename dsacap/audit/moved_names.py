@@ -1,6 +1,7 @@
-"""This table tells what became of files that were moved, and of names that went to other modules than the rest of their file.
+"""The files and names that were moved within the package: old place -> present place.
 
-`code_changes.py` reads it, to know code again that committed tables were made with.
+`FILES` lists files. `NAMES` lists names that went to another module than the rest of their file.
+`code_changes.py` uses both to recognise the code that committed tables were made with.
 """
 
 FILES = {
@@ -142,11 +143,15 @@ NAMES = {
     "dsacap.stages.data.make_pixels": "dsacap.stages.pixels.make_pixels",
     "dsacap.stages.data.photo_sources": "dsacap.runs.models.photo_sources",
     "dsacap.stages.generator._grid": "dsacap.runs.models.grid_of",
-    "dsacap.stages.generator.load_configured_generator": "dsacap.runs.models.load_configured_generator",
+    "dsacap.stages.generator.load_configured_generator": (
+        "dsacap.runs.models.load_configured_generator"
+    ),
     "dsacap.stages.generator.load_reconstruction": "dsacap.runs.models.load_reconstruction",
-    "dsacap.stages.generator.reconstruct_captions": "dsacap.stages.reconstruct.reconstruct_captions",
     "dsacap.stages.scores._captioned": "dsacap.stages.score.captioned",
     "dsacap.stages.scores.score_system_samples": "dsacap.stages.score_samples.score_system_samples",
+    "dsacap.stages.generator.reconstruct_captions": (
+        "dsacap.stages.reconstruct.reconstruct_captions"
+    ),
     "dsacap.stages.systems.Inputs": "dsacap.runs.inputs.Inputs",
     "dsacap.stages.systems.Prepared": "dsacap.stages.fitting.Prepared",
     "dsacap.stages.systems._ONE_BY_ONE": "dsacap.stages.caption._ONE_BY_ONE",
@@ -173,7 +178,11 @@ NAMES = {
     "dsacap.vision.encoder.input_size": "dsacap.vision.encoders.load.input_size",
     "dsacap.vision.encoder.load_encoder": "dsacap.vision.encoders.load.load_encoder",
     "dsacap.vision.encoder.local_name": "dsacap.vision.encoders.clip_encoder.local_name",
-    "dsacap.vision.encoder.needs_quick_gelu": "dsacap.vision.encoders.clip_encoder.needs_quick_gelu",
-    "dsacap.vision.encoder.shape_without_weights": "dsacap.vision.encoders.load.shape_without_weights",
+    "dsacap.vision.encoder.needs_quick_gelu": (
+        "dsacap.vision.encoders.clip_encoder.needs_quick_gelu"
+    ),
+    "dsacap.vision.encoder.shape_without_weights": (
+        "dsacap.vision.encoders.load.shape_without_weights"
+    ),
     "dsacap.vision.encoder.without_weights": "dsacap.vision.encoders.load.without_weights",
 }

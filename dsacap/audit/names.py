@@ -1,4 +1,7 @@
-"""From what somebody types to a cell: keys or labels, in any case; a mistake is answered by the nearest names."""
+"""Finding the cell that a user asks for.
+
+Systems can be given by key or by label, in any case. Errors suggest the most similar names.
+"""
 
 import difflib
 import re
@@ -11,12 +14,25 @@ _NEAR = 3
 
 
 def find_system(table: Table, asked: str, others: Iterable[str] = ()) -> str:
-    """The key of a system. UserError where there is none, or two are called so; `others` may be meant too."""
+    """Find a system by its key or label.
+
+    Args:
+        table: The table.
+        asked: What the user typed.
+        others: Further names to suggest, such as models that only others report.
+
+    Returns:
+        The key of the system.
+
+    Raises:
+        UserError: No system has this name, or several have this label.
+    """
     names = {key: (key, table.label(key)) for key in dict.fromkeys(table.numbers.system)}
-    found = [key for key, called in names.items() if _loose(asked) in map(_loose, called)]
+    found = [key for key, aliases in names.items() if _loose(asked) in map(_loose, aliases)]
     if len(found) > 1:
         raise UserError(
-            f"{table.path}: {asked!r} is the label of {', '.join(found)}; give one of these keys"
+            f"{table.path}: {asked!r} is the label of several systems;"
+            f" give one of their keys: {', '.join(found)}"
         )
     if found:
         return found[0]
@@ -30,41 +46,73 @@ def find_system(table: Table, asked: str, others: Iterable[str] = ()) -> str:
 
 
 def find_metric(table: Table, system: str, asked: str) -> str:
-    """The name of a metric that the system has. UserError where it has none such."""
+    """Find a metric of a system by its name.
+
+    Args:
+        table: The table.
+        system: The key of the system.
+        asked: What the user typed. Only its letters and digits are compared.
+
+    Returns:
+        The name of the metric in the table.
+
+    Raises:
+        UserError: The system has no such metric.
+    """
     metrics = list(dict.fromkeys(table.numbers[table.numbers.system == system].metric))
     found = [metric for metric in metrics if _bare(metric) == _bare(asked)]
     if not found:
         raise UserError(
-            f"{table.path}: {table.label(system)} has no {asked!r}; "
+            f"{table.path}: {table.label(system)} has no metric {asked!r}; "
             + _suggest(asked, {m: m for m in metrics}, _bare)
         )
     return found[0]
 
 
 def find_decoding(table: Table, system: str, metric: str, asked: str | None) -> str:
-    """One of those that have the metric; the only one, where none is asked for. UserError lists them where there are several."""
+    """Find a decoding of a system by its name.
+
+    Args:
+        table: The table.
+        system: The key of the system.
+        metric: A metric. Only decodings that have it are considered.
+        asked: What the user typed; None for the only decoding there is.
+
+    Returns:
+        The name of the decoding in the table.
+
+    Raises:
+        UserError: There is no such decoding, or none was asked for and there are several. The
+            message lists them.
+    """
     numbers = table.numbers[(table.numbers.system == system) & (table.numbers.metric == metric)]
     decodings = list(dict.fromkeys(numbers.decoding))
     listed = "; ".join(f'--decoding "{name}"' for name in decodings)
     if asked is None and len(decodings) > 1:
         raise UserError(
-            f"{table.path}: {table.label(system)} has {metric} by {len(decodings)} decodings; say which: {listed}"
+            f"{table.path}: {table.label(system)} has {metric} for {len(decodings)} decodings;"
+            f" choose one: {listed}"
         )
     if asked is None or decodings == [""]:
         return decodings[0]
     found = [name for name in decodings if _tight(name) == _tight(asked)]
     if not found:
         raise UserError(
-            f"{table.path}: {table.label(system)} has no {metric} by {asked!r}; it has: {listed}"
+            f"{table.path}: {table.label(system)} has no {metric} for the decoding {asked!r};"
+            f" choose one: {listed}"
         )
     return found[0]
 
 
-def _suggest(asked: str, names: dict[str, str], alike: Callable[[str], str]) -> str:
-    """The nearest of `names` (as compared -> as shown), by spelling or because one holds the other; all, where none is near."""
-    by_spelling = {alike(name): shown for name, shown in names.items()}
-    near = difflib.get_close_matches(alike(asked), by_spelling, _NEAR, 0.6)
-    near += [name for name in by_spelling if alike(asked) in name and name not in near]
+def _suggest(asked: str, names: dict[str, str], normalize: Callable[[str], str]) -> str:
+    """Return a hint with the names most similar to `asked`, or with all names if none is similar.
+
+    A name is similar if its spelling is close, or if it contains `asked`. `names` maps the names
+    that are compared, after `normalize`, to the names that are shown.
+    """
+    by_spelling = {normalize(name): shown for name, shown in names.items()}
+    near = difflib.get_close_matches(normalize(asked), by_spelling, _NEAR, 0.6)
+    near += [name for name in by_spelling if normalize(asked) in name and name not in near]
     if near:
         return f"did you mean {' or '.join(_unique(by_spelling[name] for name in near))}?"
     return f"known: {', '.join(_unique(names.values()))}"
@@ -75,7 +123,7 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 
 def _loose(name: str) -> str:
-    """Without a dagger, in lower case, with single spaces."""
+    """Return a name without a dagger, in lower case, with single spaces."""
     return " ".join(name.replace("†", "").casefold().split())
 
 
@@ -84,5 +132,5 @@ def _tight(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """Letters and digits alone: ROUGE-L, rouge_l."""
+    """Return the letters and digits of a name, so that rouge_l equals ROUGE-L."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())

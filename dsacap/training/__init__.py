@@ -1,0 +1,1 @@
+"""Training and tuning: the loop, its objectives and rewards, checkpoints, several processes."""

@@ -1,7 +1,9 @@
-"""Checkpoints: one safetensors file each, with the tensors of model and optimizer, and everything else as JSON in its header.
+"""Checkpoints of a training run, each in one safetensors file.
 
-One file is one atomic rename, so a checkpoint is whole or absent. The two newest are kept: should the newest be torn all the same (a
-disk that lied), the one before it serves.
+A file has the tensors of the model and the optimizer, and everything else as JSON in its header. It
+is put in place by an atomic rename, so a checkpoint is complete or absent. The two newest are kept:
+should the newest be torn all the same, because the disk reported a write that it had not completed,
+the one before it is used.
 """
 
 import json
@@ -21,7 +23,17 @@ _KEPT = 2
 
 @dataclass
 class Progress:
-    """Where a run stands. Learning rate, data order and random numbers are functions of (seed, step), so `step` restores them too."""
+    """The progress of a run.
+
+    Learning rate, data order and random numbers are functions of (seed, step), so `step` restores
+    them too.
+
+    Attributes:
+        step: How many steps are done.
+        best_cider: The best validation score so far.
+        best_step: The step at which it was reached.
+        cpu_seconds: CPU time so far.
+    """
 
     step: int = 0
     best_cider: float = -1.0
@@ -36,12 +48,19 @@ def save(
     at: Progress,
     average: MovingAverage | None = None,
 ) -> None:
-    """`average` is the moving average of the model's weights, where there is one."""
+    """Write a checkpoint, and delete all but the two newest.
+
+    Args:
+        folder: The folder of checkpoints.
+        model: The model.
+        optimizer: Its optimizer.
+        at: The progress of the run.
+        average: The moving average of the model's weights, if it has one.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     names = _names(model, optimizer)
-    for index, state in optimizer.state_dict()[
-        "state"
-    ].items():  # parameters that had no gradient yet have none
+    # Parameters that have had no gradient yet have no state.
+    for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
     if average:
         tensors |= {
@@ -61,13 +80,23 @@ def restore(
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None = None,
 ) -> Progress:
-    """Loads the newest whole checkpoint; a fresh start where there is none."""
+    """Load the newest complete checkpoint, and delete newer ones that cannot be read.
+
+    Args:
+        folder: The folder of checkpoints.
+        model: The model, whose weights are replaced.
+        optimizer: Its optimizer, whose state is replaced.
+        average: The moving average of the model's weights, if it has one; it is replaced too.
+
+    Returns:
+        The progress of the run, at step 0 if there is no checkpoint.
+    """
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
         try:
             tensors, metadata = read_tensors(path)
         except UserError as error:
             print(f"warning: {error}. Going back to the checkpoint before it.", file=sys.stderr)
-            path.unlink(missing_ok=True)  # of several processes, another one may have been first
+            path.unlink(missing_ok=True)  # another process of the run may have deleted it already
             continue
         model.load_state_dict(
             {
@@ -79,10 +108,10 @@ def restore(
         state = optimizer.state_dict()
         for index, name in enumerate(_names(model, optimizer)):
             prefix = f"optimizer/{name}/"
-            if found := {
+            if of_parameter := {
                 key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)
             }:
-                state["state"][index] = found
+                state["state"][index] = of_parameter
         optimizer.load_state_dict(state)
         at = Progress(**json.loads(metadata["progress"]))
         if average:
@@ -95,7 +124,7 @@ def restore(
 
 
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """The model's names of the optimizer's parameters, in the optimizer's order."""
+    """Return the model's names for the optimizer's parameters, in the optimizer's order."""
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     return [
         name_of[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]

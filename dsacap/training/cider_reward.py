@@ -1,4 +1,4 @@
-"""CIDEr-D as a reward for training: the training corpus' document frequencies, its references made into vectors once."""
+"""CIDEr-D as a reward, with document frequencies and reference vectors of the training corpus."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,17 +19,25 @@ from dsacap.scoring.metrics.ngrams import Captions, Ngrams, count_ngrams, read_c
 
 
 class CiderDReward:
-    """CIDEr-D with the document frequencies and the document count of a training corpus, whatever images a batch holds.
+    """CIDEr-D whose document frequencies and document count are those of a training corpus.
 
-    The reference vectors of the corpus are kept, image by image: some 4 kB an image of five captions.
+    So the score of a caption does not depend on which images share its batch. The vectors of the
+    corpus' references are computed once and kept: about 4 kB for an image with five captions.
     """
 
     def __init__(self, train_references: Iterable[Sequence[str]]):
-        """`train_references` are the tokenised references of each training image. Raises UserError where there are fewer than two."""
-        images = [tuple(said) for said in train_references]
+        """Compute the vectors of all references.
+
+        Args:
+            train_references: The tokenised references of each training image.
+
+        Raises:
+            UserError: There are fewer than two images.
+        """
+        images = [tuple(references) for references in train_references]
         captions = read_captions(images, [], [])
         self.frequencies = DocumentFrequencies(captions)
-        self._image = {said: image for image, said in enumerate(images)}
+        self._image = {references: image for image, references in enumerate(images)}
         self._start_I, self._length_R = captions.reference_start_I, captions.lengths_C
         self._vectors = [
             _by_image(captions, ngrams, self.frequencies.add(ngrams))
@@ -37,22 +45,32 @@ class CiderDReward:
         ]
 
     def score(self, references: Sequence[Sequence[str]], candidates: Sequence[str]) -> np.ndarray:
-        """CIDEr-D, 0..10, of each tokenised candidate against the list of references beside it.
+        """Score each candidate against its references.
 
-        Much faster where all lists are of the corpus than where they have to be counted. Raises UserError where the lists are not as
-        many as the candidates, or one is empty.
+        This is much faster if all lists of references are those of images of the corpus.
+
+        Args:
+            references: For each candidate, its tokenised references.
+            candidates: Tokenised captions.
+
+        Returns:
+            CIDEr-D of shape `(candidates,)`, from 0 to 10.
+
+        Raises:
+            UserError: `references` and `candidates` differ in length, or a list is empty.
         """
         if len(references) != len(candidates):
             raise UserError(
-                f"{len(candidates)} candidates need as many lists of references, got {len(references)}"
+                f"{len(candidates)} candidates need as many lists of references;"
+                f" got {len(references)}"
             )
         if not len(candidates):
             return np.zeros(0)
-        keys = [tuple(said) for said in references]
-        if all(said in self._image for said in keys):
-            return self._score_known(np.array([self._image[said] for said in keys]), candidates)
-        number = {said: n for n, said in enumerate(dict.fromkeys(keys))}
-        captions = read_captions(list(number), candidates, [number[said] for said in keys])
+        keys = [tuple(of_candidate) for of_candidate in references]
+        if all(key in self._image for key in keys):
+            return self._score_known(np.array([self._image[key] for key in keys]), candidates)
+        number = {key: n for n, key in enumerate(dict.fromkeys(keys))}
+        captions = read_captions(list(number), candidates, [number[key] for key in keys])
         scorer = CiderScorer(captions, Lookup(self.frequencies, captions))
         for ngrams in count_ngrams(captions):
             scorer.add(ngrams)
@@ -61,8 +79,20 @@ class CiderDReward:
     def score_pairs(
         self, references: Sequence[Sequence[str]], candidates: Sequence[str]
     ) -> list[np.ndarray]:
-        """Of each candidate, its CIDEr-D, 0..10, against each of the references beside it, which must be lists of the corpus."""
-        image_K = np.array([self._image[tuple(said)] for said in references])
+        """Score each candidate against each single one of its references.
+
+        Args:
+            references: For each candidate, its tokenised references, which must be those of an
+                image of the corpus.
+            candidates: Tokenised captions.
+
+        Returns:
+            For each candidate, CIDEr-D of shape `(references,)`, from 0 to 10.
+
+        Raises:
+            KeyError: A list of references is not that of an image of the corpus.
+        """
+        image_K = np.array([self._image[tuple(of_candidate)] for of_candidate in references])
         pairs, cosines, length_K = self._cosines(image_K, candidates)
         of_pairs_P = cider_d_of_pairs(pairs, cosines, length_K, self._length_R)
         return np.split(of_pairs_P, np.cumsum(pairs.size_K)[:-1])
@@ -74,8 +104,8 @@ class CiderDReward:
     def _cosines(
         self, image_K: np.ndarray, candidates: Sequence[str]
     ) -> tuple[Pairs, list[np.ndarray], np.ndarray]:
-        """Every candidate beside the references of its image: the cosines for each n; and the candidates' lengths."""
-        captions = read_captions([], candidates, image_K)
+        """Return the pairs of candidates and references, their cosines per n, and the lengths."""
+        captions = read_captions([], candidates, image_K.tolist())
         pairs, lookup = Pairs(image_K, self._start_I), Lookup(self.frequencies, captions)
         cosines = []
         for ngrams, vectors in zip(count_ngrams(captions), self._vectors, strict=True):
@@ -93,7 +123,7 @@ class CiderDReward:
 
 
 def _by_image(captions: Captions, ngrams: Ngrams, idf_G: np.ndarray) -> ReferenceVectors:
-    """Groups in the order of images: those that a batch looks for are then near each other in memory."""
+    """Return the vectors in the order of images, so that those for a batch are close in memory."""
     order = ngrams.by_appearance_T
     weight_T = ngrams.count_T * idf_G[ngrams.gram_T]
     norm_R = norms(ngrams.caption_T[order], weight_T[order], captions.references)

@@ -1,4 +1,7 @@
-"""Tuning without samples: the expected n-gram overlap with the references, maximised by plain gradient, beside the likelihood."""
+"""Tuning without samples: the expected n-gram overlap with the references, by plain gradient.
+
+The likelihood can be added to the objective.
+"""
 
 from torch import Tensor
 
@@ -8,13 +11,22 @@ from dsacap.config.training import Tuning
 
 
 class NgramObjective:
-    """The objective of a tuning, for the training loop."""
+    """The objective of tuning by expected n-grams, for the training loop."""
 
     def __init__(self, captioner: Captioner, settings: Tuning):
-        """UserError, when called, where the system has no closed form."""
+        """Set up the objective.
+
+        Args:
+            captioner: The system to tune. If its policy has no closed form of the overlap, calling
+                the objective raises UserError.
+            settings: The settings of the tuning; those of `ngrams` are given.
+        """
+        assert settings.ngrams is not None  # the caller takes Reinforce otherwise
         self.captioner, self.settings, self.ngrams = captioner, settings, settings.ngrams
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of a batch with its references, and facts to log."""
+        assert batch.captions is not None  # batches of training have their references
         overlap_BR = self.captioner.policy(batch).expected_overlap(
             batch.captions, self.ngrams.orders, self.ngrams.temperature
         )

@@ -1,9 +1,12 @@
-"""Tuning by a reward: REINFORCE with the mean of an image's other captions as the baseline (RLOO).
+"""Tuning by a reward: REINFORCE, with an image's other captions as the baseline (RLOO).
 
-loss = -mean_bs (A_bs / sd A) log p(c_bs | image b),  A_bs = r_bs - mean of r_bs' over s' != s,  r = reward - kl log(p / p_0)
+    loss = -mean_bs (A_bs / sd A) log p(c_bs | image b)
+    A_bs = r_bs - mean of r_bs' over s' != s
+    r = reward - kl log(p / p_0)
 
-The baseline is that of Kool et al. 2019 ("Buy 4 REINFORCE samples, get a baseline for free!"), which in captioning is known as the new
-self-critical (Luo 2020, arXiv 2003.09971). p_0 is the system before tuning, which sees the same noise on the image.
+The baseline is the mean reward of the image's other captions (Kool et al. 2019, "Buy 4 REINFORCE
+samples, get a baseline for free!"), which in captioning is known as the new self-critical (Luo
+2020, arXiv 2003.09971). p_0 is the system before tuning, which gets the same noise on the image.
 """
 
 from functools import partial
@@ -21,7 +24,7 @@ from dsacap.training.rewards import RewardSum, repeats
 
 
 class Reinforce:
-    """The objective of a tuning, for the training loop."""
+    """The objective of tuning by rewards, for the training loop."""
 
     def __init__(
         self,
@@ -31,7 +34,16 @@ class Reinforce:
         reward: RewardSum,
         vocabulary: Vocabulary,
     ):
-        """`before` is the system as it was; UserError, when called, where it gives no probabilities."""
+        """Set up the objective.
+
+        Args:
+            captioner: The system to tune. If it gives no probabilities of captions, calling the
+                objective raises UserError.
+            before: The same system before tuning, p_0; used only if `kl` is not 0.
+            settings: The settings of the tuning.
+            reward: The reward.
+            vocabulary: Turns word ids into captions.
+        """
         self.captioner, self.settings, self.reward, self.vocabulary = (
             captioner,
             settings,
@@ -41,26 +53,27 @@ class Reinforce:
         self.before = before.eval() if settings.kl else None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of a batch with its references, and facts to log."""
         samples = self.settings.samples
-        apart = samples if self.settings.noises == "each" else 1
-        ids = tuple(
-            image_id for image_id in batch.image_ids for _ in range(apart)
-        )  # the same image, once for each noise
-        seen = Batch(ids, batch.features.repeat_interleave(apart, 0))
-        before = self._policy_before(seen)
-        policy = self.captioner.policy(seen)
-        captions_BSL = policy.sample(samples // apart).view(len(batch.image_ids), samples, -1)
+        noises = samples if self.settings.noises == "each" else 1
+        # The same image, once for each noise.
+        ids = tuple(image_id for image_id in batch.image_ids for _ in range(noises))
+        noised = Batch(ids, batch.features.repeat_interleave(noises, 0))
+        before = self._policy_before(noised)
+        policy = self.captioner.policy(noised)
+        captions_BSL = policy.sample(samples // noises).view(len(batch.image_ids), samples, -1)
         if self.settings.guided:
             if policy.stops_early:
                 only_whole("captions drawn word by word cannot be guided")
+            assert batch.captions is not None  # batches of training have their references
             captions_BSL = _guided(captions_BSL, batch.captions)
-        drawn_GSL = captions_BSL.view(len(seen.image_ids), samples // apart, -1)
+        drawn_GSL = captions_BSL.view(len(noised.image_ids), samples // noises, -1)
         texts = [
             [self.vocabulary.decode(until_eos(words)) for words in of_image]
             for of_image in captions_BSL.tolist()
         ]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
-        with at_work_on(None):  # a judge's batches are its own
+        with at_work_on(None):  # judges form batches of their own
             total, parts = self.reward(batch.image_ids, texts)
         reward_BS = torch.from_numpy(total).to(log_p_BS)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
@@ -76,7 +89,11 @@ class Reinforce:
 
     @torch.no_grad()
     def _policy_before(self, batch: Batch) -> Policy | None:
-        """With the noise that the policy will draw, for the generator stands where the loop has seeded it."""
+        """Return the policy before tuning, with the noise that the tuned policy will draw.
+
+        It is the same noise because this draws from a copy of the generator's state, which the loop
+        has seeded.
+        """
         if self.before is None:
             return None
         devices = [batch.features.device] if batch.features.is_cuda else []
@@ -85,7 +102,7 @@ class Reinforce:
 
 
 def _guided(captions_BSL: Tensor, references_BRL: Tensor) -> Tensor:
-    """With one of the image's references, drawn at random, in place of its last sample."""
+    """Replace the last sample of each image by one of its references, drawn at random."""
     longest = max(captions_BSL.shape[-1], references_BRL.shape[-1])
     captions_BSL, references_BRL = (
         F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL)
@@ -98,8 +115,18 @@ def _guided(captions_BSL: Tensor, references_BRL: Tensor) -> Tensor:
 
 
 def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
-    """Each reward less the mean of the image's others, in units of their spread over the batch, or over the image; all 0 where no reward
-    differs. By image, one where samples differ little moves the system as much as one where they differ much."""
+    """Return the advantages of captions: each reward minus the mean of the image's other rewards.
+
+    They are divided by their root mean square. With `spread="image"`, images whose samples differ
+    little move the system as much as images whose samples differ much.
+
+    Args:
+        reward_BS: Rewards of shape `(batch, samples)`.
+        spread: Over what the root mean square is taken: `batch` or `image`.
+
+    Returns:
+        Advantages of shape `(batch, samples)`, 0 if no reward differs.
+    """
     samples = reward_BS.shape[1]
     advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
     square = (
@@ -111,7 +138,7 @@ def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
 
 
 def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
-    """How the captions drawn look: what collapses or is hacked shows here first."""
+    """Return statistics of the captions drawn, where collapse and reward hacking show first."""
     words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts]).to(
         log_p_BS
     )

@@ -1,4 +1,4 @@
-"""What a caption is rewarded for when a system is tuned. Each reward is computed apart, so that its part can be seen."""
+"""The rewards of captions by which a system is tuned. Each is computed and logged separately."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from dsacap.vision.generators.judges import Captions, Judge
 
 
 class RewardSum:
-    """Weighted sum of rewards of captions of train images."""
+    """The weighted sum of the rewards of captions of train images."""
 
     def __init__(
         self,
@@ -21,7 +21,13 @@ class RewardSum:
         train_examples: Iterable[Example],
         judges: Mapping[str, Judge] | None = None,
     ):
-        """`judges` by the name of their reward, for those that look at the picture and have a weight."""
+        """Set up the rewards whose weight is not 0.
+
+        Args:
+            weights: The weight of each reward.
+            train_examples: The train split, for its references.
+            judges: Name of a reward -> judge, for the rewards that depend on the image.
+        """
         self.judges = judges or {}
         self.weights = {name: weight for name, weight in weights.model_dump().items() if weight}
         self.references: Mapping[int, list[str]] = {
@@ -32,7 +38,16 @@ class RewardSum:
     def __call__(
         self, image_ids: Sequence[int], captions_BS: Captions
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The sum [B, S], and its parts by name, each [B, S] and not weighted."""
+        """Score the captions of some images.
+
+        Args:
+            image_ids: The ids of the images.
+            captions_BS: Tokenised captions, nested as `[image][sample]`.
+
+        Returns:
+            The weighted sum of shape `(batch, samples)`, and the rewards by name, of the same shape
+            and unweighted.
+        """
         parts = {name: self._part(name)(image_ids, captions_BS) for name in self.weights}
         return sum(weight * parts[name] for name, weight in self.weights.items()), parts
 
@@ -47,9 +62,13 @@ class RewardSum:
         ).reshape(-1, samples)
 
     def _coverage_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
-        """Of the mean over references of the best CIDEr-D that a caption of the set has with it: the part that the set loses without
-        this caption. Captions that say the same are worth nothing to each other's set, so that a set is paid for its differences
-        (our reading of 'rewarding the set'; the objective is that of facility location)."""
+        """Return what the coverage of an image's references loses without each caption.
+
+        Coverage is the mean over references of the best CIDEr-D that any caption of the set has
+        with it. Equal captions contribute nothing, since the set loses nothing without one of them,
+        so a set is rewarded for its differences (our reading of 'rewarding the set'; the objective
+        is that of facility location).
+        """
         samples = len(captions_BS[0])
         flat = [caption for of_image in captions_BS for caption in of_image]
         of_pairs = self._cider.score_pairs(
@@ -68,23 +87,33 @@ class RewardSum:
         )
 
     def _excess_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
-        longest = [max(len(said.split()) for said in self.references[i]) for i in image_ids]
+        longest = [
+            max(len(reference.split()) for reference in self.references[i]) for i in image_ids
+        ]
         return -np.array(
             [
-                [max(0.0, len(c.split()) - most) for c in said]
-                for most, said in zip(longest, captions_BS, strict=True)
+                [max(0.0, len(c.split()) - most) for c in of_image]
+                for most, of_image in zip(longest, captions_BS, strict=True)
             ]
         )
 
 
 def _marginal(score_SR: np.ndarray) -> np.ndarray:
-    """[S]: mean over R of what the best of all has over the best of the others."""
+    """Return how much the mean over references of the best score falls without each caption."""
     second_R, best_R = np.sort(score_SR, axis=0)[-2:]
     return np.where(score_SR == best_R, best_R - second_R, 0).mean(-1)
 
 
 def repeats(caption: str) -> int:
-    """Words that follow themselves, and three words in a row that stood before: what a reward of n-grams is hacked by."""
+    """Count repetitions, by which a reward of n-grams is hacked.
+
+    Args:
+        caption: A tokenised caption.
+
+    Returns:
+        The number of words that follow themselves, plus the number of times that three words in a
+        row occur again.
+    """
     words = caption.split()
     doubled = sum(a == b for a, b in pairwise(words))
     phrases = Counter(zip(words, words[1:], words[2:], strict=False))

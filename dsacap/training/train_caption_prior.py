@@ -1,6 +1,7 @@
-"""Training of the caption prior: the squared error of the clean embedding (unCLIP, section 2.2), three quarters of it from pure noise.
+"""Training of the caption prior by the squared error of the clean embedding (unCLIP, section 2.2).
 
-So many, because the reward denoises in one step from pure noise, where uniform times would seldom train it.
+Three quarters of each batch are denoised from pure noise, because that is what the reward does, in
+one step; with uniform timesteps this case would rarely be trained.
 """
 
 import math
@@ -31,10 +32,22 @@ def train_caption_prior(
     *,
     fused: bool = False,
 ) -> dict:
-    """Trains `prior` on embeddings [I, E] and their images' tokenised captions; checkpoints go to `folder`. Returns facts to record.
-    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/common/arithmetic.py).
+    """Train a caption prior in place.
 
-    Kill it at any moment and call it again with a prior of the same seed: it goes on from the last checkpoint.
+    The run can be killed at any moment. When called again with a prior of the same seed, it resumes
+    from the last checkpoint.
+
+    Args:
+        prior: The prior.
+        settings: Steps, batch size, learning rate and seed.
+        embeddings_IE: The embeddings of the images, of shape `(images, channels)`.
+        captions: For each image, its tokenised captions.
+        folder: The folder of checkpoints.
+        fused: Whether to use torch's fused AdamW, whose arithmetic is the same on every processor
+            (`dsacap/common/arithmetic.py`).
+
+    Returns:
+        Facts for the manifest: steps, parameters and CPU seconds.
     """
     model = nn.ModuleDict({"text": prior.text_encoder, "prior": prior.prior}).train()
     optimizer = torch.optim.AdamW(
@@ -64,19 +77,16 @@ def train_caption_prior(
         chosen = rng.integers(len(captions), size=settings.batch_size)
         x0_BE = embeddings_IE[chosen].to(prior.device)
         ids_BL, mask_BL = prior.tokenize(
-            [captions[i][rng.integers(len(captions[i]))] for i in chosen]
+            [captions[i][int(rng.integers(len(captions[i])))] for i in map(int, chosen)]
         )
         time_B = torch.from_numpy(rng.integers(prior.last_time + 1, size=len(chosen))).to(
             prior.device
         )
         time_B[: 3 * len(chosen) // 4] = prior.last_time
         noise_BE = torch.from_numpy(rng.standard_normal(x0_BE.shape, np.float32)).to(x0_BE)
-        loss = F.mse_loss(
-            prior.denoise(
-                prior.scheduler.add_noise(x0_BE, noise_BE, time_B), time_B, ids_BL, mask_BL
-            ),
-            x0_BE,
-        )
+        # diffusers annotates IntTensor, and takes timesteps of any integer type.
+        noisy_BE = prior.scheduler.add_noise(x0_BE, noise_BE, time_B)  # type: ignore[arg-type]
+        loss = F.mse_loss(prior.denoise(noisy_BE, time_B, ids_BL, mask_BL), x0_BE)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -28,20 +28,20 @@ def test_counts_by_interval_and_causes_by_kind(made, tmp_path):
     )
     assert " ".join(second.split()) == (
         "processor (abacus -> loom), versions (torch 2.0 -> 2.1), configuration (training.steps). "
-        f"`dsacap diff {tmp_path}/a {tmp_path}/b` tells the rest."
+        f"For the full comparison, run `dsacap diff {tmp_path}/a {tmp_path}/b`."
     )
 
 
-def test_partly_and_lonely_cells(made, tmp_path):
+def test_cells_within_one_interval_and_cells_of_one_table_are_counted(made, tmp_path):
     old, new = made(), made()
     new.set_value("ar", "greedy", 104.0)
     row = next(row for row in new.rows if row["metric"] == "CIDEr")
     row |= {"ci_low": 103.0, "ci_high": 105.0}
     new.rows = [row for row in new.rows if row["system"] != "dsacap-rl"]
     tables = [load_table(of.write(tmp_path / name)) for of, name in ((old, "a"), (new, "b"))]
-    said = " ".join(render_brief(compare(*tables)).split())
-    assert "3 of 4 quality cells are equal, 1 differ within one of the two intervals." in said
-    assert "1 more are in one table only." in said
+    text = " ".join(render_brief(compare(*tables)).split())
+    assert "3 of 4 quality cells are equal, 1 differ within one of the two intervals." in text
+    assert "1 more are in one table only." in text
 
 
 def test_one_table_is_compared_with_the_committed_one_of_its_configuration(made, tmp_path, capsys):
@@ -60,10 +60,10 @@ def test_one_table_is_compared_with_the_committed_one_of_its_configuration(made,
 
 def test_make_table_ends_with_it_and_does_not_fail_by_it():
     command = ["make", "--dry-run", "table"]
-    alone = {
+    environment = {  # without what `make test` itself passes on
         name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")
-    }  # these tests run under make
-    said = subprocess.run(
-        command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True
+    }
+    printed = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert said.splitlines()[-1].endswith("/dsacap diff --brief results || true")
+    assert printed.splitlines()[-1].endswith("/dsacap diff --brief results || true")

@@ -11,12 +11,12 @@ from dsacap.audit.stage_code import files_of_stage
 from dsacap.common import git_checkout
 from dsacap.common.git_checkout import git
 
-LAYOUT = {"dsacap/layout.py": "VERSIONS = {}\n"}  # which code of before the move has
+LAYOUT = {"dsacap/layout.py": "VERSIONS = {}\n"}  # a file that only code before the move has
 
 
 @pytest.fixture
 def commit(tmp_path, monkeypatch):
-    """Makes a commit of these files alone, in a repository of its own."""
+    """Return a function that makes a commit of these files alone, in a repository of its own."""
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
     for name in (
         "GIT_AUTHOR_NAME",
@@ -51,28 +51,30 @@ def test_the_most_changed_come_first(commit, tmp_path):
     assert files_changed(new, None, ["a.py", "c.py"]) == []
 
 
-def test_what_git_does_not_know_is_not_told(commit, tmp_path):
+def test_a_commit_that_git_does_not_know_gives_none(commit, tmp_path):
     commit({"a.py": "A = 1\n"})
     assert files_changed("d" * 40, None, ["a.py"]) is None
     assert files_changed(f"--output={tmp_path / 'written'}", None, ["a.py"]) is None
     assert not list(tmp_path.glob("written*"))
 
 
-def test_outside_a_checkout_nobody_can_tell(tmp_path, monkeypatch):
+def test_outside_a_checkout_the_result_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert files_changed("a" * 40, None, ["a.py"]) is None
 
 
-def test_words_and_order_are_no_change(commit):
+def test_comments_and_order_are_no_change(commit):
     old = commit(
         {
-            "a.py": '"""One."""\nimport os\n\n\ndef f(x):\n    """Two."""\n    return x  # three\n\n\ndef g():\n    return os.sep\n'
+            "a.py": '"""One."""\nimport os\n\n\ndef f(x):\n    """Two."""\n    return x  # three\n'
+            "\n\ndef g():\n    return os.sep\n"
         }
     )
     new = commit(
         {
-            "a.py": '"""1"""\n\n\ndef g():\n    import os\n\n    return os.sep\n\n\ndef f( x ):\n    return x\n'
+            "a.py": '"""1"""\n\n\ndef g():\n    import os\n\n    return os.sep\n'
+            "\n\ndef f( x ):\n    return x\n"
         }
     )
     assert files_changed(old, new, ["a.py"]) == []
@@ -82,26 +84,26 @@ SUBTRACT = """
 def f(x):
     if x is None:
         raise ValueError(f"no {x}")
-    said, told = x
+    head, tail = x
 
     def inner(y):
         total = y
-        return total + said
+        return total + head
 
-    return inner(said) - told
+    return inner(head) - tail
 """
 
 
 @pytest.mark.parametrize(
     ("before", "after", "changed"),
     [
-        ("said", "first", False),
+        ("head", "first", False),
         ("total", "sum_of_all", False),
         ('f"no {x}"', '"x is missing"', False),
         ("ValueError", "TypeError", True),
-        ("said, told = x", "told, said = x", True),
-        ("total + said", "total + told", True),
-        ("total + said", "total + total", True),
+        ("head, tail = x", "tail, head = x", True),
+        ("total + head", "total + tail", True),
+        ("total + head", "total + total", True),
         ("def f(x):", "def f(x, y=1):", True),
     ],
 )
@@ -115,8 +117,10 @@ def test_names_of_variables_and_messages_are_no_change(commit, before, after, ch
 @pytest.mark.parametrize(
     "text",
     [
-        "from math import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",  # another log
-        "from dsacap.exact import log\n\nN = 2\n\n\ndef f(x):\n    return log(x) + N\n",  # another constant
+        # another log
+        "from math import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",
+        # another constant
+        "from dsacap.exact import log\n\nN = 2\n\n\ndef f(x):\n    return log(x) + N\n",
         "from dsacap.exact import exp as log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",
         "from dsacap.exact import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n\n\nf(1)\n",
         "from dsacap.exact import log\n\nN = 1\n",
@@ -127,7 +131,8 @@ def test_what_is_computed_otherwise_is_a_change(commit, text):
     old = commit(
         {
             **files,
-            "dsacap/a.py": "from dsacap.exact import log\n\nN = 1\n\n\ndef f(x):\n    return log(x) + N\n",
+            "dsacap/a.py": "from dsacap.exact import log\n\nN = 1\n"
+            "\n\ndef f(x):\n    return log(x) + N\n",
         }
     )
     assert files_changed(old, commit({**files, "dsacap/a.py": text}), ["dsacap/a.py"]) == [
@@ -137,25 +142,33 @@ def test_what_is_computed_otherwise_is_a_change(commit, text):
 
 OLD = {
     **LAYOUT,
-    "dsacap/captioning.py": "import torch\n\n\ndef device_of(name):\n    return torch.device(name)\n\n\n"
+    "dsacap/captioning.py": "import torch\n\n\n"
+    "def device_of(name):\n    return torch.device(name)\n\n\n"
     "def caption_images(x):\n    return x\n",
-    "dsacap/stages/systems.py": "from dsacap.captioning import device_of\n\n\nclass Inputs:\n    at = device_of('cpu')\n\n\n"
-    "def _captions(inputs):\n    return Inputs(inputs)\n\n\ndef caption_split(x):\n    from dsacap.captioning import caption_images\n\n"
-    "    return _captions(caption_images(x))\n\n\ndef teach(x):\n    return _captions(x)\n",
+    "dsacap/stages/systems.py": "from dsacap.captioning import device_of\n\n\n"
+    "class Inputs:\n    at = device_of('cpu')\n\n\n"
+    "def _captions(inputs):\n    return Inputs(inputs)\n\n\n"
+    "def caption_split(x):\n    from dsacap.captioning import caption_images\n\n"
+    "    return _captions(caption_images(x))\n\n\n"
+    "def teach(x):\n    return _captions(x)\n",
 }
 NEW = {
-    "dsacap/common/machine.py": '"""Words."""\n\n\ndef device_of(name):\n    import torch\n\n    return torch.device(name)\n',
+    "dsacap/common/machine.py": '"""Words."""\n\n\n'
+    "def device_of(name):\n    import torch\n\n    return torch.device(name)\n",
     "dsacap/decoding/caption_images.py": "def caption_images(x):\n    return x\n",
-    "dsacap/runs/inputs.py": "from dsacap.common.machine import device_of\n\n\nclass Inputs:\n    at = device_of('cpu')\n",
-    "dsacap/stages/caption.py": "from dsacap.decoding.caption_images import caption_images\nfrom dsacap.runs.inputs import Inputs\n\n\n"
+    "dsacap/runs/inputs.py": "from dsacap.common.machine import device_of\n\n\n"
+    "class Inputs:\n    at = device_of('cpu')\n",
+    "dsacap/stages/caption.py": "from dsacap.decoding.caption_images import caption_images\n"
+    "from dsacap.runs.inputs import Inputs\n\n\n"
     "def captions_of_split(inputs):\n    return Inputs(inputs)\n\n\n"
     "def caption_split(x):\n    return captions_of_split(caption_images(x))\n",
-    "dsacap/stages/teach.py": "from dsacap.stages.caption import captions_of_split\n\n\ndef teach(x):\n    return captions_of_split(x)\n",
+    "dsacap/stages/teach.py": "from dsacap.stages.caption import captions_of_split\n\n\n"
+    "def teach(x):\n    return captions_of_split(x)\n",
 }
 
 
 def test_code_that_moved_is_known_again(commit):
-    """Also what was divided, and got another name on the way."""
+    """Files may also have been divided, and names changed."""
     old, new = commit(OLD), commit(NEW)
     assert files_changed(old, new, list(NEW)) == []
 
@@ -181,13 +194,13 @@ def test_code_that_moved_and_changed_is_a_change(commit, path, before, after):
     ) == [path]
 
 
-def test_what_was_lost_on_the_way_is_a_change_where_it_belonged(commit):
+def test_code_that_is_gone_is_a_change_of_the_file_where_it_belonged(commit):
     old = commit(OLD)
     new = commit({path: text for path, text in NEW.items() if path != "dsacap/stages/teach.py"})
     assert files_changed(old, new, list(NEW)) == ["dsacap/stages/teach.py"]
 
 
-def test_a_door_that_hands_on_is_followed(commit):
+def test_re_exports_are_followed(commit):
     files = {"dsacap/a/b.py": "def f():\n    return 1\n\n\ndef g():\n    return 2\n"}
     old = commit(
         {
@@ -215,20 +228,21 @@ def test_a_door_that_hands_on_is_followed(commit):
 
 
 def test_a_local_name_is_not_that_of_an_import(commit):
-    """A divided file has other imports, which must not reach into its functions."""
-    files = {"dsacap/a.py": "def seen():\n    return 1\n"}
+    """The parts of a divided file have other imports, which must not affect local names."""
+    files = {"dsacap/a.py": "def used():\n    return 1\n"}
     old = commit(
         {
             **files,
-            "dsacap/b.py": "from dsacap.a import seen\n\n\ndef f(x):\n    seen = x\n    return seen\n",
+            "dsacap/b.py": "from dsacap.a import used\n\n\n"
+            "def f(x):\n    used = x\n    return used\n",
         }
     )
-    new = commit({**files, "dsacap/b.py": "def f(x):\n    seen = x\n    return seen\n"})
+    new = commit({**files, "dsacap/b.py": "def f(x):\n    used = x\n    return used\n"})
     assert files_changed(old, new, ["dsacap/b.py"]) == []
 
 
 def test_the_table_of_moves_leads_to_files_that_are_here():
-    """Those that stages run; others may have been moved again, or are gone."""
+    """Only files that stages run count; others may have been moved again or removed."""
     of_stages = {
         path
         for verb in ("data", "features", "train", "tune", "caption", "score", "time")

@@ -14,7 +14,10 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 @pytest.fixture
 def differ(made, tmp_path):
-    """What comparing a table with one that `change` was applied to says of the cell dsacap K=1 CIDEr, whose value changed too."""
+    """Return a function that compares a table with one changed by `change`.
+
+    The value of the cell dsacap K=1 CIDEr is changed too.
+    """
 
     def found(change, value=92.0, against=None):
         old, new = against or made(), made()
@@ -31,7 +34,7 @@ def causes_named(found) -> set[tuple[str, str, str, str]]:
 
 
 def of_all(key, value):
-    """A change of every manifest at a dotted place."""
+    """Return a change that sets a dotted key of every manifest."""
 
     def change(table):
         for manifest in table.manifests.values():
@@ -49,7 +52,7 @@ def test_the_same_table_twice_has_no_difference(made, tmp_path):
     assert "No difference: 11 cells are the same, 0 changed" in render(found)
 
 
-def test_nothing_recorded_differs_is_said_so(differ):
+def test_a_difference_without_a_recorded_cause_is_unknown(differ):
     assert causes_named(differ(lambda new: None)) == {
         ("unknown", "nothing that the manifests record differs", "", "")
     }
@@ -86,7 +89,7 @@ def test_a_key_of_the_configuration_is_named(differ, change, expected):
         lambda c: c["systems"]["ar"]["model"].update(width=64),  # another system's
         lambda c: c["systems"]["dsacap-rl"]["tuning"].update(kl=0.9),
         lambda c: c["timing"].update(rounds=9),  # measures time alone
-        lambda c: c.update(note="another word"),
+        lambda c: c.update(note="another note"),
         lambda c: c["training"].pop("ema"),  # a default that the other side's code did not know
     ],
 )
@@ -175,18 +178,19 @@ def test_code_is_named_by_what_changed_in_what_the_stage_runs(differ, monkeypatc
     assert named == {
         (
             "code",
-            "dsacap/method/dag.py (meant to leave the result as it is)",
+            "dsacap/method/dag.py (meant to leave the result unchanged)",
             "c0ffee00",
             "dddddddd",
         )
     }
+    # The files of the score stage are asked about too.
     assert any(
         "dsacap/scoring/metrics/cider.py" in files and "dsacap/method/dag.py" not in files
         for files in asked
-    )  # what score runs
+    )
 
 
-def test_a_raised_version_of_a_stage_says_that_the_result_was_meant_to_change(differ, monkeypatch):
+def test_a_raised_version_of_a_stage_means_an_intended_change(differ, monkeypatch):
     monkeypatch.setattr(causes, "_changed", lambda old, new, files: ["x.py"])
     named = causes_named(
         differ(lambda new: (of_all("code.commit", "d" * 40)(new), of_all("version", 2)(new)))
@@ -194,14 +198,14 @@ def test_a_raised_version_of_a_stage_says_that_the_result_was_meant_to_change(di
     assert named == {
         (
             "code",
-            "x.py (meant to change the result: the stage's version is 1 -> 2)",
+            "x.py (meant to change the result: stage version 1 -> 2)",
             "c0ffee00",
             "dddddddd",
         )
     }
 
 
-def test_a_commit_that_git_does_not_know_is_said_so(differ):
+def test_a_commit_that_git_does_not_know_is_reported(differ):
     ((kind, what, *_),) = causes_named(differ(of_all("code.commit", "d" * 40)))
     assert kind == "code" and "not in this checkout" in what
 
@@ -246,7 +250,7 @@ def test_several_causes_are_all_named_with_their_stages(differ, made):
     )
 
 
-def test_what_lies_before_a_stage_that_wrote_the_same_is_no_cause(differ, made):
+def test_stages_before_one_that_wrote_the_same_are_no_cause(differ, made):
     old = made()
     old.manifests["caption dsacap seed 0"]["outputs"] = {"x/captions.json": "1" * 64}
 
@@ -265,7 +269,7 @@ def test_what_lies_before_a_stage_that_wrote_the_same_is_no_cause(differ, made):
     }
 
 
-def test_a_tuned_row_answers_for_what_it_was_tuned_from(made, tmp_path):
+def test_a_tuned_row_depends_on_what_it_was_tuned_from(made, tmp_path):
     new = made().set_config(
         lambda c: (
             c["systems"]["dsacap"]["model"].update(width=32),
@@ -285,7 +289,7 @@ def test_a_tuned_row_answers_for_what_it_was_tuned_from(made, tmp_path):
 @pytest.mark.parametrize(
     ("value", "against"), [(92.0, "within"), (96.0, "beyond"), (84.0, "beyond")]
 )
-def test_changes_are_held_against_their_intervals(differ, value, against):
+def test_changes_are_compared_with_their_intervals(differ, value, against):
     (difference,) = differ(lambda new: None, value=value).scores
     assert difference.against == against and difference.change == value - 90
 
@@ -306,11 +310,11 @@ def test_rows_of_one_side_are_named(made, tmp_path):
         {**new.rows[1], "metric": "SPICE"}
     ]
     found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
-    said = render(found)
+    text = render(found)
     assert (
         found.differs
-        and "Only in A\n\n  ar: T=1" in said
-        and "Only in B\n\n  of ar: greedy: SPICE" in said
+        and "Only in A\n\n  ar: T=1" in text
+        and "Only in B\n\n  SPICE of ar: greedy" in text
     )
 
 
@@ -323,20 +327,18 @@ def test_other_seeds_are_a_cause(made, tmp_path):
     ] and difference.new.value == 103
 
 
-def test_times_are_told_apart(made, tmp_path):
+def test_times_are_reported_apart(made, tmp_path):
     old, new = made(), made().set_value("ar", "greedy", 4.0, "latency_median_ms_batch_1")
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
     assert (
-        not found.differs
-        and len(found.measured) == 1
-        and "B / A 2.00 in the median" in render(found)
+        not found.differs and len(found.measured) == 1 and ", B / A: median 2.00" in render(found)
     )
     of_all("host.cpu", "slide rule")(new)
     found = compare(load_table(old.write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
-    said = " ".join(render(found).split())  # lines break where the folder's name lets them
+    text = " ".join(render(found).split())  # where lines break depends on the folder's name
     assert (
-        "not comparable, another machine: CPU: abacus -> slide rule" in said
-        and "B / A 2.00" not in said
+        "not comparable, because the machines differ: CPU: abacus -> slide rule" in text
+        and ", B / A: median 2.00" not in text
     )
 
 
@@ -344,11 +346,11 @@ def test_a_measurement_that_one_side_lacks_is_no_difference(made, tmp_path):
     new = made()
     new.rows = [row for row in new.rows if not row["metric"].startswith("latency")]
     found = compare(load_table(made().write(tmp_path / "a")), load_table(new.write(tmp_path / "b")))
-    said = render(found)
+    text = render(found)
     assert (
         not found.differs
-        and "No difference" in said
-        and "Only in A\n\n  of 4 rows: latency_median_ms_batch_1" in said
+        and "No difference" in text
+        and "Only in A\n\n  latency_median_ms_batch_1 of 4 rows" in text
     )
 
 
@@ -371,7 +373,7 @@ def test_memory_is_measured_too(made, tmp_path):
             for table, name in zip(tables, "ab", strict=True)
         )
     )
-    assert not found.differs and "memory: B / A 1.20 in the median" in render(found)
+    assert not found.differs and "memory, B / A: median 1.20" in render(found)
 
 
 def test_exit_status_is_that_of_diff(made, tmp_path, capsys):
@@ -398,7 +400,7 @@ def test_numbers_without_manifests_can_be_compared_but_not_explained(made, tmp_p
     (tmp_path / "b" / "table.json").unlink()
     (difference,) = compare(load_table(tmp_path / "a"), load_table(tmp_path / "b")).scores
     ((cause, _),) = difference.causes.items()
-    assert cause.kind == "unknown" and "no manifests beside" in cause.what
+    assert cause.kind == "unknown" and "no manifests next to" in cause.what
 
 
 def test_committed_tables_compare():

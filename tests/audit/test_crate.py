@@ -1,7 +1,7 @@
-"""The crate of a committed table, and of one with all that newer manifests hold, read back by the library that profiles are checked with.
+"""The crate of a committed table, with all that newer manifests record, read back by `rocrate`.
 
-What is asserted are the MUSTs of Process, Workflow and Provenance Run Crate 0.5. The validator of the RO-Crate project agrees, but needs a
-network for the vocabularies.
+The assertions are the MUSTs of Process, Workflow and Provenance Run Crate 0.5. The validator of the
+RO-Crate project agrees, but needs a network for the vocabularies.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ SCENES = Path(__file__).resolve().parents[2] / "results" / "scenes"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Of the committed table, with hashes as a stage writes them now."""
+    """The crate of the committed table, with hashes as stages write them now."""
     source = tmp_path_factory.mktemp("scenes")
     for file in SCENES.glob("table.*"):
         (source / file.name).write_bytes(file.read_bytes())
@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
     try:
         write_crate(source, output)
     except UserError as error:
-        pytest.skip(f"a checkout without history: {error}")
+        pytest.skip(f"the checkout has no history: {error}")
     return output
 
 
@@ -140,7 +140,7 @@ def test_every_stage_has_an_action_with_its_manifest_s_facts(crate):
     assert crate.get("table.csv") in listed(actions["Run on scenes"]["result"])
 
 
-def test_files_that_stay_behind_are_named_by_their_hash_and_link_the_stages(crate):
+def test_files_that_are_not_included_have_their_hash_and_link_the_stages(crate):
     actions = {action["name"]: action for action in crate.get_by_type("CreateAction")}
     (weights,) = listed(actions["train dsacap seed 0"]["result"])
     assert (
@@ -183,7 +183,7 @@ def test_a_zip_is_made_too_and_nothing_is_overwritten(tmp_path, folder, capsys):
     assert ROCrate(output).mainEntity.id == "Snakefile"
     capsys.readouterr()
     assert main(["crate", str(SCENES), "--output", str(output)]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.zip"]
 
 

@@ -16,7 +16,7 @@ def asked(table, *arguments) -> int:
 
 
 def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
-    """Labels, any case, a metric without its case: what the README's number was made by. Asked where no run has left its files."""
+    """System, decoding and metric are found in any case, in a folder without the files of a run."""
     monkeypatch.chdir(tmp_path)
     assert (
         asked(
@@ -30,11 +30,12 @@ def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
         )
         == 0
     )
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     table = load_table(RESULTS / "scenes")
     value = table.rows("dsacap-rl", "K=1, t_s=0", "CIDEr").value.item()
-    assert f"DSACap + RL (dsacap-rl), K=1, t_s=0, CIDEr\n= {value:.6g} (x100, 500 images)" in said
-    stages = [line.split(":")[0] for line in said.splitlines() if line[:1].isdigit()]
+    head = f"DSACap + RL (dsacap-rl), K=1, t_s=0, CIDEr\n= {value:.6g} (x100, 500 images)"
+    assert head in printed
+    stages = [line.split(":")[0] for line in printed.splitlines() if line[:1].isdigit()]
     assert stages == [
         "1. data",
         "2. encoder",
@@ -46,25 +47,25 @@ def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
         "8. score dsacap-rl seed 0",
     ]
     manifest = table.manifests["train dsacap-rl seed 0"]
-    said = " ".join(said.split())  # lines break where the folder's name lets them
+    text = " ".join(printed.split())  # where lines break depends on the folder's name
     for part in (
         " ".join(manifest["command"]),
         manifest["code"]["commit"][:12],
         manifest["code"]["lock"][:12],
         manifest["host"]["cpu"],
     ):
-        assert part in said
+        assert part in text
     assert (
-        "captions.jsonl fd541ab6d95c" in said
-        and "CIDEr-D|df:test-refs" in said
-        and "tuning.rewards.reconstruction 5.0" in said
+        "captions.jsonl fd541ab6d95c" in text
+        and "CIDEr-D|df:test-refs" in text
+        and "tuning.rewards.reconstruction 5.0" in text
     )
     assert (
-        "dataset 0, encoder.train 0, generator.train 0, decoding 0, training (weights, order of images) 0"
-        in said
+        "dataset 0, encoder.train 0, generator.train 0, decoding 0,"
+        " training (weights, order of images) 0" in text
     )
-    assert "unchecked files: not on this machine: work/scenes/" in said
-    assert "not recorded" not in said
+    assert "unchecked files: not on this machine: work/scenes/" in text
+    assert "not recorded" not in text
     assert (
         asked(
             RESULTS / "flickr8k",
@@ -77,10 +78,10 @@ def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
         )
         == 0
     )
-    assert "not recorded" in capsys.readouterr().out, "of before hashes of files were"
+    assert "not recorded" in capsys.readouterr().out  # it is older than the hashes of files
 
 
-def test_json_holds_the_manifests_whole(capsys):
+def test_json_has_the_whole_manifests(capsys):
     assert (
         asked(
             RESULTS / "flickr8k",
@@ -108,7 +109,7 @@ def test_json_holds_the_manifests_whole(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ("--system", "DSACapp", "--metric", "CIDEr"),
@@ -120,37 +121,39 @@ def test_json_holds_the_manifests_whole(capsys):
         ),
         (
             ("--system", "ar", "--metric", "cidr"),
-            "Autoregressive has no 'cidr'; did you mean CIDEr or val_CIDEr or Self-CIDEr?",
+            "Autoregressive has no metric 'cidr'; did you mean CIDEr or val_CIDEr or Self-CIDEr?",
         ),
         (
             ("--system", "human", "--metric", "CIDEr"),
-            "Human has no 'CIDEr'; did you mean Self-CIDEr or held_out_CIDEr?",
+            "Human has no metric 'CIDEr'; did you mean Self-CIDEr or held_out_CIDEr?",
         ),
         (
             ("--system", "ar", "--metric", "CIDEr"),
-            'by 3 decodings; say which: --decoding "greedy"; --decoding "beam=3"; --decoding "T=0.5"',
+            "has CIDEr for 3 decodings; choose one:"
+            ' --decoding "greedy"; --decoding "beam=3"; --decoding "T=0.5"',
         ),
         (
             ("--system", "ar", "--metric", "CIDEr", "--decoding", "beam"),
-            "has no CIDEr by 'beam'; it has:",
+            "has no CIDEr for the decoding 'beam'; choose one:",
         ),
         (
             ("--system", "ar", "--metric", "Div-1", "--decoding", "greedy"),
-            'it has: --decoding "T=0.5"',
+            'choose one: --decoding "T=0.5"',
         ),
     ],
 )
-def test_a_mistake_is_answered_by_the_nearest_names(capsys, arguments, said):
+def test_an_error_suggests_the_most_similar_names(capsys, arguments, message):
     assert asked(RESULTS / "scenes", *arguments) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_two_systems_of_one_label_are_told_by_their_keys(made, tmp_path, capsys):
+def test_two_systems_of_one_label_are_told_apart_by_their_keys(made, tmp_path, capsys):
     both = made().set_config(
         lambda c: [c["systems"][name].update(label="Twin") for name in ("ar", "dsacap")]
     )
     assert asked(both.write(tmp_path), "--system", "twin", "--metric", "CIDEr") == 1
-    assert "'twin' is the label of ar, dsacap; give one of these keys" in capsys.readouterr().err
+    error = "'twin' is the label of several systems; give one of their keys: ar, dsacap"
+    assert error in capsys.readouterr().err
 
 
 def chain_of(table, *cell) -> list[str]:
@@ -159,14 +162,14 @@ def chain_of(table, *cell) -> list[str]:
 
 def test_rows_without_training_have_shorter_chains(made, tmp_path):
     of_row = {"label": "Theirs", "citation": "Somebody 2025", "trained_on": "COCO"}
-    brought = {
+    predictions = {
         "theirs": {**of_row, "file": "theirs.json"},
         "blip": {**of_row, "checkpoint": {"name": "x", "revision": "1"}},
     }
-    table = made().set_config(lambda c: c["predictions"].update(brought))
+    table = made().set_config(lambda c: c["predictions"].update(predictions))
     table.rows += [
         {**table.rows[1], "system": name, "decoding": "predictions", "seed": None}
-        for name in brought
+        for name in predictions
     ]
     table.write(tmp_path)
     assert chain_of(tmp_path, "human", "references", "held_out_CIDEr") == ["data", "score human"]
@@ -188,7 +191,7 @@ def test_rows_without_training_have_shorter_chains(made, tmp_path):
     ]
 
 
-def test_a_distilled_row_answers_for_its_teacher(made, tmp_path):
+def test_a_distilled_row_depends_on_its_teacher(made, tmp_path):
     taught = {"system": "ar", "decoding": "greedy"}
     table = (
         made()
@@ -204,7 +207,7 @@ def test_a_distilled_row_answers_for_its_teacher(made, tmp_path):
     assert "5. teach dsacap seed 0\n   manifest  not in this table" in render(found)
 
 
-def test_a_row_that_trains_the_encoder_answers_for_the_pixels(made, tmp_path):
+def test_a_row_that_trains_the_encoder_depends_on_the_pixels(made, tmp_path):
     training = {"fine_tune": {"learning_rate": 0.001}}
     table = (
         made()
@@ -221,17 +224,20 @@ def test_a_row_that_trains_the_encoder_answers_for_the_pixels(made, tmp_path):
     assert "pixels" not in chain_of(table, "ar", "", "parameters")
 
 
-def test_what_others_report_is_told_by_its_source(made, tmp_path, capsys):
-    header = "dataset,group,model,encoder,passes,rl,BLEU-4,METEOR,ROUGE-L,CIDEr,SPICE,verified,source,note\n"
+def test_figures_that_others_report_have_a_source(made, tmp_path, capsys):
+    header = (
+        "dataset,group,model,encoder,passes,rl,"
+        "BLEU-4,METEOR,ROUGE-L,CIDEr,SPICE,verified,source,note\n"
+    )
     published = tmp_path / "published.csv"
     published.write_text(
         header + "tiny,diffusion,Paper Captioner,CLIP,10,no,20,,,99.5,,A,arXiv 1234.5678,\n"
     )
     table = made().set_config(lambda c: c.update(published=str(published))).write(tmp_path)
     assert asked(table, "--system", "paper captioner", "--metric", "CIDEr") == 0
-    said = capsys.readouterr().out
-    assert "Reported by others, not measured here: Paper Captioner, BLEU-4 20, CIDEr 99.5" in said
-    assert "arXiv 1234.5678" in said and "in the abstract alone" in said
+    text = capsys.readouterr().out
+    assert "Reported by others, not measured here: Paper Captioner, BLEU-4 20, CIDEr 99.5" in text
+    assert "arXiv 1234.5678" in text and "in the abstract alone" in text
     assert asked(table, "--system", "paper caption", "--metric", "CIDEr") == 1
     assert "did you mean Paper Captioner (reported)?" in capsys.readouterr().err
 
@@ -240,9 +246,9 @@ def test_numbers_without_manifests_are_not_called_fresh(made, tmp_path, capsys):
     made().write(tmp_path)
     (tmp_path / "table.json").unlink()
     assert asked(tmp_path, "--system", "dsacap", "--metric", "CIDEr") == 0
-    said = capsys.readouterr().out
+    text = capsys.readouterr().out
     assert (
-        "= 90 (x100, 6 images)" in said
-        and "not all can be checked here" in said
-        and "no manifest beside the table" in said
+        "= 90 (x100, 6 images)" in text
+        and "not everything can be checked here" in text
+        and "the table has no manifests" in text
     )

@@ -15,7 +15,10 @@ CAPTIONS = "ar-seed0-1/captions.json"
 
 @pytest.fixture
 def checked(made, tmp_path, monkeypatch):
-    """What the checks say of the cell ar greedy CIDEr: its files, its configuration and this checkout are as they were, until `change`."""
+    """Return a function that checks the cell ar greedy CIDEr after `change` to the table.
+
+    Before the change, its files, its configuration and this checkout are as they were.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(freshness, "files_changed", lambda commit, new, files: [])
     file = tmp_path / "work/tiny" / CAPTIONS
@@ -43,7 +46,7 @@ def checked(made, tmp_path, monkeypatch):
     return found
 
 
-def said(checks, what, status=STALE) -> str:
+def details(checks, what, status=STALE) -> str:
     return "\n".join(
         f"{check.detail} {check.stages}"
         for check in checks
@@ -64,7 +67,7 @@ def test_nothing_changed(checked):
 def test_a_changed_file_of_captions_is_stale(checked, tmp_path):
     (tmp_path / "work/tiny" / CAPTIONS).write_text("other captions")
     checks = checked()
-    assert verdict(checks) == STALE and f"work/tiny/{CAPTIONS} is another file" in said(
+    assert verdict(checks) == STALE and f"work/tiny/{CAPTIONS} has changed" in details(
         checks, "files"
     )
 
@@ -72,10 +75,10 @@ def test_a_changed_file_of_captions_is_stale(checked, tmp_path):
 def test_a_file_that_is_not_here_is_unchecked_not_fresh(checked, tmp_path):
     (tmp_path / "work/tiny" / CAPTIONS).unlink()
     checks = checked()
-    assert verdict(checks) == UNCHECKED and f"not on this machine: work/tiny/{CAPTIONS}" in said(
+    assert verdict(checks) == UNCHECKED and f"not on this machine: work/tiny/{CAPTIONS}" in details(
         checks, "files", UNCHECKED
     )
-    assert not said(checks, "files", SAME)
+    assert not details(checks, "files", SAME)
 
 
 def test_a_stage_that_ran_again_after_its_reader_is_stale(checked):
@@ -83,8 +86,9 @@ def test_a_stage_that_ran_again_after_its_reader_is_stale(checked):
         table.manifests["train ar seed 0"]["outputs"] = {"ar-seed0-1/model.safetensors": "1" * 64}
         table.manifests["caption ar seed 0"]["inputs"] = {"ar-seed0-1/model.safetensors": "2" * 64}
 
-    assert "read another ar-seed0-1/model.safetensors than train ar seed 0 wrote last" in said(
-        checked(retrain), "files"
+    assert (
+        "read another ar-seed0-1/model.safetensors than the one in the manifest of train ar seed 0"
+        in details(checked(retrain), "files")
     )
 
 
@@ -99,13 +103,13 @@ def test_a_changed_configuration_is_stale_where_it_reaches_the_cell(checked, tmp
         return changed
 
     checks = checked(write(lambda c: c["training"].update(steps=99)))
-    assert "training.steps: 12 -> 99 (now, in config/tiny.yaml) ('train ar seed 0',)" in said(
+    assert "training.steps: 12 -> 99 (now, in config/tiny.yaml) ('train ar seed 0',)" in details(
         checks, "configuration"
     )
     assert (
         verdict(checked(write(lambda c: c["systems"]["dsacap"]["model"].update(width=64)))) == SAME
     )
-    assert "systems.ar: there -> absent" in said(
+    assert "systems.ar: present -> absent" in details(
         checked(write(lambda c: c["systems"].pop("ar"))), "configuration"
     )
 
@@ -114,17 +118,17 @@ def test_another_configuration_can_be_named(checked, made, tmp_path):
     other = made().config
     other["scoring"]["spice"] = "auto"
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other, sort_keys=False))
-    assert "scoring.spice: off -> auto (now, in" in said(
+    assert "scoring.spice: off -> auto (now, in" in details(
         checked(config=tmp_path / "other.yaml"), "configuration"
     )
 
 
 def test_no_configuration_here_is_unchecked(checked, tmp_path):
     checks = checked(lambda table: (tmp_path / "config/tiny.yaml").unlink())
-    assert "no config/tiny.yaml here" in said(checks, "configuration", UNCHECKED)
+    assert "there is no config/tiny.yaml here" in details(checks, "configuration", UNCHECKED)
 
 
-def test_changed_code_is_stale_and_says_whether_the_result_was_meant_to_change(
+def test_changed_code_is_stale_and_reports_whether_the_result_was_meant_to_change(
     checked, monkeypatch
 ):
     monkeypatch.setattr(
@@ -139,18 +143,18 @@ def test_changed_code_is_stale_and_says_whether_the_result_was_meant_to_change(
     monkeypatch.setattr(freshness, "stage_versions", lambda commit: {"score": 1})
     checks = checked()
     assert (
-        said(checks, "code")
-        == "changed since c0ffee00 (meant to leave the result as it is): dsacap/scoring/metrics/cider.py ('score ar seed 0',)"
+        details(checks, "code") == "changed since c0ffee00 (meant to leave the result unchanged):"
+        " dsacap/scoring/metrics/cider.py ('score ar seed 0',)"
     )
     monkeypatch.setattr(freshness, "stage_versions", lambda commit: {"score": 2})
-    assert "meant to change it, stage version 1 -> 2" in said(checked(), "code")
+    assert "meant to change the result: stage version 1 -> 2" in details(checked(), "code")
 
 
-def test_code_that_git_cannot_tell_of_is_unchecked(checked, monkeypatch):
+def test_code_that_git_does_not_know_is_unchecked(checked, monkeypatch):
     monkeypatch.setattr(freshness, "files_changed", lambda commit, new, files: None)
-    assert "is not in this checkout" in said(checked(), "code", UNCHECKED)
+    assert "is not in this checkout" in details(checked(), "code", UNCHECKED)
     dirty = checked(lambda table: table.manifests["score ar seed 0"]["code"].update(dirty=True))
-    assert "ran from code that no commit holds ('score ar seed 0',)" in said(
+    assert "ran with code that is in no commit ('score ar seed 0',)" in details(
         dirty, "code", UNCHECKED
     )
 
@@ -162,11 +166,11 @@ def test_a_moved_pin_is_stale_and_a_new_one_is_not(checked, monkeypatch):
 
     now = {"torch": "2", "rocrate": "1"}
     monkeypatch.setattr(freshness, "pins", lambda commit: {"torch": "1"} if commit else now)
-    assert "torch 1 -> 2" in said(checked(another_lock), "versions")
+    assert "torch 1 -> 2" in details(checked(another_lock), "versions")
     monkeypatch.setattr(freshness, "pins", lambda commit: {"torch": "2"} if commit else now)
     assert verdict(checked(another_lock)) == SAME
     monkeypatch.setattr(freshness, "pins", lambda commit: None if commit else now)
-    assert "is another (eeeeeeeeeeee then" in said(checked(another_lock), "versions")
+    assert "has changed (eeeeeeeeeeee then" in details(checked(another_lock), "versions")
 
 
 def test_a_changed_file_of_predictions_is_stale(made, tmp_path, monkeypatch):
@@ -183,8 +187,8 @@ def test_a_changed_file_of_predictions_is_stale(made, tmp_path, monkeypatch):
     }
     table.write(tmp_path / "table")
     before = checks_of(load_table(tmp_path / "table"), ["score theirs"], "predictions", None)
-    assert not said(before, "files") and said(before, "files", SAME)
+    assert not details(before, "files") and details(before, "files", SAME)
     (tmp_path / "theirs.json").write_text("[1]")
-    assert "theirs.json is another file" in said(
+    assert "theirs.json has changed" in details(
         checks_of(load_table(tmp_path / "table"), ["score theirs"], "predictions", None), "files"
     )

@@ -1,8 +1,16 @@
-"""Faults on purpose: outside the default run, since one takes minutes.
+"""Tests that cause faults. They are not in the default run, since each takes minutes.
 
-pytest tests/faults -m faults                                               # half an hour on two idle cores
-pytest tests/faults -m faults -k killed                                     # kills alone: some minutes
-pytest tests/faults -m faults --kills 50 --faults-report docs/trust.json    # the long version, with its counts kept
+Half an hour on two idle cores:
+
+    pytest tests/faults -m faults
+
+Kills alone, some minutes:
+
+    pytest tests/faults -m faults -k killed
+
+The long version, whose counts are kept:
+
+    pytest tests/faults -m faults --kills 50 --faults-report docs/trust.json
 """
 
 import json
@@ -23,33 +31,33 @@ _counts = pytest.StashKey[dict]()
 
 
 def pytest_addoption(parser):
-    group = parser.getgroup("faults", "faults on purpose (tests/faults)")
+    group = parser.getgroup("faults", "tests that cause faults (tests/faults)")
     group.addoption(
         "--kills",
         type=int,
         default=5,
-        help="how often the pipeline is killed (default: %(default)s)",
+        help="how often to kill the pipeline (default: %(default)s)",
     )
     group.addoption(
         "--inputs",
         type=int,
         default=10_000,
-        help="malformed inputs of all kinds together (default: %(default)s)",
+        help="the number of malformed inputs, of all kinds together (default: %(default)s)",
     )
     group.addoption(
         "--faults-seed",
         type=int,
         default=0,
-        help="of what is killed when, and of malformed inputs (default: %(default)s)",
+        help="the seed of kills and of malformed inputs (default: %(default)s)",
     )
     group.addoption(
-        "--faults-report", type=Path, help="a JSON file, to which what was tried how often is added"
+        "--faults-report", type=Path, help="a JSON file to which the counts of trials are added"
     )
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Path:
-    """The smoke run as it is when nothing happens."""
+    """The folder of a smoke run without faults."""
     folder = tmp_path_factory.mktemp("undisturbed")
     run = smoke(folder)
     assert run.wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
@@ -58,7 +66,7 @@ def undisturbed(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tiny_layout, tmp_path_factory) -> Path:
-    """A system that was exported; read it, do not write to it."""
+    """The folder of an exported system. Tests must not write to it."""
     folder = tmp_path_factory.mktemp("exported") / "system"
     export_system(
         trained(tiny_layout, **DSACAP, decodings={"noise": {"noise_level": 0.3}}), "ours", 0, folder
@@ -68,19 +76,19 @@ def exported(tiny_layout, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def count(request):
-    """Called with what a test tried how often: kept for the report."""
+    """A function that keeps the counts of a test's trials for the report."""
 
-    def of(**what) -> None:
-        request.config.stash.setdefault(_counts, {})[request.node.nodeid.split("/")[-1]] = what
+    def keep(**counts) -> None:
+        request.config.stash.setdefault(_counts, {})[request.node.nodeid.split("/")[-1]] = counts
 
-    return of
+    return keep
 
 
 @pytest.fixture
 def tried(request, tmp_path, count):
-    """Runs a test's body on its share of the inputs."""
+    """A function that runs a test's body on its share of the inputs."""
 
-    def on(
+    def run(
         strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]
     ) -> None:
         trial = Trial(tmp_path)
@@ -103,7 +111,7 @@ def tried(request, tmp_path, count):
         all_of_them()
         count(**trial.ended)
 
-    return on
+    return run
 
 
 def pytest_sessionfinish(session):

@@ -1,4 +1,4 @@
-"""Input spoilt at random: bytes are torn, trees of plain data bent, archives and pictures made as no sound program makes them."""
+"""Strategies for malformed input: damaged bytes, changed trees of plain data, archives, images."""
 
 import copy
 import io
@@ -68,7 +68,7 @@ SNIPPETS = (
 
 @st.composite
 def torn(draw, data: bytes) -> bytes:
-    """Cut off, cut out, doubled, flipped, overwritten or put in between: one to three times."""
+    """Draw bytes cut off, cut out, doubled, flipped, overwritten or inserted, 1 to 3 times."""
     for _ in range(draw(st.integers(1, 3))):
         at, end = sorted(draw(st.integers(0, len(data))) for _ in range(2))
         match draw(
@@ -96,8 +96,11 @@ def torn(draw, data: bytes) -> bytes:
 
 @st.composite
 def bent(draw, tree: Any, *names: str) -> Any:
-    """Values replaced by hostile ones or by each other, dropped, doubled, wrapped, renamed or added: one to three times. `names` are more
-    values that may stand anywhere."""
+    """Draw a tree with one to three changes.
+
+    Values are replaced by hostile ones or by each other, dropped, doubled, wrapped, renamed or
+    added. `names` are further values that may appear anywhere.
+    """
     whole = [copy.deepcopy(tree)]
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(whole))
@@ -128,7 +131,7 @@ def bent(draw, tree: Any, *names: str) -> Any:
 
 
 def _places(holder: Any):
-    """Every container with every key of it."""
+    """Yield every container with each of its keys."""
     for key in list(holder) if isinstance(holder, dict) else range(len(holder)):
         yield holder, key
         if isinstance(holder[key], dict | list):
@@ -166,7 +169,11 @@ _NAMES = (
 
 @st.composite
 def zips(draw) -> bytes:
-    """Of members with names that climb, clash or are none; links; sizes that lie; packed in other ways; torn or whole."""
+    """Draw a zip file, damaged or whole.
+
+    Names of members may leave the folder, clash or be invalid. Members may be links, have any
+    compression and any size.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for _ in range(draw(st.integers(0, 4))):
@@ -221,7 +228,7 @@ _MODES = (
 
 @st.composite
 def pictures(draw) -> bytes:
-    """Of any mode and format, of odd sizes; with headers that promise more than there is; torn or whole."""
+    """Draw an image of any mode, format and size: whole, damaged, or with a false header."""
     kind = draw(st.sampled_from(("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")))
     size = draw(st.sampled_from(((16, 16), (16, 16), (9, 31), (1, 1), (8, 2000), (7, 9))))
     values = np.random.default_rng(draw(st.integers(0, 99))).integers(
@@ -233,7 +240,7 @@ def pictures(draw) -> bytes:
         try:
             image.convert(mode).save(buffer, kind)
             break
-        except (ValueError, OSError):  # no such mode in this format: in RGB then
+        except (ValueError, OSError):  # the format does not have this mode, so use RGB
             continue
     data = buffer.getvalue()
     match draw(st.sampled_from(("whole", "torn", "torn", "huge"))):
@@ -251,13 +258,13 @@ def pictures(draw) -> bytes:
 
 
 def png_of_size(data: bytes, width: int, height: int) -> bytes:
-    """A PNG whose header says another size than its pixels have, with the checksum to it."""
+    """Return a PNG whose header has another size than its pixels, with a matching checksum."""
     header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 def png_is_sound(data: bytes) -> bool:
-    """Whether all chunks up to the end are there with their checksums, as the format's own document reads them."""
+    """Return whether all chunks up to the last are complete and match their checksums."""
     at, kind = 8, b""
     while kind != b"IEND":
         if at + 12 > len(data):

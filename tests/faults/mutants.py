@@ -1,14 +1,20 @@
-"""Mutants of the code that numbers come from: `make mutants`. mutmut changes one operator, number, argument, ... at a time and runs the
-tests that reach the function; a change that no test notices survives. `[tool.mutmut]` in pyproject.toml says which modules and tests.
+"""Mutants of the code that computes numbers: `make mutants`.
 
-mutmut leaves decorated functions alone, which here are the sums over paths themselves. So it works on a copy of the tree where
+mutmut changes one operator, number, argument, ... at a time and runs the tests that reach the
+function; a change that no test notices survives. `[tool.mutmut]` in pyproject.toml lists the
+modules and tests.
 
-    @exact                                                  def passage(...): ...
-    def passage(...): ...                stands as          passage = exact(passage)
+mutmut skips decorated functions, and here these are the sums over paths. So it works on a copy of
+the tree in which
 
-The outcome is tests/faults/mutants.md. A mutant that survives needs a reason in survivors.toml; the run fails without one, and where fewer than
-90 % of a module's mutants are killed. mutmut keeps what it has found in work/mutants, and tries again what has changed in the code, or is
-named, as when tests have changed: `make mutants ONLY='dsacap.scoring.metrics.bleu*'`. Remove the folder to begin anew.
+    @exact                              def passage(...): ...
+    def passage(...): ...   becomes     passage = exact(passage)
+
+The result is tests/faults/mutants.md. A mutant that survives needs a reason in survivors.toml; the run
+fails without one, and if less than 90 % of a module's mutants are killed. mutmut keeps its results
+in work/mutants, and repeats those whose code has changed. If only tests have changed, name the
+mutants to repeat: `make mutants ONLY='dsacap.scoring.metrics.bleu*'`. Remove the folder to start
+again.
 """
 
 import json
@@ -51,7 +57,10 @@ class _DecoratorsBelow(cst.CSTTransformer):
 
 
 def copy_tree(folder: Path) -> None:
-    """What mutmut needs. Files that are as they were keep their time, by which mutmut knows what it has done already."""
+    """Copy what mutmut needs.
+
+    Unchanged files keep their modification time, by which mutmut knows what it has already done.
+    """
     for name in ("dsacap", "baselines", "tests"):
         for source in (ROOT / name).rglob("*"):
             if source.is_file() and "__pycache__" not in source.parts:
@@ -70,13 +79,15 @@ def _write_if_new(path: Path, data: bytes) -> None:
 
 HEAD = """# Mutants
 
-What if the code that numbers come from were wrong by one sign, one index, one argument? [mutmut](https://mutmut.readthedocs.io) makes each
-such change in turn and runs the quick tests that reach the function. A change is *killed* where a test fails or hangs; the share is of
-those tried. This page is written by `make mutants`, which fails below 90 % in any module, and where a survivor has no reason in
-`tests/faults/survivors.toml`.
+What if the code that computes numbers were wrong by one sign, one index, one argument?
+[mutmut](https://mutmut.readthedocs.io) makes each such change in turn and runs the quick tests that
+reach the function. A change is *killed* if a test fails or hangs; the share is that of the mutants
+tried. `make mutants` writes this page. It fails if less than 90 % are killed in any module, or if a
+survivor has no reason in `tests/faults/survivors.toml`.
 
-mutmut changes what stands in functions. Constants of modules (sigma of CIDEr, beta of ROUGE, ...) were changed by hand, 23 of them: all is
-noticed but the two that set how much is worked on at a time (`_FITS_CACHE`, `_PAIRS`).
+mutmut changes functions only. The constants of modules (sigma of CIDEr, beta of ROUGE, ...) were
+changed by hand, 23 of them. Tests notice all of these changes except those of the two constants
+that set how much is processed at a time (`_FITS_CACHE`, `_PAIRS`).
 """
 
 
@@ -87,7 +98,7 @@ class Survivor:
     after: str
 
     def __str__(self) -> str:
-        """The change within its line, and a little of what stands around it."""
+        """Return the change, with a little of the line around it."""
         before, after = (re.findall(r"\w+|\W", text) for text in (self.before, self.after))
         same = _alike(before, after)
         end = _alike(before[same:][::-1], after[same:][::-1])
@@ -97,13 +108,13 @@ class Survivor:
 
 
 def _alike(before: list[str], after: list[str]) -> int:
-    """How many words both begin with."""
+    """Return how many words both lists begin with."""
     differ = (n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
     return next(differ, min(len(before), len(after)))
 
 
 def outcome(folder: Path) -> tuple[dict[str, list[str]], list[Survivor]]:
-    """What became of the mutants of each module, and those that no test noticed."""
+    """Return the status of each module's mutants, and the mutants that no test noticed."""
     status, survivors = {}, []
     for module in MODULES:
         codes = json.loads((folder / "mutants" / f"{module}.meta").read_text())["exit_code_by_key"]
@@ -125,7 +136,7 @@ def outcome(folder: Path) -> tuple[dict[str, list[str]], list[Survivor]]:
 
 
 def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str, list[str]]:
-    """The page, and what is wrong."""
+    """Return the page, and a message for each problem."""
     rows, wrong = [], []
     for module, found in [*status.items(), ("all", list(chain(*status.values())))]:
         tried, killed = (
@@ -135,11 +146,11 @@ def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str
         rows.append((module, len(found), tried, killed, f"{100 * killed / max(1, tried):.1f} %"))
         if tried < len(found):
             wrong.append(
-                f"{module}: {len(found) - tried} of its mutants are still to be tried; run this again"
+                f"{module}: {len(found) - tried} of its mutants were not tried; run this again"
             )
         if killed < LEAST * tried:
             wrong.append(
-                f"{module}: {rows[-1][-1]} of its mutants are killed, fewer than {LEAST:.0%}"
+                f"{module}: {rows[-1][-1]} of its mutants are killed, less than {LEAST:.0%}"
             )
     rules = tomllib.loads(REASONS.read_text())["reason"]
     of_reason = defaultdict(list)
@@ -164,7 +175,8 @@ def report(status: dict[str, list[str]], survivors: list[Survivor]) -> tuple[str
     lines = [
         HEAD,
         table,
-        f"\n## Survivors\n\n{len(survivors)} in all: of each the function, and in its line ⟦what stands there → what the mutant has⟧.\n",
+        f"\n## Survivors\n\n{len(survivors)} in all. Each has its function and the changed part of"
+        " the line as ⟦original → mutant⟧.\n",
     ]
     for because in (*(rule["because"] for rule in rules), None):
         if group := of_reason[because]:

@@ -1,4 +1,4 @@
-"""The smoke pipeline as a process that can be disturbed, and what of its files must not depend on that."""
+"""The smoke pipeline as a process to disturb, and those of its files that must stay the same."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ _MEASURED = ("latency_", "train_cpu_seconds", "memory_process_mib")
 def smoke(
     folder: Path, cores: int = 2, environment: dict[str, str] | None = None
 ) -> subprocess.Popen:
-    """Starts the pipeline in `folder`; what it says is added to snakemake.log there."""
+    """Start the pipeline in `folder`, where its output is appended to snakemake.log."""
     command = [
         Path(sys.executable).parent / "snakemake",
         "--snakefile",
@@ -44,7 +44,7 @@ def smoke(
 
 
 def outcome(folder: Path) -> dict[str, str]:
-    """Of every file that a run leaves, its hash; without those that hold times, and of the table without what was measured by a clock."""
+    """Return the hash of every file of a run, except times and numbers measured by a clock."""
     found = {}
     for path in sorted(folder.glob("work/**/*")):
         name = path.relative_to(folder).as_posix()
@@ -57,5 +57,5 @@ def outcome(folder: Path) -> dict[str, str]:
 
 def differences(folder: Path, other: Path) -> list[str]:
     a, b = outcome(folder), outcome(other)
-    assert len(a) > 20, "the harness compares next to nothing"
+    assert len(a) > 20, "the harness compares almost no files"
     return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))

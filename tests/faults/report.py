@@ -1,5 +1,6 @@
-"""docs/trust.md tells what docs/trust.json counted. After `pytest tests/faults -m faults --faults-report docs/trust.json`:
+"""Write the counts of docs/trust.json into docs/trust.md.
 
+pytest tests/faults -m faults --faults-report docs/trust.json
 python tests/faults/report.py
 """
 
@@ -15,18 +16,25 @@ _PLACE = re.compile(
     r"(<!-- counts: written by tests/faults/report\.py -->\n).*?(<!-- end -->)", re.DOTALL
 )
 _TRIED = {
-    "test_killed_anywhere": "SIGKILL at a random moment to a random process of the smoke pipeline, which is then run again: the same bytes",
-    "test_the_same_bytes_elsewhere": "the smoke pipeline in another folder, locale, time zone, hash seed, number of cores: the same bytes",
-    "test_scores_of_any_words_are_the_stock_ones": "files of any words, given to `dsacap score`: pycocoevalcap's scores, image by image",
-    "test_every_stage_on_disks_and_limits_that_fail": "every stage on disks and limits that fail, and then once more without",
+    "test_killed_anywhere": "SIGKILL to a random process of the smoke pipeline at a random moment;"
+    " run again, it gives the same bytes",
+    "test_the_same_bytes_elsewhere": "the smoke pipeline in another folder, locale, time zone, hash"
+    " seed and number of cores gives the same bytes",
+    "test_scores_of_any_words_are_the_stock_ones": "`dsacap score` on files of arbitrary words"
+    " gives pycocoevalcap's scores, image by image",
+    "test_every_stage_on_disks_and_limits_that_fail": "every stage with failing disks and limits,"
+    " then once more without",
 }
 
 
 def counted() -> str:
-    """The table of all that was counted."""
+    """Return the table of all counts."""
     rows = [
-        (_named(test), "; ".join(f"{what.replace('_', ' ')} {_plain(n)}" for what, n in of.items()))
-        for test, of in _report().items()
+        (
+            _description(test),
+            "; ".join(f"{what.replace('_', ' ')} {_plain(n)}" for what, n in counts.items()),
+        )
+        for test, counts in _report().items()
     ]
     return (
         "\n"
@@ -36,7 +44,7 @@ def counted() -> str:
 
 
 def page(text: str) -> str:
-    """A page with the table in its place."""
+    """Return the page with the table put in."""
     return _PLACE.sub(lambda found: found[1] + counted() + found[2], text)
 
 
@@ -45,11 +53,11 @@ def _report() -> dict[str, dict]:
 
 
 def _inputs() -> str:
-    malformed = [of["inputs"] for test, of in _report().items() if "malformed" in test]
+    malformed = [counts["inputs"] for test, counts in _report().items() if "malformed" in test]
     return f"{sum(malformed):,} malformed inputs of {len(malformed)} kinds in all."
 
 
-def _named(test: str) -> str:
+def _description(test: str) -> str:
     name, _, place = test.partition("::")[2].partition("[")
     if name.startswith("test_malformed_"):
         return f"malformed {name.removeprefix('test_malformed_').replace('_', ' ')}"

@@ -1,4 +1,4 @@
-"""The same bytes from other folders, locales, time zones, hash seeds and numbers of cores."""
+"""Other folders, locales, time zones, hash seeds and numbers of cores give the same bytes."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ def test_the_same_bytes_elsewhere(place, undisturbed, tmp_path, count):
 
 
 def _locale(name: str, folder: Path) -> dict[str, str]:
-    """A locale of this test's own, whatever is installed."""
+    """Make a locale for this test, independent of those installed."""
     if not shutil.which("localedef") or not Path("/usr/share/i18n/locales", name).exists():
         pytest.skip(f"no sources of the locale {name} (Debian: apt-get install locales)")
     subprocess.run(

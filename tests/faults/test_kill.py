@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, to any process of the pipeline's tree: the same command again leads to the same bytes."""
+"""SIGKILL any process of the pipeline at random moments; run again, it gives the same bytes."""
 
 import itertools
 import random
@@ -17,7 +17,7 @@ _LONGEST = 30.0  # seconds between two kills
 
 @pytest.mark.faults
 def test_killed_anywhere(undisturbed, tmp_path, request, count):
-    """Whenever the pipeline gets to its end in spite of it, its files are compared, and it begins anew."""
+    """Whenever the pipeline finishes in spite of the kills, compare its files and start again."""
     rng, victims, ends = random.Random(request.config.getoption("--faults-seed")), Counter(), 0
     while victims.total() < request.config.getoption("--kills"):
         run = smoke(tmp_path)
@@ -40,8 +40,11 @@ def _compare(run: subprocess.Popen, undisturbed: Path, folder: Path) -> None:
 
 
 def _kill_one(run: subprocess.Popen, rng: random.Random) -> str | None:
-    """The verb, or name, of the process killed after a random time; None where the run was over before. What was started by it lives on,
-    as after the kill of a real machine's out-of-memory killer, and the next run works beside it."""
+    """Kill a process after a random time and return its verb or name, or None if the run has ended.
+
+    Its children stay alive, as they do after a kill by the out-of-memory killer, and the next run
+    has to work with them around.
+    """
     try:
         run.wait(rng.uniform(1, _LONGEST))
         return None
@@ -57,12 +60,12 @@ def _kill_one(run: subprocess.Popen, rng: random.Random) -> str | None:
 
 
 def _name(command: list[str]) -> str:
-    """What a process is, for the report."""
-    said = " ".join(command)
-    if "jvm_worker" in said or "java" in said:
+    """Return the name of a process for the report."""
+    line = " ".join(command)
+    if "jvm_worker" in line or "java" in line:
         return "Java"
     verbs = [after for before, after in itertools.pairwise(command) if before.endswith("dsacap")]
-    return verbs[0] if verbs else ("snakemake" if "snakemake" in said else "shell")
+    return verbs[0] if verbs else ("snakemake" if "snakemake" in line else "shell")
 
 
 def _until_orphans_end(folder: Path) -> None:

@@ -1,7 +1,9 @@
-"""Ten thousand malformed inputs: each works, or is refused by a message that names the file. No traceback, no other reading than a plain
-one of the same bytes, no file lost or written, no hang.
+"""Ten thousand malformed inputs: each is accepted, or refused by a message that names the file.
 
-pytest tests/faults -m faults -k malformed --inputs 10000
+There is no traceback and no hang, an accepted input is read as a plain reader reads it, and no file
+is lost or written.
+
+    pytest tests/faults -m faults -k malformed --inputs 10000
 """
 
 import contextlib
@@ -54,12 +56,12 @@ SPLIT = {
         for i, split in enumerate(("train", "restval", "val", "test"), 1)
     ]
 }
-SAID = [{"image_id": i, "caption": f"a dog {i}"} for i in range(1, 5)]
+PREDICTIONS = [{"image_id": i, "caption": f"a dog {i}"} for i in range(1, 5)]
 TOKENS = {str(i): ["a dog", "the dog"] for i in range(1, 5)}
 
 
 def as_json(tree) -> st.SearchStrategy[bytes]:
-    """The tree bent, or its text torn."""
+    """A tree that was changed, or its text damaged."""
     return bent(tree).map(lambda data: json.dumps(data).encode()) | torn(json.dumps(tree).encode())
 
 
@@ -69,12 +71,12 @@ def test_malformed_annotations(tried):
         path = trial.write("captions.json", data)
         if trial.command("validate", path, named=path):
             plain = json.loads(data)
-            said = {image["id"]: (image["file_name"], []) for image in plain["images"]}
+            expected = {image["id"]: (image["file_name"], []) for image in plain["images"]}
             for annotation in sorted(plain["annotations"], key=lambda one: one["id"]):
-                said[annotation["image_id"]][1].append(annotation["caption"])
+                expected[annotation["image_id"]][1].append(annotation["caption"])
             assert {
                 i: (one.file_name, list(one.captions)) for i, one in read_captions([path]).items()
-            } == said
+            } == expected
 
     tried(as_json(COCO), 0.12, body)
 
@@ -116,19 +118,19 @@ def _id(record: dict) -> int:
 def test_malformed_predictions(tried):
     def body(trial, data):
         path, references = (
-            trial.write("said.json", data),
+            trial.write("predictions.json", data),
             trial.write("captions.json", json.dumps(COCO).encode()),
         )
         if trial.command("validate", path, named=path) and isinstance(
             plain := json.loads(data), list
         ):
-            said = {}
+            expected = {}
             for one in plain:
-                said.setdefault(one["image_id"], []).append(one["caption"])
-            assert read_predictions(path) == said
+                expected.setdefault(one["image_id"], []).append(one["caption"])
+            assert read_predictions(path) == expected
             trial.command("validate", path, "--references", references, named=path)
 
-    tried(as_json(SAID), 0.12, body)
+    tried(as_json(PREDICTIONS), 0.12, body)
 
 
 @pytest.mark.faults
@@ -137,7 +139,7 @@ def test_malformed_tokenised_references(tried):
         path = trial.write("tokens.json", data)
         found = trial.call(read_references, [path], True, named=path)
         if found:
-            assert found[0] == {int(i): said for i, said in json.loads(data).items()}
+            assert found[0] == {int(i): tokens for i, tokens in json.loads(data).items()}
         trial.command("validate", path, named=path)
 
     tried(as_json(TOKENS), 0.06, body)
@@ -168,7 +170,7 @@ def test_malformed_archives(tried):
     def body(trial, data):
         shutil.rmtree(trial.folder / "in", ignore_errors=True)
         trial.write("in/deep/data/a.json", b"{}")
-        trial.write("in/deep/beside.json", b"{}")
+        trial.write("in/deep/neighbour.json", b"{}")
         path, folder = trial.write("in/deep/data.zip", data), trial.folder / "in" / "deep" / "data"
         before = contents(trial.folder)
         with contextlib.suppress(UserError):
@@ -247,30 +249,29 @@ def test_malformed_configurations(tried):
                     "",
                 )
             )
-            assert not unlike, f"not what the file says: {unlike}"
+            assert not unlike, f"read differently from the file: {unlike}"
 
     tried(configurations(), 0.18, body)
 
 
-def _unlike(said, read, where: str) -> Iterator[str]:
-    """Where a configuration is read in another way than it is said."""
-    if isinstance(said, dict) and isinstance(read, dict):
-        for key, value in said.items():
+def _unlike(written, read, where: str) -> Iterator[str]:
+    """Yield the places where a configuration is read differently from what is written."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        for key, value in written.items():
             yield from _unlike(value, read.get(key, "nothing"), f"{where}.{key}")
-    elif isinstance(said, list) and isinstance(read, list) and len(said) == len(read):
-        for at, (one, other) in enumerate(zip(said, read, strict=True)):
+    elif isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        for at, (one, other) in enumerate(zip(written, read, strict=True)):
             yield from _unlike(one, other, f"{where}[{at}]")
-    elif isinstance(said, str) and str(Path(said)) == read:  # a//b is a/b
+    elif isinstance(written, str) and str(Path(written)) == read:  # a//b is a/b
         return
-    elif said != read or isinstance(said, bool) != isinstance(read, bool):
-        yield f"{where}: {said!r} read as {read!r}"
+    elif written != read or isinstance(written, bool) != isinstance(read, bool):
+        yield f"{where}: {written!r} read as {read!r}"
 
 
 @pytest.mark.faults
 def test_malformed_tables(tried, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        git_checkout, "git", cache(git_checkout.git)
-    )  # a process a question, and the same ones for every input
+    # Each question to git starts a process, and every input asks the same ones.
+    monkeypatch.setattr(git_checkout, "git", cache(git_checkout.git))
     table = HandMade().write(tmp_path / "sound")
     rows = (table / "table.csv").read_bytes()
     manifests = json.loads((table / "table.json").read_text())
@@ -333,8 +334,8 @@ def test_malformed_exported_folders(tried, exported):
         before = contents(folder)
         model = trial.call(read_folder, folder, "cpu", named=folder)
         if model:
-            said = trial.call(lambda: model.caption([photo.getvalue()]), named=folder)
-            assert said is None or all(isinstance(caption, str) for [caption] in said)
+            captions = trial.call(lambda: model.caption([photo.getvalue()]), named=folder)
+            assert captions is None or all(isinstance(caption, str) for [caption] in captions)
         assert contents(folder) == before
 
     tried(st.sampled_from(sorted(files)).flatmap(spoilt), 0.04, body)

@@ -1,7 +1,7 @@
-"""Full and read-only disks, few file handles, little memory, in every stage: said plainly, nothing that was there before is lost, nothing
-torn stands under its final name, and the same command then goes on.
+"""Full and read-only disks, few file handles and little memory, in every stage.
 
-The disk is a real one: a tmpfs of this test's own, which needs root.
+The stage reports the problem, no existing file is lost, no incomplete file has its final name, and
+the same command then succeeds. The disk is a tmpfs that the test mounts, which needs root.
 """
 
 import importlib
@@ -26,7 +26,8 @@ from dsacap.common.files import read_json, read_jsonl, read_tensors, sha256
 from helpers import tiny_config
 
 _LONGEST = 300  # seconds of a stage
-# Loaded by stages late. Memory that ends within an import leaves half a module, whose own words about it are anybody's guess.
+# Stages import these late. Running out of memory in an import leaves half a module, whose errors
+# are unpredictable.
 _LOADED_LATE = (
     "dsacap.vision.generators.generator",
     "matplotlib.figure",
@@ -34,7 +35,8 @@ _LOADED_LATE = (
     "safetensors.torch",
     "torchvision.transforms",
 )
-# What Rust (safetensors, tokenizers) says when it gets no memory, and then ends the process as a kill would: nothing in Python can help.
+# Rust (safetensors, tokenizers) prints this when it gets no memory, and aborts the process, which
+# Python cannot prevent.
 _ABORTED = re.compile(r"^(?:.*it/s\])?memory allocation of \d+ bytes failed$", re.MULTILINE)
 _PAGE = os.sysconf("SC_PAGESIZE")
 _TRAINED, _TUNED = ("ar", "dsacap", "ar-eyes"), ("dsacap-rl",)
@@ -53,7 +55,7 @@ STAGES = (
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
-    """A disk of its own, whose room can be changed."""
+    """A disk of the test's own, whose size can be changed."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if (
@@ -72,7 +74,10 @@ def remount(folder: Path, *options: str) -> None:
 
 
 def run(arguments: list[str], log: Path, limits: dict[int, int] | None = None) -> int:
-    """Runs `dsacap` in a forked process under limits, which has loaded all that it needs; 99 is a traceback."""
+    """Run `dsacap` under limits in a forked process that has loaded all modules.
+
+    Returns the exit status, which is 99 after a traceback.
+    """
     pid = os.fork()
     if not pid:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -98,7 +103,7 @@ def run(arguments: list[str], log: Path, limits: dict[int, int] | None = None) -
 
 
 def whole(folder: Path) -> dict[Path, str]:
-    """The hash of every file that stands under its final name; each can be read."""
+    """Read every file that has its final name, and return their hashes."""
     found = {}
     for path in sorted(
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
@@ -117,35 +122,34 @@ def test_every_stage_on_disks_and_limits_that_fail(disk, tmp_path, count):
     for name in _LOADED_LATE:
         importlib.import_module(name)
     config, log, tried = tmp_path / "tiny.yaml", tmp_path / "log", Counter()
-    torn = set()  # hidden files that a process left that was not allowed to end by itself
+    torn = set()  # hidden files left by processes that were aborted
     settings = tiny_config(disk / "work", results=str(disk / "results")).model_dump(
         mode="json", exclude_unset=True
     )
     settings["systems"]["ar-eyes"] = {
         **settings["systems"]["ar"],
-        "training": {"fine_tune": {"learning_rate": 0.001}},
-    }  # reads pixels
+        "training": {"fine_tune": {"learning_rate": 0.001}},  # which reads pixels
+    }
     config.write_text(json.dumps(settings))
     for stage in STAGES:
         command, before = [*stage, "--config", str(config)], whole(disk)
 
         def fails(what: str, command=command, before=before, **limits) -> None:
-            status, said = run(command, log, **limits), log.read_text()
+            status, printed = run(command, log, **limits), log.read_text()
             aborted = (
                 resource.RLIMIT_AS in limits.get("limits", {})
                 and status == -signal.SIGABRT
-                and _ABORTED.search(said)
+                and _ABORTED.search(printed)
             )
-            assert aborted or (status in (0, 1) and "Traceback" not in said), (
+            assert aborted or (status in (0, 1) and "Traceback" not in printed), (
                 what,
                 command,
                 status,
-                said,
+                printed,
             )
-            assert aborted or status == 0 or "error: " in said, (what, command, said)
-            tried[
-                f"{what}: {'ended by a library' if aborted else 'refused' if status else 'done all the same'}"
-            ] += 1
+            assert aborted or status == 0 or "error: " in printed, (what, command, printed)
+            ending = "refused" if status else "done all the same"
+            tried[f"{what}: {'ended by a library' if aborted else ending}"] += 1
             after = whole(disk)
             grown = [path for path in before if path.name == "train.jsonl"]
             assert {path: after.get(path) for path in before if path not in grown} == {

@@ -1,4 +1,4 @@
-"""Captions of any words, scored end to end by `dsacap score`: each score of each image is the one of pycocoevalcap."""
+"""For captions of arbitrary words, `dsacap score` gives pycocoevalcap's scores, image by image."""
 
 import json
 
@@ -88,23 +88,23 @@ _WORDS = (
 )
 _caption = st.lists(st.sampled_from(_WORDS), max_size=9).map(" ".join)
 _image = st.tuples(
-    _caption, st.lists(_caption.map(lambda said: f"a {said}"), min_size=1, max_size=7)
-)  # a reference of nothing is refused
+    _caption,
+    st.lists(_caption.map("a {}".format), min_size=1, max_size=7),  # empty references are refused
+)
 
 
 @pytest.mark.faults
 def test_scores_of_any_words_are_the_stock_ones(tried, stock_meteor, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv(
-        "DSACAP_CACHE", str(tmp_path_factory.mktemp("cache"))
-    )  # else what was scored before is not scored again
+    # An empty cache, since otherwise captions that were scored before would not be scored again.
+    monkeypatch.setenv("DSACAP_CACHE", str(tmp_path_factory.mktemp("cache")))
     paraphrase_index(METEOR_FOLDER / "data" / "paraphrase-en.gz")
 
     def body(trial, images):
-        said = [{"image_id": i, "caption": caption} for i, (caption, _) in enumerate(images)]
+        captions = [{"image_id": i, "caption": caption} for i, (caption, _) in enumerate(images)]
         of_image = [
             (i, reference) for i, (_, references) in enumerate(images) for reference in references
         ]
-        given = {
+        annotations = {
             "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(len(images))],
             "annotations": [
                 {"id": k, "image_id": i, "caption": reference}
@@ -112,8 +112,8 @@ def test_scores_of_any_words_are_the_stock_ones(tried, stock_meteor, tmp_path_fa
             ],
         }
         path, references = (
-            trial.write("said.json", json.dumps(said).encode()),
-            trial.write("captions.json", json.dumps(given).encode()),
+            trial.write("predictions.json", json.dumps(captions).encode()),
+            trial.write("captions.json", json.dumps(annotations).encode()),
         )
         (trial.folder / "scores.json").unlink(missing_ok=True)
         arguments = (
@@ -129,19 +129,19 @@ def test_scores_of_any_words_are_the_stock_ones(tried, stock_meteor, tmp_path_fa
 
         tokens = stock_tokenize([reference for _, reference in of_image])
         expected = {
-            i: [t for t, (of, _) in zip(tokens, of_image, strict=True) if of == i]
+            i: [t for t, (image, _) in zip(tokens, of_image, strict=True) if image == i]
             for i in range(len(images))
         }
         stock = stock_scores(
             expected,
-            dict(enumerate(stock_tokenize([one["caption"] for one in said]))),
+            dict(enumerate(stock_tokenize([one["caption"] for one in captions]))),
             stock_meteor,
         )
         for metric in METRICS:
             assert list(ours[metric]["per_image"]) == [str(i) for i in stock[metric].per_image]
             values = [ours[metric]["value"], *ours[metric]["per_image"].values()]
             expected_values = [stock[metric].corpus, *stock[metric].per_image.values()]
-            if metric in ("METEOR", "ROUGE-L"):  # which stock rounds alike on every processor
+            if metric in ("METEOR", "ROUGE-L"):  # stock rounds these the same on every processor
                 assert values == expected_values, metric
             assert_close_to_stock(values, expected_values)
         trial.ended["images"] += len(images)

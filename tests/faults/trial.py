@@ -1,4 +1,4 @@
-"""A trial of inputs: how each ended, whether it was refused by its name, and what became of the files."""
+"""Trials of inputs: how each ended, whether its error named the file, and whether files changed."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ _LONGEST = 20  # seconds of one input
 
 
 class Hang(BaseException):
-    """No Exception, which what decodes photos takes for damage."""
+    """Raised after too long. It is no Exception, which decoders of photos would take for damage."""
 
 
 class Trial:
@@ -30,7 +30,10 @@ class Trial:
         return path
 
     def command(self, *arguments: object, named: Path, writes: tuple[str, ...] = ()) -> bool:
-        """Whether `dsacap` took the input; where not, it has said so by the file's name, and left all files as they are."""
+        """Run `dsacap`, and return whether it accepted the input.
+
+        If not, assert that its error names the file and that no file has changed.
+        """
         before = contents(self.folder)
         out, err = (
             io.TextIOWrapper(io.BytesIO(), "utf-8", errors)
@@ -40,16 +43,16 @@ class Trial:
             status = main([str(argument) for argument in arguments])
         out.flush()
         err.flush()
-        said, left = err.buffer.getvalue().decode(), contents(self.folder)
-        refused = "error: " in said
-        assert status == 0 or refused or arguments[0] == "diff", (status, said)
-        assert not refused or (status and named.name in said), (status, said)
-        assert {name: data for name, data in left.items() if name not in writes} == before
+        printed, after = err.buffer.getvalue().decode(), contents(self.folder)
+        refused = "error: " in printed
+        assert status == 0 or refused or arguments[0] == "diff", (status, printed)
+        assert not refused or (status and named.name in printed), (status, printed)
+        assert {name: data for name, data in after.items() if name not in writes} == before
         self.ended["refused" if refused else "taken"] += 1
         return not refused
 
     def call(self, function: Callable, *arguments, named: Path):
-        """What a function returns, or None where it refuses by the file's name."""
+        """Return a function's result, or None if it raises a UserError that names the file."""
         try:
             with _in_time():
                 found = function(*arguments)

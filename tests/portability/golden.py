@@ -1,10 +1,12 @@
-"""Print the hashes of what a few steps of portable arithmetic give, as JSON.
+"""Print the hashes of the results of a few steps in portable arithmetic, as JSON.
 
-Everything that torch computes in the pipeline is in it: the encoder, its features, the generator,
-a training of every captioner, both kinds of tuning, and captions. Batches hold more than 16 images,
-because some kernels have another path for less. The same bytes must come out on every x86-64
-processor with AVX2. `python tests/portability/golden.py > tests/portability/golden.json` writes the
-committed hashes anew after a change that is meant to move them, such as another release of torch.
+They cover everything that torch computes in the pipeline: the encoder, its features, the generator,
+a training of every captioner, both kinds of tuning, and captions. Batches have more than 16 images,
+because some kernels take another path for fewer. The bytes must be the same on every x86-64
+processor with AVX2. After a change that is meant to move them, such as another release of torch,
+write the committed hashes again:
+
+    python tests/portability/golden.py > tests/portability/golden.json
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""`arithmetic: portable` in the configuration: what it sets, what it refuses, where it is recorded."""
+"""`arithmetic: portable` in the configuration: what it sets, refuses and records."""
 
 import json
 import os
@@ -53,9 +53,12 @@ def test_a_stage_runs_and_records_portable_arithmetic(tmp_path):
 
 
 @needs_avx2
-def test_where_torch_was_loaded_before_it_refuses(tmp_path):
+def test_it_refuses_if_torch_was_loaded_before(tmp_path):
     _, path = write_config(tmp_path, arithmetic="portable")
-    code = "import torch; from dsacap.cli.main import main; raise SystemExit(main(['data', '--config', %r]))"
+    code = (
+        "import torch; from dsacap.cli.main import main;"
+        " raise SystemExit(main(['data', '--config', %r]))"
+    )
     finished = run(code % str(path))
     assert finished.returncode == 1
     assert "arithmetic: portable has to be set before torch is loaded" in finished.stderr
@@ -91,7 +94,7 @@ def test_it_refuses_what_is_made_for_one_processor(tmp_path, key, value):
 
 
 @needs_avx2
-def test_the_doctor_names_the_promise(tmp_path):
+def test_the_doctor_reports_portable_arithmetic(tmp_path):
     _, path = write_config(tmp_path, arithmetic="portable")
     assert (
         "ok       arithmetic portable: the same bytes on every x86-64"
@@ -99,9 +102,9 @@ def test_the_doctor_names_the_promise(tmp_path):
     )
 
 
-def test_results_lie_apart_from_those_of_fast_arithmetic(tmp_path):
+def test_results_have_other_folders_than_those_of_fast_arithmetic(tmp_path):
     fast, portable = (Layout(tiny_config(tmp_path, arithmetic=a)) for a in ("fast", "portable"))
-    assert fast.data == portable.data  # which no floating-point number decides
+    assert fast.data == portable.data  # they do not depend on floating-point numbers
     for place in ("encoder", "features", "generator", "latency"):
         assert getattr(fast, place) != getattr(portable, place)
     for system in ("ar", "dsacap-rl"):
@@ -109,8 +112,8 @@ def test_results_lie_apart_from_those_of_fast_arithmetic(tmp_path):
     assert Layout(tiny_config(tmp_path)).system("ar", 0) == fast.system("ar", 0)
 
 
-def test_portable_results_lie_apart_by_threads_processes_and_parts(tmp_path):
-    """To the byte, each of them is another result."""
+def test_portable_results_have_folders_by_threads_processes_and_parts(tmp_path):
+    """Each of them gives other bytes."""
     training = {"steps": 12, "batch_size": 6}
     changes = [{}, {"threads": 2}, {"processes": 2}, {"training": training | {"accumulate": 2}}]
     configs = [
@@ -120,7 +123,7 @@ def test_portable_results_lie_apart_by_threads_processes_and_parts(tmp_path):
     assert len({Layout(config).system("ar", 0) for config in configs}) == len(changes)
 
 
-def test_what_measures_time_uses_the_fast_kernels():
+def test_measurements_of_time_use_the_fast_kernels():
     environment = {"PATH": "x", **arithmetic.VARIABLES}
     assert arithmetic.without_choice(environment, "portable") == {"PATH": "x"}
     assert arithmetic.without_choice(environment, "fast") == environment
@@ -150,7 +153,7 @@ def test_the_arithmetic_is_a_setting_of_what_torch_computes(tmp_path):
 
 @needs_avx2
 def test_square_roots_are_correctly_rounded_and_differentiated():
-    """torch's own are not: MKL's vector mathematics rounds one in five otherwise."""
+    """torch's own are not: MKL's vector mathematics rounds one in five differently."""
     code = """
 import numpy as np
 from dsacap.common import arithmetic
@@ -160,7 +163,8 @@ arithmetic.prepare("portable", "cpu")
 x = torch.rand(1000, generator=torch.Generator().manual_seed(0), requires_grad=True)
 exact = np.sqrt(x.detach().numpy())
 in_place = x.detach().clone().sqrt_()
-for root in (x.sqrt(), x**0.5, torch.sqrt(x), in_place, torch.sqrt(x.detach(), out=torch.empty(1000))):
+into_given = torch.sqrt(x.detach(), out=torch.empty(1000))
+for root in (x.sqrt(), x**0.5, torch.sqrt(x), in_place, into_given):
     assert np.array_equal(root.detach().numpy(), exact)
 x.sqrt().sum().backward()
 torch.testing.assert_close(x.grad, 0.5 / x.detach().rsqrt().reciprocal())
@@ -173,7 +177,7 @@ assert torch.tensor(4.0).sqrt().shape == ()
 
 
 def test_numpy_square_roots_are_exact():
-    """The replacement relies on it: no other number of the format is nearer to the root."""
+    """The replacement relies on numpy giving the number that is nearest to the root."""
     for value in np.random.default_rng(0).random(1000):
         root = np.sqrt(value)
         exact, half = Fraction(value), Fraction(np.spacing(root)) / 2

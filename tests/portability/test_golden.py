@@ -1,4 +1,4 @@
-"""A few steps of everything, by portable arithmetic: the same bytes as committed, on any processor."""
+"""A few steps of everything in portable arithmetic give the committed bytes on any processor."""
 
 import json
 import os

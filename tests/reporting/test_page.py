@@ -186,7 +186,7 @@ def test_the_policy_names_what_stands_in_the_page():
 
 def test_content_cannot_end_its_element():
     hostile = "</script><script>alert(1)</script><!-- & \u2028 <img src=x onerror=alert(1)>"
-    content = made_up(1, said={(0, 0): [hostile]}) | {"name": hostile}
+    content = made_up(1, captions={(0, 0): [hostile]}) | {"name": hostile}
     page = assemble(content, "0" * 64)
     embedded = re.search(
         '<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL

@@ -73,7 +73,7 @@ def test_photos_are_searched_and_sorted_as_the_address_says(opened):
         (0, 9): ["zebras"],
         (0, 11): ["a cozebra"],
     }
-    page = assemble(made_up(30, said=said), "0" * 64)
+    page = assemble(made_up(30, captions=said), "0" * 64)
     assert files_of(opened(page, "page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
     found = opened(page, "q=zebra")
     assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
@@ -139,7 +139,7 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
     monkeypatch.setattr(
         reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js"))
     )
-    dom = opened(assemble(made_up(30, said={(0, 4): ["a zebra"]}), "0" * 64))
+    dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64))
     seen = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
     assert seen[0] == ["#q=zebra", "photo-4.png", "q"] and seen[1] == ["", "photo-0.png", "q"]
     assert [address for address, *_ in seen[2:4]] == [

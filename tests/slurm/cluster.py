@@ -1,7 +1,8 @@
-"""A Slurm of one node on this machine, for as long as a test needs it: Debian's munge, slurmctld and slurmd, without accounting.
+"""A Slurm of one node on this machine, while a test needs it.
 
-Slurm's commands find their controller by /etc/slurm/slurm.conf alone, so that file is written, and removed at the end. A file there that
-is not from here belongs to a real cluster, and is left alone.
+It consists of Debian's munge, slurmctld and slurmd, without accounting. Slurm's commands find their
+controller only by /etc/slurm/slurm.conf, so that file is written, and removed at the end. If it was
+not written by these tests, it belongs to a real cluster and is left alone.
 """
 
 import os
@@ -19,8 +20,8 @@ _MUNGE = Path("/run/munge/munge.socket.2")
 
 _GPUS = ("null", "zero", "full", "random")  # Slurm counts device files; no job here opens them
 
-# The node claims GPUs and memory that it does not have: what is tested is that jobs are given what the profile asks for.
-# Jobs that use more memory than they asked for are killed, as cgroups would, within a second.
+# The node claims GPUs and memory that it does not have, to test that jobs get what the profile asks
+# for. Jobs that use more memory than they asked for are killed within a second, as by cgroups.
 _SLURM = """
 ClusterName=dsacap
 SlurmctldHost={host}(127.0.0.1)
@@ -50,7 +51,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def missing() -> str | None:
-    """Why there can be no Slurm here, or None."""
+    """Return why Slurm cannot run here, or None if it can."""
     if os.geteuid() != 0:
         return "needs root, to write /etc/slurm/slurm.conf and start daemons"
     if absent := [
@@ -67,7 +68,10 @@ def missing() -> str | None:
 
 @contextmanager
 def slurm(folder: Path, cpus: int) -> Iterator[None]:
-    """Starts the daemons, waits for the node to be idle, and stops them at the end. `folder` keeps their state and logs."""
+    """Start the daemons, wait until the node is idle, and stop them at the end.
+
+    `folder` keeps their state and logs.
+    """
     host = socket.gethostname().split(".")[0]
     for part in ("state", "spool"):
         (folder / part).mkdir()
@@ -113,13 +117,16 @@ def _until_idle(folder: Path) -> None:
         path.read_text()[-2000:]
         for path in sorted(folder.glob("*.log")) + sorted(folder.glob("*.out"))
     )
-    raise RuntimeError(f"the node is {state or 'not there'} after a minute:\n{logs}")
+    raise RuntimeError(f"after a minute the node is {state or 'missing'}:\n{logs}")
 
 
 def jobs() -> list[dict[str, str]]:
-    """All that the controller remembers of every job, as `scontrol` says it; `Comment` names the rule and its wildcards."""
-    said = subprocess.run(
+    """Return everything that `scontrol` prints about every job.
+
+    `Comment` has the rule and its wildcards.
+    """
+    printed = subprocess.run(
         ["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True
     ).stdout
-    lines = [line for line in said.splitlines() if line.startswith("JobId=")]
+    lines = [line for line in printed.splitlines() if line.startswith("JobId=")]
     return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]

@@ -1,4 +1,7 @@
-"""Run as one of several processes by test_distributed.py: trains systems one after another, as its plan (JSON) says."""
+"""Train systems one after another, as described by a JSON plan.
+
+test_distributed.py runs this file as one of several processes.
+"""
 
 import json
 import os
@@ -18,7 +21,10 @@ from dsacap.training import distributed, loop
 
 
 def run(plan: dict) -> None:
-    """`systems` of a `config`, each to the end; or, with `stop`, until the last process is sent SIGTERM at that step of the training."""
+    """Train the plan's `systems` of its `config`.
+
+    With `stop`, the last process is sent SIGTERM at that step, so that the training ends there.
+    """
     loop._LOG_EVERY, learning_rate = 1, loop.learning_rate
     layout = Layout(parse_config(plan["config"], "plan"))
 

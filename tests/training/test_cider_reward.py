@@ -24,7 +24,7 @@ def reward() -> CiderDReward:
 
 
 class CountedAs(list):
-    """A list that says it is as long as the training corpus: stock CIDEr takes its document count from there."""
+    """A list as long as the training corpus, for stock CIDEr takes its document count from it."""
 
     documents: int
 
@@ -36,13 +36,13 @@ def stock(
     references: list[list[str]], candidates: list[str], corpus: list[list[str]] = TRAIN
 ) -> np.ndarray:
     train = StockScorer()
-    for said in corpus:
-        train += (None, said)
+    for of_image in corpus:
+        train += (None, of_image)
     train.compute_doc_freq()
     scorer = StockScorer()
     scorer.document_frequency = train.document_frequency
-    for said, candidate in zip(references, candidates, strict=True):
-        scorer += (candidate, said)
+    for of_image, candidate in zip(references, candidates, strict=True):
+        scorer += (candidate, of_image)
     scorer.crefs = CountedAs(scorer.crefs)
     scorer.crefs.documents = len(corpus)
     return np.array(scorer.compute_cider())
@@ -50,23 +50,28 @@ def stock(
 
 def test_equals_stock_on_images_of_the_corpus(reward):
     references = RNG.choices(TRAIN, k=80)
-    candidates = [RNG.choice([caption("abcdefghxyz"), RNG.choice(said), ""]) for said in references]
+    candidates = [
+        RNG.choice([caption("abcdefghxyz"), RNG.choice(of_image), ""]) for of_image in references
+    ]
     assert_mostly_equals_stock(reward.score(references, candidates), stock(references, candidates))
 
 
 def test_equals_stock_on_other_images(reward):
-    """Words and n-grams that the corpus has not count as if one image had them."""
+    """Words and n-grams that the corpus does not have count as if one image had them."""
     other = [[caption("abcxyz"), caption("xyz")] for _ in range(10)]
     references = RNG.choices(TRAIN + other, k=80)
     candidates = [
-        RNG.choice([caption("abcdefghxyz"), RNG.choice(said), "never heard of it"])
-        for said in references
+        RNG.choice([caption("abcdefghxyz"), RNG.choice(of_image), "never heard of it"])
+        for of_image in references
     ]
     assert_mostly_equals_stock(reward.score(references, candidates), stock(references, candidates))
 
 
 def test_the_first_and_the_last_ngram_of_the_corpus_count_as_all_do():
-    """N-grams and images are numbered together: what is unknown must not be taken for the last n-gram of the image before."""
+    """N-grams and images are numbered together.
+
+    An unknown n-gram must not be taken for the last one of the image before.
+    """
     corpus = [["a b c d", "d d d"], ["a b"], ["a b c"]]
     candidates = [
         "a zebra d",
@@ -78,15 +83,13 @@ def test_the_first_and_the_last_ngram_of_the_corpus_count_as_all_do():
         "a b c d e d d d",
     ]
     reward = CiderDReward(corpus)
-    for said in corpus:
+    for of_image in corpus:
         assert_close_to_stock(
-            reward.score([said] * len(candidates), candidates),
-            stock([said] * len(candidates), candidates, corpus),
+            reward.score([of_image] * len(candidates), candidates),
+            stock([of_image] * len(candidates), candidates, corpus),
         )
-    assert_close_to_stock(
-        reward.score(corpus, [said[0] for said in corpus]),
-        stock(corpus, [said[0] for said in corpus], corpus),
-    )
+    firsts = [of_image[0] for of_image in corpus]
+    assert_close_to_stock(reward.score(corpus, firsts), stock(corpus, firsts, corpus))
 
 
 def test_a_corpus_of_two_images_is_enough():
@@ -101,7 +104,7 @@ def test_a_caption_scores_the_same_in_any_batch(reward):
     candidates = [caption("abcdef") for _ in TRAIN]
     whole = reward.score(TRAIN, candidates)
     assert [
-        reward.score([said], [c])[0] for said, c in zip(TRAIN, candidates, strict=True)
+        reward.score([of_image], [c])[0] for of_image, c in zip(TRAIN, candidates, strict=True)
     ] == whole.tolist()
     assert whole.max() > 0
 
@@ -111,7 +114,7 @@ def test_no_candidates(reward):
 
 
 def test_guards(reward):
-    with pytest.raises(UserError, match="2 candidates need as many lists of references, got 1"):
+    with pytest.raises(UserError, match="2 candidates need as many lists of references; got 1"):
         reward.score([TRAIN[0]], ["a", "b"])
     with pytest.raises(UserError, match="no reference"):
         reward.score([[]], ["a"])

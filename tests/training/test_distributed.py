@@ -1,4 +1,7 @@
-"""Two processes train what one does, take over from one and hand back to one, and end together when one of them is asked to."""
+"""Training in two processes equals training in one, and can be continued in another number of them.
+
+All processes end together when one of them is asked to.
+"""
 
 import json
 import signal
@@ -21,7 +24,7 @@ from helpers import borrow, tiny_config
 from rounding import assert_same_losses
 
 STEPS = 50
-TERMS = 5 * 4 * 256  # of the largest sum that is logged: the error of the features of a batch
+TERMS = 5 * 4 * 256  # in the largest sum that is logged, the error of the features of a batch
 SMALL = {"width": 16, "heads": 2, "dropout": 0.1}
 DECODER = {**SMALL, "encoder_layers": 1, "decoder_layers": 1}
 SYSTEMS = {
@@ -65,7 +68,7 @@ SYSTEMS = {
 
 
 def config(work: Path, shared: Layout, **changes) -> Config:
-    """50 steps of batches of 5, which two processes cannot halve; data and features are `shared`."""
+    """50 steps with batches of 5, which two processes cannot halve; the data are `shared`."""
     training = {
         "steps": STEPS,
         "batch_size": 5,
@@ -90,7 +93,11 @@ def curve(found: Config, system: str) -> dict[int, dict]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, pixel_layout) -> dict[str, Config]:
-    """`one` process; `two`; `more`, begun by one and gone on with by two; `fewer`, the other way round; `pieces`: one, accumulating."""
+    """The same systems, trained in several ways.
+
+    `one` and `two`: in that many processes. `more`: begun in one, continued in two. `fewer`: the
+    other way round. `pieces`: in one that accumulates.
+    """
     folder = tmp_path_factory.mktemp("processes")
     names = ("one", "two", "more", "fewer", "pieces")
     found = {name: config(folder / name, pixel_layout) for name in names}
@@ -114,9 +121,12 @@ def runs(tmp_path_factory, pixel_layout) -> dict[str, Config]:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_two_processes_equal_one(runs, system):
-    """Losses and all else that is logged. (Not all weights: Adam moves those whose gradient is but rounding, such as the biases of keys,
-    as fast as others.) Of a tuning, as far as the captions that it draws are the same: a draw that falls next to the border of two words
-    may give either of them."""
+    """Losses and everything else that is logged are the same.
+
+    Not all weights are: those whose gradient is only rounding, such as the biases of keys, are
+    moved by Adam as fast as others. A tuning is compared as long as it draws the same captions: a
+    draw close to the border between two words may give either of them.
+    """
     one, two = curve(runs["one"], system), curve(runs["two"], system)
     assert list(one) == list(two) == list(range(1, STEPS + 1))
     if system == "dsacap-rl":
@@ -135,7 +145,7 @@ def test_two_processes_equal_one(runs, system):
 
 
 def _leading(steps: list[int]) -> int:
-    """How many of 1, 2, 3, ... a list of steps begins with."""
+    """Return how many of 1, 2, 3, ... a list of steps begins with."""
     return next((at for at, step in enumerate(steps) if step != at + 1), len(steps))
 
 
@@ -145,19 +155,18 @@ def test_accumulating_equals_the_whole_batch(runs, system):
 
 
 @pytest.mark.parametrize(("name", "system"), [("more", "ar"), ("fewer", "dsacap")])
-def test_a_run_goes_on_in_another_number_of_processes(runs, name, system):
-    asked = [path.read_text() for path in sorted(Layout(runs[name]).root.glob(f"{system}-?.txt"))]
-    assert len(asked) == (
-        2 if name == "fewer" else 1
-    )  # all processes ended, though only the last one was asked to
+def test_a_run_continues_in_another_number_of_processes(runs, name, system):
+    messages = [path.read_text() for path in Layout(runs[name]).root.glob(f"{system}-?.txt")]
+    # All processes ended, although only the last one was asked to.
+    assert len(messages) == (2 if name == "fewer" else 1)
     assert all(
-        "asked to end, saved at step 21 of 50; the same command goes on from there" in told
-        for told in asked
+        "asked to end, saved at step 21 of 50; the same command goes on from there" in message
+        for message in messages
     )
     assert_same_losses(curve(runs["one"], system), curve(runs[name], system), TERMS)
 
 
-def test_where_a_result_lies_does_not_depend_on_processes_or_accumulation(runs):
+def test_the_folder_of_a_result_does_not_depend_on_processes_or_accumulation(runs):
     assert Layout(runs["pieces"]).system("ar", 0).name == Layout(runs["one"]).system("ar", 0).name
     several = runs["one"].model_copy(update={"processes": 8})
     assert (
@@ -172,9 +181,7 @@ def test_where_a_result_lies_does_not_depend_on_processes_or_accumulation(runs):
 
 
 def write_config(found: Config, path: Path) -> Path:
-    write_text(
-        path, json.dumps(found.model_dump(mode="json", exclude_unset=True))
-    )  # which is YAML too
+    write_text(path, json.dumps(found.model_dump(mode="json", exclude_unset=True)))  # JSON is YAML
     return path
 
 
@@ -186,8 +193,8 @@ def test_the_command_starts_its_processes_and_one_writes(tmp_path, tiny_layout, 
         )
         == 0
     )
-    told = capfd.readouterr().err
-    assert told.count("train ar: 50/50") == 1
+    printed = capfd.readouterr().err
+    assert printed.count("train ar: 50/50") == 1
     facts = read_json(manifest_of(Layout(found).system("ar", 0)))["facts"]
     logged = curve(found, "ar")
     assert facts["val_CIDEr"] == max(
@@ -230,22 +237,28 @@ FAILING = "import os, sys, time; time.sleep(60 if os.environ['RANK'] == '0' else
 ENDED = (
     "import os, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
 )
-ASKED = "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); os.write(1, b'up\\n'); time.sleep(60)"
+ASKED = (
+    "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));"
+    " os.write(1, b'up\\n'); time.sleep(60)"
+)
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "told"),
+    ("script", "status", "message"),
     [(FAILING, 3, ""), (ENDED, 137, "process 1 of 2 was ended by SIGKILL")],
 )
-def test_where_one_process_fails_all_end(script, status, told, capsys):
+def test_where_one_process_fails_all_end(script, status, message, capsys):
     started = time.monotonic()
     assert launch(2, [sys.executable, "-c", script]) == status
     assert time.monotonic() - started < 20
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_sigterm_is_passed_on():
-    launcher = f"from dsacap.cli.launch import launch; import sys; sys.exit(launch(2, [sys.executable, '-c', {ASKED!r}]))"
+    launcher = (
+        "from dsacap.cli.launch import launch; import sys;"
+        f" sys.exit(launch(2, [sys.executable, '-c', {ASKED!r}]))"
+    )
     process = subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.PIPE, text=True)
     assert [process.stdout.readline() for _ in range(2)] == ["up\n", "up\n"]
     process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The encoder trained along with its captioner: gradients reach it, it is resumed, tuned, decoded, timed and exported with it."""
+"""An encoder that is trained with its captioner is resumed, tuned, decoded and timed with it."""
 
 import shutil
 
@@ -48,7 +48,11 @@ TUNING = {
 
 
 def config(work, training: dict | None = None, tuning: dict | None = None, **fine_tune) -> Config:
-    """`ar` fine-tuned; `frozen` as before; `tuned` from ar, `tuned-too` from frozen with the encoder."""
+    """Return a configuration of four systems.
+
+    `ar` trains its encoder and `frozen` does not; `tuned` is tuned from `ar`, and `tuned-too` from
+    `frozen`, with the encoder.
+    """
     plain = tiny_config(work)
     ar = plain.systems["ar"].model_dump(exclude_unset=True)
     own = {"learning_rate": RATE, **fine_tune}
@@ -68,7 +72,7 @@ def config(work, training: dict | None = None, tuning: dict | None = None, **fin
 
 @pytest.fixture
 def made(pixel_layout, tmp_path):
-    """A layout of its own for a configuration, with the shared data."""
+    """Return a function that makes a layout for a configuration, with the shared data."""
 
     def linked(**changes) -> Layout:
         return borrow(Layout(config(tmp_path, **changes)), pixel_layout)
@@ -115,7 +119,7 @@ def step_of(layout: Layout, system: str = "ar", dropout: bool = True) -> Step:
 
 
 def test_the_gradient_of_the_encoder_is_right(made):
-    """The loss falls along it as it says, and it is that of the encoder run by hand on the photos themselves."""
+    """The loss falls along it at its rate, and it equals that of the encoder run by hand."""
     layout = made()
     take = step_of(layout, dropout=False)
     read, ours = take._read(0), dict(take.store.encoder.named_parameters())
@@ -129,7 +133,7 @@ def test_the_gradient_of_the_encoder_is_right(made):
     length, by = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt(), 1e-4
     with torch.no_grad():
         found = []
-        for sign in (1, -2):  # to one side, and from there to the other
+        for sign in (1, -2):  # first to one side, then from there to the other
             for name, g in gradient.items():
                 ours[name].add_(sign * by * g / length)
             found.append(loss(take.store.features(read.rows[0], torch.device("cpu"))).item())
@@ -151,7 +155,7 @@ def test_the_gradient_of_the_encoder_is_right(made):
 
 
 def test_both_learn_each_at_its_own_rate(made):
-    """The first step of Adam moves every weight that has a gradient by the learning rate (less its decay)."""
+    """Adam's first step moves each weight with a gradient by the learning rate, but for decay."""
     take = step_of(made())
     before = {name: p.detach().clone() for name, p in take.model.named_parameters()}
     statistics = {name: b.clone() for name, b in take.model.named_buffers()}
@@ -172,15 +176,13 @@ def test_both_learn_each_at_its_own_rate(made):
     )
     assert max(captioner.values()) == pytest.approx(rate, rel=0.05)
     assert len([by for by in encoder.values() if by]) > 0.9 * len(encoder)
-    assert all(
-        torch.equal(b, statistics[name]) for name, b in take.model.named_buffers()
-    )  # those of batch norms stay
-    assert not any(
-        by for name, by in moved.items() if "attnpool" in name
-    )  # makes the pooled vector, which no captioner sees
+    # The statistics of batch norms are frozen.
+    assert all(torch.equal(b, statistics[name]) for name, b in take.model.named_buffers())
+    # The attention pool makes the pooled vector, which no captioner uses.
+    assert not any(by for name, by in moved.items() if "attnpool" in name)
 
 
-def test_off_it_trains_what_it_trained(made, tmp_path):
+def test_without_fine_tuning_nothing_changes(made, tmp_path):
     layout = made()
     plain = Layout(tiny_config(tmp_path))
     assert layout.system("frozen", 0).name.removeprefix("frozen") == plain.system(
@@ -230,30 +232,30 @@ def test_parts_of_a_batch_add_up(made, monkeypatch):
     assert divided.system("ar", 0) == layout.system("ar", 0)
     train(divided)
     parts = {row["step"]: row for row in read_jsonl(layout.system("ar", 0) / "train.jsonl")}
-    assert_same_losses(whole, parts, terms=64 * 64 * 3)  # of a photo
+    assert_same_losses(whole, parts, terms=64 * 64 * 3)  # the pixels of a photo
 
 
 def test_captions_are_those_of_the_encoder_that_was_trained(made):
-    """Decoding and timing look through it, and validation did."""
-    layout = made(
-        training={"learning_rate": 1e-9}, learning_rate=0.02
-    )  # all that learns is the encoder
+    """Decoding and timing use the trained encoder, as validation did."""
+    # Only the encoder learns.
+    layout = made(training={"learning_rate": 1e-9}, learning_rate=0.02)
     train(layout)
     inputs = Inputs(layout)
     ids = [example.image_id for example in inputs.examples("test")]
-    seen, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
-    own = seen.read(ids)
+    store, before = inputs.seen_by("ar", 0), inputs.store.read(ids)
+    own = store.read(ids)
     assert not own.requires_grad and (own - before).abs().mean() > 0.1
     assert all(
         torch.equal(t, encoder_of(weights(layout))[name])
-        for name, t in seen.encoder.state_dict().items()
+        for name, t in store.encoder.state_dict().items()
     )
 
     caption_split(layout, "ar", 0)
-    said = read_json(layout.captions("ar", 0))["greedy"]
+    captions = read_json(layout.captions("ar", 0))["greedy"]
     captioner, greedy = inputs.captioner("ar", 0), inputs.decodings("ar")["greedy"]
     expected = captioner.caption(Batch(tuple(ids), own), 1, 0, greedy)
-    assert [of[0] for of in said.values()] == [inputs.vocabulary.decode(of[0]) for of in expected]
+    decoded = [inputs.vocabulary.decode(samples[0]) for samples in expected]
+    assert [samples[0] for samples in captions.values()] == decoded
 
     subject = trained(layout.config, "ar")
     torch.testing.assert_close(subject.batch(len(ids)).features, own, rtol=0, atol=1e-4)
@@ -271,7 +273,8 @@ def test_tuning_keeps_the_encoder_that_was_trained_or_trains_one(made):
     ) and encoder_of(after)
     assert any(not torch.equal(t, before[name]) for name, t in after.items())
     assert "encoder_parameters_trained" not in facts
-    assert prepared(Inputs(layout), "tuned", 0).store.views == 1  # whatever its base was shown
+    # The views of its base do not matter.
+    assert prepared(Inputs(layout), "tuned", 0).store.views == 1
 
     train(layout, "frozen")
     assert train(layout, "tuned-too")["encoder_parameters_trained"] > 0
@@ -292,13 +295,13 @@ def test_kl_and_a_moving_encoder_exclude_each_other(tmp_path):
 
 def test_a_rehearsal_counts_the_encoder(made):
     layout = made()
-    told = rehearse(layout, "ar", 0)
+    report = rehearse(layout, "ar", 0)
     inputs = Inputs(layout)
     encoder = sum(p.numel() for p in inputs.seen_by("ar").encoder.parameters())
     captioner = sum(p.numel() for p in inputs.captioner("ar").parameters())
     assert (
-        f"parameters  {encoder + captioner:,}, {encoder:,} of them of the encoder, which is trained from pixels\n"
-        in told
+        f"parameters  {encoder + captioner:,}, {encoder:,} of them"
+        " of the encoder, which is trained from pixels\n" in report
     )
 
 
@@ -312,7 +315,7 @@ BF16_ATTENTION = pytest.mark.skipif(
 
 @pytest.mark.parametrize("kind", [pytest.param("vit", marks=BF16_ATTENTION), "timm"])
 def test_encoders_of_every_library_are_trained(pixel_layout, tmp_path, kind):
-    """In bf16, a transformer with its class token or a convolutional network of timm, from their own kind of pixels."""
+    """A transformer with a class token and a convolutional network of timm, in bf16."""
     if kind == "vit":
         save_vit(tmp_path / "vit")
         encoder = {"name": local_name(tmp_path / "vit"), "grid": 2}

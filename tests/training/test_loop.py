@@ -26,7 +26,7 @@ from rounding import assert_same_losses
 
 
 class Killed(BaseException):
-    """As sudden as a signal: nothing in the loop catches it."""
+    """Ends a run as abruptly as a signal does: nothing in the loop catches it."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def layout(tiny_layout, tmp_path) -> Layout:
 
 
 def kill_at(monkeypatch, system: str, layout: Layout, step: int) -> None:
-    """Trains, saving at every step, until `step` begins."""
+    """Train, saving at every step, until `step` begins."""
 
     def schedule(at, settings):
         if at == step:
@@ -69,11 +69,8 @@ def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system
     shutil.rmtree(folder)
 
     half = layout.config.training_of(system).steps // 2
-    for step in (
-        half - 2,
-        half - 1,
-        half + 1,
-    ):  # before the first evaluation, again at once, and after it
+    # Before the first evaluation, once more right after that, and after the evaluation.
+    for step in (half - 2, half - 1, half + 1):
         kill_at(monkeypatch, system, layout, step)
         assert not (folder / "model.safetensors").exists()
     resumed = run_system(layout, system)
@@ -83,7 +80,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(layout, monkeypatch, system
     }
 
 
-def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, capsys):
+def test_a_torn_checkpoint_is_replaced_by_the_one_before(layout, monkeypatch, capsys):
     folder = layout.system("ar", 0)
     train_system(layout, "ar", 0)
     expected = sha256(folder / "model.safetensors")
@@ -97,7 +94,7 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(layout, monkeypatch, caps
     assert sha256(folder / "model.safetensors") == expected
 
 
-# Of the first 50 steps. A change of these is a change of every result: it raises VERSIONS["train"].
+# The losses of the first 50 steps. If they change, every result does: raise VERSIONS["train"].
 LOSSES = json.loads(Path(__file__).with_name("losses.json").read_text())
 SMALL = {"width": 16, "heads": 2}
 SYSTEMS = {
@@ -124,7 +121,7 @@ SYSTEMS = {
 
 @pytest.fixture(scope="module")
 def steady_layout(tiny_layout, tmp_path_factory) -> Layout:
-    """Features of a random encoder. One that is trained, however shortly, is another on another processor."""
+    """A layout with features of a random encoder. A trained one differs between processors."""
     folder = tmp_path_factory.mktemp("steady")
     save_vit(folder / "vit")
     layout = Layout(tiny_config(folder, encoder={"name": local_name(folder / "vit"), "grid": 2}))
@@ -154,9 +151,8 @@ def test_losses_are_what_they_were(steady_layout, tmp_path, monkeypatch, system)
         {step: {"loss": loss} for step, loss in enumerate(losses, 1)}
         for losses in (LOSSES[system], found)
     )
-    assert_same_losses(
-        committed, logged, terms=6 * 4 * 32 + 6 * 5 * 33
-    )  # features and words of a batch
+    # The terms are the features and words of a batch.
+    assert_same_losses(committed, logged, terms=6 * 4 * 32 + 6 * 5 * 33)
 
 
 def test_weights_are_those_of_the_best_validation(layout):
@@ -170,9 +166,7 @@ def test_weights_are_those_of_the_best_validation(layout):
     assert all(torch.equal(weights[name], best[name]) for name in weights)
 
 
-def test_the_average_of_weights_is_decoded_with_and_kept_while_training_goes_on_from_its_own(
-    tmp_path,
-):
+def test_averaged_weights_are_used_for_decoding_and_trained_ones_for_training():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
     average, by_hand = MovingAverage(model, 0.5), [p.detach().clone() for p in model.parameters()]
@@ -242,22 +236,22 @@ def test_still_rising(curve, rising):
 
 
 @pytest.mark.parametrize(
-    ("verb", "system", "said"),
+    ("verb", "system", "message"),
     [
         ("train", "dsacap-rl", "dsacap-rl is tuned from dsacap, not trained; use the verb tune"),
         ("tune", "ar", "ar is trained, not tuned; use the verb train"),
         ("teach", "ar", "ar has no distilled_from, so nobody teaches it"),
     ],
 )
-def test_a_verb_for_another_kind_of_system_is_refused(tmp_path, capsys, verb, system, said):
+def test_a_verb_for_another_kind_of_system_is_refused(tmp_path, capsys, verb, system, message):
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps(tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True)))
     assert main([verb, "--config", str(config), "--system", system]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
-    """Its folder follows the teacher's; what it is given is what the teacher said of the train images."""
+    """It trains on the teacher's captions, and its folder depends on the teacher's."""
     plain = layout.config.systems
     student = plain["dsacap"].model_copy(
         update={"distilled_from": Row(system="ar", decoding="T=1")}
@@ -273,12 +267,12 @@ def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
     lessons = read_json(layout.lessons("student", 0))
     train = load_examples(layout.data, "train")
     assert set(map(int, lessons)) == {e.image_id for e in train} and all(
-        len(said) == 5 for said in lessons.values()
+        len(captions) == 5 for captions in lessons.values()
     )
-    seen, references = [], loop._references
+    used, references = [], loop._references
     monkeypatch.setattr(
-        loop, "_references", lambda example, *how: seen.append(example) or references(example, *how)
+        loop, "_references", lambda example, *how: used.append(example) or references(example, *how)
     )
     facts = train_system(layout, "student", 0)
     assert facts["train_cpu_seconds"] > 1000  # the teacher's work is counted
-    assert all(list(example.tokens) == lessons[str(example.image_id)] for example in seen)
+    assert all(list(example.tokens) == lessons[str(example.image_id)] for example in used)

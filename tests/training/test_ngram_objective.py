@@ -35,9 +35,8 @@ def test_the_supervised_loss_is_added():
     torch.manual_seed(3)
     both = tuned(random_batch(4))
     torch.manual_seed(3)
-    alone = plain(
-        random_batch(4)
-    )  # draws as many numbers as the policy does; the loss of training comes after
+    # The policy draws the same random numbers in both; the supervised loss draws after it.
+    alone = plain(random_batch(4))
     supervised = tuned.captioner.loss(random_batch(4))["loss"]
     assert both["loss"].item() == pytest.approx((alone["loss"] + 2 * supervised).item(), abs=1e-5)
     assert both["expected_overlap"] == alone["expected_overlap"] == -alone["loss"] > 0

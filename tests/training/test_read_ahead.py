@@ -5,7 +5,7 @@ import pytest
 from dsacap.training.read_ahead import ReadAhead
 
 
-def test_the_next_step_is_read_while_one_is_worked_on():
+def test_the_next_step_is_read_during_the_current_one():
     begun = {step: threading.Event() for step in range(4)}
     threads = {}
 
@@ -18,17 +18,17 @@ def test_the_next_step_is_read_while_one_is_worked_on():
     for step in range(3):
         assert ahead(step) == 10 * step
         if step < 2:
-            assert begun[step + 1].wait(10)  # though nobody asked for it yet
+            assert begun[step + 1].wait(10)  # although it was not asked for yet
     assert not begun[3].is_set()
     assert threads[0] is threading.main_thread() and threads[1] is threads[2] is not threads[0]
 
 
-def test_a_step_out_of_turn_is_read_for_itself():
+def test_a_step_out_of_order_is_read_on_demand():
     ahead = ReadAhead(lambda step: step, 100)
     assert [ahead(step) for step in (5, 6, 2, 3, 99, 100)] == [5, 6, 2, 3, 99, 100]
 
 
-def test_what_reading_raises_is_raised_where_the_step_is_asked_for():
+def test_an_exception_is_raised_when_its_step_is_asked_for():
     ahead = ReadAhead(lambda step: 1 // (1 - step), 3)
     assert ahead(0) == 1
     with pytest.raises(ZeroDivisionError):

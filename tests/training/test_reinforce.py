@@ -22,7 +22,7 @@ CAPTIONERS = {
 }
 
 
-class SayB:
+class BeginWithB:
     """A reward of 1 for captions that begin with b."""
 
     def __call__(self, image_ids, captions):
@@ -39,7 +39,7 @@ def objective(name: str, **settings) -> Reinforce:
         captioner,
         copy.deepcopy(captioner),
         Tuning(steps=1, rewards=Rewards(cider=1), **settings),
-        SayB(),
+        BeginWithB(),
         VOCABULARY,
     )
 
@@ -64,14 +64,14 @@ def test_tuning_finds_what_is_rewarded(name, noises):
 @pytest.mark.parametrize("noises", ["one", "each"])
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_nothing_has_moved_before_the_first_step(name, noises):
-    """The noise of the image is the same for the system and for what it was: else the ratio would not be 0."""
+    """The system and its state before tuning get the same noise; otherwise KL would not be 0."""
     torch.manual_seed(3)
     losses = objective(name, kl=0.5, noises=noises)(random_batch(4))
     assert losses["kl"].item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_no_gradient_is_computed_for_what_is_not_moved(name):
+def test_no_gradient_is_computed_for_the_system_before_tuning(name):
     tuned = objective(name, kl=0.5)
     tuned(random_batch(4))["loss"].backward()
     assert all(parameter.grad is None for parameter in tuned.before.parameters())
@@ -103,14 +103,15 @@ def test_an_advantage_is_over_the_mean_of_the_others():
 
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_a_guided_sample_is_a_reference(name):
-    """What is rewarded is then in reach even where the system would never draw it."""
+    """A reference is then rewarded even if the system would never draw it."""
     tuned, batch = objective(name, samples=4, guided=True), random_batch(4)
-    seen = []
-    tuned.reward = lambda ids, texts: seen.extend(texts) or SayB()(ids, texts)
+    rewarded = []
+    tuned.reward = lambda ids, texts: rewarded.extend(texts) or BeginWithB()(ids, texts)
     tuned(batch)["loss"].backward()
     references = [
         {VOCABULARY.decode(until_eos(words)) for words in of_image}
         for of_image in batch.captions.tolist()
     ]
-    assert all(texts[-1] in said for texts, said in zip(seen, references, strict=True))
-    assert all(len(texts) == 4 for texts in seen)
+    pairs = zip(rewarded, references, strict=True)
+    assert all(texts[-1] in of_image for texts, of_image in pairs)
+    assert all(len(texts) == 4 for texts in rewarded)

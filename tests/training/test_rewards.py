@@ -43,9 +43,10 @@ def test_the_sum_is_weighted_and_its_parts_are_not(examples):
     total, parts = RewardSum(Rewards(cider=2.0, repeats=0.5, excess=0.1), examples)(
         [8, 9], captions
     )
-    said = [[c for c in of_image if c] for of_image in REFERENCES.values()]
-    cider = CiderDReward(said).score(
-        [said[1], said[1], said[2], said[2]], [c for of_image in captions for c in of_image]
+    references = [[c for c in of_image if c] for of_image in REFERENCES.values()]
+    _, of_8, of_9 = references
+    cider = CiderDReward(references).score(
+        [of_8, of_8, of_9, of_9], [c for of_image in captions for c in of_image]
     )
     assert parts["cider"].tolist() == cider.reshape(2, 2).tolist()
     assert parts["repeats"].tolist() == [[0, -1], [0, 0]]
@@ -62,18 +63,18 @@ def test_a_reward_without_weight_is_not_computed(examples):
 
 def test_a_caption_covers_what_no_other_of_its_set_does(examples):
     captions = ["a red circle", "a circle on the left", "a red circle"]
-    cider = CiderDReward([[c for c in said if c] for said in REFERENCES.values()])
+    cider = CiderDReward([[c for c in of_image if c] for of_image in REFERENCES.values()])
     against = np.stack(cider.score_pairs([REFERENCES[7]] * 3, captions))
     np.testing.assert_allclose(against.mean(1), cider.score([REFERENCES[7]] * 3, captions))
     covered = RewardSum(Rewards(coverage=1), examples)([7], [captions])[0][0]
-    assert covered[0] == covered[2] == 0  # either can go: the other says the same
+    assert covered[0] == covered[2] == 0  # either is redundant, since the other is the same
     assert covered[1] == pytest.approx((against[1, 1] - against[0, 1]) / 2)
     whole, without = against.max(0).mean(), against[[0, 2]].max(0).mean()
     assert covered[1] == pytest.approx(whole - without)
 
 
 class Lengths:
-    """A generator whose pictures show how long a caption is, and a store of originals."""
+    """A generator whose images encode the length of their caption, and a store of originals."""
 
     grid = 1
 
@@ -100,12 +101,12 @@ def test_reconstruction_is_the_cosine_with_the_original(examples):
     cosines = torch.nn.functional.cosine_similarity
     originals = [torch.tensor([2.0, 1.0]), torch.tensor([-1.0, 0.5])]
     by_hand = [
-        [cosines(torch.tensor([len(c.split()), 1.0]), original, dim=0).item() for c in said]
-        for original, said in zip(originals, captions, strict=True)
+        [cosines(torch.tensor([len(c.split()), 1.0]), original, dim=0).item() for c in of_image]
+        for original, of_image in zip(originals, captions, strict=True)
     ]
     np.testing.assert_allclose(parts["reconstruction"], by_hand, atol=1e-6)
     np.testing.assert_allclose(total, 2 * np.array(by_hand), atol=1e-6)
-    assert len(generator.made) == 5  # what is said twice of an image is made once
+    assert len(generator.made) == 5  # equal captions of an image are generated once
 
 
 def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
@@ -125,7 +126,7 @@ def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
         [8, 7], [["a", "b", "c"], ["c", "a", "b"]]
     )
     np.testing.assert_allclose(parts["clipscore"], [[0.96, 0, 0.8], [0, 0.8, 0]], atol=1e-6)
-    with pytest.raises(ValueError):  # captions of no image are not passed over
+    with pytest.raises(ValueError):  # captions without an image are not ignored
         judge.score([8], [["a"], ["b"]])
 
 
@@ -145,12 +146,11 @@ def test_clipscore_is_the_cosine_of_caption_and_photo(tiny_layout, examples):
     with torch.inference_mode():
         photo_BE = encoder.clip.encode_image(normalised(pixels), normalize=True)
         text_BSE = torch.stack(
-            [encoder.clip.encode_text(tokenizer(said), normalize=True) for said in captions]
+            [encoder.clip.encode_text(tokenizer(texts), normalize=True) for texts in captions]
         )
     by_hand = (text_BSE @ photo_BE[..., None])[..., 0].clamp_min(0)
-    np.testing.assert_allclose(
-        parts["clipscore"], by_hand, atol=2e-3
-    )  # features are kept as float16
+    # Features are stored as float16.
+    np.testing.assert_allclose(parts["clipscore"], by_hand, atol=2e-3)
 
 
 def test_an_encoder_that_reads_no_text_gives_no_clipscore(tiny_layout, tmp_path):

@@ -20,22 +20,23 @@ CAPTIONS = [
 
 
 def embeddings() -> torch.Tensor:
-    """[12, 4 * 6]: colours left and right, each a random vector."""
-    of = dict(
+    """Embeddings (12, 4 * 6) of the colours left and right, each a random vector."""
+    vector_of = dict(
         zip(
             COLOURS,
             torch.randn(len(COLOURS), 6, generator=torch.Generator().manual_seed(1)),
             strict=True,
         )
     )
-    rows = [torch.stack([of[said[0].split()[1]], of[said[0].split()[6]]] * 2) for said in CAPTIONS]
+    words = [captions[0].split() for captions in CAPTIONS]
+    rows = [torch.stack([vector_of[of_image[1]], vector_of[of_image[6]]] * 2) for of_image in words]
     return torch.stack(rows).flatten(1)
 
 
 def trained(folder, steps: int = 60):
     torch.manual_seed(0)
     prior = new_caption_prior(
-        (c for said in CAPTIONS for c in said), 24, width=32, layers=1, max_words=20
+        (c for of_image in CAPTIONS for c in of_image), 24, width=32, layers=1, max_words=20
     )
     facts = train_caption_prior(
         prior,
@@ -53,10 +54,10 @@ class Store:
         return embeddings().view(len(CAPTIONS), 4, 6)[list(image_ids)]
 
 
-def test_it_learns_to_tell_right_from_wrong(tmp_path):
+def test_it_learns_to_distinguish_right_from_wrong_captions(tmp_path):
     examples = [
-        Example(CaptionedImage(i, "val", "x.png", "val", tuple(said)), tuple(said))
-        for i, said in enumerate(CAPTIONS)
+        Example(CaptionedImage(i, "val", "x.png", "val", tuple(captions)), tuple(captions))
+        for i, captions in enumerate(CAPTIONS)
     ]
     pairs = near_captions(examples, Store, 2)
     assert all(right != wrong for right, wrong, _ in pairs)
