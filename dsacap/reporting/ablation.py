@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import pandas as pd
 
 from dsacap.common.files import read_json, read_jsonl, write_text
-from dsacap.reporting.markdown import Report, commits, metric_table
+from dsacap.reporting.markdown import commits, metric_table
 from dsacap.reporting.pipe_table import markdown
-from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
+from dsacap.reporting.table import row, score_rows, table_of, training_rows
+from dsacap.reporting.table_file import write_csv
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
@@ -43,8 +44,8 @@ def write_ablation(layout: Layout) -> None:
         *_reconstruction_rows(layout),
         *training_rows(layout, layout.runs, manifests),
     ]
-    numbers = write_numbers(rows, layout.ablation_table)
-    report = Report(layout.config, numbers, manifests, [], None)
+    table = table_of(layout, layout.ablation_table, rows, manifests, signatures={})
+    write_csv(table.numbers, table.path)
     judges = {
         name: read_json(manifest_of(part.generator))["facts"]
         for name, part in (("generator", layout), ("judge", layout.judge))
@@ -53,7 +54,7 @@ def write_ablation(layout: Layout) -> None:
     parts = [
         f"# {layout.config.name}: ablation",
         f"Test split; seeds {seeds}: mean (sd over seeds). Scores x100; ± is half the 95 % bootstrap interval over images.",
-        metric_table(report, _COLUMNS),
+        metric_table(table, _COLUMNS),
         "reconstruction: cosine (x100) of what the generator makes of the caption with what the encoder sees in the original; judged "
         "reconstruction: the same by the judge, a second encoder and generator of other seeds, which no reward knows. mBLEU-4: lower is "
         "more diverse. A human caption is the first reference.",

@@ -5,9 +5,9 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json
-from dsacap.reporting.markdown import Report, render
+from dsacap.reporting.markdown import render
 from dsacap.reporting.table import write_sample_table, write_tables
-from dsacap.reporting.table_file import COLUMNS
+from dsacap.reporting.table_file import COLUMNS, load_table
 from dsacap.runs.layout import manifest_of
 from helpers import score
 
@@ -58,18 +58,12 @@ def test_markdown_shows_the_numbers(layout):
 def test_a_row_with_an_encoder_of_its_own_is_marked(layout):
     write_tables(layout)
     assert "‡" not in layout.table.read_text()
-    report = Report(
-        layout.config,
-        pd.read_csv(layout.table.with_suffix(".csv")).fillna({"decoding": ""}),
-        read_json(layout.table.with_suffix(".json"))["manifests"],
-        [],
-        None,
-    )
     tuned = layout.config.systems["dsacap"].model_copy(
         update={"training": {"fine_tune": {"learning_rate": 0.001}}}
     )
     config = layout.config.model_copy(update={"systems": layout.config.systems | {"dsacap": tuned}})
-    text = render(dataclasses.replace(report, config=config))
+    table = dataclasses.replace(load_table(layout.table), parsed=config)
+    text = render(table, no_spice=None, version="0")
     assert (
         line_of(text, "dsacap ‡", "Quality")
         and line_of(text, "dsacap-rl ‡", "Quality")

@@ -19,8 +19,10 @@ from dsacap.config.dataset import Scenes
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.predictions import read_predictions
 from dsacap.data.prepared import Example, load_examples
-from dsacap.reporting.markdown import commits, labels_of, weights_of
+from dsacap.reporting.cells import labels_of
+from dsacap.reporting.markdown import commits, weights_of
 from dsacap.reporting.table import scale_of
+from dsacap.reporting.table_file import Table, load_table
 from dsacap.reporting.tradeoff import checkpoints, of_seed
 from dsacap.runs.layout import PREDICTIONS, Layout, manifest_of
 
@@ -35,7 +37,7 @@ def content_of(layout: Layout) -> dict[str, Any]:
         raise UserError(
             f"{numbers}: no table yet, which the page stands beside; write it first: `make page`, or `dsacap report`"
         )
-    table = read_json(numbers)
+    table = load_table(numbers)
     said, scores = _captions(layout)
     if not said:
         raise UserError(
@@ -56,7 +58,7 @@ def content_of(layout: Layout) -> dict[str, Any]:
         "note": layout.config.note,
         "seed": layout.config.seeds[0],
         "commit": commits(
-            table["manifests"]
+            table.manifests
             | {system: read_json(manifest_of(path)) for system, path in insides.items()}
         ),
         "photos": _photos(layout, examples),
@@ -146,11 +148,11 @@ def _images(layout: Layout, examples: list[Example]) -> Iterable[dict[str, Any]]
         yield shown
 
 
-def _tradeoff(layout: Layout, table: dict[str, Any]) -> list[dict[str, Any]]:
+def _tradeoff(layout: Layout, table: Table) -> list[dict[str, Any]]:
     """The one table: see `checkpoints`. With the names of system and weights."""
     config, labels = layout.config, labels_of(layout.config)
-    numbers = of_seed(pd.DataFrame(table["rows"]), config.seeds[0])
-    weights = weights_of(config, table["manifests"])
+    numbers = of_seed(table.numbers, config.seeds[0])
+    weights = weights_of(config, table.manifests)
     rows = checkpoints(numbers, list(labels), config.timing.batch_sizes).to_dict("records")
     plain = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
     return [
