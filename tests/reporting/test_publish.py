@@ -3,7 +3,8 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256, write_json, write_jsonl, write_text
 from dsacap.reporting.page import title_of
-from dsacap.reporting.publish import publish, summarise
+from dsacap.reporting.publish import publish
+from dsacap.reporting.readme import summarise
 from dsacap.runs.layout import Layout, manifest_of
 from helpers import tiny_config
 
@@ -117,7 +118,7 @@ def test_a_run_that_writes_to_its_own_place_has_nothing_to_copy(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     layout = Layout(tiny_config(tmp_path, results="results/tiny"))
     finish(layout, dirty=False)
-    with pytest.raises(UserError, match="lie there already"):
+    with pytest.raises(UserError, match="are already here"):
         publish(layout)
 
 
