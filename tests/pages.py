@@ -5,9 +5,12 @@ ONE_PIXEL = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="  # a WebP
 
 
 def made_up(
-    images: int, rows: int = 3, said: dict[tuple[int, int], list[str]] | None = None
+    images: int, rows: int = 3, captions: dict[tuple[int, int], list[str]] | None = None
 ) -> dict:
-    """Of image i, row r says `said[r, i]`, or words by a rule; the score of row r is (i * (r + 7)) % 101."""
+    """Make up content: the captions of row r for image i are `captions[r, i]`, or else by a rule.
+
+    The score of row r is (i * (r + 7)) % 101.
+    """
     names = [
         {"system": f"s{r}", "label": f"System {r}", "decoding": "greedy", "first": True}
         for r in range(rows)
@@ -17,7 +20,7 @@ def made_up(
         for r in range(rows)
         for i in range(images)
     }
-    caption |= said or {}
+    caption |= captions or {}
     texts = {text: None for of in caption.values() for text in of}
     place = {text: at for at, text in enumerate(texts)}
     frame = {"t": 0.5, "noisy": 0.6, "error": 0.2, "caption": "a ring"}
