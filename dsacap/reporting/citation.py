@@ -93,7 +93,7 @@ def bibtex(table: Table, version: str) -> str:
 
 
 def key_of(table: Table, version: str) -> str:
-    """Return the key of the BibTeX entry, which `\\cite` takes."""
+    """Return the key of the BibTeX entry."""
     return f"dsacap-bench-{table.name}-{version.rpartition('+')[2]}"
 
 

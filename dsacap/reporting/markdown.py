@@ -46,12 +46,14 @@ def render(table: Table, no_spice: str | None, version: str) -> str:
         *_spice(table),
         "## Beside humans",
         metric_table(table, AGAINST_HUMANS),
-        "Each reference in turn is left out and the captions are scored against the others, humans and systems alike; the mean over which. "
-        "A human caption is the reference left out. in train: share (%) of the test captions that stand word for word in train.",
-        f"## Diversity of {config.decoding.samples} captions an image",
+        "Each reference is left out in turn, and the captions are scored against the others, for"
+        " humans and systems alike; shown is the mean. The human caption is the reference left out."
+        " in train: share (%) of the test captions that occur word for word in train.",
+        f"## Diversity of {config.decoding.samples} captions per image",
         metric_table(table, DIVERSITY),
-        "Div-n: distinct n-grams of an image's captions over their words; mBLEU-4: lower is more diverse; unique: different captions of "
-        "an image; novel: share (%) not in the training captions word for word. A decoding without randomness has no diversity.",
+        "Div-n: distinct n-grams of an image's captions over their number of words; mBLEU-4: lower"
+        " is more diverse; unique: different captions per image; novel: share (%) that does not"
+        " occur word for word in train. A decoding without randomness has no diversity.",
         *_latency(table),
         tradeoff_section(
             of_first,
@@ -66,7 +68,7 @@ def render(table: Table, no_spice: str | None, version: str) -> str:
         published_section(config.published, config.name) if config.published else "",
         "## How this was made",
         _provenance(table, version),
-        "What has to be equal for two numbers to be comparable:",
+        "Two numbers are comparable only if their signatures are the same:",
         _signatures(
             [
                 signature
@@ -83,10 +85,11 @@ def render_samples(table: Table) -> str:
     k = table.experiment.decoding.samples
     time = sum(manifest["seconds"] for manifest in table.manifests.values())
     parts = [
-        f"# {table.experiment.name}: SPICE of {k} captions an image",
+        f"# {table.experiment.name}: SPICE of {k} captions per image",
         metric_table(table, {"AllSPICE": 1, f"{BEST_OF}{k}_SPICE": 1}),
-        "AllSPICE: SPICE's F, x100, of the tuples of all captions of an image joined in one graph (Luo & Shakhnarovich 2020). best of: "
-        f"each image's caption with the highest SPICE. Test split; scored in {time:.0f} s; commit {commits(table.manifests)}",
+        "AllSPICE: SPICE's F, x100, of the tuples of all captions of an image joined in one graph"
+        " (Luo & Shakhnarovich 2020). best of: each image's caption with the highest SPICE. Test"
+        f" split; scored in {time:.0f} s; commit {commits(table.manifests)}",
         _signatures(sorted(set(table.signatures.values()))),
     ]
     return "\n\n".join(parts) + "\n"
@@ -131,16 +134,18 @@ def _spice(table: Table) -> list[str]:
     return [
         "## SPICE",
         metric_table(table, dict.fromkeys(SPICE, 1)),
-        "F, precision and recall of scene-graph tuples, and F within each category, x100; a category is the mean over the images whose "
-        "references have it (their number stands in table.csv).",
+        "F, precision and recall of scene-graph tuples, and F within each category, x100. A"
+        " category is the mean over the images whose references have it (table.csv has their"
+        " number).",
     ]
 
 
 def _quality_notes(table: Table, no_spice: str | None) -> str:
     config, numbers = table.experiment, table.numbers
     notes = [
-        "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB tokenisation, x100. ± is half the 95 % "
-        "bootstrap interval over images, sd the spread over seeds.",
+        "BLEU, METEOR, ROUGE-L and CIDEr (CIDEr-D) are those of pycocoevalcap 1.2 after PTB"
+        " tokenisation, x100. ± is half the 95 % bootstrap interval over images, sd the spread over"
+        " seeds.",
     ]
     if no_spice:
         notes.append(f"SPICE: n/a. {' '.join(no_spice.split())}")
@@ -148,23 +153,25 @@ def _quality_notes(table: Table, no_spice: str | None) -> str:
         notes.append("SPICE: switched off in the configuration (scoring.spice).")
     if (numbers.metric == "true").any():
         notes.append(
-            "grammatical, true: share (%) of captions that the scenes' grammar parses, and of those that also hold of the picture."
+            "grammatical, true: share (%) of captions that the scenes' grammar parses, and of those"
+            " that are also true of the picture."
         )
     notes.append(_flips(table))
     if (numbers[numbers.metric == "val_still_rising"].value > 0).any():
         notes.append(
-            "†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training would help this row."
+            "†: validation CIDEr was still rising by more than 1 % at the last evaluation; more"
+            " training would help this row."
         )
     if any(config.sees_pixels(name) for name in config.systems):
         notes.append(
-            "‡: with an encoder of its own, which was trained too (fine_tune): other features than those of the other rows, and "
-            "parameters and latency that leave the encoder out."
+            "‡: with an encoder of its own, which was trained too (fine_tune). Its features differ"
+            " from those of the other rows; parameters and latency do not include the encoder."
         )
     return "\n".join(f"- {note}" for note in notes)
 
 
 def _flips(table: Table) -> str:
-    """Whether captions depend on their batch."""
+    """A note on whether captions depend on the images in the same batch."""
     facts = {
         name.removeprefix("caption "): m["facts"]
         for name, m in table.manifests.items()
@@ -177,14 +184,13 @@ def _flips(table: Table) -> str:
         if n
     ]
     count = max(fact["one_by_one"] for fact in facts.values())
-    return (
-        f"Of {count} images captioned one by one, all have the captions that they have in a batch"
-        + (f", but for {'; '.join(flipped)}." if flipped else ".")
+    return f"Of {count} images captioned one by one, all got the same captions as in a batch" + (
+        f", except {'; '.join(flipped)}." if flipped else "."
     )
 
 
 def _missing(table: Table) -> str:
-    """The rows that are not finished."""
+    """A line that names the rows that are not finished."""
     config = table.experiment
     missing = [
         f"{label} (seed {seed})"
@@ -202,8 +208,8 @@ def _latency(table: Table) -> list[str]:
     return [
         f"## {latency_title(table)}",
         markdown(*latency_cells(table)),
-        "Decoding only, from features in memory to word ids, median and 90th percentile of a batch; the encoder, which all systems "
-        "share, stands on its own row (pixels to features).",
+        "Decoding only, from features in memory to word ids: median and 90th percentile per batch."
+        " The encoder, which all systems share, has its own row (pixels to features).",
     ]
 
 
@@ -216,8 +222,8 @@ def _predictions(table: Table) -> str:
     if not rows:
         return ""
     note = (
-        "Captions of systems that were not trained here, scored as all others; their training is theirs to state, and their speed was not "
-        "measured here."
+        "Captions of systems that were not trained here, scored like all others. How they were"
+        " trained is stated by their authors, and their speed was not measured."
     )
     return f"## Rows of others\n\n{note}\n\n" + markdown(
         ["System", "Citation", "Trained on", "sha256 of the captions"], rows, 4
@@ -233,15 +239,18 @@ def _provenance(table: Table, version: str) -> str:
         for name, m in manifests.items()
     ]
     data = manifests["data"]["facts"]
+    images = ", ".join(f"{n} {split}" for split, n in data["images"].items())
+    digests = ", ".join(f"{name} {digest[:12]}" for name, digest in data["sha256"].items())
+    packages = ", ".join(f"{name} {release}" for name, release in host["packages"].items())
     lines = [
         f"- version {version}; to cite it: table.bib, in LaTeX: table.tex",
         f"- commit {commits(manifests)}, lock file sha256 {code['lock'][:12]}",
-        f"- data: {', '.join(f'{n} {split}' for split, n in data['images'].items())} images, {data['captions']} captions; "
-        f"sha256 {', '.join(f'{name} {digest[:12]}' for name, digest in data['sha256'].items())}",
+        f"- data: {images} images, {data['captions']} captions; sha256 {digests}",
         f"- skipped photos: {len(manifests['features']['facts']['skipped'])}",
-        f"- seeds: {', '.join(map(str, config.seeds))}; captions drawn with seed {config.decoding.seed}",
-        f"- {config.arithmetic} arithmetic; {host['cpu']}, {host['cores']} cores, {host['system']}; Python {host['python']}, "
-        + ", ".join(f"{name} {v}" for name, v in host["packages"].items()),
+        f"- seeds: {', '.join(map(str, config.seeds))}; captions drawn with seed"
+        f" {config.decoding.seed}",
+        f"- {config.arithmetic} arithmetic; {host['cpu']}, {host['cores']} cores, {host['system']};"
+        f" Python {host['python']}, {packages}",
         "- configuration and full manifests: table.json"
         + (f"; latency by `{shlex.join(made['command'])}`" if "time" in manifests else ""),
     ]

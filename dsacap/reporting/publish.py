@@ -78,7 +78,8 @@ def _pages(layout: Layout) -> list[Path]:
         ):
             if page == layout.page and sha256(layout.table.with_suffix(".json")) not in text:
                 raise UserError(
-                    f"{page}: shows another table than {layout.table}; run `dsacap report-page` again"
+                    f"{page}: shows another table than {layout.table};"
+                    " run `dsacap report-page` again"
                 )
             if LOCAL_CHANGES in text:
                 raise UserError(

@@ -173,9 +173,9 @@ def _file_in(folder: Path) -> Path:
     for name in ("table.csv", "table.json"):
         if (folder / name).exists():
             return folder / name
-    found = ", ".join(sorted(file.name for file in folder.iterdir())[:6]) or "nothing"
+    found = ", ".join(sorted(file.name for file in folder.iterdir())[:6])
     raise UserError(
-        f"{folder}: contains no table.csv or table.json, only {found};"
+        f"{folder}: contains no table.csv or table.json ({f'only {found}' if found else 'empty'});"
         " name results/NAME, or the results of a run of your own"
     )
 

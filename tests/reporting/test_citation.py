@@ -19,7 +19,7 @@ PUBLISHED = sorted(path.parent.name for path in RESULTS.glob("*/table.csv"))
 
 
 def environments(tex: str, name: str) -> list[LatexEnvironmentNode]:
-    """Parsed strictly: what does not close is an error."""
+    """The environments of that name; whatever is not closed is an error."""
     found, nodes = [], list(LatexWalker(tex, tolerant_parsing=False).get_latex_nodes()[0])
     while nodes:
         node = nodes.pop(0)
@@ -42,7 +42,7 @@ def rows_of(table: LatexEnvironmentNode) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_committed_tables_are_cited_as_their_files_are(name, tmp_path):
-    """table.bib and table.tex are what this code makes of the table beside them, so nobody typed them."""
+    """Nobody typed table.bib and table.tex: this code makes them from the table next to them."""
     folder = RESULTS / name
     for file in ("table.csv", "table.json", "table.md"):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
@@ -91,7 +91,7 @@ def test_committed_latex_has_every_row(name):
 
 
 def finished(layout) -> Path:
-    """The table of the layout's results."""
+    """Write the table of the layout's results."""
     write_tables(layout)
     return layout.table.with_suffix(".csv")
 
@@ -144,7 +144,7 @@ def test_a_url_is_cited_where_the_project_has_one(layout, tmp_path, monkeypatch)
     )
 
 
-def test_what_latex_would_trip_over_is_escaped():
+def test_special_characters_of_latex_are_escaped():
     hostile = r"50% & {K}_1 #2 $x$ ^ ~ \input"
     tex = escaped(hostile)
     nodes = LatexWalker(f"{{{tex}}}", tolerant_parsing=False).get_latex_nodes()[0]
