@@ -66,7 +66,7 @@ def write_ablation(layout: Layout) -> None:
         " encoder's features of the original; judged reconstruction: the same by the judge, a"
         " second encoder and generator with other seeds, which no reward uses. mBLEU-4: lower is"
         " more diverse. A human caption is the first reference.",
-        "## Can the generators judge captions?",
+        "## Can they judge?",
         "Share of validation images for which the right caption scores higher than a wrong one,"
         " x100.",
         _judges(judges),
