@@ -105,8 +105,8 @@ def small_table(table: Table, columns: list[str], rows: list[str]) -> str:
         notes.append(f"*{_MS}*: median time to decode {images}, on {machine}")
     if _CPU_SECONDS in columns:
         notes.append(
-            f"*{_CPU_SECONDS}*: CPU seconds of training; for a tuned row, of tuning and of the"
-            " generator that rewarded it too"
+            f"*{_CPU_SECONDS}*: CPU seconds of training, which for a tuned row include tuning and"
+            " the generator that rewarded it"
         )
     text = f"\n{markdown(['System', 'Decoding', *columns], lines)}\n\n"
     return text + (";\n".join(notes) + ".\n\n" if notes else "")

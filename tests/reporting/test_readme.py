@@ -27,7 +27,7 @@ def test_chosen_columns_and_rows_are_shown(layout, tmp_path):
         update_readme("tiny", layout.table.parent, readme)
         begin, shown = readme.read_text().split("-->\n", 1)
         assert begin == PLACE.split("-->\n", 1)[0] and "old" not in shown
-        assert shown.endswith(" it too.\n\n<!-- end -->\nafter\n")
+        assert shown.endswith(" rewarded it.\n\n<!-- end -->\nafter\n")
         lines = [
             [cell.strip() for cell in line.split("|")[1:-1]]
             for line in shown.splitlines()
