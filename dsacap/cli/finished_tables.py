@@ -54,9 +54,9 @@ def add_verbs(contents) -> None:
 def _explain(options: argparse.Namespace) -> int:
     """Print the chain from a cell to what made it."""
     from dsacap.audit.explain import explain, render
-    from dsacap.reporting.table_file import load_table, of_ours
+    from dsacap.reporting.table_file import load_table, reporting_malformed
 
-    with of_ours(options.table):
+    with reporting_malformed(options.table):
         found = explain(
             load_table(options.table),
             options.system,
@@ -74,7 +74,7 @@ def _diff(options: argparse.Namespace) -> int:
     from dsacap.audit.brief import committed_place, render_brief
     from dsacap.audit.compare import compare
     from dsacap.audit.diff import as_json, render
-    from dsacap.reporting.table_file import load_table, of_ours
+    from dsacap.reporting.table_file import load_table, reporting_malformed
 
     old, new = options.a, options.b
     if new is None:
@@ -85,7 +85,7 @@ def _diff(options: argparse.Namespace) -> int:
                 "so there is nothing to compare with."
             )
             return 0
-    with of_ours(old, new):
+    with reporting_malformed(old, new):
         found = compare(load_table(old), load_table(new))
         if options.json:
             text = json.dumps(as_json(found), ensure_ascii=False, indent=1)
@@ -99,11 +99,12 @@ def _cite(options: argparse.Namespace) -> int:
     """Write table.bib and table.tex, and print the entry."""
     from dsacap.common.files import read_text
     from dsacap.reporting.citation import write_citation
+    from dsacap.reporting.table_file import load_table
 
     csv = (
         options.table / "table.csv" if options.table.is_dir() else options.table.with_suffix(".csv")
     )
-    write_citation(csv)
+    write_citation(load_table(csv))
     print(read_text(csv.with_suffix(".bib")), end="")
     return 0
 

@@ -1,0 +1,1 @@
+"""Tables, claims, plots, citations and the page of captions, all made from result files."""

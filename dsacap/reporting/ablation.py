@@ -1,26 +1,33 @@
-"""ablation.md: every row of the benchmark and its controls over several seeds, with what comes back of the original from its captions."""
+"""ablation.md: all rows and their controls over several seeds.
+
+It adds how well the original image can be reconstructed from the captions, how tuning went, and
+what each row cost.
+"""
 
 from collections.abc import Iterable
 
 import pandas as pd
 
 from dsacap.common.files import read_json, read_jsonl, write_text
-from dsacap.reporting.markdown import Report, commits, metric_table
+from dsacap.reporting.markdown import commits, metric_table
 from dsacap.reporting.pipe_table import markdown
-from dsacap.reporting.table import row, score_rows, training_rows, write_numbers
+from dsacap.reporting.table import row, score_rows, table_of, training_rows
+from dsacap.reporting.table_file import write_csv
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
-_COLUMNS = {
+_COLUMNS = {  # metric -> digits
     "CIDEr": 1,
     "SPICE": 1,
     "grammatical": 1,
     "true": 1,
     "reconstruction": 1,
     "judged_reconstruction": 1,
+    "mBLEU-4": 3,
+    "unique": 2,
+    "novel": 1,
 }
-_COLUMNS |= {"mBLEU-4": 3, "unique": 2, "novel": 1}
-# What training logs of the captions drawn: by what it is multiplied, and digits.
+# What tuning logs about the captions that it draws -> the factor to multiply it by, and digits.
 _HEALTH = {
     "words": (1, 1),
     "repeats": (1, 2),
@@ -33,7 +40,7 @@ _COSTS = ("train_cpu_seconds", "tune_cpu_seconds")
 
 
 def write_ablation(layout: Layout) -> None:
-    """Writes ablation.csv and, last, ablation.md, which Snakemake waits for."""
+    """Write ablation.csv and, last, ablation.md, which Snakemake waits for."""
     manifests = {
         f"train {system} seed {seed}": read_json(manifest_of(layout.system(system, seed)))
         for system, seed in layout.runs
@@ -43,8 +50,8 @@ def write_ablation(layout: Layout) -> None:
         *_reconstruction_rows(layout),
         *training_rows(layout, layout.runs, manifests),
     ]
-    numbers = write_numbers(rows, layout.ablation_table)
-    report = Report(layout.config, numbers, manifests, [], None)
+    table = table_of(layout, layout.ablation_table, rows, manifests, signatures={})
+    write_csv(table.numbers, table.path)
     judges = {
         name: read_json(manifest_of(part.generator))["facts"]
         for name, part in (("generator", layout), ("judge", layout.judge))
@@ -52,19 +59,23 @@ def write_ablation(layout: Layout) -> None:
     seeds = ", ".join(map(str, layout.config.seeds))
     parts = [
         f"# {layout.config.name}: ablation",
-        f"Test split; seeds {seeds}: mean (sd over seeds). Scores x100; ± is half the 95 % bootstrap interval over images.",
-        metric_table(report, _COLUMNS),
-        "reconstruction: cosine (x100) of what the generator makes of the caption with what the encoder sees in the original; judged "
-        "reconstruction: the same by the judge, a second encoder and generator of other seeds, which no reward knows. mBLEU-4: lower is "
-        "more diverse. A human caption is the first reference.",
+        f"Test split; seeds {seeds}: mean (sd over seeds). Scores x100; ± is half the 95 %"
+        " bootstrap interval over images.",
+        metric_table(table, _COLUMNS),
+        "reconstruction: cosine (x100) between what the generator makes of the caption and the"
+        " encoder's features of the original; judged reconstruction: the same by the judge, a"
+        " second encoder and generator with other seeds, which no reward uses. mBLEU-4: lower is"
+        " more diverse. A human caption is the first reference.",
         "## Can they judge?",
-        "Share of validation images whose right caption scores higher than a wrong one, x100.",
+        "Share of validation images for which the right caption scores higher than a wrong one,"
+        " x100.",
         _judges(judges),
         "## How tuning went",
         _health(layout),
-        "Of the captions drawn while a row was tuned, first and last tenth of the run, mean over seeds: words and repeats a caption; share "
-        "(%) that ends on a word like 'a'; share (%) of an image's captions that differ; nats a word (falling: the choice narrows); kl: "
-        "log p less that before tuning; the rewards, not weighted.",
+        "Means over seeds for the captions drawn while a row was tuned, in the first and the last"
+        " tenth of the run: words and repeats per caption; share (%) that ends on a word like 'a';"
+        " share (%) of an image's captions that differ; nats per word (falling: captions become"
+        " less varied); kl: log p minus that before tuning; the rewards, unweighted.",
         "## Cost",
         _costs(layout, manifests),
         f"commit {commits(manifests)}; {next(iter(manifests.values()))['host']['cpu']}",
@@ -78,17 +89,8 @@ def _reconstruction_rows(layout: Layout) -> Iterable[dict]:
             for metric, per_image in metrics.items():
                 values = [100 * value for value in per_image.values()]
                 interval = bootstrap_mean_interval(values)
-                yield row(
-                    layout,
-                    system,
-                    decoding,
-                    seed,
-                    metric,
-                    sum(values) / len(values),
-                    "x100",
-                    interval,
-                    len(values),
-                )
+                mean, n = sum(values) / len(values), len(values)
+                yield row(layout, system, decoding, seed, metric, mean, "x100", interval, n)
 
 
 def _judges(judges: dict[str, dict]) -> str:
@@ -123,12 +125,12 @@ def _costs(layout: Layout, manifests: dict[str, dict]) -> str:
             ]
         )
     return markdown(
-        ["System", "Parameters", "Images seen", "CPU seconds in all", "of them tuning"], rows
+        ["System", "Parameters", "Images seen", "CPU seconds in total", "of which tuning"], rows
     )
 
 
 def _health(layout: Layout) -> str:
-    """The curves that training left beside the weights, as start and end."""
+    """The start and the end of what tuning logged, for every row tuned by rewards."""
     lines, columns = [], list(_HEALTH)
     for name, system in layout.config.systems.items():
         if not (system.tuning and system.tuning.rewards):
@@ -147,13 +149,13 @@ def _health(layout: Layout) -> str:
         ]
         lines.append((system.label or name, first, last))
     rows = [
-        [label, *(_from_to(first, last, column) for column in columns)]
+        [label, *(_start_to_end(first, last, column) for column in columns)]
         for label, first, last in lines
     ]
     return markdown(["System", *(column.replace("_", " ") for column in columns)], rows)
 
 
-def _from_to(first: pd.Series, last: pd.Series, column: str) -> str:
+def _start_to_end(first: pd.Series, last: pd.Series, column: str) -> str:
     if column not in first:
         return "-"
     scale, digits = _HEALTH.get(column, (1, 2))

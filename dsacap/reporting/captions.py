@@ -1,4 +1,7 @@
-"""captions.md: the captions themselves, and where they go wrong: faults of grammar, length, and how far the references agree."""
+"""captions.md: the captions themselves, and where they go wrong.
+
+Captions are broken down by faults of grammar, by length, and by how far the references agree.
+"""
 
 from collections.abc import Iterator
 
@@ -20,33 +23,27 @@ _ROW = ["system", "decoding"]
 
 
 def write_caption_page(layout: Layout) -> None:
-    """Writes captions.md from the captions of every run."""
+    """Write captions.md from the captions of every run."""
     captions = pd.DataFrame(_captions(layout), columns=[*_ROW, "seed", "image", "caption"])
-    test = {
-        e.image_id: e
-        for e in load_examples(layout.data, "test")
-        if e.image_id in set(captions.image)
-    }
+    captioned = set(captions.image)
+    test = [e for e in load_examples(layout.data, "test") if e.image_id in captioned]
     train = [caption for e in load_examples(layout.data, "train") for caption in e.tokens]
     write_text(layout.caption_page, _render(layout, captions, test, train))
 
 
 def _captions(layout: Layout) -> Iterator[tuple]:
-    """A decoding that draws several captions an image counts by the first."""
+    """Rows of the data frame; of a decoding that draws several captions, the first counts."""
     for system, seed in layout.runs:
         for decoding, by_image in read_json(layout.captions(system, seed)).items():
-            yield from (
-                (system, decoding, seed, int(image), said[0]) for image, said in by_image.items()
-            )
+            for image, captions in by_image.items():
+                yield system, decoding, seed, int(image), captions[0]
 
 
-def _render(
-    layout: Layout, captions: pd.DataFrame, test: dict[int, Example], train: list[str]
-) -> str:
-    references = {i: [caption for caption in e.tokens if caption] for i, e in test.items()}
+def _render(layout: Layout, captions: pd.DataFrame, test: list[Example], train: list[str]) -> str:
+    references = {e.image_id: [caption for caption in e.tokens if caption] for e in test}
     lexicon = Lexicon.of(train)
     humans = pd.DataFrame(
-        [(HUMAN, "references", caption) for said in references.values() for caption in said],
+        [(HUMAN, "references", caption) for tokens in references.values() for caption in tokens],
         columns=[*_ROW, "caption"],
     )
     everyone = pd.concat([humans, captions], ignore_index=True)
@@ -83,18 +80,20 @@ def _render(
     seeds = "one seed" if len(layout.config.seeds) == 1 else f"all {len(layout.config.seeds)} seeds"
     parts = [
         f"# {layout.config.name}: the captions",
-        f"{len(test)} test images, {seeds}; of a decoding that draws several captions, the first.",
+        f"{len(test)} test images, {seeds}; of a decoding that draws several captions, the first"
+        " one counts.",
         "## Faults of grammar",
         _table(layout, means),
-        'Share (%) of captions with a word doubled, two finite verbs in a row ("is swims"), the wrong number ("two dog", "a dogs"), a '
-        "phrase that stops short; any of these; and words a caption. The rules stand in dsacap/scoring/metrics/caption_faults.py.",
+        'Share (%) of captions with a doubled word, two finite verbs in a row ("is swims"), the'
+        ' wrong number ("two dog", "a dogs"), or an unfinished phrase; with any of these; and words'
+        " per caption. The rules are those of dsacap/scoring/metrics/caption_faults.py.",
         "## CIDEr by length of the caption",
         _table(layout, lengths),
-        "Mean CIDEr (x100) of the captions of that many words, and their share.",
+        "Mean CIDEr (x100) of the captions with that many words, and their share.",
         *_by_agreement(layout, captions, references),
         f"## {min(_PHOTOS, len(test))} photos",
         f"Every {_step(test)}th test photo; seed {layout.config.seeds[0]}.",
-        *_photos(layout, captions, list(test.values())),
+        *_photos(layout, captions, test),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -102,7 +101,7 @@ def _render(
 def _by_agreement(
     layout: Layout, captions: pd.DataFrame, references: dict[int, list[str]]
 ) -> list[str]:
-    """The section on thirds of the images; none where an image has one reference only, which nothing agrees with."""
+    """The section on thirds of the images; empty if images have one reference only."""
     if not (rounds := held_out(references)):
         return []
     agreement = pd.DataFrame([score_cider(others, one).per_image for one, others in rounds]).mean()
@@ -115,8 +114,9 @@ def _by_agreement(
     return [
         "## CIDEr by agreement of the references",
         _table(layout, by_third),
-        "Thirds of the images, by how well their references describe each other (the mean CIDEr of each against the others): where they "
-        "disagree, a parallel decoder has most to mix up.",
+        "Thirds of the images, by how well their references describe each other (the mean CIDEr of"
+        " each against the others): where they disagree, a parallel decoder is most likely to mix"
+        " several captions up.",
     ]
 
 
@@ -144,6 +144,6 @@ def _label(layout: Layout, system: str, decoding: str) -> str:
     return f"{layout.config.systems[system].label or system}, {decoding}"
 
 
-def _step(photos: list) -> int:
-    """From one photo that is shown to the next; a small split is shown whole."""
+def _step(photos: list[Example]) -> int:
+    """The distance from one photo that is shown to the next; all of a small split are shown."""
     return max(1, len(photos) // _PHOTOS)

@@ -1,4 +1,7 @@
-"""What stands beside the verdicts of claims.md: quality along the caption and by its length, and quality against diversity."""
+"""Tables that claims.md shows with its verdicts.
+
+They are quality along the caption and by its length, and quality against diversity.
+"""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -18,28 +21,34 @@ _LENGTHS = ((1, 8), (9, 12), (13, 16), (17, 99))  # words
 DIVERSITY = {"mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2}
 
 
-@cache  # several tests of a page ask for the same
+@cache  # several tests of a page need the same ones
 def references_of(layout: Layout) -> dict[str, list[str]]:
-    """Image id, as result files have it -> tokenised references of the test split."""
-    return {str(image_id): said for image_id, said in load_references(layout.data).items()}
+    """Return the tokenised references of the test split by image id, as text as in result files."""
+    references = load_references(layout.data)
+    return {str(image_id): captions for image_id, captions in references.items()}
 
 
 @cache
 def first_captions(layout: Layout, system: str, seed: int, decoding: str) -> dict[str, str]:
-    """Image id -> its first caption, tokenised."""
-    captions = read_json(layout.captions(system, seed))[decoding]
-    return dict(zip(captions, ptb_tokenize([said[0] for said in captions.values()]), strict=True))
+    """Return the first caption of each image, tokenised, by image id."""
+    by_image = read_json(layout.captions(system, seed))[decoding]
+    first = ptb_tokenize([captions[0] for captions in by_image.values()])
+    return dict(zip(by_image, first, strict=True))
 
 
 def along_the_caption(layout: Layout, tests: Sequence[Comparison]) -> str:
-    """Share of a row's trigrams that some reference has, by where in the caption they stand and by how long it is."""
+    """Return the share of trigrams that some reference has, for the rows that `tests` compare.
+
+    Shares are given by the position of the trigram in the caption and by the caption's length.
+    """
     references = references_of(layout)
     compared = dict.fromkeys(
         (row.system, row.decoding) for test in tests for row in (test.better, test.worse)
     )
     lines = []
     for system, decoding in compared:
-        quarters, lengths = [[] for _ in range(_QUARTERS)], [[] for _ in _LENGTHS]
+        quarters: list[list[bool]] = [[] for _ in range(_QUARTERS)]
+        lengths: list[list[bool]] = [[] for _ in _LENGTHS]
         for seed in layout.config.seeds_of(system):
             for image, caption in first_captions(layout, system, seed, decoding).items():
                 right = right_ngrams(caption, references[image])
@@ -52,12 +61,16 @@ def along_the_caption(layout: Layout, tests: Sequence[Comparison]) -> str:
     headers = ["Right trigrams (%)", "1st quarter", "2nd", "3rd", "4th", *names]
     return (
         markdown(headers, lines)
-        + "\n\nA trigram is right where some reference of the image has it; by its place, and by the caption's length."
+        + "\n\nA trigram is right if some reference of the image has it. Shares by its position in"
+        " the caption, and by the caption's length."
     )
 
 
 def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> str:
-    """Of every decoding of the systems compared that draws several captions an image: CIDEr of the first, and how different they are."""
+    """Return CIDEr and diversity of the decodings that draw several captions per image.
+
+    CIDEr is that of the first caption. Shown are the systems that `tests` compare.
+    """
     lines = []
     for system in dict.fromkeys(row.system for test in tests for row in (test.better, test.worse)):
         settings = layout.config.systems[system]
@@ -82,8 +95,8 @@ def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> st
         [line for _, line in sorted(lines, key=lambda line: line[0])],
     )
     return (
-        table
-        + "\n\nMeans over seeds, the most diverse (lowest mBLEU-4) first: compare systems at like diversity."
+        table + "\n\nMeans over seeds, the most diverse (lowest mBLEU-4) first: compare systems at"
+        " similar diversity."
     )
 
 

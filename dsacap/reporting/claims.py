@@ -1,9 +1,14 @@
-"""claims.md: what the paper claims, each as a comparison of two rows that can fail, and how it came out. Reads result files only.
+"""claims.md: the paper's claims, each as comparisons of two rows that can fail, with the verdicts.
 
-A test says that one row has more of a metric than another. What is compared, image by image and seed by seed: any metric with per-image
-scores (quality, or diversity of the captions of an image), `reconstruction` and `judged_reconstruction`, `late_minus_early` (how much
-better the second half of a caption is than its first) and `recovery` (how much worse it goes on from a wrong beginning than from the right
-one); both are below 0 where errors accumulate. `images_per_s`, at the first batch size, is compared round by round.
+It is made from result files alone. A test states that one row has more of a metric than another.
+Rows are compared image by image and seed by seed. The metric can be
+
+- any metric with a score per image: quality, or diversity of the captions of an image;
+- `reconstruction` and `judged_reconstruction`;
+- `late_minus_early`, how much better the second half of a caption is than the first, and
+  `recovery`, how much worse a caption continues a wrong beginning than the right one (both are
+  below 0 if errors accumulate);
+- `images_per_s`, at the first batch size, which is compared round by round.
 """
 
 from dataclasses import dataclass
@@ -14,7 +19,7 @@ import pandas as pd
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, replacing, write_text
-from dsacap.config.sections import Comparison, Row
+from dsacap.config.sections import Claim, Comparison, Row
 from dsacap.reporting.claim_tables import (
     DIVERSITY,
     along_the_caption,
@@ -31,16 +36,24 @@ from dsacap.scoring.statistics import bootstrap_seeds_interval
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "not supported", "undecided"
 _SPEED = "images_per_s"
 _ALONG = ("late_minus_early", "recovery")
-_SHARES = (
-    *_ALONG,
-    "reconstruction",
-    "judged_reconstruction",
-)  # shown as percentages, as scores are
+# Shown as percentages, as scores are.
+_SHARES = (*_ALONG, "reconstruction", "judged_reconstruction")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Of one test: means of both rows, the effect (their difference; of speed their ratio) with its 95 % interval, and the verdict."""
+    """The outcome of one test.
+
+    Attributes:
+        better: The mean of the row that should be better.
+        worse: The mean of the other row.
+        effect: Their difference; for speed, their ratio.
+        low: The lower end of the effect's 95 % interval.
+        high: The upper end.
+        seeds: The number of seeds compared.
+        images: The number of images compared; for speed, of rounds.
+        verdict: SUPPORTED, CONTRADICTED or UNDECIDED.
+    """
 
     better: float
     worse: float
@@ -53,50 +66,51 @@ class Finding:
 
 
 def write_claims(layout: Layout) -> None:
-    """Writes claims.csv and, last, claims.md. UserError where a claim names a metric that its rows do not have."""
-    found = {
-        name: [_test(layout, test) for test in claim.tests]
-        for name, claim in layout.config.ablation.claims.items()
-    }
+    """Write claims.csv and, last, claims.md.
+
+    Raises:
+        UserError: The configuration has no claims, or a claim names a metric that its rows lack.
+    """
+    claims = _claims(layout)
+    found = {name: [_test(layout, test) for test in claim.tests] for name, claim in claims.items()}
     records = [
         {
             "claim": name,
             "verdict_of_claim": verdict(findings),
             "metric": test.metric,
             "better": _named(test.better),
-        }
-        | {"worse": _named(test.worse)}
-        | {
-            f"value_of_{key}" if key in ("better", "worse") else key: value
-            for key, value in vars(finding).items()
+            "worse": _named(test.worse),
+            **{
+                f"value_of_{key}" if key in ("better", "worse") else key: value
+                for key, value in vars(finding).items()
+            },
         }
         for name, findings in found.items()
-        for test, finding in zip(layout.config.ablation.claims[name].tests, findings, strict=True)
+        for test, finding in zip(claims[name].tests, findings, strict=True)
     ]
     with replacing(layout.claims.with_suffix(".csv")) as temporary:
         pd.DataFrame(records).to_csv(temporary, index=False)
     rows = layout.ablation_table if layout.config.judge else layout.table
     parts = [
-        f"# {layout.config.name}: what holds of the paper's claims",
-        "Each test says that the first row has more of a metric than the second. The interval (95 %) is a bootstrap of paired differences "
-        "over seeds and images; a test is supported where it lies above 0, not supported where it lies below, and undecided otherwise, "
-        "with one seed, or where no image can be compared (nan). A claim is supported where all of its tests are, and not supported where "
-        f"one is not. Of speed the effect is a ratio, on one machine. The rows, and how they were made: {rows.name}.",
+        f"# {layout.config.name}: which of the paper's claims hold",
+        "Each test states that the first row has more of a metric than the second. The interval"
+        " (95 %) is a bootstrap of paired differences over seeds and images. A test is supported"
+        " if the interval is above 0 and not supported if it is below 0; otherwise, with one seed,"
+        " or if no image can be compared (nan), it is undecided. A claim is supported if all of"
+        " its tests are, and not supported if one is not. For speed, the effect is a ratio, on one"
+        f" machine. The rows, and how they were made: {rows.name}.",
         markdown(
             ["Claim", "Verdict"],
-            [
-                [f"{n}: {c.says}", verdict(found[n])]
-                for n, c in layout.config.ablation.claims.items()
-            ],
+            [[f"{name}: {claim.says}", verdict(found[name])] for name, claim in claims.items()],
         ),
     ]
-    for name, claim in layout.config.ablation.claims.items():
+    for name, claim in claims.items():
         parts += [
             f"## {name}: {verdict(found[name])}",
             claim.says,
-            _tests(layout, claim.tests, found[name]),
+            _findings_table(claim.tests, found[name]),
         ]
-    tests = [test for claim in layout.config.ablation.claims.values() for test in claim.tests]
+    tests = [test for claim in claims.values() for test in claim.tests]
     if along := [test for test in tests if test.metric in _ALONG]:
         parts += ["## Quality along the caption", along_the_caption(layout, along)]
     if diverse := [test for test in tests if test.metric in DIVERSITY]:
@@ -104,7 +118,17 @@ def write_claims(layout: Layout) -> None:
     write_text(layout.claims, "\n\n".join(parts) + "\n")
 
 
+def _claims(layout: Layout) -> dict[str, Claim]:
+    if layout.config.ablation is None:
+        raise UserError(
+            f"{layout.config.name}: the configuration has no section `ablation`, so there are no"
+            " claims to test"
+        )
+    return layout.config.ablation.claims
+
+
 def verdict(findings: list[Finding]) -> str:
+    """Return the verdict on a claim from those on its tests."""
     verdicts = {finding.verdict for finding in findings}
     if CONTRADICTED in verdicts:
         return CONTRADICTED
@@ -122,11 +146,11 @@ def _test(layout: Layout, test: Comparison) -> Finding:
     better_SI, worse_SI = (
         _values(layout, row, test.metric, shared) for row in (test.better, test.worse)
     )
-    images = better_SI.columns.intersection(
-        worse_SI.columns
-    )  # captions of a few words have no early and late
+    # An image may lack a value: captions of a few words have no early and late half.
+    images = better_SI.columns.intersection(worse_SI.columns)
     if images.empty:
-        return Finding(*[float("nan")] * 5, len(shared), 0, UNDECIDED)
+        nan = float("nan")
+        return Finding(nan, nan, nan, nan, nan, len(shared), 0, UNDECIDED)
     a_SI, b_SI = better_SI[images].to_numpy(), worse_SI[images].to_numpy()
     low, high = bootstrap_seeds_interval(a_SI - b_SI)
     seeds = len(a_SI)
@@ -143,7 +167,7 @@ def _test(layout: Layout, test: Comparison) -> Finding:
 
 
 def _speed(layout: Layout, test: Comparison) -> Finding:
-    """The rounds of one process on one machine: no seed, and every row is timed in every round."""
+    """Compare the rounds of timing on one machine; every row is timed in every round."""
     size = layout.config.timing.batch_sizes[0]
     ms = {
         (r["system"], r["decoding"]): r["ms"]
@@ -152,9 +176,10 @@ def _speed(layout: Layout, test: Comparison) -> Finding:
     }
     a, b = (np.array(ms[row.system, row.decoding]) for row in (test.better, test.worse))
     low, high = np.exp(bootstrap_seeds_interval(np.log(b / a)[None]))
-    per_s = [1000 * size / np.median(times) for times in (a, b)]
+    faster, slower = (1000 * size / np.median(times) for times in (a, b))
     return Finding(
-        *per_s,
+        faster,
+        slower,
         float(np.exp(np.log(b / a).mean())),
         low,
         high,
@@ -171,11 +196,10 @@ def _verdict(low: float, high: float, nothing: float, enough: bool) -> str:
 
 
 def _values(layout: Layout, row: Row, metric: str, seeds: list[int]) -> pd.DataFrame:
-    """Seeds by images, in the units of the tables."""
+    """A row's values in the units of the tables, seeds by images."""
     by_seed = {seed: _per_image(layout, row, seed, metric) for seed in seeds}
-    return pd.DataFrame.from_dict(by_seed, orient="index").dropna(axis="columns") * (
-        100 if metric in _SHARES else scale_of(metric)
-    )
+    scale = 100 if metric in _SHARES else scale_of(metric)
+    return pd.DataFrame.from_dict(by_seed, orient="index").dropna(axis="columns") * scale
 
 
 def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, float]:
@@ -200,7 +224,8 @@ def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, fl
     scores = (parts["quality"] | parts["diversity"]).get(metric, {}).get("per_image")
     if not scores:
         raise UserError(
-            f"ablation.claims: {_named(row)} has no {metric} of each image; name a metric that its decoding has"
+            f"ablation.claims: {_named(row)} has no {metric} per image; name a metric that this"
+            " decoding has"
         )
     return scores
 
@@ -213,7 +238,7 @@ def _named(row: Row) -> str:
     return f"{row.system}, {row.decoding}"
 
 
-def _tests(layout: Layout, tests: tuple[Comparison, ...], findings: list[Finding]) -> str:
+def _findings_table(tests: tuple[Comparison, ...], findings: list[Finding]) -> str:
     rows = [
         [
             f"{test.metric}: {_named(test.better)}",
@@ -227,16 +252,5 @@ def _tests(layout: Layout, tests: tuple[Comparison, ...], findings: list[Finding
         ]
         for test, finding in zip(tests, findings, strict=True)
     ]
-    return markdown(
-        [
-            "More of",
-            "value",
-            "than",
-            "value",
-            "effect",
-            "95 % interval",
-            "seeds / images",
-            "verdict",
-        ],
-        rows,
-    )
+    headers = ["More of", "value", "than", "value", "effect", "95 % interval"]
+    return markdown([*headers, "seeds / images", "verdict"], rows)

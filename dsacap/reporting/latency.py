@@ -1,4 +1,7 @@
-"""latency.md: what `pytest --benchmark-only --benchmark-json FILE` measured, one section a machine, and its CSV."""
+"""latency.md and its CSV: what `pytest --benchmark-only --benchmark-json FILE` measured.
+
+There is one section per machine.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,34 +25,40 @@ _COLUMNS = (
     "flops",
     "parameters",
 )
-_UNSTEADY = (
-    "device",
-    "kHz",
-    "clocks.sm",
-    "temperature.gpu",
-)  # they differ from one row to the next of one machine
+# Left out of the description of a machine: its name comes first, and the others vary over a run.
+_NOT_DESCRIBED = ("device", "kHz", "clocks.sm", "temperature.gpu")
 _MEMORY = ("process_mib", "allocated_mib", "reserved_mib")
 
 
 def write_latency(files: Sequence[Path], page: Path) -> None:
-    """Writes the CSV beside `page` and, last, `page`. What several runs on one machine measured of a row counts together: a machine that
-    drifts is slow for one row in one run and for another in the next. UserError where a file is no report, or holds no latencies."""
+    """Write the CSV next to `page` and, last, `page`.
+
+    The times of a row that several runs on one machine measured are pooled: a machine that drifts
+    is slow for one row in one run, and for another row in the next.
+
+    Args:
+        files: Reports of pytest-benchmark.
+        page: The Markdown file to write.
+
+    Raises:
+        UserError: A file is not such a report, or none contains latencies.
+    """
     reports = list(map(_read, files))
     benchmarks = [benchmark for report in reports for benchmark in report["benchmarks"]]
     found = pd.DataFrame(_rows(benchmarks), columns=[*_COLUMNS, *_MEMORY])
-    found = found.sort_values(
-        "system", key=lambda names: pd.factorize(names)[0], kind="stable"
-    )  # a system's rows together
+    # The rows of a system together, systems in the order in which they first appear.
+    found = found.sort_values("system", key=lambda names: pd.factorize(names)[0], kind="stable")
     if found.empty:
         raise UserError(
-            f"{', '.join(map(str, files))}: no latencies; run pytest --benchmark-only tests/benchmarks --benchmark-json FILE"
+            f"{', '.join(map(str, files))}: no latencies in the report; make one by"
+            " pytest --benchmark-only tests/benchmarks --benchmark-json FILE"
         )
     with replacing(page.with_suffix(".csv")) as temporary:
         found.to_csv(temporary, index=False)
     parts = [
         "# Latency",
-        "Written by `dsacap report-latency`; the protocol is that of docs/latency.md. All numbers: "
-        f"{page.with_suffix('.csv').name}. Compare within a section, never across machines.",
+        "Written by `dsacap report-latency`; docs/latency.md describes the protocol. All numbers:"
+        f" {page.with_suffix('.csv').name}. Compare rows within a section, never across machines.",
     ]
     if made := [f"- {line}" for line in map(_made, reports) if line]:
         parts.append("\n".join(made))
@@ -60,49 +69,50 @@ def write_latency(files: Sequence[Path], page: Path) -> None:
     if not any("cuda" in benchmark["extra_info"].get("machine", {}) for benchmark in benchmarks):
         parts += ["## GPU", "not measured"]
     parts += _profiles(benchmarks)
-    if outside := _outside(benchmarks):
+    if transformers := _of_transformers(benchmarks):
         headers = [
-            "Greedy decoding of as many words",
+            "Greedy decoding, the same number of words",
             "mode",
             "batch",
             "median ms",
-            "us a word and image",
+            "us per word and image",
             "parameters",
         ]
         parts += [
-            "## Beside transformers' `generate()`, on the machine above",
-            markdown(headers, outside, 2),
+            "## Compared with transformers' `generate()`, on the machine above",
+            markdown(headers, transformers, 2),
         ]
     write_text(page, "\n\n".join(parts) + "\n")
 
 
 def _read(file: Path) -> dict:
-    """UserError where it is no report of pytest-benchmark's with all times."""
+    """Read a report of pytest-benchmark that contains all times, or raise UserError."""
     report = read_json(file)
     try:
         for benchmark in report["benchmarks"]:
             benchmark["extra_info"], benchmark["stats"]["data"]
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"{file}: no report of pytest-benchmark ({type(error).__name__} {error}); use --benchmark-json"
+            f"{file}: not a report of pytest-benchmark ({type(error).__name__} {error});"
+            " make one by --benchmark-json FILE"
         ) from None
     return report
 
 
 def _rows(benchmarks: Sequence[dict]) -> list[dict]:
-    """One of each machine and state, in the order in which they first come."""
+    """One row per machine and state, in the order in which they first appear."""
     times: dict[tuple, list[float]] = {}
-    told_of = {}
+    infos: dict[tuple, dict] = {}
     for benchmark in benchmarks:
-        if "stage" in (told := benchmark["extra_info"]):
-            key = (_machine(told["machine"]), *(told[name] for name in _STATE))
+        if "stage" in (info := benchmark["extra_info"]):
+            key = (_machine(info["machine"]), *(info[name] for name in _STATE))
             times.setdefault(key, []).extend(benchmark["stats"]["data"])
-            told_of.setdefault(key, told)
-    return [_row(key[0], told_of[key], pd.Series(seconds) * 1000) for key, seconds in times.items()]
+            infos.setdefault(key, info)
+    return [_row(key[0], infos[key], pd.Series(seconds) * 1000) for key, seconds in times.items()]
 
 
 def _made(report: dict) -> str:
-    """When a run was made, and from which commit, as pytest-benchmark tells."""
+    """When a run was made, and from which commit, as pytest-benchmark recorded it."""
     code = report.get("commit_info") or {}
     changed = " with local changes" if code.get("dirty") else ""
     return (
@@ -112,16 +122,16 @@ def _made(report: dict) -> str:
     )
 
 
-def _row(machine: str, told: dict, ms: pd.Series) -> dict:
+def _row(machine: str, info: dict, ms: pd.Series) -> dict:
     quantiles = dict(
         zip(("median_ms", "p90_ms", "p99_ms"), ms.quantile([0.5, 0.9, 0.99]), strict=True)
     )
     return {
-        **{key: told.get(key) for key in (*_STATE, "passes", "flops", "parameters", *_MEMORY)},
+        **{key: info.get(key) for key in (*_STATE, "passes", "flops", "parameters", *_MEMORY)},
         **quantiles,
         "machine": machine,
         "iterations": len(ms),
-        "images_per_s": 1000 * told["images"] / quantiles["median_ms"],
+        "images_per_s": 1000 * info["images"] / quantiles["median_ms"],
     }
 
 
@@ -129,7 +139,7 @@ def _machine(facts: dict) -> str:
     known = [
         f"{name} {value}"
         for name, value in facts.items()
-        if value is not None and name not in _UNSTEADY
+        if value is not None and name not in _NOT_DESCRIBED
     ]
     return f"{facts['device']}: {', '.join(known)}"
 
@@ -140,14 +150,15 @@ def _section(rows: pd.DataFrame, mode: str) -> list[str]:
     if len(natural):
         parts += [f"### Trained weights, captions of natural length ({mode})", _natural(natural)]
         parts.append(
-            "Single stream: a batch of 1 from features in memory to word ids, p50, p90 and p99 in ms; then p50 from pixels in memory, "
-            "and from the file of a photo to text. Offline: images/s of the largest batch timed. Passes, operations and peak memory of the "
-            "process are of a batch of 1."
+            "Single stream: a batch of 1 from features in memory to word ids, p50, p90 and p99 in"
+            " ms; then p50 from pixels in memory (end to end), and from the file of a photo to text"
+            " (wall). Offline: images/s of the largest batch timed. Passes, operations and peak"
+            " memory of the process are those of a batch of 1."
         )
     if len(fixed):
         parts += [f"### Random weights, captions of fixed length ({mode})", _fixed(fixed)]
         parts.append(
-            "Median ms of a batch of 1, and images/s offline, of captions of so many words."
+            "Median ms of a batch of 1, and images/s offline, for captions of that many words."
         )
     return parts
 
@@ -156,11 +167,11 @@ def _natural(rows: pd.DataFrame) -> str:
     lines = []
     for (system, decoding), of in rows.groupby(["system", "decoding"], sort=False):
         stage = "decode" if (of.stage == "decode").any() else "encode"
-        alone = _one(of, stage, 1)
-        cells = [f"{alone[name]:.1f}" for name in ("median_ms", "p90_ms", "p99_ms")]
+        single = of[(of.stage == stage) & (of.images == 1)].iloc[-1]
+        cells = [f"{single[name]:.1f}" for name in ("median_ms", "p90_ms", "p99_ms")]
         cells += [_ms(_one(of, whole, 1)) for whole in ("end_to_end", "wall")]
         lines.append(
-            [system, decoding or "pixels to features", *cells, _offline(of, stage), *_costs(alone)]
+            [system, decoding or "pixels to features", *cells, _offline(of, stage), *_costs(single)]
         )
     headers = [
         "System",
@@ -209,7 +220,7 @@ def _ms(row: pd.Series | None) -> str:
 
 
 def _offline(rows: pd.DataFrame, stage: str) -> str:
-    """Throughput of the largest batch timed, and its size."""
+    """The throughput of the largest batch timed, and its size."""
     many = rows[(rows.stage == stage) & (rows.images > 1)]
     if many.empty:
         return "-"
@@ -223,38 +234,32 @@ def _one(rows: pd.DataFrame, stage: str, images: int) -> pd.Series | None:
 
 
 def _profiles(benchmarks: Sequence[dict]) -> list[str]:
-    """Of every system's first decoding timed, at its natural length where there is one."""
-    told = [
+    """The section on each system's first decoding timed, at natural length if there is one."""
+    infos = [
         benchmark["extra_info"] for benchmark in benchmarks if benchmark["extra_info"].get("top")
     ]
-    rows, seen = [], set()
-    for of in sorted(told, key=lambda of: of["length"] is not None):
-        if (key := (of["system"], of["images"])) not in seen:
-            seen.add(key)
-            top = ", ".join(
-                f"{name.removeprefix('aten::')} {100 * share:.0f} %" for name, share in of["top"]
-            )
-            rows.append([of["system"], of["decoding"], of["images"], top])
-    if not rows:
+    first: dict[tuple, list] = {}
+    for info in sorted(infos, key=lambda info: info["length"] is not None):
+        top = ", ".join(
+            f"{name.removeprefix('aten::')} {100 * share:.0f} %" for name, share in info["top"]
+        )
+        row = [info["system"], info["decoding"], info["images"], top]
+        first.setdefault((info["images"], info["system"]), row)
+    if not first:
         return []
-    rows.sort(key=lambda row: (row[2], row[0]))
+    rows = [row for _, row in sorted(first.items())]
     return [
         "## Where the time goes",
         markdown(["System", "Decoding", "batch", "operations by their own time"], rows, 4),
     ]
 
 
-def _outside(benchmarks: Sequence[dict]) -> list[list]:
+def _of_transformers(benchmarks: Sequence[dict]) -> list[list]:
     times: dict[tuple, list[float]] = {}
     for benchmark in benchmarks:
-        if "whose" in (told := benchmark["extra_info"]):
-            key = (
-                told["compiled"],
-                told["images"],
-                told["whose"],
-                told["words"],
-                told["parameters"],
-            )
+        if "whose" in (info := benchmark["extra_info"]):
+            keys = ("compiled", "images", "whose", "words", "parameters")
+            key = tuple(info[name] for name in keys)
             times.setdefault(key, []).extend(benchmark["stats"]["data"])
     rows = []
     for (compiled, images, whose, words, parameters), seconds in sorted(times.items()):

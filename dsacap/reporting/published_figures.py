@@ -1,6 +1,8 @@
-"""What others report, from a file that says where each figure was read and how surely: a section of its own, never among what was measured.
+"""Figures that others report, from a file that records where each was read and how reliably.
 
-Marks: V read in the source itself, V2 in two that agree; A in the abstract alone, S second-hand, which stand in the cell with their mark.
+They have a section of their own, apart from what was measured here. The file marks them V (read in
+the source itself), V2 (in two sources that agree), A (in the abstract alone) or S (second-hand);
+those marked A or S carry the mark in the table, too.
 """
 
 import csv
@@ -19,37 +21,38 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(-\d+(\.\d+)?)?")
 
 
 def published_section(file: Path, dataset: str) -> str:
-    """The section for one data set, or nothing where the file has no row of it. UserError names the line that is wrong."""
+    """Return the section for one data set, empty if the file has no row for it.
+
+    Raises:
+        UserError: The file is wrong; the message names the line.
+    """
     rows = [row for row in _read(file) if row["dataset"] == dataset]
     if not rows:
         return ""
     notes = [f"- {row['model']}: {row['note']}" for row in rows if row["note"]]
     texts = ("model", "group", "encoder", "passes", "rl", "source")
-    headers = [
-        "Reported, not measured here",
-        "Kind",
-        "Encoder",
-        "Passes",
-        "Tuned by RL",
-        "Source",
-        *_METRICS,
-    ]
+    headers = ["Reported, not measured here", "Kind", "Encoder", "Passes", "Tuned by RL", "Source"]
     table = [
         [*(row[key] or "-" for key in texts), *(_cell(row, metric) for metric in _METRICS)]
         for row in rows
     ]
     parts = [
         "## Reported by others",
-        "Figures that we did not measure, as their sources give them: other encoders, other training data, other hardware, so not to be "
-        "set against the rows above. [A]: read in the abstract alone; [S]: second-hand; all others were read in the source.",
-        markdown(headers, table, len(texts)),
+        "Figures that we did not measure, as given in their sources, with other encoders, training"
+        " data and hardware; they cannot be compared with the rows above. [A]: read in the abstract"
+        " only; [S]: second-hand; all others were read in the source.",
+        markdown([*headers, *_METRICS], table, len(texts)),
         "\n".join(dict.fromkeys(notes)),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def reported_on(file: Path, dataset: str) -> list[dict]:
-    """What is reported on a data set: of each model its figures, how they were read and where they stand."""
+    """Return the figures reported on a data set, one entry per model, and where they were read.
+
+    Raises:
+        UserError: The file is wrong; the message names the line.
+    """
     rows = [row for row in _read(file) if row["dataset"] == dataset]
     read = {
         "V": "in the source",
@@ -71,24 +74,27 @@ def reported_on(file: Path, dataset: str) -> list[dict]:
 def _read(file: Path) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO(read_text(file)), strict=True)
     if rows.fieldnames is None or set(rows.fieldnames) != {*_TEXTS, *_METRICS}:
-        raise UserError(f"{file}: its columns must be {', '.join((*_TEXTS, *_METRICS))}")
+        raise UserError(f"{file}: the columns must be {', '.join((*_TEXTS, *_METRICS))}")
     checked = []
     for row in rows:
         where = f"{file}:{rows.line_num}"
         if None in row or None in row.values():
             raise UserError(
-                f"{where}: {len(rows.fieldnames)} fields are expected; put texts with commas in quotes"
+                f"{where}: {len(rows.fieldnames)} fields are expected; put texts with commas in"
+                " quotes"
             )
         if row["verified"] not in _PLAIN + _MARKED:
             raise UserError(
-                f"{where}: verified is {row['verified']!r}; only {', '.join(_PLAIN + _MARKED)} are printed"
+                f"{where}: verified is {row['verified']!r}; it must be one of"
+                f" {', '.join(_PLAIN + _MARKED)}"
             )
         if not row["source"] or not row["model"]:
             raise UserError(f"{where}: a reported figure needs its model and its source")
         for metric in _METRICS:
             if row[metric] and not _NUMBER.fullmatch(row[metric]):
                 raise UserError(
-                    f"{where}: {metric} is {row[metric]!r}; a number is expected, or two with a hyphen where sources disagree"
+                    f"{where}: {metric} is {row[metric]!r}; a number is expected, or, where"
+                    " sources disagree, two with a hyphen"
                 )
         checked.append(row)
     return checked

@@ -1,5 +1,9 @@
-"""scale.md: what a configuration takes at its own size, from what `dsacap measure-scale` measured on a CPU, a GPU, or both."""
+"""scale.md: what a configuration costs at full size.
 
+It is computed from what `dsacap measure-scale` measured on a CPU, a GPU, or both.
+"""
+
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,47 +12,55 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_text
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
+from dsacap.config.sections import Tuning
 from dsacap.reporting.pipe_table import markdown
 
 KINDS = {"cuda": "GPU", "cpu": "CPU"}
 _UNKNOWN = "not measured"
 _GOAL = 0.4  # MFU
 _METHOD = """\
-Written by `dsacap measure-scale`. Weights and features are random, of the configured shapes, so nothing was downloaded or trained for it;
-captions have the lengths of COCO's.
+Written by `dsacap measure-scale`. Weights and features are random, of the configured shapes, so
+nothing was downloaded or trained for it; captions have the lengths of COCO's.
 
-- **A step** is forward, backward, clipping and AdamW, data from memory: the median of up to 10 after 3.
-- **MFU**: the operations that torch counts (products of matrices and attention, forward and backward) a second, over what a product of two
-  large square matrices reaches on the same device in the same precision.
-- **Decoding** is of captions that fill all their {words} words, about twice as many as COCO's have.
-- **Reward**: from captions to pictures to what the encoder sees in them.
-- **Memory**: held are weights, gradients and optimizer; the peak is that of a system's process, on a GPU what torch allocated."""
+- **A step** is forward, backward, clipping and AdamW, with data from memory: the median of up to 10
+  steps, after 3 to warm up.
+- **MFU**: the operations per second that torch counts (products of matrices and attention, forward
+  and backward), over the rate of a product of two large square matrices on the same device in the
+  same precision.
+- **Decoding** fills all {words} words of a caption, about twice as many as COCO's captions have.
+- **Reward**: from captions to pictures to the encoder's features of them.
+- **Memory**: held are weights, gradients and optimizer; the peak is that of a system's process, and
+  on a GPU what torch allocated."""
 
 
 def record_of(page: Path, kind: str) -> Path:
-    """Where the manifest of a measurement lies."""
+    """Return the path of the manifest of a measurement; `kind` is one of `KINDS`."""
     return page.with_name(f"{page.stem}-{kind}.json")
 
 
 def check_page(config: Config, page: Path) -> None:
-    """UserError, before anything is measured, where `page` is of another configuration."""
+    """Raise UserError if `page` exists for another configuration, before anything is measured."""
     for record in (record_of(page, kind) for kind in KINDS):
         if record.exists() and (name := read_json(record)["config"]["name"]) != config.name:
             raise UserError(
-                f"{record}: is of the configuration {name}; name another page by --output"
+                f"{record}: belongs to the configuration {name}; write another page (--output)"
             )
 
 
 def write_scale(config: Config, page: Path) -> None:
-    """Writes `page` from the records that lie beside it. UserError where one is of another configuration."""
+    """Write `page` from the records next to it.
+
+    Raises:
+        UserError: A record was measured with another configuration.
+    """
     records = {
         kind: read_json(record_of(page, kind)) for kind in KINDS if record_of(page, kind).exists()
     }
     for kind, record in records.items():
         if record["config"] != config.model_dump(mode="json"):
-            told = f"{record_of(page, kind)}: was measured with another configuration"
             raise UserError(
-                f"{told}; measure again on a {KINDS[kind]} or delete it, or write another page by --output"
+                f"{record_of(page, kind)}: was measured with another configuration; measure again"
+                f" on a {KINDS[kind]}, delete the file, or write another page (--output)"
             )
     parts = [f"# The size of {config.name}", _METHOD.format(words=config.text.max_words)]
     for kind, name in KINDS.items():
@@ -64,17 +76,12 @@ def write_scale(config: Config, page: Path) -> None:
     write_text(page, "\n\n".join(parts) + "\n")
 
 
-def _neighbours(kind: str, record: dict) -> str:
-    """What to know of a CPU that was not idle."""
-    alone = (
-        kind != "cpu"
-        or record["cpu_seconds"] > 0.8 * record["seconds"] * record["facts"]["machine"]["threads"]
-    )
-    return (
-        ""
-        if alone
-        else ": other work ran beside it, so rates here are low and hours high by about as much"
-    )
+def _caveat(kind: str, record: dict) -> str:
+    """A caveat for a CPU that was busy with other work."""
+    threads = record["facts"]["machine"]["threads"]
+    if kind != "cpu" or record["cpu_seconds"] > 0.8 * record["seconds"] * threads:
+        return ""
+    return ": other work ran at the same time, so rates are too low, and hours too high, by as much"
 
 
 def _measured(config: Config, kind: str, record: dict) -> list[str]:
@@ -83,13 +90,16 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
     machine = ", ".join(
         f"{name} {value}" for name, value in facts["machine"].items() if value is not None
     )
-    told = (
-        f"{machine}. Peak of a product of matrices: {peak['fp32'] / 1e12:.3g} TFLOP/s fp32, {peak['bf16'] / 1e12:.3g} TFLOP/s bf16. "
-        f"{size['batch_size']} images a step, {size['images']} at once to encode and to decode, {size['pictures']} picture(s) of "
-        f"{size['picture']} px, {size['vocabulary']:,} words, {facts['encoder_cost']['tokens']} tokens of "
-        f"{facts['encoder_cost']['channels']} channels. Measured {record['started'][:19]} from commit {code['commit']}"
-        f"{' with local changes' if code['dirty'] else ''} by `{' '.join(record['command'])}`, "
-        f"{record['cpu_seconds']:,.0f} CPU-seconds in {record['seconds']:,.0f} seconds{_neighbours(kind, record)}."
+    encoder = facts["encoder_cost"]
+    summary = (
+        f"{machine}. Peak of a product of matrices: {peak['fp32'] / 1e12:.3g} TFLOP/s fp32,"
+        f" {peak['bf16'] / 1e12:.3g} TFLOP/s bf16. {size['batch_size']} images per step,"
+        f" {size['images']} at once to encode and to decode, {size['pictures']} picture(s) of"
+        f" {size['picture']} px, {size['vocabulary']:,} words, {encoder['tokens']} tokens of"
+        f" {encoder['channels']} channels. Measured {record['started'][:19]} from commit"
+        f" {code['commit']}{' with local changes' if code['dirty'] else ''} by"
+        f" `{' '.join(record['command'])}`, {record['cpu_seconds']:,.0f} CPU-seconds in"
+        f" {record['seconds']:,.0f} seconds{_caveat(kind, record)}."
     )
     rows = []
     for name, of in facts["systems"].items():
@@ -119,24 +129,25 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
         "peak MiB",
         "decoding, images/s",
     ]
-    lines = [f"- encoder: {_rate(facts['encoder_cost']['images_per_s'])} images/s"]
+    lines = [f"- encoder: {_rate(encoder['images_per_s'])} images/s"]
     if "reward_cost" in facts:
-        lines.append(
-            f"- reward: {_rate(facts['reward_cost']['images_per_s'])} images/s ({facts['reward_cost']['what']})"
-        )
-    return [told, markdown(headers, rows, 1), "\n".join(lines)]
+        reward = facts["reward_cost"]
+        lines.append(f"- reward: {_rate(reward['images_per_s'])} images/s ({reward['what']})")
+    return [summary, markdown(headers, rows, 1), "\n".join(lines)]
 
 
 def _whole(config: Config, records: dict[str, dict]) -> str:
-    """Hours of each part on one device of each kind. Operations are known where nobody measured, too."""
+    """Hours of each part on one device of each kind.
+
+    Operations are the same on every device, so one measurement is enough to know them.
+    """
     parts = {kind: _parts(config, record["facts"]) for kind, record in records.items()}
     rows = []
-    for alike in zip(*parts.values(), strict=True):
-        hours = {kind: part.seconds / 3600 for kind, part in zip(parts, alike, strict=True)}
-        work = "-" if alike[0].flops is None else f"{alike[0].flops / 1e15:,.1f}"
-        rows.append(
-            [alike[0].name, alike[0].often, work, *(_hours(hours.get(kind)) for kind in KINDS)]
-        )
+    for same_part in zip(*parts.values(), strict=True):
+        hours = {kind: part.seconds / 3600 for kind, part in zip(parts, same_part, strict=True)}
+        name, count, _, flops = dataclasses.astuple(same_part[0])
+        pflop = "-" if flops is None else f"{flops / 1e15:,.1f}"
+        rows.append([name, count, pflop, *(_hours(hours.get(kind)) for kind in KINDS)])
     work = sum(part.flops or 0 for part in next(iter(parts.values()))) / 1e15
     totals = {kind: sum(part.seconds for part in of) / 3600 for kind, of in parts.items()}
     rows.append(["**together**", "", f"{work:,.1f}", *(_hours(totals.get(kind)) for kind in KINDS)])
@@ -147,11 +158,13 @@ def _whole(config: Config, records: dict[str, dict]) -> str:
                 rows,
                 2,
             ),
-            f"Hours are of one device and one seed of each row ({len(config.seeds)} configured), by the rates above; scoring and "
-            "downloads are not in them. Steps and pictures of another size than the measured one are taken to cost in proportion to "
-            "images and pixels. Operations of decoding are not counted. At the goal of "
-            f"{100 * _GOAL:.0f} % MFU the operations counted take {work / _GOAL / 3600:,.1f} hours of a device whose peak is 1 PFLOP/s: "
-            "that is arithmetic, no measurement.",
+            "Hours are those of one device and one seed of each row"
+            f" ({len(config.seeds)} configured), at the rates above; scoring and downloads are not"
+            " included. The cost of steps and pictures of another size than the measured one is"
+            " taken to be proportional to images and pixels. Operations of decoding are not"
+            f" counted. At the goal of {100 * _GOAL:.0f} % MFU, the operations counted take"
+            f" {work / _GOAL / 3600:,.1f} hours on a device whose peak is 1 PFLOP/s; that is"
+            " arithmetic, not a measurement.",
         ]
     )
 
@@ -166,67 +179,68 @@ def _hours(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class _Part:
+    """A part of the benchmark: its name, how often it is done, and its cost."""
+
     name: str
-    often: str
+    count: str
     seconds: float
     flops: float | None
 
 
 def _parts(config: Config, facts: dict) -> list[_Part]:
-    """All that is to be done, once a row, at the rates of `facts`."""
-    dataset, encoder = config.dataset, facts["encoder_cost"]
-    counts = (
-        {split: getattr(dataset, split) for split in ("train", "val", "test")}
-        if isinstance(dataset, Scenes)
-        else dataset.expected
-    )
+    """All parts of the benchmark, with one seed of each row, at the rates of `facts`."""
+    counts, encoder = _images(config), facts["encoder_cost"]
     images = sum(counts.values())
-    parts = [
-        _Part(
-            "features",
-            f"{images:,} images",
-            images / encoder["images_per_s"],
-            images * encoder["flops_an_image"],
-        )
-    ]
+    seconds, flops = images / encoder["images_per_s"], images * encoder["flops_an_image"]
+    parts = [_Part("features", f"{images:,} images", seconds, flops)]
     for name, system in config.systems.items():
         training, label = config.training_of(name), system.label or name
         step, rates = facts["systems"][name]["step"], facts["systems"][name]["decode"]
-        seen = training.steps * training.batch_size
-        steps = seen / step["images"]  # as large as the one that was measured
-        verb, often = (
-            "tuning" if system.tuned_from else "training",
-            f"{training.steps:,} steps of {training.batch_size}",
-        )
-        parts.append(
-            _Part(f"{label}: {verb}", often, steps * step["seconds"], steps * step["flops"])
-        )
+        steps = training.steps * training.batch_size / step["images"]  # of the measured size
+        verb = "tuning" if system.tuned_from else "training"
+        count = f"{training.steps:,} steps of {training.batch_size}"
+        seconds, flops = steps * step["seconds"], steps * step["flops"]
+        parts.append(_Part(f"{label}: {verb}", count, seconds, flops))
         if system.tuning and system.tuning.reconstructs:
-            painted, reward, often, pixels = (
-                seen * system.tuning.samples,
-                facts["reward_cost"],
-                "",
-                1.0,
-            )
-            if config.generator.name:
-                often, pixels = (
-                    f" of {config.generator.size} px",
-                    (config.generator.size / facts["size"]["picture"]) ** 2,
-                )
-            seconds, flops = (
-                painted * pixels / reward["images_per_s"],
-                painted * pixels * reward["flops_an_image"],
-            )
-            parts.append(_Part(f"{label}: reward", f"{painted:,} pictures{often}", seconds, flops))
+            parts.append(_reward(config, facts, system.tuning, f"{label}: reward"))
         validated = training.evaluations * min(training.validation_images, counts["val"])
-        decoding = captioner_class(config.trained(name).captioner).Decoding
-        samples = {
-            said: config.decoding.samples if decoding(**how).random else 1
-            for said, how in system.decodings.items()
-        }
+        samples = _samples(config, name)
         seconds = validated / rates[next(iter(samples))] + sum(
-            counts["test"] * each / rates[said] for said, each in samples.items()
+            counts["test"] * each / rates[decoding] for decoding, each in samples.items()
         )
-        often = f"{validated + counts['test'] * sum(samples.values()):,} captions"
-        parts.append(_Part(f"{label}: validation and captions", often, seconds, None))
+        count = f"{validated + counts['test'] * sum(samples.values()):,} captions"
+        parts.append(_Part(f"{label}: validation and captions", count, seconds, None))
     return parts
+
+
+def _images(config: Config) -> dict[str, int]:
+    """The number of images of each split."""
+    dataset = config.dataset
+    if isinstance(dataset, Scenes):
+        return {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    assert dataset.expected is not None  # without it, nothing was measured
+    return dataset.expected
+
+
+def _reward(config: Config, facts: dict, tuning: Tuning, name: str) -> _Part:
+    """The reward for reconstruction, for every caption that is drawn while a row is tuned."""
+    generator, cost = config.generator, facts["reward_cost"]
+    assert generator is not None  # the configuration asks for it where a reward reconstructs
+    pictures = tuning.steps * tuning.batch_size * tuning.samples
+    count, pixels = f"{pictures:,} pictures", 1.0
+    if generator.name:
+        count += f" of {generator.size} px"
+        pixels = (generator.size / facts["size"]["picture"]) ** 2
+    seconds = pictures * pixels / cost["images_per_s"]
+    return _Part(name, count, seconds, pictures * pixels * cost["flops_an_image"])
+
+
+def _samples(config: Config, system: str) -> dict[str, int]:
+    """The number of captions per image that each decoding of a system draws."""
+    captioner = config.trained(system).captioner
+    assert captioner is not None  # only a tuned system names none
+    options = captioner_class(captioner).Decoding
+    return {
+        decoding: config.decoding.samples if options(**settings).random else 1
+        for decoding, settings in config.systems[system].decodings.items()
+    }

@@ -1,7 +1,11 @@
-"""The trade-off: every decoding of one file of weights as a row, and which of them no other beats in quality and latency."""
+"""The trade-off between quality and cost: one row per decoding of one file of weights.
+
+Rows on the Pareto front of quality and latency are marked.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,25 +19,31 @@ _OF_SYSTEM = {
     "parameters": "parameters",
     "train_cpu_seconds": "CPU seconds",
 }
-_GPU_MEMORY = {"memory_allocated_mib": "GPU MiB"}  # of a decoding; where there is no GPU, no column
-_STYLE = {
-    "svg.hashsalt": "dsacap",
-    "svg.fonttype": "none",
-    "font.size": 9,
-}  # the same file every time, with text that can be searched
+_GPU_MEMORY = {"memory_allocated_mib": "GPU MiB"}  # of a decoding; without a GPU, no column
+# Of matplotlib. The file is the same every time, and its text can be searched.
+_STYLE: Any = {"svg.hashsalt": "dsacap", "svg.fonttype": "none", "font.size": 9}
 _MARKERS = "osD^v<>phXP*d"
 
 
 def of_seed(numbers: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """What is known of the weights of one seed; what has no seed, as latency, is of the first."""
+    """Return the numbers of the weights of one seed, and those without one, such as latency."""
     return numbers[numbers.seed.isna() | (numbers.seed == seed)]
 
 
 def checkpoints(
     numbers: pd.DataFrame, systems: Sequence[str], batch_sizes: Sequence[int]
 ) -> pd.DataFrame:
-    """One row a decoding, of numbers `of_seed`, the fastest first: system, decoding, steps, the metrics that a trade-off is between, `ms_N`
-    and `front_N` for each batch size N that was timed, memory, parameters, train_cpu_seconds. NaN: unknown."""
+    """Return one row per decoding, the fastest first.
+
+    Args:
+        numbers: The numbers of one seed (see `of_seed`).
+        systems: The systems to include.
+        batch_sizes: The batch sizes that may have been timed.
+
+    Returns:
+        Columns system, decoding and steps; quality and diversity; `ms_N` and `front_N` for each
+        batch size N that was timed; memory, parameters and train_cpu_seconds. NaN: unknown.
+    """
     numbers = numbers[numbers.system.isin(systems)]
     wanted = numbers[numbers.metric.isin([*_OF_DECODING, *_GPU_MEMORY]) & (numbers.decoding != "")]
     table = wanted.pivot_table(
@@ -68,7 +78,11 @@ def checkpoints(
 
 
 def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
-    """system, decoding, steps, CIDEr, ms a batch, images/s, and `front`: on the Pareto front of CIDEr and ms. Of several seeds, means."""
+    """Return the points of the plot for one batch size, as means over seeds.
+
+    Columns are system, decoding, steps, quality (CIDEr), ms (per batch), images_per_s, and front:
+    whether the point is on the Pareto front of CIDEr and ms.
+    """
     named = {
         _QUALITY: "quality",
         f"latency_median_ms_batch_{batch_size}": "ms",
@@ -88,7 +102,10 @@ def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
 
 
 def on_front(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
-    """Of each point: whether no other costs as little and gains as much, and is better in one of both."""
+    """Return for each point whether it is on the Pareto front.
+
+    It is, unless another point costs no more, gains no less, and is better in one of the two.
+    """
     pairs = list(zip(costs, gains, strict=True))
     return [
         not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in pairs)
@@ -103,8 +120,15 @@ def tradeoff_section(
     batch_sizes: Sequence[int],
     plot: str,
 ) -> str:
-    """The one table of quality, diversity, latency, memory and training cost, of numbers `of_seed`; the plot where latency was measured.
-    `weights` are the sha256 of each system's file."""
+    """Return the section with quality, diversity, latency, memory and training cost.
+
+    Args:
+        numbers: The numbers of one seed (see `of_seed`).
+        labels: The name by which each system is shown.
+        weights: The sha256 of each system's file of weights; None if not recorded.
+        batch_sizes: The batch sizes that may have been timed.
+        plot: Path of the plot, which is shown if latency was measured.
+    """
     table = checkpoints(numbers, list(labels), batch_sizes)
     timed = [size for size in batch_sizes if f"ms_{size}" in table]
     costs = {name: title for name, title in (_GPU_MEMORY | _OF_SYSTEM).items() if name in table}
@@ -126,15 +150,17 @@ def tradeoff_section(
             for size in timed
         ]
         rows.append([*named, *scores, *times, *(_cell(row[name], 0) for name in costs)])
-    said = (
-        "A row is one file of weights, named by the first 8 digits of the sha256 of its model.safetensors (-: none recorded), decoded one "
-        "way; of several seeds, the first. *: no other row is as fast and as high in CIDEr, and better in one of both. ms: decoding only. "
-        "process MiB: the peak of the process that was timed, with Python and torch, over all decodings. CPU seconds: of training, with "
-        "that of a teacher, of what a row is tuned from, and of the generator that rewarded it."
+    note = (
+        "A row is one file of weights, named by the first 8 digits of the sha256 of its"
+        " model.safetensors (-: not recorded), with one decoding; of several seeds, the first."
+        " *: no other row is as fast and as high in CIDEr, and better in one of the two."
+        " ms: decoding only. process MiB: the peak of the process that was timed, with Python and"
+        " torch, over all decodings. CPU seconds: those of training, including a teacher, the row"
+        " that it was tuned from, and the generator that rewarded it."
     )
     picture = [f"![Quality against latency]({plot})"] if timed else []
     return "\n\n".join(
-        ["## Trade-off, one checkpoint a row", *picture, markdown(headers, rows), said]
+        ["## Trade-off, one checkpoint per row", *picture, markdown(headers, rows), note]
     )
 
 
@@ -145,8 +171,17 @@ def _cell(value: float, digits: int) -> str:
 def write_plot(
     numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], path: Path
 ) -> None:
-    """The same as a picture (SVG): a panel a batch size, a line through the best decoding of each K, and the front."""
-    from matplotlib import rc_context  # a second to load, which other pages need not wait for
+    """Draw the trade-off as an SVG with one panel per batch size.
+
+    Per system, a line joins the best decoding of each number of steps; a grey line is the front.
+
+    Args:
+        numbers: The numbers of one seed (see `of_seed`).
+        labels: The name by which each system is shown.
+        batch_sizes: The batch sizes to draw.
+        path: The file to write.
+    """
+    from matplotlib import rc_context  # takes a second to load, which other pages can do without
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -185,7 +220,7 @@ def write_plot(
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set(
-                xlabel=f"ms a batch of {size}, decoding only",
+                xlabel=f"ms per batch of {size}, decoding only",
                 ylabel=_QUALITY,
                 title=f"batch {size}",
             )

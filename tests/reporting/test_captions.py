@@ -5,9 +5,9 @@ from dsacap.reporting.captions import write_caption_page
 from dsacap.runs.layout import Layout
 from helpers import tiny_config
 
-# Of the first half the references agree, of the second they do not.
-SAID = {i: ["a dog runs", "a dog runs", "the dog runs"] for i in range(12)}
-SAID |= {i: ["two dogs play", f"men number {i} sit", "it is green"] for i in range(12, 24)}
+# The references of the first half of the images agree, those of the second half do not.
+REFERENCES = {i: ["a dog runs", "a dog runs", "the dog runs"] for i in range(12)}
+REFERENCES |= {i: ["two dogs play", f"men number {i} sit", "it is green"] for i in range(12, 24)}
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def layout(tmp_path) -> Layout:
             "file": f"{i}.jpg",
             "source": "s",
             "split": "test",
-            "captions": said,
-            "tokens": said,
+            "captions": references,
+            "tokens": references,
         }
-        for i, said in SAID.items()
+        for i, references in REFERENCES.items()
     ]
     train = {
         "id": 99,
@@ -34,8 +34,8 @@ def layout(tmp_path) -> Layout:
     }
     write_jsonl(layout.data / "captions.jsonl", [*rows, train])
     for system, seed in layout.runs:
-        copies = {str(i): [said[0], "never shown"] for i, said in SAID.items()}
-        wrong = {str(i): ["a dogs is is runs in a"] for i in SAID}
+        copies = {str(i): [first, "never shown"] for i, (first, *_) in REFERENCES.items()}
+        wrong = {str(i): ["a dogs is is runs in a"] for i in REFERENCES}
         decodings = layout.config.systems[system].decodings
         write_json(
             layout.captions(system, seed),
@@ -80,7 +80,7 @@ def test_page_of_captions(layout):
     )
 
 
-def test_the_same_page_twice(layout):
+def test_the_page_is_the_same_every_time(layout):
     write_caption_page(layout)
     first = layout.caption_page.read_bytes()
     write_caption_page(layout)

@@ -19,7 +19,7 @@ PUBLISHED = sorted(path.parent.name for path in RESULTS.glob("*/table.csv"))
 
 
 def environments(tex: str, name: str) -> list[LatexEnvironmentNode]:
-    """Parsed strictly: what does not close is an error."""
+    """The environments of that name; whatever is not closed is an error."""
     found, nodes = [], list(LatexWalker(tex, tolerant_parsing=False).get_latex_nodes()[0])
     while nodes:
         node = nodes.pop(0)
@@ -42,11 +42,11 @@ def rows_of(table: LatexEnvironmentNode) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_committed_tables_are_cited_as_their_files_are(name, tmp_path):
-    """table.bib and table.tex are what this code makes of the table beside them, so nobody typed them."""
+    """Nobody typed table.bib and table.tex: this code makes them from the table next to them."""
     folder = RESULTS / name
     for file in ("table.csv", "table.json", "table.md"):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
-    version = write_citation(tmp_path / "table.csv")
+    version = write_citation(load_table(tmp_path / "table.csv"))
     assert version.endswith(
         "+" + hashlib.sha256((folder / "table.csv").read_bytes()).hexdigest()[:8]
     )
@@ -91,7 +91,7 @@ def test_committed_latex_has_every_row(name):
 
 
 def finished(layout) -> Path:
-    """The table of the layout's results."""
+    """Write the table of the layout's results."""
     write_tables(layout)
     return layout.table.with_suffix(".csv")
 
@@ -117,7 +117,7 @@ def test_report_writes_version_entry_and_latex(layout):
 
 
 def test_another_number_is_another_version(layout):
-    first = write_citation(finished(layout))
+    first = write_citation(load_table(finished(layout)))
     csv = layout.table.with_suffix(".csv")
     data = read_json(csv.with_suffix(".json"))
     data["rows"][0]["value"] += 1
@@ -126,7 +126,7 @@ def test_another_number_is_another_version(layout):
     cells[6] = str(float(cells[6]) + 1)
     csv.write_text("\n".join([text[0], ",".join(cells), *text[2:]]) + "\n")
     write_json(csv.with_suffix(".json"), data)
-    assert write_citation(csv) != first
+    assert write_citation(load_table(csv)) != first
 
 
 def test_a_url_is_cited_where_the_project_has_one(layout, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_a_url_is_cited_where_the_project_has_one(layout, tmp_path, monkeypatch)
         "authors: [{family-names: Noether, given-names: Emmy}]\nurl: https://example.org\n"
     )
     monkeypatch.setattr(citation, "CITATION", tmp_path / "CITATION.cff")
-    write_citation(csv)
+    write_citation(load_table(csv))
     (entry,) = parse_file(str(csv.with_suffix(".bib"))).entries.values()
     assert (
         entry.fields["url"] == "https://example.org"
@@ -144,7 +144,7 @@ def test_a_url_is_cited_where_the_project_has_one(layout, tmp_path, monkeypatch)
     )
 
 
-def test_what_latex_would_trip_over_is_escaped():
+def test_special_characters_of_latex_are_escaped():
     hostile = r"50% & {K}_1 #2 $x$ ^ ~ \input"
     tex = escaped(hostile)
     nodes = LatexWalker(f"{{{tex}}}", tolerant_parsing=False).get_latex_nodes()[0]
@@ -155,7 +155,7 @@ def test_a_table_without_manifests_is_not_cited(layout, capsys):
     csv = finished(layout)
     csv.with_suffix(".json").unlink()
     with pytest.raises(UserError, match="cannot be cited without"):
-        write_citation(csv)
+        write_citation(load_table(csv))
     assert main(["cite", str(csv)]) == 1 and "error: " in capsys.readouterr().err
 
 

@@ -20,7 +20,7 @@ IMAGES = range(200)
 
 
 def layout_with(tmp_path, scores: dict, claims: dict, seeds=(0, 1)) -> Layout:
-    """Result files of two rows: (system, seed) -> metric -> values of the images."""
+    """Write result files of two rows, from (row, seed) -> metric -> values of the images."""
     claims = {
         name: Claim(says="a claim", tests=tests).model_dump() for name, tests in claims.items()
     }
@@ -96,7 +96,7 @@ def test_a_seed_that_disagrees_leaves_a_claim_undecided(tmp_path):
     assert verdicts(layout) == {"C": UNDECIDED}
 
 
-def test_where_no_image_can_be_compared_nothing_is_said(tmp_path):
+def test_a_claim_is_undecided_if_no_image_can_be_compared(tmp_path):
     scores = {
         (row, seed): {"CIDEr": [1.0] * len(IMAGES)} for row in (GREEDY, DRAWN) for seed in (0, 1)
     }
@@ -104,9 +104,9 @@ def test_where_no_image_can_be_compared_nothing_is_said(tmp_path):
         tmp_path, scores, {"C": [Comparison(metric="CIDEr", better=GREEDY, worse=DRAWN)]}
     )
     for seed in (0, 1):
-        of_others = {"CIDEr": {"per_image": {"another image": 1.0}}}
+        quality = {"CIDEr": {"per_image": {"another image": 1.0}}}
         layout.scores("ar", seed).write_text(
-            json.dumps({"greedy": {"quality": of_others, "diversity": {}}})
+            json.dumps({"greedy": {"quality": quality, "diversity": {}}})
         )
     assert verdicts(layout) == {"C": UNDECIDED}
 
@@ -118,11 +118,11 @@ def test_a_metric_that_a_row_lacks_is_named(tmp_path):
     layout = layout_with(
         tmp_path, scores, {"C": [Comparison(metric="unique", better=GREEDY, worse=DRAWN)]}
     )
-    with pytest.raises(UserError, match="ar, greedy has no unique of each image"):
+    with pytest.raises(UserError, match="ar, greedy has no unique per image"):
         write_claims(layout)
 
 
-def test_the_interval_holds_seeds_and_images():
+def test_the_interval_covers_seeds_and_images():
     values = np.repeat([[0.0], [1.0]], 50, axis=1)
     assert bootstrap_seeds_interval(values) == (0, 1)
     low, high = bootstrap_seeds_interval(RNG.normal(size=(1, 400)))

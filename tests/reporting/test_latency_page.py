@@ -7,19 +7,19 @@ from dsacap.common.errors import UserError
 from dsacap.reporting.latency import write_latency
 
 MACHINE = {"device": "abacus", "cores": 2, "threads": 1, "torch": "2", "governor": None, "kHz": "1"}
-TOLD = {"length": None, "compiled": False, "precision": "fp32", "machine": MACHINE}
+INFO = {"length": None, "compiled": False, "precision": "fp32", "machine": MACHINE}
 
 
-def benchmark(system, decoding, stage, images, seconds, **told):
+def benchmark(system, decoding, stage, images, seconds, **info):
     return {
         "stats": {"data": seconds, "median": sorted(seconds)[len(seconds) // 2]},
         "extra_info": {
-            **TOLD,
+            **INFO,
             "system": system,
             "decoding": decoding,
             "stage": stage,
             "images": images,
-            **told,
+            **info,
         },
     }
 
@@ -134,7 +134,7 @@ def test_machines_are_not_mixed(measured, tmp_path):
     assert "not measured" not in first + second
 
 
-def test_runs_of_one_machine_count_together(measured, tmp_path):
+def test_runs_on_one_machine_are_pooled(measured, tmp_path):
     again = report(tmp_path / "b.json", benchmark("ar", "greedy", "decode", 1, [0.030] * 30))
     write_latency([measured, again], tmp_path / "latency.md")
     found = row_of(
@@ -145,7 +145,7 @@ def test_runs_of_one_machine_count_together(measured, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.json").write_text('{"rows": []}')
-    with pytest.raises(UserError, match="no report of pytest-benchmark"):
+    with pytest.raises(UserError, match="not a report of pytest-benchmark"):
         write_latency([tmp_path / "other.json"], tmp_path / "latency.md")
     with pytest.raises(UserError, match="no latencies"):
         write_latency([report(tmp_path / "empty.json")], tmp_path / "latency.md")

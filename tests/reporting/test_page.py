@@ -24,7 +24,7 @@ TEST = (31, 32, 33)
 
 @pytest.fixture
 def finished(layout) -> Layout:
-    """With the captions, photos and curves that a page shows, of three test images; the third was skipped."""
+    """Add the captions, photos and curves of three test images, the third without captions."""
     photos = layout.photos["test"]
     photos.parent.mkdir(parents=True)
     with zipfile.ZipFile(photos, "w") as archive:
@@ -66,7 +66,7 @@ def finished(layout) -> Layout:
     return layout
 
 
-def test_a_row_on_its_way_shows_no_curve(finished):
+def test_a_row_that_is_not_finished_shows_no_curve(finished):
     assert {curve["system"] for curve in content_of(finished)["curves"]} == {
         "ar",
         "dsacap",
@@ -111,7 +111,7 @@ def test_content_is_that_of_the_result_files(finished):
 
 def test_a_row_that_came_from_a_file_is_shown_too(finished, tmp_path):
     write_json(tmp_path / "mine.json", [{"image_id": i, "caption": "mine"} for i in TEST])
-    brought = {
+    predictions = {
         "mine": {
             "file": str(tmp_path / "mine.json"),
             "label": "Mine",
@@ -119,7 +119,7 @@ def test_a_row_that_came_from_a_file_is_shown_too(finished, tmp_path):
             "trained_on": "-",
         }
     }
-    layout = Layout(tiny_config(tmp_path, seeds=[0, 1], predictions=brought))
+    layout = Layout(tiny_config(tmp_path, seeds=[0, 1], predictions=predictions))
     write_json(
         layout.scores("mine", 0),
         {"predictions": {"quality": {"CIDEr": {"value": 1, "per_image": {"31": 0.5}}}}},
@@ -148,12 +148,13 @@ def test_photos_of_others_are_not_in_the_page(finished, tmp_path, monkeypatch):
     assert content_of(finished)["photos"]["folder"] == ""
 
 
-def test_the_page_asks_for_nothing_from_anywhere(finished):
+def test_the_page_loads_nothing_from_elsewhere(finished):
     size = write_page(finished)
     page = finished.page.read_text()
     assert size == finished.page.stat().st_size < 100_000
     assert not re.search(
-        r"""(?:src|href|action|data)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(|fetch\(|XMLHttpRequest|import\(""",
+        r"""(?:src|href|action|data)\s*=\s*["']?\s*(?:https?:)?//"""
+        r"|@import|url\(|fetch\(|XMLHttpRequest|import\(",
         page,
     )
     assert re.findall(r"https?://[^\"'\s]+", page) == [
@@ -166,7 +167,7 @@ def test_the_page_asks_for_nothing_from_anywhere(finished):
     )
 
 
-def test_the_policy_names_what_stands_in_the_page():
+def test_the_policy_names_the_scripts_and_styles_of_the_page():
     page = assemble(made_up(2), "0" * 64)
     policy = html.unescape(
         re.search('http-equiv="Content-Security-Policy" content="(.*?)"', page)[1]
@@ -178,10 +179,8 @@ def test_the_policy_names_what_stands_in_the_page():
     )
     for kind in ("script", "style"):
         (text,) = re.findall(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
-        assert (
-            f"{kind}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-            in policy
-        )
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
 def test_content_cannot_end_its_element():

@@ -1,4 +1,7 @@
-"""The page in a real browser: what it shows for an address. Needs Chromium (Debian: apt-get install chromium)."""
+"""The page in a real browser: what it shows for an address.
+
+The tests need Chromium (Debian: apt-get install chromium).
+"""
 
 import html
 import json
@@ -33,7 +36,7 @@ HOSTILE = [
 
 @pytest.fixture
 def opened(tmp_path):
-    """(page, address after #) -> the document as its scripts have made it, up to the first of them."""
+    """(page, address after #) -> the document that its scripts made, up to the first script."""
 
     def dom(page: str, address: str = "") -> str:
         (tmp_path / "index.html").write_text(page, encoding="utf-8")
@@ -61,19 +64,19 @@ def opened(tmp_path):
 
 
 def files_of(dom: str) -> list[str]:
-    """Of the photos shown, in their order."""
+    """The files of the photos shown, in their order."""
     return re.findall(r'<article class="card" aria-label="([^"]+)"', dom)
 
 
 def test_photos_are_searched_and_sorted_as_the_address_says(opened):
-    said = {
+    captions = {
         (0, 4): ["a purple zebra"],
         (1, 4): ["two elephants"],
         (2, 4): ["nothing at all"],
         (0, 9): ["zebras"],
         (0, 11): ["a cozebra"],
     }
-    page = assemble(made_up(30, captions=said), "0" * 64)
+    page = assemble(made_up(30, captions=captions), "0" * 64)
     assert files_of(opened(page, "page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
     found = opened(page, "q=zebra")
     assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
@@ -94,13 +97,13 @@ def test_photos_are_searched_and_sorted_as_the_address_says(opened):
 
 def test_disagreement_is_the_share_of_words_not_shared(opened):
     content = made_up(20)
-    captions = [
+    words = [
         [Counter(content["texts"][of_image[0]].split()) for of_image in row]
         for row in content["captions"]
     ]
 
     def disagreement(i: int, rows: tuple[int, ...]) -> float:
-        pairs = list(combinations([captions[r][i] for r in rows], 2))
+        pairs = list(combinations([words[r][i] for r in rows], 2))
         return 1 - 2 * sum((a & b).total() for a, b in pairs) / sum(
             (a + b).total() for a, b in pairs
         )
@@ -113,9 +116,9 @@ def test_disagreement_is_the_share_of_words_not_shared(opened):
 
 def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, monkeypatch):
     (tmp_path / "user.js").write_text("""
-        const seen = [];
+        const steps = [];
         const first = () => document.querySelector(".card").getAttribute("aria-label");
-        const now = () => seen.push([location.hash, first(), document.activeElement.name]);
+        const now = () => steps.push([location.hash, first(), document.activeElement.name]);
         const put = (selector, value, event) => {
           const element = document.querySelector(selector);
           element.focus();
@@ -132,31 +135,32 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
         box.focus();
         box.click();
         now();
-        [...document.querySelectorAll(".pages button")].find((button) => button.textContent === "Next").click();
+        const buttons = [...document.querySelectorAll(".pages button")];
+        buttons.find((button) => button.textContent === "Next").click();
         now();
-        document.title = JSON.stringify(seen);
+        document.title = JSON.stringify(steps);
     """)
     monkeypatch.setattr(
         reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js"))
     )
     dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64))
-    seen = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
-    assert seen[0] == ["#q=zebra", "photo-4.png", "q"] and seen[1] == ["", "photo-0.png", "q"]
-    assert [address for address, *_ in seen[2:4]] == [
+    steps = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
+    assert steps[0] == ["#q=zebra", "photo-4.png", "q"] and steps[1] == ["", "photo-0.png", "q"]
+    assert [address for address, *_ in steps[2:4]] == [
         "#sort=disagreement",
         "#sort=disagreement&order=lowest",
-    ] and seen[3][2] == "order"
+    ] and steps[3][2] == "order"
     assert (
-        seen[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
-        and seen[4][2] == "row"
+        steps[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
+        and steps[4][2] == "row"
     )
-    assert seen[5][0] == f"{seen[4][0]}&page=2" and seen[5][1] != seen[4][1]
+    assert steps[5][0] == f"{steps[4][0]}&page=2" and steps[5][1] != steps[4][1]
 
 
 @pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])
-def test_what_a_system_says_is_text_and_never_runs(opened, view):
+def test_captions_are_text_and_never_run(opened, view):
     content = made_up(
-        6, said={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)}
+        6, captions={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)}
     )
     content |= {"name": HOSTILE[1], "note": HOSTILE[0]}
     content["images"][0]["references"] = HOSTILE
@@ -184,7 +188,7 @@ def test_the_policy_lets_no_other_script_run(opened):
     ]
 
 
-def test_photos_that_are_not_ours_are_shown_from_the_readers_folder(opened, tmp_path):
+def test_photos_that_are_not_embedded_are_shown_from_the_readers_folder(opened, tmp_path):
     content = made_up(2) | {"photos": {"embedded": False, "folder": ""}}
     for image in content["images"]:
         del image["webp"]
@@ -213,6 +217,6 @@ def test_the_other_views_have_their_data_as_tables(opened):
     assert "<h3>Reward: cider</h3>" in opened(page, "view=training")
 
 
-def test_five_thousand_photos_are_a_page_of_them(opened):
+def test_of_five_thousand_photos_one_page_is_shown(opened):
     dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "sort=disagreement&q=red")
     assert len(files_of(dom)) == 24 and "of 5,000 photos" in dom

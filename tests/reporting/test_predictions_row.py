@@ -16,8 +16,8 @@ from dsacap.stages.score import score_system
 
 
 @pytest.fixture
-def brought(layout, tiny_layout, tmp_path) -> Layout:
-    """The table's result files, and beside them a predictions file: of each test image its second reference."""
+def with_predictions(layout, tiny_layout, tmp_path) -> Layout:
+    """The table's result files, and a predictions file: the second reference of each test image."""
     examples = load_examples(tiny_layout.data, "test")
     records = [{"image_id": e.image_id, "caption": e.image.captions[1]} for e in examples]
     (tmp_path / "theirs.json").write_text(json.dumps(records))
@@ -34,16 +34,16 @@ def brought(layout, tiny_layout, tmp_path) -> Layout:
     return other
 
 
-def test_its_scores_stand_beside_the_others(brought):
+def test_its_scores_are_shown_with_the_others(with_predictions):
     facts = run_stage(
         "score",
-        brought.config,
-        lambda: score_system(brought, "theirs", 0),
-        manifest_of(brought.scores("theirs", 0)),
+        with_predictions.config,
+        lambda: score_system(with_predictions, "theirs", 0),
+        manifest_of(with_predictions.scores("theirs", 0)),
     )
-    assert facts["facts"]["sha256"] == sha256(brought.config.predictions["theirs"].file)
-    write_tables(brought)
-    text = brought.table.read_text()
+    assert facts["facts"]["sha256"] == sha256(with_predictions.config.predictions["theirs"].file)
+    write_tables(with_predictions)
+    text = with_predictions.table.read_text()
     [line] = [
         line
         for line in text.split("## Quality")[1].split("\n## ")[0].splitlines()
@@ -52,7 +52,7 @@ def test_its_scores_stand_beside_the_others(brought):
     assert PREDICTIONS in line
     assert "| Theirs" not in text.split("## Latency")[1].split("## Training")[0]
     assert "| A. Author 2025 | COCO, 400M pairs before |" in " ".join(text.split())
-    numbers = pd.read_csv(brought.table.with_suffix(".csv"))
+    numbers = pd.read_csv(with_predictions.table.with_suffix(".csv"))
     theirs = (
         numbers[(numbers.system == "theirs") & (numbers.decoding == PREDICTIONS)]
         .set_index("metric")
@@ -61,8 +61,8 @@ def test_its_scores_stand_beside_the_others(brought):
     assert theirs["true"] == 100 and theirs["CIDEr"] > 0 and "train_cpu_seconds" not in theirs
 
 
-def test_a_file_that_lacks_an_image_is_refused(brought):
-    file = brought.config.predictions["theirs"].file
+def test_a_file_that_lacks_an_image_is_refused(with_predictions):
+    file = with_predictions.config.predictions["theirs"].file
     file.write_text(json.dumps(json.loads(file.read_text())[1:]))
     with pytest.raises(UserError, match=r"1 of 6 images have no prediction"):
-        score_system(brought, "theirs", 0)
+        score_system(with_predictions, "theirs", 0)

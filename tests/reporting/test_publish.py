@@ -3,7 +3,8 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256, write_json, write_jsonl, write_text
 from dsacap.reporting.page import title_of
-from dsacap.reporting.publish import publish, summarise
+from dsacap.reporting.publish import publish
+from dsacap.reporting.readme import summarise
 from dsacap.runs.layout import Layout, manifest_of
 from helpers import tiny_config
 
@@ -68,7 +69,7 @@ def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
         )
 
 
-def test_captions_go_along_but_those_that_are_gone_are_named(layout, tmp_path):
+def test_captions_are_copied_and_missing_ones_are_named(layout, tmp_path):
     finish(layout, dirty=False)
     for system in ("ar", "dsacap"):
         write_json(layout.scores(system, 0), {})
@@ -106,7 +107,7 @@ def test_no_table_or_uncommitted_code_is_refused(layout):
         publish(layout)
 
 
-def test_a_page_of_captions_of_another_data_set_is_left(layout, tmp_path):
+def test_a_page_of_captions_of_another_data_set_is_not_copied(layout, tmp_path):
     finish(layout, dirty=False)
     write_text(layout.caption_page, "# other: the captions\n")
     publish(layout)
@@ -117,11 +118,11 @@ def test_a_run_that_writes_to_its_own_place_has_nothing_to_copy(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     layout = Layout(tiny_config(tmp_path, results="results/tiny"))
     finish(layout, dirty=False)
-    with pytest.raises(UserError, match="lie there already"):
+    with pytest.raises(UserError, match="are already here"):
         publish(layout)
 
 
-def test_the_page_of_this_table_goes_along(layout, tmp_path):
+def test_the_page_of_this_table_is_copied(layout, tmp_path):
     finish(layout, dirty=False)
     page = f"<title>{title_of('tiny')}</title> sha256:{sha256(layout.table.with_suffix('.json'))}"
     write_text(layout.page, page)
@@ -131,7 +132,7 @@ def test_the_page_of_this_table_goes_along(layout, tmp_path):
     with pytest.raises(UserError, match=r"another table than .*run `dsacap report-page` again"):
         publish(layout)
     write_text(layout.page, f"<title>{title_of('other')}</title>")
-    publish(layout)  # of another data set: left alone
+    publish(layout)  # a page of another data set is ignored
 
 
 def test_a_place_that_asks_for_one_section_gets_one(layout, tmp_path):

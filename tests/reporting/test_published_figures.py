@@ -29,7 +29,7 @@ def test_the_shipped_file_is_well_formed_and_marks_what_was_not_read_in_full():
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("coco,diffusion,X,,,no,,,,100,,M,a paper,", ":2: verified is 'M'"),
         (
@@ -41,13 +41,13 @@ def test_the_shipped_file_is_well_formed_and_marks_what_was_not_read_in_full():
         ("coco,diffusion,X", ":2: 14 fields are expected"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, row, said):
+def test_a_wrong_line_is_named(tmp_path, row, message):
     (tmp_path / "published.csv").write_text(HEADER + row + "\n")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         published_section(tmp_path / "published.csv", "coco")
 
 
 def test_other_columns_are_refused(tmp_path):
     (tmp_path / "published.csv").write_text("model,CIDEr\nX,100\n")
-    with pytest.raises(UserError, match="its columns must be dataset, "):
+    with pytest.raises(UserError, match="the columns must be dataset, "):
         published_section(tmp_path / "published.csv", "coco")

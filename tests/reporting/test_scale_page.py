@@ -8,7 +8,7 @@ from helpers import tiny_config
 
 
 def record(config, faster: float = 1.0) -> dict:
-    """Of a machine on which a step takes 2 seconds, and all else a second for each image."""
+    """The record of a machine that takes 2 seconds per step, and 1 second per image otherwise."""
     step = {
         "images": 3,
         "seconds": 2 / faster,
@@ -63,12 +63,12 @@ def test_hours_follow_from_what_was_measured(config, tmp_path):
     page = tmp_path / "scale.md"
     write_json(record_of(page, "cpu"), record(config))
     write_scale(config, page)
-    told = page.read_text()
+    text = page.read_text()
     assert (
-        "GPU: not measured." in told
-        and "abacus" in told
-        and "governor" not in told
-        and "from commit abc by `dsacap measure-scale`, 95 CPU-seconds in 100 seconds." in told
+        "GPU: not measured." in text
+        and "abacus" in text
+        and "governor" not in text
+        and "from commit abc by `dsacap measure-scale`, 95 CPU-seconds in 100 seconds." in text
     )
     # 3600 steps of 6 images, two of 3 each: 7200 x 2 s, and as many times 8e9 operations
     assert cells(page, "ar: training") == [
@@ -94,7 +94,7 @@ def test_hours_follow_from_what_was_measured(config, tmp_path):
     assert cells(page, "**together**")[3] == "not measured"
 
 
-def test_pictures_of_another_size_are_taken_to_cost_by_their_pixels(config, tmp_path):
+def test_pictures_of_another_size_cost_in_proportion_to_their_pixels(config, tmp_path):
     config = config.model_copy(update={"generator": Generator(name=str(tmp_path), size=128)})
     page = tmp_path / "scale.md"
     write_json(record_of(page, "cpu"), record(config) | {"cpu_seconds": 50.0})
@@ -106,7 +106,7 @@ def test_pictures_of_another_size_are_taken_to_cost_by_their_pixels(config, tmp_
         "not measured",
         "0.1",
     ]  # 432 of 64 px
-    assert "50 CPU-seconds in 100 seconds: other work ran beside it" in page.read_text()
+    assert "50 CPU-seconds in 100 seconds: other work ran at the same time" in page.read_text()
 
 
 def test_a_gpu_has_a_column_of_its_own(config, tmp_path):
@@ -123,7 +123,7 @@ def test_what_was_measured_with_another_configuration_is_refused(config, tmp_pat
     write_json(record_of(page, "cuda"), record(config.model_copy(update={"seeds": (0, 1)})))
     with pytest.raises(
         UserError,
-        match=r"scale-cuda.json: was measured with another configuration; measure again on a GPU or delete it",
+        match=r"scale-cuda.json: was measured with another configuration; measure again on a GPU",
     ):
         write_scale(config, page)
 
@@ -134,6 +134,6 @@ def test_the_page_of_another_configuration_is_not_overwritten(config, tmp_path):
     write_json(record_of(page, "cpu"), record(config.model_copy(update={"name": "coco"})))
     with pytest.raises(
         UserError,
-        match=r"scale-cpu.json: is of the configuration coco; name another page by --output",
+        match=r"scale-cpu.json: belongs to the configuration coco; write another page",
     ):
         check_page(config, page)

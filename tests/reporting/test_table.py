@@ -5,9 +5,10 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json
-from dsacap.reporting.markdown import Report, render
+from dsacap.reporting import table
+from dsacap.reporting.markdown import render
 from dsacap.reporting.table import write_sample_table, write_tables
-from dsacap.reporting.table_file import COLUMNS
+from dsacap.reporting.table_file import COLUMNS, load_table
 from dsacap.runs.layout import manifest_of
 from helpers import score
 
@@ -49,7 +50,7 @@ def test_markdown_shows_the_numbers(layout):
     assert line_of(text, "Human", "Diversity")[1:3] == ["references", "0.500"]
     assert (
         "Of 32 images captioned one by one" in text
-        and "but for 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
+        and "except 1 of ar seed 0, greedy; 1 of ar seed 0, T=1; " in text
     )
     assert "commit c0ffee0 with local changes" in text and "skipped photos: 1" in text
     assert "SPICE: switched off" in text and "still rising" in text
@@ -58,18 +59,12 @@ def test_markdown_shows_the_numbers(layout):
 def test_a_row_with_an_encoder_of_its_own_is_marked(layout):
     write_tables(layout)
     assert "‡" not in layout.table.read_text()
-    report = Report(
-        layout.config,
-        pd.read_csv(layout.table.with_suffix(".csv")).fillna({"decoding": ""}),
-        read_json(layout.table.with_suffix(".json"))["manifests"],
-        [],
-        None,
-    )
     tuned = layout.config.systems["dsacap"].model_copy(
         update={"training": {"fine_tune": {"learning_rate": 0.001}}}
     )
     config = layout.config.model_copy(update={"systems": layout.config.systems | {"dsacap": tuned}})
-    text = render(dataclasses.replace(report, config=config))
+    tuned_table = dataclasses.replace(load_table(layout.table), parsed=config)
+    text = render(tuned_table, no_spice=None, version="0")
     assert (
         line_of(text, "dsacap ‡", "Quality")
         and line_of(text, "dsacap-rl ‡", "Quality")
@@ -112,7 +107,7 @@ def test_spice_has_a_column_and_a_section(layout):
     )
 
 
-def test_spice_that_cannot_be_had_is_not_a_number(layout):
+def test_spice_that_cannot_be_computed_is_not_a_number(layout):
     with_quality(
         layout,
         SPICE={**score(None, n=None), "reason": "SPICE: not computed.\n  fix: place the jars"},
@@ -146,6 +141,25 @@ def test_table_of_samples(layout):
     assert line_of(f"## {text}", "ar", "")[1:] == ["T=1", "30.0 (sd 0.0)", "25.0 (sd 0.0)"]
     assert "scored in 12 s; commit c0ffee" in text
     assert len(pd.read_csv(layout.sample_table.with_suffix(".csv"))) == 12
+
+
+def test_a_table_read_again_is_the_one_that_was_written(layout):
+    written, no_spice = table._collect(layout)
+    write_tables(layout)
+    assert no_spice is None
+    for name in ("table.csv", "table.json", "table.md"):
+        read = load_table(layout.table.with_name(name))
+        pd.testing.assert_frame_equal(read.numbers, written.numbers)
+        assert (read.manifests, read.config) == (written.manifests, written.config)
+        assert (read.signatures, read.experiment) == (written.signatures, written.experiment)
+
+
+def test_each_file_of_scores_is_read_once(layout, monkeypatch):
+    read = []
+    monkeypatch.setattr(table, "read_json", lambda path: read.append(path) or read_json(path))
+    write_tables(layout)
+    scores = [path for path in read if path in {layout.scores(*run) for run in layout.runs}]
+    assert sorted(scores) == sorted(layout.scores(*run) for run in layout.runs)
 
 
 def test_csv_is_tidy(layout):
@@ -196,7 +210,7 @@ def test_rows_that_are_not_finished_are_named(layout):
     )
 
 
-def test_no_finished_row_is_no_table(layout):
+def test_without_a_finished_row_there_is_no_table(layout):
     for run in layout.runs:
         layout.scores(*run).unlink()
     with pytest.raises(UserError, match="no row is finished"):
@@ -204,7 +218,7 @@ def test_no_finished_row_is_no_table(layout):
     assert not layout.table.exists()
 
 
-def test_the_plot_of_another_run_does_not_stay(layout):
+def test_the_plot_of_another_run_is_removed(layout):
     layout.table.with_suffix(".svg").parent.mkdir(parents=True, exist_ok=True)
     layout.table.with_suffix(".svg").write_text("<svg/>")
     layout.latency.unlink()

@@ -44,8 +44,8 @@ def test_numbers_without_manifests_are_a_table_too(made, tmp_path):
     assert load_table(tmp_path).manifests == {}
 
 
-def test_what_is_no_table_is_said(made, tmp_path):
-    with pytest.raises(UserError, match=r"holds no table.csv or table.json \(but nothing\)"):
+def test_what_is_not_a_table_is_refused(made, tmp_path):
+    with pytest.raises(UserError, match=r"contains no table.csv or table.json \(empty\)"):
         load_table(tmp_path)
     with pytest.raises(UserError, match=r"no such file or folder; did you mean .*results/scenes\?"):
         load_table(RESULTS / "scene")
@@ -66,27 +66,27 @@ def test_a_csv_that_was_edited_is_noticed(made, tmp_path):
     made().write(tmp_path)
     csv = tmp_path / "table.csv"
     csv.write_text(csv.read_text().replace("90.0,85.0", "99.0,85.0"))
-    with pytest.raises(UserError, match=r"not the numbers of table.json beside it"):
+    with pytest.raises(UserError, match=r"its numbers differ from those of table.json"):
         load_table(csv)
     assert load_table(tmp_path / "table.json").rows("dsacap", "K=1", "CIDEr").value.item() == 90
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("ar,greedy", "ar,greedy,0", "another number of fields"),
-        ("100.0,", "a lot,", "not as `dsacap report` writes"),
+        ("100.0,", "a lot,", "not in the form in which `dsacap report` writes"),
         ("100.0,", ",", "a row without a value"),
-        ("ar,T=1", "ar,greedy", "a number that stands twice"),
+        ("ar,T=1", "ar,greedy", "two rows for the same number"),
         (",CIDEr,", ",,", "a row without metric"),
     ],
 )
-def test_a_spoilt_csv_is_refused(made, tmp_path, old, new, said):
+def test_a_malformed_csv_is_refused(made, tmp_path, old, new, message):
     made().write(tmp_path)
     (tmp_path / "table.json").unlink()
     file = tmp_path / "table.csv"
     file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         load_table(file)
     file.write_text(made().write(tmp_path).joinpath("table.csv").read_text()[:-3])
     (tmp_path / "table.json").unlink()
@@ -97,7 +97,7 @@ def test_a_spoilt_csv_is_refused(made, tmp_path, old, new, said):
 def test_manifests_of_another_shape_are_refused(made, tmp_path, capsys):
     table = made()
     table.manifests["train ar seed 0"]["code"]["commit"] = "--output=/tmp/x"
-    with pytest.raises(UserError, match=r"table\.json: .*is no commit"):
+    with pytest.raises(UserError, match=r"table\.json: .*is not a commit"):
         load_table(table.write(tmp_path))
     table = made()
     del table.manifests["train ar seed 0"]["host"]
@@ -117,4 +117,4 @@ def test_manifests_of_another_shape_are_refused(made, tmp_path, capsys):
         )
         == 1
     )
-    assert "not as `dsacap report` writes a table (KeyError: 'host')" in capsys.readouterr().err
+    assert "writes a table (KeyError: 'host'); make the table again" in capsys.readouterr().err

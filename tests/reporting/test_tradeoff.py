@@ -16,7 +16,7 @@ LABELS = {"ar": "Autoregressive", "dsacap": "DSACap"}
 
 @pytest.fixture
 def numbers() -> pd.DataFrame:
-    """(system, decoding, K, CIDEr of two seeds, ms, images/s)."""
+    """The numbers of four rows, with CIDEr of two seeds and latency."""
     rows = []
     for system, decoding, steps, ciders, ms, per_s in (
         ("ar", "greedy", None, (100, 102), 8.0, 125),
@@ -37,7 +37,7 @@ def numbers() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def test_the_front_is_what_nothing_beats_in_both():
+def test_a_point_on_the_front_is_beaten_by_none():
     assert on_front([1, 2, 3, 3, 0.5], [5, 9, 9, 10, 1]) == [True, True, False, True, True]
     assert on_front([1, 1], [2, 2]) == [True, True]  # equals do not beat each other
 

@@ -10,7 +10,8 @@ from dsacap.cli.main import main
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json, write_jsonl
 from dsacap.data.prepared import load_examples
-from dsacap.reporting.table import score_rows, write_numbers
+from dsacap.reporting.table import score_rows
+from dsacap.reporting.table_file import numbers_of, write_csv
 from dsacap.runs.kept_rows import keep_rows
 from dsacap.runs.layout import HUMAN, PREDICTIONS, VERSIONS, Layout, manifest_of
 from dsacap.stages.score import score_system
@@ -47,7 +48,7 @@ def published(tiny_layout, tmp_path_factory) -> Path:
         score_system(layout, row, 0)
     rows = list(score_rows(layout, layout.runs))
     folder = layout.published
-    write_numbers(rows, folder / "table.md")
+    write_csv(numbers_of(rows), folder / "table.csv")
     names = ("score human", "score ar seed 0", "score theirs")
     table = {"rows": rows, "manifests": dict.fromkeys(names, made)}
     write_json(folder / "table.json", {**table, "config": layout.config.model_dump(mode="json")})

@@ -1,7 +1,10 @@
-"""index.html: one file that needs no network and works from a file manager. Its parts lie beside this file.
+"""index.html: one file that needs no network and opens from a file manager.
 
-Nothing in it is trusted: what a system says is put into JSON that cannot end its element, and into the page as text; and a policy lets no
-script, style or picture in but those that stand in the file, or photos that lie beside it.
+Its scripts, its style and its template are in this folder.
+
+Captions are not trusted. They are embedded as JSON that cannot end its HTML element, and shown as
+text. A content security policy admits no script, style or image other than those in the file, and
+photos from the reader's disk.
 """
 
 import base64
@@ -17,7 +20,7 @@ from dsacap.reporting.page.content import content_of
 from dsacap.runs.layout import Layout
 
 _HERE = Path(__file__).parent
-_SCRIPTS = (
+_SCRIPTS = (  # concatenated in this order
     "page.js",
     "find.js",
     "photos.js",
@@ -25,25 +28,40 @@ _SCRIPTS = (
     "plots.js",
     "tradeoff.js",
     "start.js",
-)  # one after the other
+)
 
 
 def write_page(layout: Layout) -> int:
-    """Writes index.html from the table and the result files; its size in bytes. UserError where there is no table."""
+    """Write index.html from the table and the result files.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UserError: There is no table, or no row of the first seed is finished.
+    """
     page = assemble(content_of(layout), sha256(layout.table.with_suffix(".json")))
     write_text(layout.page, page)
     return len(page.encode())
 
 
 def assemble(content: dict[str, Any], table: str) -> str:
-    """The page of what is shown (see content.py), of the table whose JSON has the sha256 `table`."""
+    """Return the HTML of the page.
+
+    Args:
+        content: What `content_of` returned.
+        table: The sha256 of the table.json that it was made from.
+    """
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     photos = "data:" if content["photos"]["embedded"] else "'self' file:"
-    policy = f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; img-src {photos}; base-uri 'none'"
+    policy = (
+        f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)};"
+        f" img-src {photos}; base-uri 'none'; form-action 'none'"
+    )
     return Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title_of(content["name"])),
-        policy=html.escape(f"{policy}; form-action 'none'"),
+        policy=html.escape(policy),
         table=table,
         style=style,
         content=_json_in_html(content),
@@ -52,16 +70,16 @@ def assemble(content: dict[str, Any], table: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """The title of the page of a data set, by which it is known."""
+    """Return the title of the page of a data set, by which `publish` recognises it."""
     return f"{name}: captions of every system"
 
 
 def _json_in_html(content: Any) -> str:
-    """JSON in which no `</script>` and no `<!--` can stand."""
+    """JSON that cannot contain `</script>` or `<!--`."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def _hash_of(text: str) -> str:
-    """As a Content-Security-Policy names what may run."""
+    """The hash by which a content security policy admits a script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,7 +1,7 @@
-"""What the page shows, as plain data, from result files only.
+"""What the page shows, as plain data, from result files alone.
 
-Captions are said again and again, so each stands once, in `texts`, and is meant by its place there. Numbers of images stand in the order
-of `images`, rows of captions in the order of `rows`.
+Captions repeat, so each is stored once in `texts` and referenced by index. Captions and scores are
+lists of rows in the order of `rows`, each a list in the order of `images`.
 """
 
 import base64
@@ -19,29 +19,36 @@ from dsacap.config.dataset import Scenes
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.predictions import read_predictions
 from dsacap.data.prepared import Example, load_examples
-from dsacap.reporting.markdown import commits, labels_of, weights_of
+from dsacap.reporting.cells import labels_of
+from dsacap.reporting.markdown import commits, weights_of
 from dsacap.reporting.table import scale_of
+from dsacap.reporting.table_file import Table, load_table
 from dsacap.reporting.tradeoff import checkpoints, of_seed
 from dsacap.runs.layout import PREDICTIONS, Layout, manifest_of
 
 _SCORES = ("CIDEr", "SPICE", "METEOR", "BLEU-4", "true")  # by which images are sorted
-_POINTS = 150  # of a curve, about as many as can be told apart
-_WEBP = {"format": "WEBP", "quality": 80, "method": 6}
+_POINTS = 150  # of a curve, about as many as can be distinguished
 
 
 def content_of(layout: Layout) -> dict[str, Any]:
-    """All that the page shows. UserError where there is no table yet."""
-    if not (numbers := layout.table.with_suffix(".json")).exists():
+    """Return all that the page shows, as plain data.
+
+    Raises:
+        UserError: There is no table yet, or no row of the first seed is finished.
+    """
+    if not (file := layout.table.with_suffix(".json")).exists():
         raise UserError(
-            f"{numbers}: no table yet, which the page stands beside; write it first: `make page`, or `dsacap report`"
+            f"{file}: no table yet, and the page shows its numbers; write it first by `make page`"
+            " or `dsacap report`"
         )
-    table = read_json(numbers)
-    said, scores = _captions(layout)
-    if not said:
+    table = load_table(file)
+    captions, scores = _captions(layout)
+    if not captions:
         raise UserError(
-            f"{layout.root}: no row of seed {layout.config.seeds[0]} is finished, which the page shows; finish one first"
+            f"{layout.root}: no row of seed {layout.config.seeds[0]} is finished, and the page"
+            " shows that seed; finish a row first"
         )
-    shown = set.intersection(*(set(by_image) for _, by_image in said))
+    shown = set.intersection(*(set(by_image) for _, by_image in captions))
     examples = [
         example for example in load_examples(layout.data, "test") if example.image_id in shown
     ]
@@ -56,16 +63,16 @@ def content_of(layout: Layout) -> dict[str, Any]:
         "note": layout.config.note,
         "seed": layout.config.seeds[0],
         "commit": commits(
-            table["manifests"]
+            table.manifests
             | {system: read_json(manifest_of(path)) for system, path in insides.items()}
         ),
         "photos": _photos(layout, examples),
-        "rows": [row for row, _ in said],
+        "rows": [row for row, _ in captions],
         "metrics": [metric for metric in _SCORES if any(metric in of for of in scores)],
         "images": list(_images(layout, examples)),
         "captions": [
             [[texts.setdefault(t, len(texts)) for t in by_image[e.image_id]] for e in examples]
-            for _, by_image in said
+            for _, by_image in captions
         ],
         "scores": [
             {metric: [values.get(e.image_id) for e in examples] for metric, values in of.items()}
@@ -81,8 +88,9 @@ def content_of(layout: Layout) -> dict[str, Any]:
 def _captions(
     layout: Layout,
 ) -> tuple[list[tuple[dict, dict[int, list[str]]]], list[dict[str, dict[int, float]]]]:
-    """Of every row: what it is called, with image id -> captions; and metric -> image id -> score, as tables show it."""
-    said, scores = [], []
+    """Each row's names with its captions by image id, and its scores by metric and image id."""
+    found: list[tuple[dict, dict[int, list[str]]]] = []
+    scores: list[dict[str, dict[int, float]]] = []
     labels, seed = labels_of(layout.config), layout.config.seeds[0]
     for system in (name for name, of in layout.finished if of == seed):
         of_system = read_json(layout.scores(system, seed))
@@ -93,16 +101,17 @@ def _captions(
                 "decoding": decoding,
                 "first": at == 0,
             }
-            said.append((row, {int(image_id): captions for image_id, captions in by_image.items()}))
+            found.append((row, {int(image): captions for image, captions in by_image.items()}))
             scores.append(_per_image(of_system[decoding]))
-    for name, brought in layout.config.predictions.items():
-        row = {"system": name, "label": brought.label or name, "decoding": "", "first": True}
-        said.append((row, read_predictions(layout.predictions(name))))
+    for name, predictions in layout.config.predictions.items():
+        row = {"system": name, "label": predictions.label or name, "decoding": "", "first": True}
+        found.append((row, read_predictions(layout.predictions(name))))
         scores.append(_per_image(read_json(layout.scores(name, 0))[PREDICTIONS]))
-    return said, scores
+    return found, scores
 
 
 def _per_image(parts: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """The scores of a decoding by metric and image id, scaled as in the tables."""
     found = {
         metric: parts["quality"][metric]["per_image"]
         for metric in _SCORES
@@ -116,8 +125,11 @@ def _per_image(parts: dict[str, Any]) -> dict[str, dict[int, float]]:
 
 
 def _photos(layout: Layout, examples: list[Example]) -> dict[str, Any]:
-    """Photos made here are part of the page. Others are not ours to pass on: they are shown where the reader has them, in a folder, whose
-    path from the page stands here where it is known."""
+    """Whether photos are embedded, or else where the reader has them.
+
+    Generated photos are embedded. Others may not be redistributed, so the page shows them from a
+    folder of the reader's; its path relative to the page is given where it is known.
+    """
     if isinstance(layout.config.dataset, Scenes):
         return {"embedded": True}
     folders = {layout.photos[example.image.source] for example in examples}
@@ -136,30 +148,31 @@ def _images(layout: Layout, examples: list[Example]) -> Iterable[dict[str, Any]]
         if embedded
     }
     for image in (example.image for example in examples):
-        shown = {"id": image.image_id, "file": image.file_name, "references": list(image.captions)}
+        shown: dict[str, Any] = {"id": image.image_id, "file": image.file_name}
+        shown["references"] = list(image.captions)
         if embedded:
+            photo = decode(sources[image.source].read(image.file_name), image.file_name)
             packed = io.BytesIO()
-            decode(sources[image.source].read(image.file_name), image.file_name).save(
-                packed, **_WEBP
-            )
+            photo.save(packed, format="WEBP", quality=80, method=6)
             shown["webp"] = base64.b64encode(packed.getvalue()).decode()
         yield shown
 
 
-def _tradeoff(layout: Layout, table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The one table: see `checkpoints`. With the names of system and weights."""
+def _tradeoff(layout: Layout, table: Table) -> list[dict[str, Any]]:
+    """The rows of `checkpoints`, with the label of the system and the sha256 of its weights."""
     config, labels = layout.config, labels_of(layout.config)
-    numbers = of_seed(pd.DataFrame(table["rows"]), config.seeds[0])
-    weights = weights_of(config, table["manifests"])
-    rows = checkpoints(numbers, list(labels), config.timing.batch_sizes).to_dict("records")
-    plain = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
-    return [
-        {**row, "label": labels[row["system"]], "weights": weights[row["system"]]} for row in plain
-    ]
+    numbers = of_seed(table.numbers, config.seeds[0])
+    weights = weights_of(config, table.manifests)
+    rows = []
+    for row in checkpoints(numbers, list(labels), config.timing.batch_sizes).to_dict("records"):
+        system = row["system"]
+        plain = {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        rows.append({**plain, "label": labels[system], "weights": weights[system]})
+    return rows
 
 
 def _curves(layout: Layout) -> Iterable[dict[str, Any]]:
-    """Of each finished row, what its training or tuning logged: quantity -> [step, value] pairs."""
+    """What the training or tuning of each finished row logged: (step, value) by quantity."""
     labels, seed = labels_of(layout.config), layout.config.seeds[0]
     for system in (name for name, of in layout.finished if of == seed):
         path = layout.system(system, seed) / "train.jsonl"

@@ -13,18 +13,18 @@ function shownRows() {
   return chosen.length ? chosen : rows.filter((row) => row.first);
 }
 
-/** A pattern for each term of the query, at the beginning of a word; all of them have to stand in one caption. */
+/** One pattern per term of the query, which matches at the beginning of a word; one caption has to match all. */
 function patternsOf(query) {
   const terms = query.split(/\s+/).filter(Boolean);
   return terms.map((term) => new RegExp(`(?<![\\p{L}\\p{N}])${term.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&")}`, "iu"));
 }
 
-/** Places of the images with a caption, or a file name, that fits all patterns. */
+/** Indices of the images with a caption, or a file name, that matches all patterns. */
 function found(patterns, shown) {
   const fits = (text) => patterns.every((pattern) => pattern.test(text));
-  const known = texts.map(fits); // a caption is looked at once, however often it was said
-  const said = (i) => shown.some((row) => content.captions[row.at][i].some((text) => known[text]));
-  return [...images.keys()].filter((i) => said(i) || images[i].references.some(fits) || fits(images[i].file));
+  const fitting = texts.map(fits); // each distinct caption is matched once
+  const captioned = (i) => shown.some((row) => content.captions[row.at][i].some((text) => fitting[text]));
+  return [...images.keys()].filter((i) => captioned(i) || images[i].references.some(fits) || fits(images[i].file));
 }
 
 const wordsOf = [];
@@ -34,7 +34,7 @@ function words(text) {
 
 /** 1 - Dice's coefficient pooled over all pairs of the rows' first captions: the share of their words that two of them do not share. */
 function disagreement(i, shown) {
-  const counts = new Map(); // word -> how often each row says it
+  const counts = new Map(); // word -> row -> how often its caption has the word
   let total = 0;
   for (const row of shown) {
     for (const word of words(content.captions[row.at][i][0])) {
@@ -43,7 +43,7 @@ function disagreement(i, shown) {
       total += 1;
     }
   }
-  let shared = 0; // two rows share a word as often as the one that says it less
+  let shared = 0; // two rows share the smaller of their counts of a word
   for (const of of counts.values()) {
     const sorted = [...of.values()].sort((a, b) => a - b);
     sorted.forEach((count, at) => (shared += count * (sorted.length - 1 - at)));
@@ -51,7 +51,7 @@ function disagreement(i, shown) {
   return shown.length < 2 || total === 0 ? 0 : 1 - (2 * shared) / ((shown.length - 1) * total);
 }
 
-/** What photos are sorted by: `of` gives an image's value, or null; without it they keep their order. */
+/** The measure by which photos are sorted: `of` returns an image's value or null; without `of` they keep their order. */
 function measure(shown) {
   const asked = state();
   const rowOf = (key, otherwise) => rows.find((row) => row.key === asked.get(key)) ?? otherwise;
@@ -73,7 +73,7 @@ function measure(shown) {
   return { sort, metric, row, minus, ...ways[sort] };
 }
 
-/** Those without a value come last, either way. */
+/** Sort image indices by a measure; those without a value come last in either direction. */
 function sorted(places, by) {
   if (!by.of) return places;
   const sign = state().get("order") === "lowest" ? 1 : -1;

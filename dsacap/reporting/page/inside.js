@@ -1,4 +1,4 @@
-// The inside of DSACap for some photos: the image as it is denoised, and the graph that its caption is a path of.
+// The inside of DSACap for some photos: the image as it is denoised, and the graph in which its caption is a path.
 
 function insideOf(id) {
   return Object.keys(content.insides).filter((system) => content.insides[system].images[id]);
@@ -8,7 +8,7 @@ function insideView() {
   const inspected = Object.keys(content.insides);
   const heading = h("h2", views.inside);
   if (!inspected.length)
-    return [heading, h("p", "Nothing was recorded: no system of this run shows its inside, or none was inspected yet.")];
+    return [heading, h("p", "Nothing was recorded: no system of this run can be inspected, or none has been yet.")];
   const system = inspected.find((name) => name === state().get("system")) ?? inspected[0];
   const { decoding, images: recorded } = content.insides[system];
   const shown = images.filter((image) => recorded[image.id]);
@@ -42,7 +42,7 @@ function insideView() {
       h(
         "div",
         h("p", h("strong", inside.caption)),
-        h("p", { class: "muted" }, `as ${nameOf.get(system)} says it by ${decoding}; humans:`),
+        h("p", { class: "muted" }, `by ${nameOf.get(system)}, ${decoding}; humans:`),
         references(image),
       ),
     ),
@@ -51,8 +51,8 @@ function insideView() {
 }
 
 const DENOISING =
-  "From as much noise as it was trained with, in equal steps. noisy: the mean squared distance of the latent to the clean one as it " +
-  "comes in (grey bar); error: that of the clean one as predicted (coloured bar). Words that the step before does not have are marked.";
+  "Denoising starts with as much noise as in training and takes equal steps. noisy: mean squared distance of the incoming latent to the " +
+  "clean one (grey bar); error: that of the predicted clean latent (coloured bar). Words that the previous step did not have are marked.";
 
 function denoising(frames) {
   const largest = Math.max(...frames.flatMap((frame) => [frame.noisy, frame.error]), 1e-9);
@@ -67,13 +67,13 @@ function denoising(frames) {
       h("td", { class: "number" }, number(frame.error, 3)),
       h("td", { class: "text" }, at === 0 ? frame.caption : changed(frames[at - 1].caption, frame.caption)),
     );
-  const said = frames.length === 1 ? "This system was never shown noise, so there is one step: the clean image." : DENOISING;
+  const note = frames.length === 1 ? "This system was trained without noise, so there is one step: the clean image." : DENOISING;
   const titles = heads([["t", true], [""], ["noisy", true], ["error", true], ["Caption read at this step"]]);
   const table = h("table", { class: "strip", "aria-label": "Denoising, step by step" }, titles, h("tbody", frames.map(line)));
-  return [h("h3", "Denoising"), h("p", { class: "muted" }, said), table];
+  return [h("h3", "Denoising"), h("p", { class: "muted" }, note), table];
 }
 
-/** The caption, with the words marked that the one before does not have. */
+/** The caption, with the words marked that the previous one does not have. */
 function changed(before, now) {
   const left = before.split(" ");
   return now.split(" ").flatMap((word) => {
@@ -83,21 +83,21 @@ function changed(before, now) {
   });
 }
 
-// Sixteenths of a rem, as the style has them: the height of a vertex' line, and the width of what is drawn beside the lines.
+// In sixteenths of a rem, as in page.css: the height of a vertex's line, and the width of the arcs next to the lines.
 const LINE = 32;
 const ARCS = 96;
 
 const GRAPH =
-  "A vertex says one word or is left out. Each line is a vertex, with how often a path passes it and its likeliest words (%). The " +
-  "coloured path is the likeliest that says the caption; what fewer than 2 of 100 paths pass or take is left out.";
+  "A vertex emits one word or is skipped. Each line is a vertex, with the share of paths that pass it and its most likely words (%). The " +
+  "coloured path is the most likely one that gives the caption; vertices and transitions on fewer than 2 of 100 paths are left out.";
 
 function graphOf(inside, decoding) {
   if (!inside.graph) return [h("h3", "Graph"), h("p", "This readout has no graph.")];
   const { vertices, transitions, path } = inside.graph;
   const onPath = new Set(path.slice(1).map((to, at) => `${path[at]}-${to}`));
   const steps = transitions.map(([from, to, p]) => ({ from, to, p, best: onPath.has(`${from}-${to}`) }));
-  const said = ["start", ...inside.caption.split(" "), "end"];
-  const lines = vertices.map((vertex) => vertexLine(vertex, path.includes(vertex.index) ? said[path.indexOf(vertex.index)] : null));
+  const words = ["start", ...inside.caption.split(" "), "end"];
+  const lines = vertices.map((vertex) => vertexLine(vertex, path.includes(vertex.index) ? words[path.indexOf(vertex.index)] : null));
   const table = h("table", heads([[""], ["vertex", true], ["passed", true], ["words"]]), h("tbody", lines));
   const graph = h("div", { class: "graph" }, table, drawing(vertices, steps, path));
   const columns = [
@@ -108,7 +108,7 @@ function graphOf(inside, decoding) {
   ];
   return [
     h("h3", "Graph"),
-    h("p", { class: "muted" }, `What the caption is read from, by ${decoding}. ${GRAPH}`),
+    h("p", { class: "muted" }, `The graph from which ${decoding} reads the caption. ${GRAPH}`),
     h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": "Vertices of the graph" }, graph),
     h("details", h("summary", `${steps.length} transitions as a table`), dataTable("Transitions", columns, steps)),
   ];

@@ -1,6 +1,6 @@
 "use strict";
-// What all views share: the content, the state, which lives in the address so that a view can be linked to, and ways to make elements.
-// Whatever a system said goes into the page as text nodes, never as markup.
+// Shared by all views: the content, the state (kept in the address, so that a view can be linked to), and helpers
+// that make elements. Captions go into the page as text nodes, never as markup.
 
 const content = JSON.parse(document.getElementById("content").textContent);
 const { rows, images, texts } = content;
@@ -14,12 +14,12 @@ const nameOf = new Map([...content.curves, ...rows].map(({ system, label }) => [
 
 const views = { photos: "Photos", inside: "Inside DSACap", tradeoff: "Trade-off", training: "Training" };
 
-/** The state as the address has it: #view=photos&sort=disagreement&q=red */
+/** The state, from the address: #view=photos&sort=disagreement&q=red */
 function state() {
   return new URLSearchParams(location.hash.slice(1));
 }
 
-/** Changes some keys of the address; a value that is null or empty leaves, an array stands as several. */
+/** Change keys of the address. A null or empty value removes a key; an array sets it several times. */
 function keep(changes) {
   const next = state();
   for (const [key, value] of Object.entries(changes)) {
@@ -34,7 +34,10 @@ function go(changes) {
   render();
 }
 
-/** An element of attributes (on...: a listener), if an object of them comes first, and children: nodes, or strings, which become text. */
+/**
+ * Make an element from children: nodes, or strings, which become text. If an object comes first, it gives the
+ * attributes (on...: a listener).
+ */
 function h(tag, ...parts) {
   return filled(document.createElement(tag), parts);
 }
@@ -53,12 +56,12 @@ function filled(element, parts) {
   return element;
 }
 
-/** A form that is never sent. */
+/** A form that is never submitted. */
 function controls(label, ...parts) {
   return h("form", { "aria-label": label, onsubmit: (event) => event.preventDefault() }, parts);
 }
 
-/** A select of [value, text] pairs; a change goes into the address, and so do `changes` that come with it. */
+/** A select of [value, text] pairs. A choice is written to the address, together with `changes`. */
 function choice(label, key, options, chosen, changes = {}) {
   const onchange = (event) => go({ ...changes, [key]: event.target.value });
   const made = options.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
@@ -75,7 +78,7 @@ function heads(titles) {
   return h("thead", h("tr", titles.map(head)));
 }
 
-/** A table that can be scrolled sideways, by keyboard too. `columns`: [title, cell of a row, whether it is a number] */
+/** A table that can be scrolled sideways, also by keyboard. `columns`: [title, cell of a row, whether it is a number] */
 function dataTable(caption, columns, lines) {
   const cell = (line, [, of, numeric], at) =>
     at === 0 ? h("th", { scope: "row" }, of(line)) : h("td", { class: numeric ? "number" : null }, of(line));
@@ -89,7 +92,7 @@ function dataTable(caption, columns, lines) {
   return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": caption }, table);
 }
 
-/** Where photos of the reader's own lie, for data sets whose photos are not part of the page. */
+/** The reader's folder of photos, for data sets whose photos are not embedded. */
 function photoFolder() {
   return state().get("photos") ?? content.photos.folder;
 }

@@ -1,4 +1,4 @@
-// The photos with what every system says of them, a page at a time, so that thousands cost no more than a few.
+// The photos with the captions of every system, one page at a time, so that thousands cost no more than a few.
 
 const PER_PAGE = 24;
 
@@ -6,7 +6,7 @@ function photosView() {
   return [photoControls(), content.photos.embedded ? null : folderControl(), h("div", { id: "results" }, photoResults())];
 }
 
-/** Draws the photos anew and leaves the controls alone, in which somebody types. */
+/** Redraw the photos but not the controls, in which somebody may be typing. */
 function refresh() {
   document.getElementById("results").replaceChildren(...photoResults());
 }
@@ -28,7 +28,7 @@ function photoResults() {
     last > 1 ? `${from + 1} to ${from + here.length}` : "",
   ];
   const status = parts.filter(Boolean).join("; ");
-  document.getElementById("status").textContent = status; // which a screen reader says, as the paragraph below is a new one
+  document.getElementById("status").textContent = status; // for screen readers, which ignore the paragraph below because it is replaced
   const cards = here.map((i) => h("li", card(i, shown, by, patterns)));
   return [
     h("h2", { id: "found", tabindex: -1 }, "Photos"),
@@ -107,9 +107,9 @@ function rowChooser(shown) {
 }
 
 function folderControl() {
-  const said = "Photos of this data set may not be passed on, so they are not in this file. If you have them, say in which folder:";
+  const label = "Photos of this data set may not be redistributed, so they are not in this file. If you have them, enter their folder:";
   const onchange = (event) => go({ photos: event.target.value });
-  return controls("Your photos", h("label", said, h("input", { name: "photos", value: photoFolder(), onchange })));
+  return controls("Your photos", h("label", label, h("input", { name: "photos", value: photoFolder(), onchange })));
 }
 
 function card(i, shown, by, patterns) {
@@ -137,14 +137,14 @@ function card(i, shown, by, patterns) {
     h("figure", photo(image, image.references[0] ?? image.file), h("figcaption", image.file, value, look)),
     h(
       "div",
-      h("table", { class: "said" }, titles, h("tbody", lines)),
+      h("table", { class: "captions" }, titles, h("tbody", lines)),
       h("p", { class: "muted" }, image.references.length === 1 ? "A human:" : `${image.references.length} humans:`),
       references(image, (text) => marked(text, patterns)),
     ),
   );
 }
 
-/** What else was drawn of an image; open where the query is found there. */
+/** The other captions drawn for an image, opened if the query matches one of them. */
 function others(first, more, patterns) {
   const different = new Set([first, ...more]).size;
   if (!more.length) return null;
@@ -154,12 +154,12 @@ function others(first, more, patterns) {
   return h(
     "details",
     { open },
-    h("summary", { class: "muted" }, `${more.length} more drawn, ${different} different in all`),
+    h("summary", { class: "muted" }, `${more.length} more drawn, ${different} different in total`),
     h("ul", list),
   );
 }
 
-/** The text, with what the query found marked. */
+/** The text, with the matches of the query marked. */
 function marked(text, patterns) {
   const matches = patterns.map((pattern) => pattern.exec(text)).filter(Boolean);
   const parts = [];

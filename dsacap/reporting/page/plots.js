@@ -1,4 +1,4 @@
-// Plots: drawn as wide as there is room, each with its data as a table.
+// Plots, as wide as the page allows, each with its data as a table.
 
 const MARKS = [
   (r) => `M${-r} 0A${r} ${r} 0 1 0 ${r} 0A${r} ${r} 0 1 0 ${-r} 0Z`,
@@ -9,7 +9,7 @@ const MARKS = [
 ];
 const COLOURS = 8;
 
-/** A system's colour and shape, by its place among all; together they tell forty apart. */
+/** A system's colour and shape, by its index; together they distinguish forty systems. */
 function styleOf(system) {
   const at = [...nameOf.keys()].indexOf(system);
   return { colour: `s${at % COLOURS}`, shape: MARKS[at % MARKS.length] };
@@ -30,7 +30,7 @@ function legend(names) {
   );
 }
 
-/** Round values within [low, high]; of a logarithmic axis 1, 2 and 5 of each decade. */
+/** Round values within [low, high]; on a logarithmic axis, 1, 2 and 5 of each decade. */
 function ticks(low, high, log) {
   if (log) {
     const decades = Array.from({ length: 14 }, (_, at) => 10 ** (at - 5));
@@ -43,7 +43,7 @@ function ticks(low, high, log) {
   return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => (first + at) * step);
 }
 
-/** Where values stand between two places, with some room around them. */
+/** A scale that maps values to positions between `from` and `to`, with some margin. */
 function scale(values, log, from, to) {
   const f = log ? Math.log : (value) => value;
   const [least, most] = [f(Math.min(...values)), f(Math.max(...values))];
@@ -53,7 +53,7 @@ function scale(values, log, from, to) {
   return { place, ticks: log ? ticks(Math.exp(low), Math.exp(high), true) : ticks(low, high, false) };
 }
 
-/** Three significant digits or so, as few as it takes. */
+/** A number with about three significant digits, without trailing zeros. */
 function short(value) {
   const digits = 2 - Math.floor(Math.log10(Math.abs(value) || 1));
   return value.toLocaleString("en", { maximumFractionDigits: Math.max(0, Math.min(6, digits)) });
@@ -64,7 +64,7 @@ const RIGHT = 12;
 const TOP = 16;
 const BOTTOM = 40;
 
-/** A picture of `series` [{system, points: [{x, y, name}]}], as lines or points, with its data as a table. `front`: points to be joined. */
+/** A plot of `series` [{system, points: [{x, y, name}]}], as lines or points, with its data as a table; `front` are points to join. */
 function plot({ title, label = title, x, y, series, lines = false, front = [] }) {
   const points = series.flatMap((one) => one.points);
   const width = Math.max(300, Math.min(620, document.getElementById("main").clientWidth));
@@ -97,8 +97,8 @@ function plot({ title, label = title, x, y, series, lines = false, front = [] })
     const few = mine.length < 30 ? mine.map((p) => mark(system, xs.place(p.x), ys.place(p.y), 3)) : null;
     return [svg("g", { class: styleOf(system).colour }, svg("path", { class: "line", d: `M${mine.map(at).join("L")}` })), few];
   };
-  const told = (p) => `${p.name}: ${x.name} ${short(p.x)}, ${y.name} ${short(p.y)}`;
-  const dots = ({ system, points: mine }) => mine.map((p) => mark(system, xs.place(p.x), ys.place(p.y), 5.5, told(p)));
+  const tooltip = (p) => `${p.name}: ${x.name} ${short(p.x)}, ${y.name} ${short(p.y)}`;
+  const dots = ({ system, points: mine }) => mine.map((p) => mark(system, xs.place(p.x), ys.place(p.y), 5.5, tooltip(p)));
   const box = { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label };
   const picture = svg("svg", box, grid, below, names, svg("path", { class: "front", d: stairs }), series.map(lines ? line : dots));
   const columns = [

@@ -1,4 +1,4 @@
-// Which view is shown; drawn anew whenever the address changes.
+// Draws the view that the address names, and redraws it whenever the address changes.
 
 const draw = { photos: photosView, inside: insideView, tradeoff: tradeoffView, training: trainingView };
 
@@ -10,7 +10,7 @@ function render() {
   main.replaceChildren(...draw[view]().filter(Boolean));
   open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
   if (name) {
-    // Who chooses goes on where they were.
+    // Redrawing replaces the focused element; move the focus to its successor.
     const same = (element) => !["checkbox", "radio"].includes(type) || element.value === value;
     [...main.querySelectorAll(`[name="${name}"]`)].find(same)?.focus({ preventScroll: true });
   }
@@ -24,7 +24,7 @@ function render() {
 document.getElementById("note").textContent = content.note ?? "";
 document.getElementById("made").textContent = `Test split, captions of seed ${content.seed}; made from commit ${content.commit}.`;
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address is the state
+  event.preventDefault(); // following the link would overwrite the state, which is in the address
   document.getElementById("main").focus();
 });
 addEventListener("hashchange", () => {
@@ -33,7 +33,7 @@ addEventListener("hashchange", () => {
 });
 let width = innerWidth;
 addEventListener("resize", () => {
-  if (innerWidth === width) return; // a phone's bars come and go
+  if (innerWidth === width) return; // a phone that shows or hides its bars changes the height only
   width = innerWidth;
   render();
 });

@@ -1,4 +1,4 @@
-// The one table of quality, diversity, latency, memory and training cost, its plots, and the curves of training.
+// The table of quality, diversity, latency, memory and training cost, its plots, and the curves of training.
 
 const GAINS = { CIDEr: 1, SPICE: 1, "BLEU-4": 1, "mBLEU-4": 3, unique: 2 };
 const COSTS = {
@@ -9,8 +9,8 @@ const COSTS = {
 };
 
 const TRADEOFF =
-  "A row is one file of weights, named by the sha256 of its model.safetensors, decoded one way. The grey line, and a star: no other row " +
-  "is as fast and as high in CIDEr, and better in one of both. A decoding without randomness has no diversity.";
+  "A row is one file of weights, named by the sha256 of its model.safetensors, with one decoding. Grey line and star: no other row is as " +
+  "fast and as high in CIDEr, and better in one of the two. A decoding without randomness has no diversity.";
 
 function tradeoffView() {
   const table = content.tradeoff;
@@ -45,7 +45,7 @@ function tradeoffView() {
       .map(([key, title]) => [title, (row) => number(row[key], 0), true]),
   ];
   return [
-    h("h2", "Trade-off, one checkpoint a row"),
+    h("h2", "Trade-off, one checkpoint per row"),
     controls(
       "Plots",
       choice(
@@ -67,8 +67,8 @@ function tradeoffView() {
     h(
       "div",
       { class: "columns" },
-      against(`${quality} against latency`, `ms_${size}`, { name: `ms a batch of ${size}, decoding only`, log: true }, front),
-      against(`${quality} against diversity`, "unique", { name: "different captions of those drawn of an image" }),
+      against(`${quality} against latency`, `ms_${size}`, { name: `ms per batch of ${size}, decoding only`, log: true }, front),
+      against(`${quality} against diversity`, "unique", { name: "different captions among those drawn for an image" }),
       against(`${quality} against likeness of the captions drawn`, "mBLEU-4", { name: "mBLEU-4 (lower: more diverse)" }),
     ),
     h("p", { class: "muted" }, TRADEOFF),
@@ -80,10 +80,10 @@ const TITLES = { val_CIDEr: "CIDEr on validation", loss: "Loss" };
 
 function trainingView() {
   const parts = [curves("Training", false), curves("Tuning", true)].flat();
-  return parts.length ? parts : [h("h2", "Training"), h("p", "No curves are kept with this run.")];
+  return parts.length ? parts : [h("h2", "Training"), h("p", "This run has no curves.")];
 }
 
-/** A plot for each quantity that was logged: validation and loss first, then rewards. */
+/** One plot per logged quantity: validation and loss first, then rewards. */
 function curves(heading, tuned) {
   const mine = content.curves.filter((curve) => curve.tuned === tuned);
   const rank = (quantity) => ["val_CIDEr", "loss"].indexOf(quantity) + 1 || (quantity.startsWith("reward_") ? 3 : 4);
