@@ -21,7 +21,7 @@ from baselines.shared import (
     training_captions,
 )
 from baselines.word_sampling import draw_words
-from dsacap.captioner.batch_parts import Dropout, length_buckets, multinomial, share, whole
+from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -129,7 +129,8 @@ class Autoregressive(Captioner):
             log_prob_BR = -loss_X[rows_X.argsort()].view(captions_BRL.shape[:2])
             return {"loss": reference_loss(log_prob_BR, captions_BRL, self.model.beta)}
         total = sum(loss for _, _, loss in self._cross_entropies(batch, "sum"))
-        return {"loss": total / ((whole(captions_BRL) != PAD).sum() * share())}
+        words = (batch.part.all_captions(captions_BRL) != PAD).sum()
+        return {"loss": total / (words * batch.part.share)}
 
     def _cross_entropies(
         self, batch: Batch, reduction: str
@@ -146,7 +147,8 @@ class Autoregressive(Captioner):
         inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
         real_BL = targets_BL != PAD
         images = self._image_keys_values(batch)
-        for rows, length in length_buckets(whole(captions_BRL).flatten(0, 1) != PAD):
+        all_captions_YL = batch.part.all_captions(captions_BRL).flatten(0, 1)
+        for rows, length in batch.part.length_buckets(all_captions_YL != PAD):
             x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
                 x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
@@ -278,6 +280,7 @@ class _WordByWord(Policy):
 
     def __init__(self, captioner: Autoregressive, batch: Batch):
         self.captioner, self.images = captioner, captioner._image_keys_values(batch)
+        self.part = batch.part
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
@@ -288,7 +291,7 @@ class _WordByWord(Policy):
             logits_BV = state.step(words_B, place)
             if place == 0:
                 logits_BV[:, EOS] = -torch.inf  # captions are never empty
-            words_B = multinomial(logits_BV.softmax(-1), 1)[:, 0]
+            words_B = self.part.multinomial(logits_BV.softmax(-1), 1)[:, 0]
             words.append(words_B)
             ended.append(ended[-1] | (words_B == EOS))
             if ended[-1].all():

@@ -33,7 +33,7 @@ from baselines.shared import (
     replace_method,
     training_captions,
 )
-from dsacap.captioner.batch_parts import Dropout, drawn
+from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 
@@ -107,8 +107,8 @@ class BitDiffusion(Captioner):
         """Return the squared error of x_0 at a random time (eq. 2)."""
         captions_BRL = training_captions(batch)
         x0 = self.bits.encode(captions_BRL.flatten(0, 1))
-        t_B = drawn(torch.rand, (len(x0),), x0.device)
-        x = noised(x0, drawn(torch.randn, x0.shape, x0.device), t_B)
+        t_B = batch.part.drawn(torch.rand, (len(x0),), x0.device)
+        x = noised(x0, batch.part.drawn(torch.randn, x0.shape, x0.device), t_B)
         images = [
             repeat_rows(image, captions_BRL.shape[1]) for image in self._image_keys_values(batch)
         ]

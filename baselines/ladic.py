@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from baselines.ladic_text import NamedText, SmallText
 from baselines.shared import KeysValues, ModuleList, replace_method, training_captions
-from dsacap.captioner.batch_parts import averaged, drawn, share
+from dsacap.captioner.batch_parts import Part
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
 from dsacap.common.files import check_pinned
@@ -180,19 +180,24 @@ class LaDiC(Captioner):
         captions_BRL = training_captions(batch)
         references = captions_BRL.shape[1]
         words_XL = self.text.tokens(captions_BRL.flatten(0, 1))
-        x0 = self._latents(words_XL)
+        x0 = self._latents(words_XL, batch.part)
         self.trained_steps += self.training
         if isinstance(self.text, SmallText):
             trained = bool(self.trained_steps > self.model.text_steps)
             self.text.requires_grad_(not trained)
             if not trained:
-                return {"loss": (text_loss := self.text.loss(words_XL)), "text": text_loss.detach()}
-        time_X = drawn(partial(torch.randint, 0, _TIMES), (len(x0),), x0.device)
+                return {
+                    "loss": (text_loss := self.text.loss(words_XL, batch.part)),
+                    "text": text_loss.detach(),
+                }
+        time_X = batch.part.drawn(partial(torch.randint, 0, _TIMES), (len(x0),), x0.device)
         x = self.noise.add_noise(
-            x0, drawn(torch.randn, x0.shape, x0.device) * self.model.dilate, time_X
+            x0, batch.part.drawn(torch.randn, x0.shape, x0.device) * self.model.dilate, time_X
         )
         memory_BND = self.image_encoder(batch.features)
-        left_out_B = drawn(torch.rand, (len(memory_BND),), x.device) < self.model.image_free
+        left_out_B = (
+            batch.part.drawn(torch.rand, (len(memory_BND),), x.device) < self.model.image_free
+        )
         images = self._keys_values(
             torch.where(left_out_B[:, None, None], self.blank, memory_BND), references
         )
@@ -210,14 +215,14 @@ class LaDiC(Captioner):
         }
 
     @torch.no_grad()
-    def _latents(self, words_XL: Tensor) -> Tensor:
+    def _latents(self, words_XL: Tensor, part: Part) -> Tensor:
         """Return the standardised latents [X, L, E] of captions.
 
         In training, the running mean and deviation are first updated by this batch.
         """
         latents = self.text.encode(words_XL)
         if self.training:
-            mean, deviation = _moments(latents.flatten(0, 1))
+            mean, deviation = _moments(latents.flatten(0, 1), part)
             self.mean.lerp_(mean, _MOMENTUM)
             self.deviation.lerp_(deviation, _MOMENTUM)
         return (latents - self.mean) / self.deviation
@@ -338,9 +343,9 @@ class LaDiC(Captioner):
         return logits
 
 
-def _moments(flat_XE: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(flat_XE: Tensor, part: Part) -> tuple[Tensor, Tensor]:
     """Return the mean and standard deviation over the whole batch, from this part's latents."""
-    if share() == 1:
+    if part.share == 1:
         return flat_XE.mean(0), flat_XE.std(0)
-    mean, rows = averaged(flat_XE.mean(0)), len(flat_XE) / share()
-    return mean, (averaged((flat_XE - mean).square().mean(0)) * rows / (rows - 1)).sqrt()
+    mean, rows = part.mean(flat_XE.mean(0)), len(flat_XE) / part.share
+    return mean, (part.mean((flat_XE - mean).square().mean(0)) * rows / (rows - 1)).sqrt()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BertForMaskedLM
 
 from baselines.pieces import Pieces, from_pretrained, untie
-from dsacap.captioner.batch_parts import drawn
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, until_eos
 from dsacap.captioner.layers import EncoderBlock
 from dsacap.text.vocabulary import BOS, PAD, UNK
@@ -65,12 +65,12 @@ class SmallText(nn.Module):
             latents_XTE = block(latents_XTE)
         return self.head(self.norm(latents_XTE))
 
-    def loss(self, tokens_XT: Tensor) -> Tensor:
+    def loss(self, tokens_XT: Tensor, part: Part = WHOLE) -> Tensor:
         """Return the cross-entropy of all words, with some masked in the input.
 
         So the latents must contain each word and what its neighbours imply about it.
         """
-        masked_XT = drawn(torch.rand, tokens_XT.shape, tokens_XT.device) < _MASKED
+        masked_XT = part.drawn(torch.rand, tokens_XT.shape, tokens_XT.device) < _MASKED
         logits = self.decode(self.encode(tokens_XT.masked_fill(masked_XT, self.mask)))
         return F.cross_entropy(logits.flatten(0, 1), tokens_XT.flatten())
 

@@ -36,15 +36,7 @@ from baselines.shared import (
     replace_method,
     training_captions,
 )
-from dsacap.captioner.batch_parts import (
-    Dropout,
-    drawn,
-    length_buckets,
-    mine,
-    only_whole,
-    share,
-    whole,
-)
+from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -144,11 +136,11 @@ class MaskedDiffusion(Captioner):
         """Return the cross-entropies of the masked words and of the length."""
         captions_BRL = training_captions(batch)
         references = captions_BRL.shape[1]
-        all_words_XL = whole(captions_BRL).flatten(0, 1)[:, :-1]
+        all_words_XL = batch.part.all_captions(captions_BRL).flatten(0, 1)[:, :-1]
         # EOS is not a word here: the length head decides where a caption ends.
         all_words_XL = all_words_XL.masked_fill(all_words_XL == EOS, PAD)
         all_real_XL = all_words_XL != PAD
-        words_BL, real_BL = mine(all_words_XL), mine(all_real_XL)
+        words_BL, real_BL = batch.part.rows(all_words_XL), batch.part.rows(all_real_XL)
         memory_BND = self.image_encoder(batch.features)
         length_loss = F.cross_entropy(
             self._length_logits(memory_BND).repeat_interleave(references, 0), real_BL.sum(-1)
@@ -158,15 +150,16 @@ class MaskedDiffusion(Captioner):
         all_masked_XL = (
             torch.rand(all_words_XL.shape, device=words_BL.device) < t_X1
         ) & all_real_XL
-        masked_BL = mine(all_masked_XL)
+        masked_BL = batch.part.rows(all_masked_XL)
         if self.model.image_free:
             left_out_B = (
-                drawn(torch.rand, (len(memory_BND),), memory_BND.device) < self.model.image_free
+                batch.part.drawn(torch.rand, (len(memory_BND),), memory_BND.device)
+                < self.model.image_free
             )
             memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
         images = self._image_keys_values(memory_BND)
         total: Tensor | float = 0.0
-        for rows, length in length_buckets(all_real_XL):
+        for rows, length in batch.part.length_buckets(all_real_XL):
             words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
             hidden = self._hidden(
                 words.masked_fill(masked, self.mask),
@@ -176,7 +169,7 @@ class MaskedDiffusion(Captioner):
             total = total + F.cross_entropy(
                 self.head(hidden[masked]), words[masked], reduction="sum"
             )
-        word_loss = total / (all_masked_XL.sum().clamp(min=1) * share())
+        word_loss = total / (all_masked_XL.sum().clamp(min=1) * batch.part.share)
         return {
             "loss": word_loss + length_loss,
             "words": word_loss.detach(),
@@ -307,13 +300,14 @@ class MaskedDiffusion(Captioner):
 
 class _FullyMasked(Policy):
     def __init__(self, captioner: MaskedDiffusion, batch: Batch):
-        self.captioner, memory_BND = captioner, captioner.image_encoder(batch.features)
+        self.captioner, self.part = captioner, batch.part
+        memory_BND = captioner.image_encoder(batch.features)
         self.images = captioner._image_keys_values(memory_BND)
         self.length_log_p_BL = captioner._length_logits(memory_BND).log_softmax(-1)
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        only_whole("masked diffusion cannot draw captions")
+        self.part.require_whole("masked diffusion cannot draw captions")
         length_p_BL = self.length_log_p_BL.exp()
         length_p_BL[:, 0] = 0  # captions are never empty
         length_BS = torch.multinomial(length_p_BL, samples, replacement=True)

@@ -120,7 +120,7 @@ class Parallel(Captioner):
 
     def policy(self, batch: Batch) -> Policy:
         """Return the words at all positions as independent distributions."""
-        return SlotPolicy(self._log_probs(batch.features))
+        return SlotPolicy(self._log_probs(batch.features), batch.part)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Compile the pass of the network."""

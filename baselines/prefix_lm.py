@@ -25,7 +25,6 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from baselines.pieces import Pieces, from_pretrained, untie
 from baselines.shared import ModuleList, replace_method, training_captions
-from dsacap.captioner.batch_parts import only_whole, share, whole
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -137,10 +136,11 @@ class PrefixLM(Captioner):
         captions_BRL = training_captions(batch)
         targets_XT = self.words.tokens(captions_BRL.flatten(0, 1))
         log_p_XT = self._log_probs(batch, targets_XT)
-        if share() == 1:
+        part = batch.part
+        if part.share == 1:
             return {"loss": -log_p_XT[targets_XT >= 0].mean()}
-        tokens = (self.words.tokens(whole(captions_BRL).flatten(0, 1)) >= 0).sum()
-        return {"loss": -log_p_XT.sum() / (tokens * share())}
+        tokens = (self.words.tokens(part.all_captions(captions_BRL).flatten(0, 1)) >= 0).sum()
+        return {"loss": -log_p_XT.sum() / (tokens * part.share)}
 
     def _log_probs(self, batch: Batch, targets_XT: Tensor) -> Tensor:
         """Return the log-probability [X, T] of each token given those before it.
@@ -229,7 +229,7 @@ class _TokenByToken(Policy):
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
-        only_whole("a prefix language model cannot draw captions")
+        self.batch.part.require_whole("a prefix language model cannot draw captions")
         c = self.captioner
         words_XL = c._generate(
             self.batch, samples, do_sample=True, top_k=0, begin_suppress_tokens=[EOS]

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from baselines.analog_bits import AnalogBits, noised, stepped
 from baselines.shared import KeysValues, ModuleList, replace_method, training_captions
-from dsacap.captioner.batch_parts import Dropout, drawn
+from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -159,20 +159,20 @@ class SCDNet(Captioner):
         similar_XKL = self._similar(batch, self.model.retrieved).repeat_interleave(references, 0)
         similar_XL = similar_XKL[
             torch.arange(len(similar_XKL)),
-            drawn(partial(torch.randint, 0, similar_XKL.shape[1]), (len(similar_XKL),)),
+            batch.part.drawn(partial(torch.randint, 0, similar_XKL.shape[1]), (len(similar_XKL),)),
         ]
         memory_BND = self.image_encoder(batch.features)
-        exchanged_XL = (drawn(torch.rand, words_XL.shape, x0.device) < _EXCHANGED) & (
+        exchanged_XL = (batch.part.drawn(torch.rand, words_XL.shape, x0.device) < _EXCHANGED) & (
             words_XL != PAD
         )
-        others_XL = drawn(
+        others_XL = batch.part.drawn(
             partial(torch.randint, UNK + 1, self.spec.vocabulary), words_XL.shape, x0.device
         )
         before = self.bits.encode(torch.where(exchanged_XL, others_XL, words_XL))
         losses: list[Tensor] = []
         for number, stage in enumerate(self.stages):
-            t_X = drawn(torch.rand, (len(x0),), x0.device) * _LATEST
-            x = noised(x0, drawn(torch.randn, x0.shape, x0.device), t_X)
+            t_X = batch.part.drawn(torch.rand, (len(x0),), x0.device) * _LATEST
+            x = noised(x0, batch.part.drawn(torch.randn, x0.shape, x0.device), t_X)
             image = stage.image(memory_BND, references)
             read = before if number else torch.zeros_like(x0)
             guess = torch.zeros_like(x0)
@@ -196,7 +196,7 @@ class SCDNet(Captioner):
         """Return the words at all positions as independent distributions, from pure noise."""
         similar_BL, memory_BND = self._similar(batch, 1)[:, 0], self.image_encoder(batch.features)
         shape = (len(self.stages), len(similar_BL), self.spec.max_words + 1, self.bits.count)
-        noise = drawn(torch.randn, shape, memory_BND.device, dim=1)
+        noise = batch.part.drawn(torch.randn, shape, memory_BND.device, dim=1)
         read = torch.zeros_like(noise[0])
         for stage, x in zip(self.stages, noise, strict=True):
             logits = stage(
@@ -208,7 +208,7 @@ class SCDNet(Captioner):
                 similar_BL,
             )
             read = self.bits.encode(_writable(logits).argmax(-1))
-        return SlotPolicy(slot_log_probs(logits))
+        return SlotPolicy(slot_log_probs(logits), batch.part)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Compile the denoising steps of all stages as one function."""

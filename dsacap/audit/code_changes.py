@@ -52,7 +52,7 @@ def _lines_changed(old: "_Code", new: "_Code", path: str) -> int:
 
 
 def _is_moved(path: str) -> bool:
-    names = (_module_of_name(name) for name in chain(NAMES, NAMES.values()))
+    names = (_module_of_name(name) for name in (*NAMES, *NAMES.values()))
     return path in FILES or path in FILES.values() or _module_of(path) in names
 
 

@@ -1,16 +1,18 @@
-"""A batch worked through in parts, by several processes or one after another, to the result that it has in one piece.
+"""Parts of a batch, in several processes or one by one, with the result of the whole batch.
 
-Whatever is random is drawn for the whole batch, by everybody alike, and each part takes its rows: noise, masks, dropout, samples. What is
-counted (words, masks) is counted in all captions, which are small, so everybody has them. Then the losses of the parts, each weighted by
-its share of the images, add up to that of the whole, and so do their gradients.
+Whatever is random is drawn for the whole batch in each part, which takes its own rows: noise,
+masks, dropout, samples. What is counted (words, masks) is counted in the captions of the whole
+batch, which are small, so each part has them. Then the losses of the parts, each weighted by its
+share of the images, add up to the loss of the batch, and so do their gradients. torch's
+DistributedDataParallel would average gradients too, but its processes draw numbers of their own
+and count what they have, so the loss would depend on the number of processes.
 
-The training loop says which part it works on (`at_work_on`); without one, these functions are torch's own. A tensor has *rows for a
-part* if its first dimension is a multiple of the part's images: references or samples of an image stand together.
+A part travels with its batch (`Batch.part`), and the training loop hands it to the modules that
+drop out (`assign_part`). A tensor has *rows for a part* if its first dimension is a multiple of
+the part's images: references or samples of an image are consecutive.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,129 +21,185 @@ from torch import Tensor, nn
 from dsacap.common.errors import UserError
 
 
-@dataclass(frozen=True)
 class Part:
-    """Images `first` to `last` (without) of a batch of `images`, whose captions are `captions` [N, R, L + 1]. `total` adds a tensor up
-    over the parts, where all of them are worked on at the same time."""
+    """A part that is the whole batch: what is drawn and counted is torch's own."""
 
-    first: int
-    last: int
-    images: int
-    captions: Tensor
-    total: Callable[[Tensor], Tensor] | None = None
+    share: float = 1.0
+    """The fraction of the batch's images that are in this part."""
 
+    def all_captions(self, captions_BRL: Tensor) -> Tensor:
+        """Return the captions of the whole batch; `captions_BRL` are those of this part."""
+        return captions_BRL
 
-_part: Part | None = None
-_bucket: tuple[int, Tensor] | None = (
-    None  # rows of the whole batch that pass a layer together, and which of them are this part's
-)
-
-
-@contextmanager
-def at_work_on(part: Part | None) -> Iterator[None]:
-    """None: the whole batch."""
-    global _part
-    before, _part = _part, part
-    try:
-        yield
-    finally:
-        _part = before
-
-
-def share() -> float:
-    """Of the batch's images that this part has."""
-    return 1.0 if _part is None else (_part.last - _part.first) / _part.images
-
-
-def whole(captions_BRL: Tensor) -> Tensor:
-    """The captions of all images of the batch."""
-    return captions_BRL if _part is None else _part.captions
-
-
-def mine(x: Tensor, dim: int = 0) -> Tensor:
-    """Of a tensor with rows for the whole batch, those of this part."""
-    if _part is None:
+    def rows(self, x: Tensor, dim: int = 0) -> Tensor:
+        """Return this part's rows of a tensor with rows for the whole batch in dimension `dim`."""
         return x
-    each = x.shape[dim] // _part.images
-    return x.narrow(dim, _part.first * each, (_part.last - _part.first) * each)
 
+    def drawn(
+        self,
+        draw: Callable[..., Tensor],
+        shape: Sequence[int],
+        device: torch.device | None = None,
+        dim: int = 0,
+    ) -> Tensor:
+        """Return random numbers with rows for this part.
 
-def drawn(
-    draw: Callable[..., Tensor],
-    shape: Sequence[int],
-    device: torch.device | None = None,
-    dim: int = 0,
-) -> Tensor:
-    """Random numbers `draw(shape, device=device)` with rows for this part in dimension `dim`: its own of those of the whole batch."""
-    return mine(
-        draw((*shape[:dim], _rows_of_all(shape[dim]), *shape[dim + 1 :]), device=device), dim
-    )
+        Args:
+            draw: Draws them, as `draw(shape, device=device)`.
+            shape: The shape for this part.
+            device: Where they are.
+            dim: The dimension that has the rows.
+        """
+        return draw(tuple(shape), device=device)
 
-
-def multinomial(p_XV: Tensor, samples: int, replacement: bool = False) -> Tensor:
-    """`torch.multinomial` of rows for this part."""
-    if _part is None:
+    def multinomial(self, p_XV: Tensor, samples: int, replacement: bool = False) -> Tensor:
+        """Return what `torch.multinomial` draws for rows of this part."""
         return torch.multinomial(p_XV, samples, replacement)
-    p_YV = torch.ones_like(p_XV[:1]).repeat(
-        _rows_of_all(len(p_XV)), 1
-    )  # what others draw does not matter, only that it is drawn
-    mine(p_YV).copy_(p_XV)
-    return mine(torch.multinomial(p_YV, samples, replacement))
 
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the mean over the batch, given the mean `x` over this part.
 
-def averaged(x: Tensor) -> Tensor:
-    """The mean over the batch of what is a mean over this part. UserError where not all parts are at hand."""
-    if _part is None:
+        Raises:
+            UserError: The other parts are not worked on at the same time.
+        """
         return x
-    if _part.total is None:
-        raise UserError(
-            "this needs a statistic of the whole batch at once, so its batch cannot be accumulated; use accumulate: 1"
-        )
-    return _part.total(x * share())
+
+    def require_whole(self, what: str) -> None:
+        """Raise a UserError if this is not the whole batch, because `what` needs that."""
+
+    def length_buckets(self, real_XL: Tensor, buckets: int = 4) -> Iterator[tuple[Tensor, int]]:
+        """Yield rows of similar length together, with the greatest length among them.
+
+        This halves the work on captions that are padded to the longest. While a bucket is worked
+        on, dropout is that of its rows.
+
+        Args:
+            real_XL: Which places are words, in the captions of the whole batch.
+            buckets: The number of buckets.
+
+        Yields:
+            Indices of rows of this part, and the greatest length in the bucket of the whole batch.
+        """
+        length_X = real_XL.sum(-1)
+        for rows in length_X.argsort(stable=True).chunk(buckets):
+            yield rows, int(length_X[rows].max())
 
 
-def only_whole(what: str) -> None:
-    """UserError in a part, for `what` cannot be done there."""
-    if _part is not None:
+class Slice(Part):
+    """Consecutive images of a batch."""
+
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        images: int,
+        captions: Tensor,
+        total: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Describe the images from `first` up to and not including `last`.
+
+        Args:
+            first: The number of the first image.
+            last: One more than the number of the last image.
+            images: How many images the batch has.
+            captions: The captions of all its images, `(images, references, length + 1)`.
+            total: Adds up a tensor over all parts, if they are worked on at the same time.
+        """
+        self.first, self.last, self.images = first, last, images
+        self.captions, self.total = captions, total
+        self.share = (last - first) / images
+        # While a bucket is worked on: its rows in the whole batch, and those of this part.
+        self._bucket: tuple[int, Tensor] | None = None
+
+    def all_captions(self, captions_BRL: Tensor) -> Tensor:
+        """See `Part`."""
+        return self.captions
+
+    def rows(self, x: Tensor, dim: int = 0) -> Tensor:
+        """See `Part`."""
+        each = x.shape[dim] // self.images
+        return x.narrow(dim, self.first * each, (self.last - self.first) * each)
+
+    def drawn(
+        self,
+        draw: Callable[..., Tensor],
+        shape: Sequence[int],
+        device: torch.device | None = None,
+        dim: int = 0,
+    ) -> Tensor:
+        """See `Part`."""
+        whole = (*shape[:dim], self._rows_of_all(shape[dim]), *shape[dim + 1 :])
+        return self.rows(draw(whole, device=device), dim)
+
+    def multinomial(self, p_XV: Tensor, samples: int, replacement: bool = False) -> Tensor:
+        """See `Part`."""
+        # What the other parts draw does not matter, only that it is drawn.
+        p_YV = torch.ones_like(p_XV[:1]).repeat(self._rows_of_all(len(p_XV)), 1)
+        self.rows(p_YV).copy_(p_XV)
+        return self.rows(torch.multinomial(p_YV, samples, replacement))
+
+    def mean(self, x: Tensor) -> Tensor:
+        """See `Part`."""
+        if self.total is None:
+            raise UserError(
+                "this needs a statistic of the whole batch at once, "
+                "so its batch cannot be accumulated; use accumulate: 1"
+            )
+        return self.total(x * self.share)
+
+    def require_whole(self, what: str) -> None:
+        """See `Part`."""
         raise UserError(f"{what} in parts of a batch; use processes: 1 and accumulate: 1")
 
+    def length_buckets(self, real_XL: Tensor, buckets: int = 4) -> Iterator[tuple[Tensor, int]]:
+        """See `Part`."""
+        each = len(real_XL) // self.images
+        for rows, longest in super().length_buckets(real_XL, buckets):
+            is_own = (rows >= self.first * each) & (rows < self.last * each)
+            own = is_own.nonzero()[:, 0]
+            self._bucket = (len(rows), own)
+            try:
+                yield rows[own] - self.first * each, longest
+            finally:
+                self._bucket = None
 
-def length_buckets(real_XL: Tensor, buckets: int = 4) -> Iterator[tuple[Tensor, int]]:
-    """Rows of like length together: (rows of this part, longest length of all). Halves the work on captions that are padded to the
-    longest. `real_XL` says which places are words in the captions of the whole batch."""
-    global _bucket
-    length_X = real_XL.sum(-1)
-    for rows in length_X.argsort(stable=True).chunk(buckets):
-        longest = int(length_X[rows].max())
-        if _part is None:
-            yield rows, longest
-            continue
-        each = len(real_XL) // _part.images
-        own = ((rows >= _part.first * each) & (rows < _part.last * each)).nonzero()[:, 0]
-        _bucket = (len(rows), own)
-        try:
-            yield rows[own] - _part.first * each, longest
-        finally:
-            _bucket = None
+    def kept(self, x: Tensor, p: float) -> Tensor:
+        """Return what dropout multiplies `x` with: 0, or 1 / (1 - p).
+
+        Args:
+            x: A tensor with rows for this part, or for this part of the bucket that is worked on.
+            p: The probability of 0.
+        """
+        rows = self._bucket[0] if self._bucket else self._rows_of_all(len(x))
+        kept = F.dropout(x.new_ones(rows, *x.shape[1:]), p)
+        return (kept[self._bucket[1]] if self._bucket else self.rows(kept)).contiguous()
+
+    def _rows_of_all(self, rows: int) -> int:
+        return rows // (self.last - self.first) * self.images
+
+
+WHOLE = Part()
 
 
 class Dropout(nn.Dropout):
-    """Of inputs with rows for a part, or for this part's rows of a bucket."""
+    """Dropout whose mask does not depend on how the batch is divided."""
+
+    part: Part = WHOLE
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.p or _part is None:
+        """Drop out elements of `x`, which has rows for the part, or for its rows of a bucket."""
+        if not self.training or not self.p or not isinstance(self.part, Slice):
             return super().forward(x)
-        # Compiled code draws numbers of its own. As a decorator, `disable` would load the whole compiler wherever this file is imported.
-        kept = torch.compiler.disable(_kept) if torch.compiler.is_compiling() else _kept
+        kept = self.part.kept
+        if torch.compiler.is_compiling():
+            # Compiled code draws numbers of its own. As a decorator, `disable` would load the whole
+            # compiler wherever this file is imported.
+            kept = torch.compiler.disable(kept)
         return x * kept(x, self.p)
 
 
-def _kept(x: Tensor, p: float) -> Tensor:
-    """What x is multiplied with: 0 or 1 / (1 - p)."""
-    rows = _rows_of_all(len(x)) if _bucket is None else _bucket[0]
-    kept = F.dropout(x.new_ones(rows, *x.shape[1:]), p)
-    return (mine(kept) if _bucket is None else kept[_bucket[1]]).contiguous()
-
-
-def _rows_of_all(rows: int) -> int:
-    return rows if _part is None else rows // (_part.last - _part.first) * _part.images
+def assign_part(model: nn.Module, part: Part) -> None:
+    """Tell all `Dropout` modules of a model which part of a batch they will see."""
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.part = part

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.layers import Block
 from dsacap.common.errors import UserError
 from dsacap.text.vocabulary import EOS, PAD, UNK
@@ -58,12 +59,14 @@ class Batch:
             by EOS and padded with PAD. None when captions are generated.
         prefix: Word ids of shape `(batch, prefix length)` that the generated captions must begin
             with, for systems whose `completes` is true.
+        part: Which part of a training batch this is: all of it, if nothing else is given.
     """
 
     image_ids: tuple[int, ...]
     features: Tensor
     captions: Tensor | None = None
     prefix: Tensor | None = None
+    part: Part = WHOLE
 
 
 class Memory(ABC):
@@ -175,8 +178,8 @@ class Captioner(nn.Module, ABC):
     """Whether a batch can be trained on in parts (see `dsacap/captioner/batch_parts.py`).
 
     `loss` must then be a mean over images, or divide a sum by a count over the captions of the
-    `whole` batch times this part's `share` of it. `loss` and `policy` must draw random numbers by
-    `drawn` and apply dropout by `Dropout`.
+    whole batch (`part.all_captions`) times the part's `share` of it. `loss` and `policy` must draw
+    random numbers by `part.drawn` and apply dropout by `Dropout`.
     """
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:

@@ -8,7 +8,7 @@ likely as its words are.
 import torch
 from torch import Tensor
 
-from dsacap.captioner.batch_parts import multinomial
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import Policy, closed, until_eos
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
@@ -50,17 +50,22 @@ def write_slots(
 
 
 class SlotPolicy(Policy):
-    """Captions whose words are independent, with log-probabilities from `slot_log_probs`."""
+    """Captions whose words are independent, with log-probabilities from `slot_log_probs`.
 
-    def __init__(self, words_BLV: Tensor):
-        self.words_BLV = words_BLV
+    Args:
+        words_BLV: The log-probabilities.
+        part: The part of a batch that they are of.
+    """
+
+    def __init__(self, words_BLV: Tensor, part: Part = WHOLE):
+        self.words_BLV, self.part = words_BLV, part
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         """See `Policy.sample`."""
         p_BLV = _writable(self.words_BLV).softmax(-1)
         words_BSL = (
-            multinomial(p_BLV.flatten(0, 1), samples, replacement=True)
+            self.part.multinomial(p_BLV.flatten(0, 1), samples, replacement=True)
             .view(*p_BLV.shape[:2], samples)
             .mT
         )

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner.batch_parts import Dropout, drawn, length_buckets, whole
+from dsacap.captioner.batch_parts import WHOLE, Dropout, Part
 from dsacap.captioner.interface import ImageSpec
 from dsacap.captioner.layers import take_rows
 from dsacap.method.readout import Readout, Uniform
@@ -53,16 +53,17 @@ class CMLM(Readout):
             x_BLD = block(x_BLD, image, mask=real_BL[:, None, None])
         return self.norm(x_BLD)
 
-    def log_prob(self, image_BND: Tensor, captions_BRL: Tensor) -> Tensor:
+    def log_prob(self, image_BND: Tensor, captions_BRL: Tensor, part: Part = WHOLE) -> Tensor:
         """Return an estimate of the bound above, from one random choice of masks."""
         references = captions_BRL.shape[1]
         words_XL = self._words(captions_BRL)
         real_XL = words_XL != PAD
         n_X = real_XL.sum(-1)
-        masked_XL = self._random_masks(real_XL)
+        masked_XL = self._random_masks(real_XL, part)
         images = self._images(image_BND)
         rows_of, log_p = [], []
-        for rows, length in length_buckets(self._words(whole(captions_BRL)) != PAD):
+        all_words_YL = self._words(part.all_captions(captions_BRL))
+        for rows, length in part.length_buckets(all_words_YL != PAD):
             words, masked = words_XL[rows, :length], masked_XL[rows, :length]
             x_BLD = self(
                 words.masked_fill(masked, self.mask),
@@ -104,11 +105,11 @@ class CMLM(Readout):
         words_XL = captions_BRL.flatten(0, 1)[:, : len(self.vertices)]
         return words_XL.masked_fill(words_XL == EOS, PAD)  # the length determines the end
 
-    def _random_masks(self, real_XL: Tensor) -> Tensor:
+    def _random_masks(self, real_XL: Tensor, part: Part) -> Tensor:
         """Choose k ~ U{1 .. n} of each caption's n words at random."""
         n_X = real_XL.sum(-1)
-        k_X = (drawn(torch.rand, n_X.shape, n_X.device) * n_X).floor() + 1
-        order_XL = drawn(torch.rand, real_XL.shape, n_X.device).masked_fill(~real_XL, 2)
+        k_X = (part.drawn(torch.rand, n_X.shape, n_X.device) * n_X).floor() + 1
+        order_XL = part.drawn(torch.rand, real_XL.shape, n_X.device).masked_fill(~real_XL, 2)
         return (order_XL.argsort(dim=-1).argsort(dim=-1) < k_X[:, None]) & real_XL
 
     def _images(self, image_BND: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner.batch_parts import multinomial
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, Policy, closed, until_eos
 from dsacap.captioner.slot_decoding import NEVER, inverted
 from dsacap.method.readout import Readout, Uniform
@@ -43,9 +43,9 @@ class CTC(Readout):
         logits_BGV[..., [BOS, EOS]] = NEVER
         return logits_BGV.log_softmax(-1)
 
-    def policy(self, image_BND: Tensor) -> "CTCPolicy":
+    def policy(self, image_BND: Tensor, part: Part = WHOLE) -> "CTCPolicy":
         """See `Readout.policy`."""
-        return CTCPolicy(self(image_BND), self.max_words)
+        return CTCPolicy(self(image_BND), self.max_words, part)
 
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:
         """Collapse the likeliest emissions, or ones that are drawn; see `Readout.decode`."""
@@ -62,8 +62,8 @@ class CTC(Readout):
 class CTCPolicy(Policy):
     """Distribution over captions given by the log-probabilities of emissions."""
 
-    def __init__(self, words_BGV: Tensor, max_words: int):
-        self.words_BGV, self.max_words = words_BGV, max_words
+    def __init__(self, words_BGV: Tensor, max_words: int, part: Part = WHOLE):
+        self.words_BGV, self.max_words, self.part = words_BGV, max_words, part
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
@@ -71,7 +71,7 @@ class CTCPolicy(Policy):
         log_p_BGV = _writable(self.words_BGV)
         p_BGV = log_p_BGV.softmax(-1)
         emitted_BSG = (
-            multinomial(p_BGV.flatten(0, 1), samples, replacement=True)
+            self.part.multinomial(p_BGV.flatten(0, 1), samples, replacement=True)
             .view(*p_BGV.shape[:2], samples)
             .mT
         )

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, Memory, until_eos
 from dsacap.captioner.slot_decoding import NEVER
 from dsacap.method.dag_likelihood import after, passage
@@ -93,10 +94,10 @@ class DirectedAcyclic(Readout):
         gates_BHG1 = self.gate(x_BG2D).log_softmax(-1).mT[..., None]
         return (gates_BHG1 + scores_BHGG).logsumexp(1).masked_fill(~self.later, NEVER)
 
-    def policy(self, image_BND: Tensor) -> GraphPolicy:
+    def policy(self, image_BND: Tensor, part: Part = WHOLE) -> GraphPolicy:
         """See `Readout.policy`."""
         words_BGV, transitions_BGG = self(image_BND)
-        return GraphPolicy(words_BGV, transitions_BGG, self.spec.max_words)
+        return GraphPolicy(words_BGV, transitions_BGG, self.spec.max_words, part)
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
         """See `Readout.expected_words`."""

@@ -7,7 +7,7 @@ that of the path by which it was drawn. So reinforcement acts on all paths of a 
 import torch
 from torch import Tensor
 
-from dsacap.captioner.batch_parts import drawn
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import Policy
 from dsacap.method.dag_expected_ngrams import expected_overlap
 from dsacap.method.dag_likelihood import log_likelihood
@@ -22,15 +22,19 @@ class GraphPolicy(Policy):
         words_BGV: Log-probabilities of words at each vertex.
         transitions_BGG: Log-probabilities of transitions between vertices.
         max_words: Length at which a drawn caption is cut.
+        part: The part of a batch that the graphs are of.
     """
 
-    def __init__(self, words_BGV: Tensor, transitions_BGG: Tensor, max_words: int):
-        self.words_BGV, self.transitions_BGG, self.max_words = words_BGV, transitions_BGG, max_words
+    def __init__(
+        self, words_BGV: Tensor, transitions_BGG: Tensor, max_words: int, part: Part = WHOLE
+    ):
+        self.words_BGV, self.transitions_BGG = words_BGV, transitions_BGG
+        self.max_words, self.part = max_words, part
 
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         """See `Policy.sample`."""
-        uniform_BSL2 = drawn(
+        uniform_BSL2 = self.part.drawn(
             torch.rand, (len(self.words_BGV), samples, self.max_words, 2), self.words_BGV.device
         )
         return draw(self.words_BGV, self.transitions_BGG, uniform_BSL2)

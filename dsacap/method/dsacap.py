@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner.batch_parts import drawn
+from dsacap.captioner.batch_parts import Part
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -192,10 +192,9 @@ class DSACap(Captioner):
         """
         assert batch.captions is not None  # batches of training have references
         z0_BNC = batch.features
-        z0_hat_BNC, hidden_BND = self._denoised(z0_BNC)
-        caption_loss = reference_loss(
-            self.readout.log_prob(hidden_BND, batch.captions), batch.captions, self.model.beta
-        )
+        z0_hat_BNC, hidden_BND = self._denoised(z0_BNC, batch.part)
+        log_prob_BR = self.readout.log_prob(hidden_BND, batch.captions, batch.part)
+        caption_loss = reference_loss(log_prob_BR, batch.captions, self.model.beta)
         denoise_loss = F.mse_loss(z0_hat_BNC, z0_BNC)
         return {
             "loss": caption_loss + self.model.denoise_weight * denoise_loss,
@@ -208,12 +207,13 @@ class DSACap(Captioner):
 
         The gradient reaches the readout and the denoiser; the noise is exogenous.
         """
-        return self.readout.policy(self._denoised(batch.features)[1])
+        _, hidden_BND = self._denoised(batch.features, batch.part)
+        return self.readout.policy(hidden_BND, batch.part)
 
-    def _denoised(self, z0_BNC: Tensor) -> tuple[Tensor, Tensor]:
+    def _denoised(self, z0_BNC: Tensor, part: Part) -> tuple[Tensor, Tensor]:
         """Return the denoiser's outputs for the image noised to a random time of training."""
-        t_B = drawn(torch.rand, (len(z0_BNC),), z0_BNC.device) * self.model.t_max
-        z_BNC = add_noise(z0_BNC, drawn(torch.randn, z0_BNC.shape, z0_BNC.device), t_B)
+        t_B = part.drawn(torch.rand, (len(z0_BNC),), z0_BNC.device) * self.model.t_max
+        z_BNC = add_noise(z0_BNC, part.drawn(torch.randn, z0_BNC.shape, z0_BNC.device), t_B)
         caption_BGD = None
         if self.model.self_conditioning and torch.rand(()) < 0.5:
             with torch.no_grad():

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import Memory, Policy
 from dsacap.captioner.layers import DecoderBlock
 from dsacap.common.errors import UserError
@@ -70,11 +71,12 @@ class Readout(nn.Module, ABC):
         """See `Captioner.speed_up`."""
         self.states = compiled(self.states)  # type: ignore[method-assign]  # per instance
 
-    def policy(self, image_BND: Tensor) -> Policy:
+    def policy(self, image_BND: Tensor, part: Part = WHOLE) -> Policy:
         """Return the distribution over captions, with gradients.
 
         Args:
             image_BND: The denoiser's hidden states.
+            part: The part of a batch that they are of.
 
         Raises:
             UserError: The readout does not compute the probability of a caption.
@@ -84,14 +86,15 @@ class Readout(nn.Module, ABC):
             " it cannot be tuned by a reward"
         )
 
-    def log_prob(self, image_BND: Tensor, captions_BRL: Tensor) -> Tensor:
+    def log_prob(self, image_BND: Tensor, captions_BRL: Tensor, part: Part = WHOLE) -> Tensor:
         """Return the log-likelihood `(B, R)` of references, which training maximises.
 
         Args:
             image_BND: The denoiser's hidden states.
             captions_BRL: References, terminated by EOS and padded with PAD.
+            part: The part of a batch that they are of.
         """
-        return self.policy(image_BND).log_prob(captions_BRL)
+        return self.policy(image_BND, part).log_prob(captions_BRL)
 
     @abstractmethod
     def decode(self, image_BND: Tensor, decoding, uniform: Uniform) -> list[list[int]]:

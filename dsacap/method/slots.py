@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec
 from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs, write_slots
 from dsacap.method.readout import Readout, Uniform
@@ -23,9 +24,9 @@ class Slots(Readout):
         """Return the log-probabilities `(B, L + 1, V)` of words and EOS."""
         return slot_log_probs(self.words(self.states(image_BND)))
 
-    def policy(self, image_BND: Tensor) -> SlotPolicy:
+    def policy(self, image_BND: Tensor, part: Part = WHOLE) -> SlotPolicy:
         """See `Readout.policy`."""
-        return SlotPolicy(self(image_BND))
+        return SlotPolicy(self(image_BND), part)
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
         """See `Readout.expected_words`; a slot is used if no earlier one has emitted EOS."""

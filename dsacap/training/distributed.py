@@ -1,4 +1,4 @@
-"""One training in one process or in several: which device is whose, what they tell each other, and when they are asked to end."""
+"""A training in one process or in several: their devices, what they exchange, and SIGTERM."""
 
 import signal
 import threading
@@ -18,7 +18,11 @@ _PATIENCE = timedelta(days=1)  # while the first process evaluates, the others w
 
 @contextmanager
 def joined(device: str) -> Iterator[Accelerator]:
-    """This process' accelerator; where several were launched, waits for all. `device` as in the configuration."""
+    """Yield the accelerator of this process; if several were launched, wait for all.
+
+    Args:
+        device: The device, as in the configuration.
+    """
     accelerator = Accelerator(
         cpu=device_of(device).type == "cpu",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
@@ -29,7 +33,7 @@ def joined(device: str) -> Iterator[Accelerator]:
 
 
 def from_main(work: Callable[[], float], accelerator: Accelerator) -> float:
-    """What the first process finds; the others wait for it."""
+    """Return what the first process computes; the others wait for it."""
     mine = work() if accelerator.is_main_process else 0.0
     if accelerator.num_processes == 1:
         return mine
@@ -42,21 +46,15 @@ class Watch:
     """The processor time of all processes, and whether one of them was asked to end."""
 
     def __init__(self, accelerator: Accelerator, cpu_seconds: float):
-        """`cpu_seconds` were spent before."""
-        self.accelerator, self._before, self._started, self._asked = (
-            accelerator,
-            cpu_seconds,
-            time.process_time(),
-            threading.Event(),
-        )
+        """Begin to count; `cpu_seconds` were spent before."""
+        self.accelerator, self._before = accelerator, cpu_seconds
+        self._started, self._asked = time.process_time(), threading.Event()
 
     @contextmanager
     def over_sigterm(self) -> Iterator[None]:
-        """SIGTERM, by which a cluster takes a machine back, is noted instead of obeyed."""
-        if (
-            threading.current_thread() is not threading.main_thread()
-        ):  # where Python allows no handlers
-            yield
+        """Note SIGTERM, by which a cluster reclaims a machine, instead of ending on it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python allows handlers in the main thread only
             return
         before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
         try:
@@ -65,7 +63,7 @@ class Watch:
             signal.signal(signal.SIGTERM, before)
 
     def look(self) -> tuple[float, bool]:
-        """CPU-seconds so far and whether to end, by all processes alike: call it in all."""
+        """Return the CPU-seconds so far and whether to end; all processes must call it."""
         spent, asked = time.process_time() - self._started, float(self._asked.is_set())
         if self.accelerator.num_processes > 1:
             both = torch.tensor([spent, asked], dtype=torch.float64, device=self.accelerator.device)

@@ -1,15 +1,16 @@
-"""The one training loop. Every system goes through it, and every tuning: same images, same order, same number of steps, same selection.
+"""The one training loop.
 
-Whatever is random is a function of (seed, step): a run that was killed and resumed gives, on CPU, the same bytes as one that was not.
-Several processes give, but for rounding, what one does (dsacap/captioner/batch_parts.py), and a run can go on in more or fewer than it
-began in.
+Every system goes through it, and every tuning: the same images in the same order, the same number
+of steps, the same selection. Whatever is random is a function of (seed, step), so a run that was
+killed and resumed gives, on a CPU, the same bytes as one that was not. Several processes give what
+one does, but for rounding (dsacap/captioner/batch_parts.py), and a run can be resumed in more
+processes or fewer than it began in.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from dsacap.data.prepared import Example
 from dsacap.decoding.caption_images import caption_images
 from dsacap.scoring.metrics.coco_metrics import score_cider
 from dsacap.text.vocabulary import Vocabulary
+from dsacap.training.batches import batch_of_step
 from dsacap.training.checkpoint import restore, save
 from dsacap.training.distributed import Watch, from_main
 from dsacap.training.gradients import Gradients, Objective, Read
@@ -56,14 +58,36 @@ def train(
     keep: Literal["best", "last"] = "best",
     fused: bool = False,
 ) -> dict:
-    """Trains `captioner` (already initialised, on the accelerator's device) and leaves model.safetensors in `folder`, beside train.jsonl,
-    the curves: the weights with the best validation CIDEr, or the last. Returns facts to record.
+    """Train a captioner, and leave its weights and curves in a folder.
 
-    `objective` gives scalars to log, of which `loss` is minimised; without one, it is the captioner's own loss, with dropout.
-    `fused` takes torch's fused AdamW, whose arithmetic is the same on every processor (dsacap/common/arithmetic.py).
-    With PixelFeatures, model.safetensors holds the encoder too, which is trained where `settings.fine_tune` says so.
-    Kill it at any moment and call it again: it goes on from the last checkpoint. Asked to end by SIGTERM, it saves one and raises
-    Preempted. Of several processes all call it, the first one evaluates and writes, and all get the facts.
+    Kill it at any moment and call it again: it resumes from the last checkpoint. Of several
+    processes all call it; the first one evaluates and writes, and all return the facts.
+
+    Args:
+        captioner: The system, initialised, on the accelerator's device.
+        settings: How it is trained.
+        seed: The seed of its batches and random numbers.
+        train_examples: The images that it is trained on.
+        val_examples: The images that select the weights.
+        store: Features, or pixels with their encoder, which is then stored in model.safetensors
+            too, and trained if `settings.fine_tune` says so.
+        vocabulary: The words.
+        decoding: The decoding by which it is validated.
+        folder: Where model.safetensors and train.jsonl, the curves, are written.
+        description: The name of the run, for the progress bar and errors.
+        accelerator: Of this process.
+        objective: Scalars to log, of which `loss` is minimised; by default the captioner's own
+            loss, with dropout.
+        keep: Whether to store the weights with the best validation CIDEr, or the last ones.
+        fused: Whether to use torch's fused AdamW, whose arithmetic is the same on every processor
+            (dsacap/common/arithmetic.py).
+
+    Returns:
+        Facts for the manifest: steps, parameters, the best validation CIDEr, CPU-seconds.
+
+    Raises:
+        UserError: The loss is not finite, or the processes find different checkpoints.
+        Preempted: SIGTERM asked it to end; a checkpoint was saved.
     """
     main = accelerator.is_main_process
     take = Step(
@@ -82,7 +106,8 @@ def train(
     at = restore(folder / "checkpoint", model, take.optimizer, average)
     if from_main(lambda: at.step, accelerator) != at.step:
         raise UserError(
-            f"{folder}: the processes find different checkpoints; the work folder must be one that all machines share"
+            f"{folder}: the processes find different checkpoints; "
+            "the work folder must be one that all machines share"
         )
     log = [row for row in _read_log(folder) if row["step"] <= at.step]
     evaluate = _evaluator(
@@ -126,7 +151,8 @@ def train(
                 saved = time.monotonic()
             if asked_to_end and at.step < settings.steps:
                 raise Preempted(
-                    f"{description}: asked to end, saved at step {at.step} of {settings.steps}; the same command goes on from there"
+                    f"{description}: asked to end, saved at step {at.step} of {settings.steps}; "
+                    "the same command resumes there"
                 )
 
     accelerator.wait_for_everyone()  # for the best weights to be written
@@ -171,12 +197,8 @@ class Step:
         fused: bool = False,
     ):
         """See `train`."""
-        self.captioner, self.settings, self.seed, self.description = (
-            captioner,
-            settings,
-            seed,
-            description,
-        )
+        self.captioner, self.settings, self.seed = captioner, settings, seed
+        self.description = description
         self.examples, self.store, self.vocabulary = examples, store, vocabulary
         self.images = min(settings.batch_size, len(examples))
         self.model = _trained_together(captioner, store, settings)
@@ -201,13 +223,18 @@ class Step:
         captioner.train(objective is None)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
+        """Take a step and return what the objective logs.
+
+        Raises:
+            UserError: The loss is not finite.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = group["factor"] * learning_rate(step, self.settings)
         noise = int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0])
         losses = self._gradients(self._read_ahead(step), noise)
         if not torch.isfinite(losses["loss"]):
-            told = f"{self.description}: the loss is {losses['loss'].item()} at step {step}"
-            raise UserError(f"{told}; lower training.learning_rate and start again")
+            fault = f"{self.description}: the loss is {losses['loss'].item()} at step {step}"
+            raise UserError(f"{fault}; lower training.learning_rate and start again")
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         if self.average:
@@ -216,7 +243,7 @@ class Step:
 
     def _read(self, step: int) -> Read:
         longest, views = self.captioner.spec.max_words, self.store.views
-        ids, captions_BRL, view_of = _batch(
+        ids, captions_BRL, view_of = batch_of_step(
             step, self.seed, self.settings, self.examples, self.vocabulary, longest, views
         )
         return Read(
@@ -227,68 +254,21 @@ class Step:
 
 
 def is_still_rising(curve: Sequence[float]) -> bool:
-    """Whether the last evaluation is the best and more than 1 % above the one before: more training would have helped."""
+    """Return whether more training would have helped.
+
+    It would if the last evaluation is the best and more than 1 % above the one before.
+    """
     return len(curve) < 2 or (
         curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING)
     )
 
 
 def learning_rate(step: int, settings: Training) -> float:
-    """Linear warm-up, then a half cosine to zero."""
+    """Return the learning rate of a step: linear warm-up, then a half cosine to zero."""
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def batch_indices(step: int, seed: int, images: int, batch_size: int) -> np.ndarray:
-    """Which train images make up step `step`: every epoch is a permutation of its own, cut into whole batches."""
-    batch_size = min(batch_size, images)
-    epoch, place = divmod(step, images // batch_size)
-    return _order(seed, epoch, images)[place * batch_size : (place + 1) * batch_size]
-
-
-@lru_cache(maxsize=1)
-def _order(seed: int, epoch: int, images: int) -> np.ndarray:
-    """Kept for the epoch: of all COCO it takes as long as a small step."""
-    return np.random.default_rng([seed, epoch, 0]).permutation(images)
-
-
-def _batch(
-    step: int,
-    seed: int,
-    settings: Training,
-    examples: Sequence[Example],
-    vocabulary: Vocabulary,
-    max_words: int,
-    views: int,
-) -> tuple[tuple[int, ...], Tensor, dict[int, int]]:
-    """Ids of a step's images, their captions [B, R, L + 1], and which view of each is seen."""
-    chosen = [examples[i] for i in batch_indices(step, seed, len(examples), settings.batch_size)]
-    rng = np.random.default_rng([seed, step, 2])
-    captions = [
-        [vocabulary.encode(c, max_words) for c in _references(e, settings.references, rng)]
-        for e in chosen
-    ]
-    ids = tuple(e.image_id for e in chosen)
-    view_of = dict(
-        zip(
-            ids,
-            rng.integers(views, size=len(ids)).tolist() if views > 1 else [0] * len(ids),
-            strict=True,
-        )
-    )
-    captions_BRL = torch.tensor(captions)
-    used = int((captions_BRL != 0).sum(-1).max())  # no work on columns that are padding everywhere
-    return ids, captions_BRL[..., :used], view_of
-
-
-def _references(example: Example, count: int, rng: np.random.Generator) -> list[str]:
-    """`count` captions of an image: a random choice where it has more, repeated in turn where it has fewer."""
-    said = [tokens for tokens in example.tokens if tokens]
-    if len(said) > count:
-        return [said[i] for i in rng.permutation(len(said))[:count]]
-    return [said[i % len(said)] for i in range(count)]
 
 
 def _evaluator(
@@ -307,9 +287,8 @@ def _evaluator(
             seed=0,
             batch_size=100,
         )
-        return score_cider(
-            references, {image_id: said[0] for image_id, said in captions.items()}
-        ).corpus
+        firsts = {image_id: of_image[0] for image_id, of_image in captions.items()}
+        return score_cider(references, firsts).corpus
 
     return evaluate
 
@@ -317,8 +296,12 @@ def _evaluator(
 def _trained_together(
     captioner: Captioner, store: FeatureStore | PixelFeatures, settings: Training
 ) -> nn.Module:
-    """What is saved, averaged and clipped as one: the captioner, and the encoder where it looks at pixels. The encoder stays in the mode of
-    evaluation: statistics of its batch norms are those that it came with, whatever the batch and however it is divided."""
+    """What is stored, averaged and clipped as one.
+
+    That is the captioner, and the encoder where it sees pixels. The encoder stays in evaluation
+    mode: the statistics of its batch norms are those that it came with, whatever the batch and
+    however it is divided.
+    """
     if not isinstance(store, PixelFeatures):
         return captioner
     store.encoder.requires_grad_(settings.fine_tune is not None)
@@ -326,7 +309,7 @@ def _trained_together(
 
 
 def _parameter_groups(model: nn.Module, captioner: Captioner, settings: Training) -> list[dict]:
-    """Weight decay for matrices only, as is usual. `factor` is of the captioner's learning rate."""
+    """Weight decay for matrices only, as is usual; `factor` multiplies the learning rate."""
     groups, own = [], set(captioner.parameters())
     encoders = [p for p in model.parameters() if p not in own]
     factor = (

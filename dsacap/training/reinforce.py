@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsacap.captioner.batch_parts import at_work_on, averaged, drawn, only_whole
+from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import Batch, Captioner, Policy, until_eos
 from dsacap.config.training import Tuning
 from dsacap.scoring.metrics.caption_faults import stops_short
@@ -58,23 +58,22 @@ class Reinforce:
         noises = samples if self.settings.noises == "each" else 1
         # The same image, once for each noise.
         ids = tuple(image_id for image_id in batch.image_ids for _ in range(noises))
-        noised = Batch(ids, batch.features.repeat_interleave(noises, 0))
+        noised = Batch(ids, batch.features.repeat_interleave(noises, 0), part=batch.part)
         before = self._policy_before(noised)
         policy = self.captioner.policy(noised)
         captions_BSL = policy.sample(samples // noises).view(len(batch.image_ids), samples, -1)
         if self.settings.guided:
             if policy.stops_early:
-                only_whole("captions drawn word by word cannot be guided")
+                batch.part.require_whole("captions drawn word by word cannot be guided")
             assert batch.captions is not None  # batches of training have their references
-            captions_BSL = _guided(captions_BSL, batch.captions)
+            captions_BSL = _guided(captions_BSL, batch.captions, batch.part)
         drawn_GSL = captions_BSL.view(len(noised.image_ids), samples // noises, -1)
         texts = [
             [self.vocabulary.decode(until_eos(words)) for words in of_image]
             for of_image in captions_BSL.tolist()
         ]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
-        with at_work_on(None):  # judges form batches of their own
-            total, parts = self.reward(batch.image_ids, texts)
+        total, parts = self.reward(batch.image_ids, texts)
         reward_BS = torch.from_numpy(total).to(log_p_BS)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
         if before is not None:
@@ -82,7 +81,7 @@ class Reinforce:
                 log_ratio_BS = log_p_BS - before.log_prob(drawn_GSL).view(-1, samples)
             reward_BS = reward_BS - self.settings.kl * log_ratio_BS
             facts["kl"] = log_ratio_BS.mean()
-        loss = -(advantages(reward_BS, self.settings.spread) * log_p_BS).mean()
+        loss = -(advantages(reward_BS, self.settings.spread, batch.part) * log_p_BS).mean()
         if self.settings.supervised:
             loss = loss + self.settings.supervised * self.captioner.loss(batch)["loss"]
         return {"loss": loss, **facts, **_health(texts, log_p_BS.detach())}
@@ -101,20 +100,19 @@ class Reinforce:
             return self.before.policy(batch)
 
 
-def _guided(captions_BSL: Tensor, references_BRL: Tensor) -> Tensor:
+def _guided(captions_BSL: Tensor, references_BRL: Tensor, part: Part) -> Tensor:
     """Replace the last sample of each image by one of its references, drawn at random."""
     longest = max(captions_BSL.shape[-1], references_BRL.shape[-1])
     captions_BSL, references_BRL = (
         F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL)
     )
-    which_B = drawn(partial(torch.randint, 0, references_BRL.shape[1]), (len(references_BRL),)).to(
-        references_BRL.device
-    )
+    choose = partial(torch.randint, 0, references_BRL.shape[1])
+    which_B = part.drawn(choose, (len(references_BRL),)).to(references_BRL.device)
     reference_BL = references_BRL[torch.arange(len(references_BRL), device=which_B.device), which_B]
     return torch.cat([captions_BSL[:, :-1], reference_BL[:, None]], dim=1)
 
 
-def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
+def advantages(reward_BS: Tensor, spread: str = "batch", part: Part = WHOLE) -> Tensor:
     """Return the advantages of captions: each reward minus the mean of the image's other rewards.
 
     They are divided by their root mean square. With `spread="image"`, images whose samples differ
@@ -123,6 +121,7 @@ def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
     Args:
         reward_BS: Rewards of shape `(batch, samples)`.
         spread: Over what the root mean square is taken: `batch` or `image`.
+        part: The part of a batch that the rewards are of.
 
     Returns:
         Advantages of shape `(batch, samples)`, 0 if no reward differs.
@@ -130,7 +129,7 @@ def advantages(reward_BS: Tensor, spread: str = "batch") -> Tensor:
     samples = reward_BS.shape[1]
     advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
     square = (
-        averaged(advantage_BS.square().mean())
+        part.mean(advantage_BS.square().mean())
         if spread == "batch"
         else advantage_BS.square().mean(1, keepdim=True)
     )

@@ -25,7 +25,6 @@ from dsacap.captioner import (
     noise_of,
     until_eos,
 )
-from dsacap.captioner.batch_parts import drawn, share, whole
 
 
 class ShowAndTell(Captioner):
@@ -69,7 +68,11 @@ class ShowAndTell(Captioner):
         real_XL = targets_XL != PAD
         loss = F.cross_entropy(logits_XLV[real_XL], targets_XL[real_XL])
         return {
-            "loss": loss * (real_XL.sum() / ((whole(batch.captions) != PAD).sum() * share()))
+            "loss": loss
+            * (
+                real_XL.sum()
+                / ((batch.part.all_captions(batch.captions) != PAD).sum() * batch.part.share)
+            )
         }  # of all words, also in parts
 
     def _teacher_forced(self, batch: Batch, targets_XL: Tensor) -> Tensor:
@@ -126,7 +129,7 @@ class _LikelyWords(Policy):
     @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         rows = len(self.batch.image_ids) * samples
-        uniform_XL = drawn(
+        uniform_XL = self.batch.part.drawn(
             torch.rand, (rows, self.captioner.spec.max_words), self.batch.features.device
         )
         words_XL = self.captioner._write(self.batch, samples, 1.0, uniform_XL)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from baselines.ladic import LaDiC
+from dsacap.captioner.batch_parts import WHOLE
 from dsacap.text.vocabulary import EOS, PAD, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch
 
@@ -75,7 +76,7 @@ def test_latents_are_standardised_by_running_statistics(captioner):
     with torch.no_grad():
         captioner.text.embed.weight.add_(3.0)
     for _ in range(1200):
-        latents = captioner._latents(words)
+        latents = captioner._latents(words, WHOLE)
     assert latents.flatten(0, 1).mean(0).abs().max() < 0.02
     torch.testing.assert_close(latents.flatten(0, 1).std(0), torch.ones(16), atol=0.05, rtol=0)
 

@@ -19,8 +19,8 @@ from dsacap.common.files import write_json, write_tensors
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.prepared import load_examples, prepare
 from dsacap.scoring.metrics.coco_metrics import score_without_java
+from dsacap.training.batches import batch_indices
 from dsacap.training.cider_reward import CiderDReward
-from dsacap.training.loop import batch_indices
 from dsacap.vision.features.store import INDEX, FeatureStore
 
 COUNTS = [1_000, 10_000, *([100_000] if os.environ.get("DSACAP_BENCH_FULL") else [])]

@@ -3,6 +3,7 @@ import itertools
 import pytest
 import torch
 
+from dsacap.captioner.batch_parts import WHOLE
 from dsacap.captioner.interface import ImageSpec
 from dsacap.method.cmlm import CMLM
 from dsacap.method.dsacap import DSACap
@@ -38,7 +39,7 @@ def test_the_likelihood_is_that_of_the_length_and_of_the_words_masked_scaled_to_
     masked = torch.tensor(
         [[0, 1, 0, 0, 0], [1, 0, 1, 1, 0], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
     ).bool()
-    monkeypatch.setattr(cmlm, "_random_masks", lambda real: masked)
+    monkeypatch.setattr(cmlm, "_random_masks", lambda real, part: masked)
     image = torch.randn(2, 3, 16).double()
     ours, length = cmlm.log_prob(image, captions), cmlm._length(image)
     for row, (b, r) in enumerate(itertools.product(range(2), range(2))):
@@ -72,7 +73,7 @@ def test_its_mean_over_masks_is_that_over_all_orders_of_writing(cmlm):
 def test_one_to_all_words_are_masked_and_no_padding(cmlm):
     torch.manual_seed(0)
     real = torch.arange(6) < torch.tensor([1, 4, 6] * 3000)[:, None]
-    masked = cmlm._random_masks(real)
+    masked = cmlm._random_masks(real, WHOLE)
     assert not (masked & ~real).any()
     for n, rows in ((1, masked[::3]), (4, masked[1::3]), (6, masked[2::3])):
         share = torch.bincount(rows.sum(-1), minlength=n + 1) / 3000

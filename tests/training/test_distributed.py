@@ -160,7 +160,7 @@ def test_a_run_continues_in_another_number_of_processes(runs, name, system):
     # All processes ended, although only the last one was asked to.
     assert len(messages) == (2 if name == "fewer" else 1)
     assert all(
-        "asked to end, saved at step 21 of 50; the same command goes on from there" in message
+        "asked to end, saved at step 21 of 50; the same command resumes there" in message
         for message in messages
     )
     assert_same_losses(curve(runs["one"], system), curve(runs[name], system), TERMS)
@@ -223,7 +223,7 @@ def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monk
         patch.setattr(loop, "learning_rate", schedule)
         assert main(command) == PREEMPTED == 143
     assert (
-        "train ar: asked to end, saved at step 8 of 50; the same command goes on from there"
+        "train ar: asked to end, saved at step 8 of 50; the same command resumes there"
         in capsys.readouterr().err
     )
     assert [path.name for path in (Layout(found).system("ar", 0) / "checkpoint").iterdir()] == [

@@ -17,8 +17,9 @@ from dsacap.stages.features import make_features
 from dsacap.stages.teach import teach
 from dsacap.stages.train import train_system
 from dsacap.stages.tune import tune_system
-from dsacap.training import loop
-from dsacap.training.loop import batch_indices, is_still_rising, learning_rate
+from dsacap.training import batches, loop
+from dsacap.training.batches import batch_indices
+from dsacap.training.loop import is_still_rising, learning_rate
 from dsacap.training.moving_average import MovingAverage
 from dsacap.vision.encoders.clip_encoder import local_name
 from helpers import borrow, save_vit, tiny_config
@@ -240,7 +241,7 @@ def test_still_rising(curve, rising):
     [
         ("train", "dsacap-rl", "dsacap-rl is tuned from dsacap, not trained; use the verb tune"),
         ("tune", "ar", "ar is trained, not tuned; use the verb train"),
-        ("teach", "ar", "ar has no distilled_from, so nobody teaches it"),
+        ("teach", "ar", "ar has no teacher: set distilled_from"),
     ],
 )
 def test_a_verb_for_another_kind_of_system_is_refused(tmp_path, capsys, verb, system, message):
@@ -269,9 +270,11 @@ def test_a_distilled_system_learns_from_its_teacher_alone(layout, monkeypatch):
     assert set(map(int, lessons)) == {e.image_id for e in train} and all(
         len(captions) == 5 for captions in lessons.values()
     )
-    used, references = [], loop._references
+    used, references = [], batches._references
     monkeypatch.setattr(
-        loop, "_references", lambda example, *how: used.append(example) or references(example, *how)
+        batches,
+        "_references",
+        lambda example, *how: used.append(example) or references(example, *how),
     )
     facts = train_system(layout, "student", 0)
     assert facts["train_cpu_seconds"] > 1000  # the teacher's work is counted

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
-from dsacap.captioner.batch_parts import length_buckets
+from dsacap.captioner.batch_parts import WHOLE
 
 _SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 _HEAD = 32  # channels per attention head
@@ -114,7 +114,7 @@ class CaptionPrior(DiffusionPipeline):
             The predicted clean embeddings (batch, width).
         """
         x0_BE = torch.empty_like(x_BE)
-        for rows, length in length_buckets(mask_BL):
+        for rows, length in WHOLE.length_buckets(mask_BL):
             x0_BE[rows] = self._denoise_cut(
                 x_BE[rows], time_B[rows], ids_BL[rows, :length], mask_BL[rows, :length]
             )
