@@ -36,7 +36,7 @@ def training_captions(batch: Batch) -> Tensor:
     return batch.captions
 
 
-def image_keys_values(blocks: "ModuleList[DecoderBlock]", memory_BND: Tensor) -> list[KeysValues]:
+def image_keys_values(blocks: Iterable[DecoderBlock], memory_BND: Tensor) -> list[KeysValues]:
     """Return each block's cross-attention keys and values of the encoded image tokens.
 
     Args:
