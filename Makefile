@@ -6,7 +6,7 @@ CORES ?= all
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup table verify page claims test portability faults mutants smoke lint audit lock publish clean
+.PHONY: setup table verify page claims test portability faults mutants smoke lint audit lock schema publish clean
 
 setup: $(VENV)/ready
 
@@ -62,7 +62,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+# The JSON schema of configurations, after a change of dsacap/config/.
+schema: setup
+	$(BIN)/python -m dsacap.config.schema
 
 # Known vulnerabilities of the pinned packages, and everybody's licences. Needs the open internet.
 audit: setup

@@ -169,7 +169,7 @@ def train(
         "parameters": sum(p.numel() for p in captioner.parameters()),
         **(
             {"encoder_parameters_trained": sum(p.numel() for p in store.encoder.parameters())}
-            if settings.fine_tune
+            if settings.fine_tune and isinstance(store, PixelFeatures)
             else {}
         ),
         "best_step": at.best_step if keep == "best" else at.step,
@@ -258,9 +258,9 @@ def is_still_rising(curve: Sequence[float]) -> bool:
 
     It would if the last evaluation is the best and more than 1 % above the one before.
     """
-    return len(curve) < 2 or (
-        curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING)
-    )
+    if len(curve) < 2:
+        return True
+    return curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING)
 
 
 def learning_rate(step: int, settings: Training) -> float:
