@@ -1,8 +1,8 @@
 """Hook of mkdocs: the files of the repository that the pages link to become part of the site.
 
-The pages of docs/ link to files outside docs/, such as ../results/scenes/table.md, by the paths that work in the
-repository. On the site these files are below `repository/`, and the links are rewritten to match, so that
-`mkdocs build --strict` checks them like all others.
+The pages of docs/ link to files outside docs/, such as ../results/scenes/table.md, by the paths
+that work in the repository. On the site these files are below `repository/`, and the links are
+rewritten to match, so that `mkdocs build --strict` checks them like all others.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The citation file, which archives (Zenodo, Software Heritage) and citation tools read, is valid."""
+"""The citation file, which archives such as Zenodo and citation tools read, is valid."""
 
 import subprocess
 import sys

@@ -1,9 +1,9 @@
 """The files of this package that decide what a stage writes: those that its code imports.
 
-They are found by reading the source, from the module that the table of stages names. Modules of runs
-are followed by what they import at their heads only, since they serve several stages; all others by
-all that they import. What cannot change a number is left out: configuration, which is compared by its
-values, downloads, which are checked by hash, files, errors.
+They are found by reading the source, from the module that the table of stages names. Modules of
+runs are followed by what they import at their heads only, since they serve several stages; all
+others by all that they import. What cannot change a number is left out: configuration, which is
+compared by its values, downloads, which are checked by hash, files, errors.
 """
 
 import ast

@@ -1,8 +1,8 @@
-"""Show and Tell (Vinyals et al. 2015, arXiv 1411.4555) as a package of its own: what an outside system looks like.
+"""Show and Tell (Vinyals et al. 2015, arXiv 1411.4555), an example of a system in its own package.
 
-An LSTM is shown the image once, before the first word (eq. 10 to 12), and then tells word after word; training is cross-entropy with
-teacher forcing (eq. 13). Deviations: the image is the mean of the frozen encoder's tokens, and greedy or sampled words stand for the
-paper's beam of 20.
+An LSTM gets the image once, before the first word (eq. 10 to 12), and then generates word by word;
+training is cross-entropy with teacher forcing (eq. 13). Deviations: the image is the mean of the
+frozen encoder's tokens, and words are greedy or sampled instead of the paper's beam of 20.
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,8 @@ class ShowAndTell(Captioner):
         shown = self._shown(batch, len(targets_XL) // len(batch.image_ids))
         return self.head(self.lstm(self.embed(inputs_XL), shown)[0])
 
-    # Called to decode. Random numbers come from `noise_of`, keyed by seed, image and sample, so that nobody's caption depends on the batch.
+    # Called to decode. Random numbers come from `noise_of`, keyed by seed, image and sample, so
+    # that captions do not depend on the batch.
     @torch.inference_mode()
     def caption(
         self, batch: Batch, samples: int, seed: int, decoding: Decoding

@@ -1,4 +1,7 @@
-"""Reading in random order, a training batch at a time, which must not be what a GPU waits for. `pytest --benchmark-only`."""
+"""Reading in random order, a training batch at a time: `pytest --benchmark-only`.
+
+A GPU must not have to wait for it.
+"""
 
 import itertools
 import time
@@ -86,7 +89,7 @@ def test_shuffled_reading(benchmark, store):
 
 @pytest.fixture(scope="module", params=["features", "pixels"])
 def take(request, tmp_path_factory) -> Step:
-    """A training that reads as that of config/coco.yaml does: five captions an image, in 10,000 words."""
+    """A training that reads as config/coco.yaml's does: five captions an image, 10,000 words."""
     folder = tmp_path_factory.mktemp(request.param)
     source = (
         pixel_store(folder) if request.param == "pixels" else feature_store(folder, "bfloat16", 768)
@@ -121,8 +124,10 @@ def take(request, tmp_path_factory) -> Step:
 
 @pytest.mark.parametrize("how", ["nothing is read", "a step ahead", "in turn"])
 def test_what_a_step_waits_for(benchmark, take, how):
-    """Beside a device that works on each step for 20 ms while this process has nothing to do: sleeping stands for a GPU. What is above
-    the time of nothing read is what the GPU waits for."""
+    """Read for a device that works on each step for 20 ms while this process is idle.
+
+    Sleeping simulates the GPU. The time above that of `nothing is read` is the GPU's wait.
+    """
     benchmark.group = (
         f"steps of {1000 * STEP:.0f} ms on {BATCH} images, by a {type(take.store).__name__}"
     )

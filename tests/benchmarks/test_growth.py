@@ -1,7 +1,10 @@
-"""Time and memory against the number of images, for docs/scaling.md: `pytest --benchmark-only tests/benchmarks/test_growth.py`.
+"""Time and memory against the number of images, for docs/scaling.md.
 
-1,000 and 10,000 images; DSACAP_BENCH_FULL=1 adds 100,000. Captions are random, five an image, in words as common as those of English and as
-many as COCO's. Each part runs in a process of its own, whose CPU-seconds and peak of memory, less what it began with, are in the report.
+    pytest --benchmark-only tests/benchmarks/test_growth.py
+
+1,000 and 10,000 images; DSACAP_BENCH_FULL=1 adds 100,000. Captions are random, five an image. Their
+vocabulary has the size of COCO's and the word frequencies of English. Each part runs in a process
+of its own; the report has its CPU-seconds and its peak of memory above that at its start.
 """
 
 import multiprocessing
@@ -40,7 +43,7 @@ def captions(images: int) -> list[list[str]]:
 
 
 def prepare_data(images: int, folder: Path) -> Callable[[], object]:
-    """From captions to tokens and vocabulary on disk, and from there into memory, as every later stage begins."""
+    """Write tokens and vocabulary of captions to disk, and load them, as every later stage does."""
     of_image = [
         CaptionedImage(i, f"{i}.jpg", "random", "train", tuple(said[:REFERENCES]))
         for i, said in enumerate(captions(images))

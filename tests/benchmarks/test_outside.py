@@ -1,5 +1,7 @@
-"""Our autoregressive decoder beside transformers' `generate()` on an encoder-decoder of the same size: what others are faster than must
-not be a straw man. Both greedy, with cached keys and values, random weights, and as many words. `pytest --benchmark-only`.
+"""Our autoregressive decoder and transformers' `generate()` on an encoder-decoder of its size.
+
+The baseline of all speed-ups must not be slow by itself. Both decode greedily with cached keys and
+values, random weights, and the same number of words. `pytest --benchmark-only`.
 
 `--latency-compiled` adds the compiled pair: ours, and theirs with a static cache.
 """
@@ -28,7 +30,7 @@ def ours(config, images: int, compiled: bool):
 
 
 def transformers(config, images: int, compiled: bool):
-    """BART, as many layers of encoder and decoder as ours and as wide, on image tokens that a linear layer projects to its width."""
+    """BART with our numbers of layers and our width, on linearly projected image tokens."""
     model = config.systems["ar"].model
     width, layers, heads = model["width"], model.get("decoder_layers", 3), model.get("heads", 4)
     sizes = {
@@ -79,7 +81,8 @@ def transformers(config, images: int, compiled: bool):
 def test_greedy_decoding(benchmark, whose, images, compiled, request):
     if compiled and not request.config.getoption("--latency-compiled"):
         pytest.skip("compiled: with --latency-compiled")
-    benchmark.group = f"{WORDS} words by our decoder and by transformers, batch {images}{', compiled' if compiled else ''}"
+    how = ", compiled" if compiled else ""
+    benchmark.group = f"{WORDS} words by our decoder and by transformers, batch {images}{how}"
     config = load_config(request.config.getoption("--latency-config"))
     run, parameters = whose(config, images, compiled)
     said = benchmark.pedantic(run, rounds=100, warmup_rounds=10)

@@ -1,4 +1,7 @@
-"""The reconstruction reward beside the generator alone: what the reward adds must cost little. `pytest --benchmark-only`."""
+"""The reconstruction reward and the generator alone: `pytest --benchmark-only`.
+
+What the reward adds to the generator must cost little.
+"""
 
 from pathlib import Path
 

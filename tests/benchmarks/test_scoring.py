@@ -1,6 +1,7 @@
-"""Stock pycocoevalcap and ours on Show-Edit-Tell's captions of the Karpathy test split: `pytest --benchmark-only`.
+"""Stock pycocoevalcap and ours on captions of the Karpathy test split: `pytest --benchmark-only`.
 
-500 images; DSACAP_BENCH_FULL=1 takes all 5,000. Both sides are given tokenised captions.
+The captions are Show-Edit-Tell's: 500 images, or all 5,000 with DSACAP_BENCH_FULL=1. Both sides are
+given tokenised captions.
 """
 
 import json
@@ -86,7 +87,7 @@ def ours_with_meteor(references, candidates) -> list[list[float]]:
 
 @pytest.mark.parametrize("implementation", [stock_with_meteor, ours_with_meteor])
 def test_all_four_warm(benchmark, captions, implementation):
-    """As after a few evaluations in one process: pycocoevalcap starts METEOR for each, ours keeps it."""
+    """Score again in one process: pycocoevalcap starts METEOR each time, ours keeps it."""
     benchmark.group = f"all four metrics of {IMAGES} images, warm"
     ours = implementation is ours_with_meteor
     scores = benchmark.pedantic(
@@ -101,7 +102,10 @@ def test_all_four_in_a_new_process(benchmark, captions, tmp_path, implementation
     """From the start of Python to the scores."""
     benchmark.group = f"all four metrics of {IMAGES} images, in a new process"
     (tmp_path / "captions.json").write_text(json.dumps(captions))
-    script = f"import json, sys; from {__name__} import {implementation.__name__} as score; score(*json.load(open(sys.argv[1])))"
+    script = (
+        f"import json, sys; from {__name__} import {implementation.__name__} as score; "
+        "score(*json.load(open(sys.argv[1])))"
+    )
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, Path(__file__).parent)))
     }
@@ -141,7 +145,7 @@ def stock_reward(
 @pytest.mark.parametrize("implementation", ["stock", "ours"])
 @pytest.mark.parametrize("images", [8, 64])
 def test_reward(benchmark, captions, images, implementation):
-    """One batch: every image's samples against its references, document frequencies of all images."""
+    """Score a batch: each image's samples, by document frequencies of all images."""
     benchmark.group = f"CIDEr-D reward of {images} x {SAMPLES} captions"
     references, said = list(captions[0].values()), list(captions[1].values())
     batch = [references[i] for i in range(images) for _ in range(SAMPLES)]

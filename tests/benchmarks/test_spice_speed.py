@@ -1,7 +1,8 @@
-"""SPICE, stock and ours, on Show-Edit-Tell's captions of the Karpathy test split: `pytest --benchmark-only`.
+"""SPICE, stock and ours, on captions of the Karpathy test split: `pytest --benchmark-only`.
 
-500 images; DSACAP_BENCH_FULL=1 takes all 5,000. Stock is the genuine jar on the system's Java, as its authors run it, with the scripting
-engine that Java has dropped since (NASHORN_DIR). Both start their Java anew, for stock has no other way.
+The captions are Show-Edit-Tell's: 500 images, or all 5,000 with DSACAP_BENCH_FULL=1. Stock is the
+original jar on the system's Java, as its authors run it, with the scripting engine that Java has
+dropped since (NASHORN_DIR). Both start a new Java, since stock cannot do otherwise.
 """
 
 import os
@@ -18,7 +19,7 @@ IMAGES = 5000 if os.environ.get("DSACAP_BENCH_FULL") else 500
 
 @pytest.fixture(scope="module")
 def captions(real_data) -> tuple[dict[int, list[str]], dict[int, str], dict[int, str]]:
-    """References, a first system's captions, and a second's: the first's, word for word backwards, so that none was seen."""
+    """References, a system's captions, and the same captions backwards, none seen before."""
     references, first = show_edit_tell(real_data, IMAGES)
     return (
         references,

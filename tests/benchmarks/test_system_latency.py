@@ -1,8 +1,10 @@
-"""Latency of every system, each in a process of its own, on a clock that runs there: `pytest --benchmark-only`.
+"""Latency of every system, each in its own process and by its clock: `pytest --benchmark-only`.
 
-By the trained weights of the configuration where a run in this folder has left them: from features (decode), from pixels (end to end) and
-from files (wall), at the length that captions have. And by random weights of the configured size at three fixed lengths, which needs no
-run. Options: `--latency-config`, `--latency-seconds`, `--latency-compiled`, `--latency-bf16`. docs/latency.md has the protocol.
+Systems with trained weights in the work folder are timed from features (decode), from pixels (end
+to end) and from files (wall), at the length that their captions have. All systems are timed with
+random weights of the configured size at three fixed lengths, which needs no run. Options:
+`--latency-config`, `--latency-seconds`, `--latency-compiled`, `--latency-bf16`. docs/latency.md has
+the protocol.
 """
 
 from statistics import median
@@ -23,7 +25,7 @@ WARMUP, ROUNDS = 10, 100
 
 
 class WorkerClock:
-    """Tells the seconds that workers have measured, so that what pytest-benchmark times is what the device did."""
+    """A clock of the seconds that workers have measured, which pytest-benchmark then reports."""
 
     def __init__(self):
         self.now = 0.0
@@ -76,8 +78,8 @@ def pytest_generate_tests(metafunc):
                         for images in (1, *offline)
                     ]
     ids = [
-        f"{name}-{decoding or stage}-{'natural' if length is None else f'{length} words'}-{stage}-batch {images}"
-        f"{'-compiled' if compiled else ''}{'-bf16' if precision == 'bf16' else ''}"
+        f"{name}-{decoding or stage}-{'natural' if length is None else f'{length} words'}-{stage}"
+        f"-batch {images}{'-compiled' if compiled else ''}{'-bf16' if precision == 'bf16' else ''}"
         for (name, length, compiled, precision), decoding, stage, images in rows
     ]
     metafunc.parametrize(

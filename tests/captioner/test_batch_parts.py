@@ -1,4 +1,4 @@
-"""A batch in parts gives the losses and the gradient of the batch in one piece, whatever is random in it."""
+"""A batch in parts gives the losses and the gradient of the whole batch, its random numbers too."""
 
 import copy
 
