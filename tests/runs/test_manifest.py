@@ -1,8 +1,8 @@
 import hashlib
 
 from dsacap.runs import manifest
-from dsacap.runs.layout import VERSIONS
 from dsacap.runs.manifest import commit, run_stage
+from dsacap.runs.stage_table import VERSIONS
 from helpers import tiny_config
 
 

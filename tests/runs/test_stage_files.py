@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from dsacap.cli.main import main
-from dsacap.runs.layout import VERSIONS
 from dsacap.runs.stage_files import check_inputs, files_of
-from dsacap.runs.stage_table import STAGES
+from dsacap.runs.stage_table import STAGES, VERSIONS
 from helpers import tiny_config
 
 READING = [

@@ -12,7 +12,8 @@ from dsacap.common.files import read_json, write_json, write_jsonl
 from dsacap.data.prepared import load_examples
 from dsacap.reporting.table import score_rows, write_numbers
 from dsacap.runs.kept_rows import keep_rows
-from dsacap.runs.layout import HUMAN, PREDICTIONS, VERSIONS, Layout, manifest_of
+from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout, manifest_of
+from dsacap.runs.stage_table import VERSIONS
 from dsacap.stages.score import score_system
 from dsacap.verification import scoring
 from dsacap.verification.committed import load_committed
