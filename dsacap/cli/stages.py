@@ -149,7 +149,7 @@ def _has_no_such_stage(layout: "Layout", options: argparse.Namespace, row: Row) 
         case "teach":
             return f"{system} has no teacher: set distilled_from"
         case "checkpoint":
-            return f"predictions.{system}: is a file; there is no checkpoint to caption by"
+            return f"predictions.{system}: is a file; it has no checkpoint to caption by"
         case "complete":
             return f"{options.config}: no claim tests the recovery of {system!r}"
     known = ", ".join(f"{name} (seed {seed})" for name, seed in STAGES[options.verb].rows(layout))

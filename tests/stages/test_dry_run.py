@@ -25,7 +25,7 @@ def test_a_rehearsal_tells_what_a_training_takes_and_keeps_nothing(tiny_layout):
     assert f"parameters  {parameters:,}\n" in told
     assert re.search(r"steps       12 of 6 images, [\d.e-]+ s each \(median of 10\)", told)
     assert re.search(
-        r"validation  [\d.]+ seconds: 2 x 6 images, [\d.e+]+ images/s as captions are now", told
+        r"validation  [\d.]+ seconds: 2 x 6 images, [\d.e+]+ images/s with the captions of", told
     )
     assert sorted(tiny_layout.root.rglob("*")) == before
 
@@ -49,7 +49,7 @@ def test_hours_follow_from_the_steps(tiny_layout):
 def test_a_tuning_is_rehearsed_after_what_it_tunes(tiny_layout):
     with pytest.raises(
         UserError,
-        match="dsacap-rl: is tuned from dsacap, whose weights are not there yet; try dsacap first",
+        match="dsacap-rl: is tuned from dsacap, whose weights do not exist yet; train dsacap first",
     ):
         rehearse(tiny_layout, "dsacap-rl", 0)
 
@@ -64,4 +64,4 @@ def test_the_verb_has_it(tiny_layout, tmp_path, capsys):
         )
         == 0
     )
-    assert capsys.readouterr().out.startswith("dsacap, a rehearsal; nothing is kept\n  device ")
+    assert capsys.readouterr().out.startswith("dsacap, dry run; nothing is stored\n  device ")
