@@ -8,7 +8,7 @@ def time_systems(layout: Layout) -> dict:
     """Measure the latency of every system and of the encoder.
 
     Returns:
-        Facts for the manifest: the machine, and how often was measured.
+        Facts for the manifest: the machine, and the numbers of warm-ups and rounds.
     """
     from dsacap.timing.latency import time_decodings
 

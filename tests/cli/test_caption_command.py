@@ -49,7 +49,7 @@ def test_the_id_of_the_data_set_draws_what_the_stage_drew(run, layout, photos):
     assert said == read_json(layout.captions("ours", 0))["drawn"][str(image_id)]
     assert (
         run(path, path, "--image-id", image_id)[2]
-        == "error: --image-id: the id of one photo, and here are 2\n"
+        == "error: --image-id: is the id of one photo, but 2 are given\n"
     )
 
 
@@ -100,7 +100,7 @@ def test_a_photo_on_standard_input(run, model, photos, monkeypatch):
     code, out, err = run("-")  # it is read
     assert code == 1 and out == "" and err.startswith("standard input: empty file")
     Stdin.isatty = staticmethod(lambda: True)
-    assert "standard input: a terminal" in run("-")[2]
+    assert "standard input: is a terminal" in run("-")[2]
 
 
 def odd_photos(folder, photo):
@@ -153,7 +153,7 @@ def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(
         ), name
     assert (
         complaints[-1]
-        == f"error: {len(complaints) - 1} of {len(expected) + 3} could not be captioned"
+        == f"error: {len(complaints) - 1} of {len(expected) + 3} photos could not be captioned"
     )
     upright = io.BytesIO()
     decode((tmp_path / "turned.jpg").read_bytes(), "x").save(upright, "png")
@@ -166,12 +166,12 @@ def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["x.jpg"], "by which system? Give --from FOLDER"),
-        (["x.jpg", "--from", "a", "--system", "b"], "by which system? Give --from FOLDER"),
+        (["x.jpg"], "name the system by which photos are captioned"),
+        (["x.jpg", "--from", "a", "--system", "b"], "name the system by which photos"),
         (["--from", "a"], "no photos"),
         ([], "give photos and --from FOLDER"),
-        (["--system", "ours", "--samples", "3"], "--samples is for photos"),
-        (["--system", "ours", "--image-id", "0"], "--image-id is for photos"),
+        (["--system", "ours", "--samples", "3"], "--samples needs photos"),
+        (["--system", "ours", "--image-id", "0"], "--image-id needs photos"),
         (["x.jpg", "--from", "absent"], "absent: no such folder"),
         (["x.jpg", "--from", "."], "has no index.json"),
     ],

@@ -38,7 +38,7 @@ def test_data_that_is_not_here_is_missing_unless_it_can_be_fetched(capsys, tmp_p
     assert not examine(changed(SMOKE, dataset=data, encoder={"name": "timm:test_vit"}))
     out = capsys.readouterr().out
     assert (
-        "missing  data       split.json: not here" in out
+        "missing  data       split.json: does not exist" in out
         and "-> put it there" in out
         and "not ready" in out
     )
@@ -52,12 +52,12 @@ def test_data_that_is_not_here_is_missing_unless_it_can_be_fetched(capsys, tmp_p
     fetched = {**data, "downloads": {"split.zip": remote, "photos.zip": photos}}
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
     assert (
-        "note     data       split.json: is downloaded (1.00 GB, split.zip)"
+        "note     data       split.json: will be downloaded (1.00 GB, split.zip)"
         in capsys.readouterr().out
     )
     (tmp_path / "split.zip").touch()
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
-    assert "split.json: is unpacked from split.zip" in capsys.readouterr().out
+    assert "split.json: will be unpacked from split.zip" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_missing(capsys, monkeypatch):
@@ -91,7 +91,7 @@ def test_corenlp_is_fetched_later(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
     monkeypatch.delenv("CORENLP_DIR", raising=False)
     assert examine(changed(SMOKE, scoring={"spice": "auto"}))
-    assert "fetched once (385 MB)" in line(capsys, "SPICE")
+    assert "downloaded once (385 MB)" in line(capsys, "SPICE")
 
 
 def test_other_versions_than_the_pinned_are_named(tmp_path):
@@ -100,7 +100,7 @@ def test_other_versions_than_the_pinned_are_named(tmp_path):
         "numpy==0.1 \\\n    --hash=sha256:0\nnot-there==1.0 ; sys_platform == 'none' \\\n    --hash=sha256:0\n"
     )
     finding = doctor._packages(lock)
-    assert finding.state == "note" and "1 of 1 are not as pinned: numpy" in finding.says
+    assert finding.state == "note" and "1 of 1 are not as pinned: numpy" in finding.text
 
 
 @pytest.mark.parametrize("available", [doctor._MEMORY - 1, 2**40])

@@ -49,7 +49,7 @@ def test_errors_are_one_line_without_a_traceback(config, capsys):
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
-        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (KeyboardInterrupt(), 130, "run the same command again to resume"),
         (
             OSError(errno.ENOSPC, "No space left on device", "work/x"),
             1,

@@ -132,7 +132,7 @@ def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
     assert (
         "mBLEU-4" in printed
         and "best-of-2 CIDEr" in printed
-        and "3 of 6 captions stand word for word in the train captions." in printed
+        and "3 of 6 captions occur word for word in the train captions." in printed
     )
 
 

@@ -33,7 +33,7 @@ def annotations(*ids):
 def test_predictions_are_counted(write):
     said = validate(write("p.json", PREDICTIONS))
     assert said.startswith(
-        "predictions: 2 images, 1 caption each, 2.5 words on average, 2 captions differ"
+        "predictions: 2 images, 1 caption each, 2.5 words on average, 2 different captions"
     )
     assert "give --references" in said
 
@@ -82,7 +82,7 @@ def test_other_kinds_of_captions_are_known(write):
     images[0]["split"] = "tset"
     with pytest.raises(UserError, match=r"0.jpg: unknown split 'tset'"):
         validate(write("k.json", {"images": images}))
-    with pytest.raises(UserError, match="none of what is known here"):
+    with pytest.raises(UserError, match="is not of a known kind"):
         validate(write("x.json", {"captions": 3}))
 
 
@@ -101,13 +101,13 @@ def test_photos_are_decoded(tmp_path):
         Image.effect_noise((32, 24), 50).save(tmp_path / "photos" / f"{name}.png")
     assert (
         validate(tmp_path / "photos")
-        == "2 photos, all can be decoded; 2 of them have 32 x 24 pixels"
+        == "2 photos, all of them usable; 2 of them have 32 x 24 pixels"
     )
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "photos" / "a.png", "train/a.png")
         archive.writestr("train/torn.png", (tmp_path / "photos" / "b.png").read_bytes()[:200])
     with pytest.raises(
-        UserError, match=r"1 of 2 photos cannot be used:\n  train/torn.png: truncated"
+        UserError, match=r"1 of 2 photos are unusable:\n  train/torn.png: truncated"
     ):
         validate(tmp_path / "photos.zip")
 
