@@ -246,7 +246,7 @@ def test_still_rising(curve, rising):
     [
         ("train", "dsacap-rl", "dsacap-rl is tuned from dsacap, not trained; use the verb tune"),
         ("tune", "ar", "ar is trained, not tuned; use the verb train"),
-        ("teach", "ar", "ar has no distilled_from, so nobody teaches it"),
+        ("teach", "ar", "ar has no teacher: set distilled_from"),
     ],
 )
 def test_a_verb_for_another_kind_of_system_is_refused(tmp_path, capsys, verb, system, said):
