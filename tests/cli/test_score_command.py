@@ -80,18 +80,8 @@ def run_score(*arguments) -> int:
 
 def test_table_json_and_csv_agree(files, capsys):
     folder, predictions, references, _ = files
-    assert (
-        run_score(
-            predictions,
-            "--references",
-            references,
-            "--json",
-            folder / "s.json",
-            "--csv",
-            folder / "s.csv",
-        )
-        == 0
-    )
+    outputs = ("--json", folder / "s.json", "--csv", folder / "s.csv")
+    assert run_score(predictions, "--references", references, *outputs) == 0
     table, signatures = capsys.readouterr().out.split("\n\n")
     printed = {line.split()[0]: line.split()[1] for line in table.splitlines()[2:]}
     scores = read_json(folder / "s.json")["quality"]
@@ -307,14 +297,8 @@ def test_changed_files_or_settings_are_scored_again(files, capsys):
     assert run_score(predictions, "--references", references, "--train", references) == 0
     assert run("score", predictions, "--references", references) == 0
     assert run_score(predictions, "--references", write("again.json", {**COCO, "licence": 1})) == 0
-    assert (
-        run_score(
-            write("other.json", [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]),
-            "--references",
-            references,
-        )
-        == 0
-    )
+    other = [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]
+    assert run_score(write("other.json", other), "--references", references) == 0
     assert "scored before" not in capsys.readouterr().err
 
 
