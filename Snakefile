@@ -1,4 +1,5 @@
-# `snakemake` in this folder finds this file first. The pipeline lies where the workflow catalog looks for it.
+# `snakemake` in this folder finds this file first. The pipeline is in workflow/, where Snakemake's
+# workflow catalog looks for it.
 include: "workflow/Snakefile"
 
 

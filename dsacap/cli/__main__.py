@@ -1,4 +1,4 @@
-"""`python -m dsacap.cli` runs the command line."""
+"""The command line as `python -m dsacap.cli`."""
 
 import sys
 

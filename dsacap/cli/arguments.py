@@ -18,6 +18,7 @@ class Contents:
         self._parser = argparse.ArgumentParser(prog="dsacap", formatter_class=_WithoutList)
         self._verbs = self._parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         self._chapters: dict[str, list[tuple[str, str]]] = {}
+        self._last: list[tuple[str, str]] = []
 
     def chapter(self, title: str) -> None:
         """Begin a chapter."""

@@ -1,9 +1,10 @@
-"""`dsacap caption PHOTO...`: captions of photos of one's own, as lines of text or of JSON."""
+"""`dsacap caption PHOTO...`: captions of the user's photos, as lines of text or of JSON."""
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from dsacap.common.broken_pipe import until_unread
@@ -13,82 +14,91 @@ from dsacap.data.photos import BadImage, PhotoSource
 from dsacap.export.photo_captioner import BATCH, PhotoCaptioner, PreparedPhoto, read_file
 
 STDIN = "-"
-_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".gif",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-)  # taken from a folder or zip
+# Files with other suffixes in a folder or zip are ignored.
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-Photo = tuple[str, Callable[[], bytes]]  # its name, and what reads it
+Photo = tuple[str, Callable[[], bytes]]  # the name of a photo, and the function that reads it
 
 
 def check(options: argparse.Namespace) -> None:
-    """UserError where options of `dsacap caption` do not go together."""
+    """Check that the options of `dsacap caption` go together.
+
+    Raises:
+        UserError: They do not.
+    """
     if options.photos and bool(options.folder) == bool(options.system):
         raise UserError(
-            "caption: by which system? Give --from FOLDER (what `dsacap export` wrote), or --system of a configuration"
+            "caption: name the system by which photos are captioned: either --from FOLDER, as"
+            " written by `dsacap export`, or --system of a configuration"
         )
     if not options.photos and options.folder:
-        raise UserError("caption: no photos; name files, folders or zips, or - for standard input")
+        raise UserError(
+            "caption: no photos given; name files, folders or zips, or - for standard input"
+        )
     if not options.photos and not options.system:
         raise UserError(
-            "caption: give photos and --from FOLDER (or --system), or --system alone to caption the test split"
+            "caption: give photos and --from FOLDER (or --system), or --system alone to caption"
+            " the test split"
         )
     given = {name: getattr(options, name) for name in ("samples", "decoding", "json", "image_id")}
-    lonely = [name for name, value in given.items() if value is not None and value is not False]
-    if not options.photos and lonely:
+    for_photos = [name for name, value in given.items() if value is not None and value is not False]
+    if not options.photos and for_photos:
         raise UserError(
-            f"caption: --{lonely[0].replace('_', '-')} is for photos, and none is named; the test split has the configuration's"
+            f"caption: --{for_photos[0].replace('_', '-')} needs photos; the test split is"
+            " captioned as the configuration says"
         )
 
 
 def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
-    """Prints captions as they come, each after its photo's name where there may be several photos. A photo that cannot be used is named on
-    stderr and the others go on; then a UserError says how many there were."""
+    """Caption photos and print each caption as soon as it is made.
+
+    If there may be several photos, the photo's name comes first. A photo that is unusable is
+    reported on stderr, and the others are captioned all the same.
+
+    Args:
+        options: The options of `dsacap caption`.
+        model: The system.
+
+    Raises:
+        UserError: Some photos could not be captioned, or the system has no such decoding.
+    """
     samples = 1 if options.samples is None else options.samples
-    seed = options.seed if options.folder else None  # --system has it name the run
+    seed = options.seed if options.folder else None  # with --system, --seed names the run
     model.decoding(options.decoding, samples)
     bad: list[str] = []
     photos = list(_photos(options.photos, bad))
-    asked = len(photos) + len(bad)
+    total = len(photos) + len(bad)
     if options.image_id is not None and len(photos) != 1:
-        raise UserError(f"--image-id: the id of one photo, and here are {len(photos)}")
+        raise UserError(f"--image-id: is the id of one photo, but {len(photos)} are given")
     named = len(photos) > 1 or options.photos != [photos[0][0] if photos else ""]
     batches = [photos[at : at + BATCH] for at in range(0, len(photos), BATCH)]
-    shown = (
-        len(batches) > 1 and not sys.stdout.isatty()
-    )  # on a terminal the captions themselves show it
+    # On a terminal the captions themselves show the progress.
+    shown = len(batches) > 1 and not sys.stdout.isatty()
     with until_unread():
         for batch in progress(batches, "caption photos", "batch") if shown else batches:
-            seen = list(_usable(batch, model, options.image_id, bad))
+            usable = list(_usable(batch, model, options.image_id, bad))
             captions = model.caption_prepared(
-                [photo for _, photo in seen], options.decoding, samples=samples, seed=seed
+                [photo for _, photo in usable], options.decoding, samples=samples, seed=seed
             )
-            for (name, _), said in zip(seen, captions, strict=True):
-                _print(name, said, named, options.json)
+            for (name, _), texts in zip(usable, captions, strict=True):
+                _print(name, texts, named, options.json)
     if bad:
-        raise UserError(f"{len(bad)} of {asked} could not be captioned")
+        raise UserError(f"{len(bad)} of {total} photos could not be captioned")
 
 
 def _photos(arguments: Iterable[str], bad: list[str]) -> Iterator[Photo]:
-    """Files as they are named; the photos in folders and zips, however deep, in order of their names."""
+    """Yield files in the order given, and for folders and zips all photos in them, by name."""
     for argument in arguments:
         path = Path(argument)
         try:
             if not argument:
-                raise BadImage("'': an empty name; is a variable of the shell unset?")
+                raise BadImage("'': an empty name; is a shell variable unset?")
             if argument == STDIN:
                 yield STDIN, _standard_input
             elif path.is_dir() or path.suffix.lower() == ".zip":
                 yield from _photos_in(path)
             else:
-                yield argument, lambda path=path: read_file(path)
+                yield argument, partial(read_file, path)
         except UserError as error:
             _complain(error, bad)
 
@@ -99,13 +109,14 @@ def _photos_in(path: Path) -> Iterator[Photo]:
     if not names:
         raise BadImage(f"{path}: no photos in it ({', '.join(_SUFFIXES)})")
     for name in names:
-        yield str(path / name), lambda name=name: source.read(name)
+        yield str(path / name), partial(source.read, name)
 
 
 def _standard_input() -> bytes:
     if sys.stdin.isatty():
         raise BadImage(
-            "standard input: a terminal; pipe a photo in, as in `dsacap caption - --from FOLDER < photo.jpg`"
+            "standard input: is a terminal; redirect a photo to it, as in"
+            " `dsacap caption - --from FOLDER < photo.jpg`"
         )
     return sys.stdin.buffer.read()
 
@@ -137,5 +148,5 @@ def _print(name: str, captions: list[str], named: bool, as_json: bool) -> None:
 
 
 def _printable(text: str) -> str:
-    """File names may hold bytes that are no text."""
+    """Replace what cannot be printed: file names may contain bytes that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

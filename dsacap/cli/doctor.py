@@ -1,4 +1,4 @@
-"""`dsacap doctor`: what this machine has of what a configuration needs, and what to do about the rest."""
+"""`dsacap doctor`: whether this machine has what a configuration needs, and what to do if not."""
 
 import importlib.metadata
 import os
@@ -22,29 +22,40 @@ from dsacap.scoring.java.corenlp import CODE, MODELS, CoreNlpMissing, cache_fold
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.stages.disk_estimate import predicted_sizes
 
-_MEMORY = 6 * 2**30  # bytes: Java's 4 GiB at most, and a training beside it
-_WORK = 2 * 10**9  # bytes: what a run of scenes leaves, and room
+_MEMORY = 6 * 2**30  # bytes: at most 4 GiB for Java, the rest for a training at the same time
+_WORK = 2 * 10**9  # bytes: the working files of a run of scenes, with a margin
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`state`: "ok"; "note", which a run goes on with; or "missing", with which it would stop. `remedy` goes with the last."""
+    """What was found out about a part of the machine.
+
+    Attributes:
+        state: "missing" if a run would fail, "note" if it works all the same, else "ok".
+        subject: The part.
+        text: What was found.
+        remedy: What to do if the state is "missing".
+    """
 
     state: Literal["ok", "note", "missing"]
-    what: str
-    says: str
+    subject: str
+    text: str
     remedy: str = ""
 
 
 def examine(config: Config) -> bool:
-    """Prints a line for each part of the machine; whether nothing that the configuration needs is missing."""
+    """Examine the machine, and print a line for each part.
+
+    Returns:
+        Whether everything that the configuration needs is there.
+    """
     complete = True
     for finding in _findings(config):
-        print(f"{finding.state:<8} {finding.what:<10} {finding.says}", flush=True)
+        print(f"{finding.state:<8} {finding.subject:<10} {finding.text}", flush=True)
         if finding.remedy:
             print(f"{'':<19} -> {finding.remedy}")
         complete &= finding.state != "missing"
-    print(f"\n{config.name}: " + ("ready" if complete else "not ready: mend what is missing above"))
+    print(f"\n{config.name}: " + ("ready" if complete else "not ready: fix what is missing above"))
     return complete
 
 
@@ -61,13 +72,13 @@ def _findings(config: Config) -> Iterator[Finding]:
 
 
 def _packages(lock: Path) -> Finding:
-    """Installed versions against the pins: another version may print another number."""
+    """Compare installed versions with the pins, since another version may give other numbers."""
     python = ".".join(map(str, sys.version_info[:3]))
     if not lock.exists():
         return Finding(
             "note",
             "packages",
-            f"Python {python}; no {LOCK} beside the code, so versions are not compared",
+            f"Python {python}; {LOCK} is not next to the code, so versions are not compared",
         )
     pins = [
         Requirement(line.split(" \\")[0])
@@ -76,47 +87,50 @@ def _packages(lock: Path) -> Finding:
     ]
     pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     installed = {
-        canonicalize_name(of.name): of.version for of in importlib.metadata.distributions()
+        canonicalize_name(package.name): package.version
+        for package in importlib.metadata.distributions()
     }
-    strange = [
+    different = [
         f"{pin.name} {installed.get(canonicalize_name(pin.name), 'absent')} ({pin.specifier})"
         for pin in pins
         if not pin.specifier.contains(
             installed.get(canonicalize_name(pin.name), "0.dev0"), prereleases=True
         )
     ]
-    if strange:
-        says = f"Python {python}; {len(strange)} of {len(pins)} are not as pinned: {', '.join(strange[:4])}"
+    if different:
         return Finding(
             "note",
             "packages",
-            f"{says}; numbers may differ from the published ones. `make setup` installs the pins",
+            f"Python {python}; {len(different)} of {len(pins)} are not as pinned:"
+            f" {', '.join(different[:4])}; numbers may differ from the published ones."
+            " `make setup` installs the pinned versions",
         )
-    return Finding("ok", "packages", f"Python {python}, {len(pins)} packages as {LOCK} pins them")
+    return Finding("ok", "packages", f"Python {python}, {len(pins)} packages as pinned in {LOCK}")
 
 
 def _memory() -> Finding:
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     meminfo = Path("/proc/meminfo")
-    if meminfo.exists():  # counts what the system would give back, too
+    if meminfo.exists():  # includes caches that the system would free
         kib = next(
             line.split()[1]
             for line in meminfo.read_text().splitlines()
             if line.startswith("MemAvailable")
         )
         available = int(kib) * 1024
-    says = f"{available / 2**30:.1f} GiB available, {os.cpu_count()} cores"
+    text = f"{available / 2**30:.1f} GiB available, {os.cpu_count()} cores"
     if available < _MEMORY:
         return Finding(
             "note",
             "memory",
-            f"{says}; {_MEMORY / 2**30:.0f} GiB are safe: `snakemake --cores 1` runs one job at a time",
+            f"{text}; {_MEMORY / 2**30:.0f} GiB would be safe. `snakemake --cores 1` runs one job"
+            " at a time",
         )
-    return Finding("ok", "memory", says)
+    return Finding("ok", "memory", text)
 
 
 def _folders(config: Config, spice: Finding) -> Iterator[Finding]:
-    """What is to be written, where, and whether it fits; CoreNLP too, where `spice` says that it is to be fetched."""
+    """Check that folders are writable and have room, also for CoreNLP if it is not there yet."""
     needs = [
         (config.work, _WORK),
         *((need.folder, need.bytes) for need in predicted_sizes(Layout(config))),
@@ -129,15 +143,15 @@ def _folders(config: Config, spice: Finding) -> Iterator[Finding]:
                 "missing",
                 "disk",
                 f"{there} cannot be written",
-                f"run where it can be, or choose another folder than {folder}",
+                f"make it writable, or choose another folder than {folder}",
             )
     for folder, size in by_disk(needs):
         free = free_space(folder)
-        says = f"{free / 1e9:.0f} GB free at {folder.resolve()}, about {size / 1e9:.0f} needed"
+        text = f"{free / 1e9:.0f} GB free at {folder.resolve()}, about {size / 1e9:.0f} needed"
         yield (
-            Finding("ok", "disk", says)
+            Finding("ok", "disk", text)
             if free > size
-            else Finding("missing", "disk", says, "make room, or set `work` to another disk")
+            else Finding("missing", "disk", text, "make room, or set `work` to another disk")
         )
 
 
@@ -155,13 +169,13 @@ def _gpu(config: Config) -> Finding:
         return Finding(
             "missing",
             "GPU",
-            "none that torch can use",
+            "no usable GPU",
             "install the driver, or set `device: auto` to train on the CPU",
         )
     return Finding(
         "note",
         "GPU",
-        "none that torch can use: systems train on the CPU, and its latency is what is measured",
+        "no usable GPU: training and latency measurements will run on the CPU",
     )
 
 
@@ -179,7 +193,7 @@ def _arithmetic(config: Config) -> Finding:
 
 
 def _java() -> Finding:
-    """Whether METEOR can be computed: by having Java load it."""
+    """Check that METEOR can be computed, by loading it in Java."""
     worker = JvmWorker()
     try:
         worker.call("meteor_load", threads=1)
@@ -199,19 +213,20 @@ def _java() -> Finding:
 
 def _corenlp(config: Config) -> Finding:
     if config.scoring.spice == "off":
-        return Finding("ok", "SPICE", "not asked for")
+        return Finding("ok", "SPICE", "switched off by the configuration")
     try:
         return Finding(
             "ok",
             "SPICE",
-            f"CoreNLP's jars are the pinned ones, in {corenlp_jars(download=False)[0].parent}",
+            f"CoreNLP's pinned jars are in {corenlp_jars(download=False)[0].parent}",
         )
     except CoreNlpMissing:
         size = (CODE.size + MODELS.size) / 1e6
         return Finding(
             "note",
             "SPICE",
-            f"CoreNLP is not here; it is fetched once ({size:.0f} MB), or put it into $CORENLP_DIR",
+            f"CoreNLP is missing: it will be downloaded once ({size:.0f} MB) unless you put it into"
+            " $CORENLP_DIR",
         )
 
 
@@ -228,17 +243,14 @@ def _data(config: Config) -> Iterator[Finding]:
         if path.exists():
             yield Finding("ok", "data", str(path))
         elif source.exists():
-            yield Finding("note", "data", f"{path}: is unpacked from {source}")
+            yield Finding("note", "data", f"{path}: will be unpacked from {source}")
         elif source in dataset.downloads:
-            yield Finding(
-                "note",
-                "data",
-                f"{path}: is downloaded ({dataset.downloads[source].size / 1e9:.2f} GB, {source})",
-            )
+            size = dataset.downloads[source].size / 1e9
+            yield Finding("note", "data", f"{path}: will be downloaded ({size:.2f} GB, {source})")
         else:
             yield Finding(
                 "missing",
                 "data",
-                f"{path}: not here",
-                "put it there; the configuration's first lines say where it comes from",
+                f"{path}: does not exist",
+                "put it there; the first lines of the configuration name its source",
             )

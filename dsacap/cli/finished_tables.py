@@ -1,18 +1,22 @@
-"""The verbs that ask finished tables.
+"""The verbs that work on finished tables.
 
-What made this number (`explain`), why two tables differ (`diff`), how a table is cited (`cite`) and
-archived (`crate`).
+`explain` shows what made a number, `diff` why two tables differ; `cite` and `crate` write what is
+needed to cite and to archive a table.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsacap.cli.arguments import Contents
 
 _TABLE = "table.csv, table.json, or the folder that holds them"
 _WITH_JSON = "table.csv with its table.json, or the folder that holds them"
 
 
-def add_verbs(contents) -> None:
+def add_verbs(contents: "Contents") -> None:
     """Add the verbs to the command line."""
     text = "show what made a number of a table, stage by stage, and whether that still holds here"
     explain = contents.add_parser("explain", text, run=_explain)
@@ -70,7 +74,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    """Print how two tables differ; 1 if they do."""
+    """Print how two tables differ; return 1 if they do."""
     from dsacap.audit.brief import committed_place, render_brief
     from dsacap.audit.compare import compare
     from dsacap.audit.diff import as_json, render

@@ -1,7 +1,8 @@
 """Several processes of one training on this machine: `processes: N` in the configuration.
 
-Each is `dsacap` again with the variables by which torch and accelerate find each other, so that `accelerate launch -m dsacap.cli`, torchrun
-or a cluster's launcher can stand in for this one, on several machines too.
+Each process runs `dsacap` again, with the environment variables by which torch and accelerate find
+each other. So `accelerate launch -m dsacap.cli`, torchrun or a cluster's launcher can replace this
+one, on several machines too.
 """
 
 import os
@@ -16,13 +17,23 @@ from dsacap.common.errors import PREEMPTED
 
 
 def dsacap(arguments: Sequence[str]) -> list[str]:
-    """The command line as a command to launch."""
+    """Return the command that runs a command line of `dsacap` as one of several processes."""
     return [sys.executable, "-P", "-m", "dsacap.cli.launched_worker", *arguments]
 
 
 def launch(processes: int, command: Sequence[str]) -> int:
-    """Runs a command as so many processes and returns their exit status. SIGTERM is passed on to all. Where one fails, the others would
-    wait for it for ever, and are ended."""
+    """Run a command as several processes.
+
+    SIGTERM is passed on to all of them. If one fails, the others are killed, since they would wait
+    for it forever.
+
+    Args:
+        processes: How many processes.
+        command: The command that each one runs.
+
+    Returns:
+        The exit status: that of a process that failed, otherwise the largest.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,7 +50,12 @@ def launch(processes: int, command: Sequence[str]) -> int:
             for name, value in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()
         }
         workers.append(subprocess.Popen(command, env=os.environ | variables, stdin=subprocess.PIPE))
-    before = signal.signal(signal.SIGTERM, lambda *_: [worker.terminate() for worker in workers])
+
+    def terminate_all(*_: object) -> None:
+        for worker in workers:
+            worker.terminate()
+
+    before = signal.signal(signal.SIGTERM, terminate_all)
     try:
         return _wait(workers)
     finally:
@@ -55,11 +71,13 @@ def _wait(workers: Sequence[subprocess.Popen]) -> int:
         for rank, status in enumerate(statuses):
             if status not in (None, 0, PREEMPTED):
                 if status < 0:
+                    name = signal.Signals(-status).name
                     print(
-                        f"error: process {rank} of {len(workers)} was ended by {signal.Signals(-status).name}",
+                        f"error: process {rank} of {len(workers)} was ended by {name}",
                         file=sys.stderr,
                     )
                 return status if status > 0 else 128 - status
-        if None not in statuses:
-            return max(statuses)
+        ended = [status for status in statuses if status is not None]
+        if len(ended) == len(workers):
+            return max(ended)
         time.sleep(0.05)

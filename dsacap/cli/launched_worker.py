@@ -1,4 +1,4 @@
-"""This program is one process of a training that runs as several; `launch.py` starts it."""
+"""One process of a training that runs as several, as a program that `launch.py` starts."""
 
 import os
 import sys
@@ -8,8 +8,11 @@ from dsacap.cli.main import main
 
 
 def _die_with_the_launcher() -> None:
-    """Its end of the pipe closes even where it was killed; a process that waits for another would not notice."""
-    os.read(sys.stdin.fileno(), 1)  # not by sys.stdin, whose lock would be held when Python ends
+    """Exit when the launcher's end of the pipe closes, which happens even if it is killed.
+
+    A process that waits for another would not notice otherwise.
+    """
+    os.read(sys.stdin.fileno(), 1)  # reading from sys.stdin would hold its lock when Python exits
     os._exit(1)
 
 

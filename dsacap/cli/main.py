@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(stopped, file=sys.stderr)
         return PREEMPTED
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
     except Exception as error:
         message = exhausted(error)

@@ -1,50 +1,33 @@
-"""The command line of `dsacap measure-scale`."""
+"""The verb `measure-scale`."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsacap.cli.arguments import Contents
 
 
-def add_verbs(contents) -> None:
+def add_verbs(contents: "Contents") -> None:
     """Add the verb `measure-scale`."""
-    text = "measure what a configuration takes at its own size, by random weights, and write the page of it"
+    text = "measure what a configuration takes at full size, with random weights, and write a page"
     scale = contents.add_parser("measure-scale", text, run=_measure_scale)
-    scale.add_argument(
-        "--config",
-        type=Path,
-        default=Path("config/coco.yaml"),
-        help="configuration (default: %(default)s)",
-    )
-    scale.add_argument(
-        "--output",
-        type=Path,
-        default=Path("results/scale.md"),
-        help="the page (default: %(default)s)",
-    )
-    scale.add_argument(
-        "--batch-size", type=int, help="images of a training step (default: the configuration's)"
-    )
-    scale.add_argument(
-        "--images",
-        type=int,
-        help="images to encode and to decode at once (default: the configuration's)",
-    )
-    scale.add_argument(
-        "--picture",
-        type=int,
-        help="pixels of the generator's pictures (default: the configuration's)",
-    )
-    scale.add_argument(
-        "--pictures", type=int, help="how many it paints at once (default: the configuration's)"
-    )
-    scale.add_argument(
-        "--vocabulary",
-        type=int,
-        default=10_000,
-        help="words; COCO has about as many (default: %(default)s)",
-    )
-    scale.add_argument(
-        "--seconds", type=float, default=20, help="for each measurement (default: %(default)s)"
-    )
+    place, text = Path("config/coco.yaml"), "configuration (default: %(default)s)"
+    scale.add_argument("--config", type=Path, default=place, help=text)
+    place, text = Path("results/scale.md"), "the page (default: %(default)s)"
+    scale.add_argument("--output", type=Path, default=place, help=text)
+    text = "images of a training step (default: the configuration's)"
+    scale.add_argument("--batch-size", type=int, help=text)
+    text = "images to encode and to decode at once (default: the configuration's)"
+    scale.add_argument("--images", type=int, help=text)
+    text = "size of the generator's pictures in pixels (default: the configuration's)"
+    scale.add_argument("--picture", type=int, help=text)
+    text = "pictures that the generator paints at once (default: the configuration's)"
+    scale.add_argument("--pictures", type=int, help=text)
+    text = "words of the vocabulary; COCO has about as many (default: %(default)s)"
+    scale.add_argument("--vocabulary", type=int, default=10_000, help=text)
+    text = "seconds for each measurement (default: %(default)s)"
+    scale.add_argument("--seconds", type=float, default=20, help=text)
 
 
 def _measure_scale(options: argparse.Namespace) -> int:
@@ -55,10 +38,8 @@ def _measure_scale(options: argparse.Namespace) -> int:
     from dsacap.timing.full_size import measure_scale, size_of
 
     config = load_config(options.config)
-    size, record = (
-        size_of(config, options),
-        record_of(options.output, device_of(config.device).type),
-    )
+    size = size_of(config, options)
+    record = record_of(options.output, device_of(config.device).type)
     check_page(config, options.output)
     run_stage(options.verb, config, lambda: measure_scale(config, size), record)
     write_scale(config, options.output)

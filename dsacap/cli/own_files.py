@@ -1,4 +1,4 @@
-"""The verbs for captions and photos of one's own: `validate`, `score`, `compare`, `caption`, `export`.
+"""The verbs for the user's own files: `validate`, `score`, `compare`, `caption`, `export`.
 
 `score` and `caption` are stages too, when they are given a system of a configuration and no files.
 """

@@ -1,4 +1,4 @@
-"""Scoring a predictions file of anybody's: `dsacap score PREDICTIONS --references REFS`, and two of them: `dsacap compare A B`."""
+"""The scores of predictions files: `dsacap score PREDICTIONS` and `dsacap compare A B`."""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -18,26 +18,37 @@ from dsacap.scoring.result_cache import cached
 from dsacap.scoring.score import (
     PERCENT,
     Captions,
+    Spice,
     plain_scores,
     score_decodings,
     score_samples,
     tokenise,
 )
-from dsacap.scoring.signature import GIVEN, scored_against
+from dsacap.scoring.signature import GIVEN, Scored, scored_against
 from dsacap.scoring.statistics import compare
 
-_SPICE = {None: "auto", True: "required", False: "off"}
+_SPICE: dict[bool | None, Spice] = {None: "auto", True: "required", False: "off"}
 
 
 def score_file(options: argparse.Namespace) -> None:
-    """Scores one predictions file, prints the table and writes what was asked for. What was scored before is read from a cache."""
+    """Score a predictions file, print the table, and write the files that the options name.
+
+    Files that were scored before are read from a cache.
+
+    Args:
+        options: The options of `dsacap score`.
+
+    Raises:
+        UserError: A file is malformed, the images do not match, or a metric cannot be computed.
+    """
     parts = _score(options)
     scores = _flat(parts)
     print(_table(scores))
     if options.train:
         leaks = parts["leaks"]
         print(
-            f"\n{leaks['verbatim']} of {leaks['captions']} captions stand word for word in the train captions."
+            f"\n{leaks['verbatim']} of {leaks['captions']} captions occur word for word in the"
+            " train captions."
         )
     print("".join(f"\n{score['reason']}\n" for score in scores.values() if "reason" in score))
     print("\n".join(score["signature"] for score in scores.values()))
@@ -56,16 +67,24 @@ def score_file(options: argparse.Namespace) -> None:
 
 
 def compare_files(options: argparse.Namespace) -> None:
-    """Scores two predictions files on the same images and prints how they differ, and where most."""
-    said_a, said_b = (read_predictions(path) for path in (options.a, options.b))
-    if unlike := sorted(said_a.keys() ^ said_b.keys()):
+    """Score two predictions files on the same images, and print how and where they differ.
+
+    Args:
+        options: The options of `dsacap compare`.
+
+    Raises:
+        UserError: A file is malformed, or the images differ.
+    """
+    captions_a, captions_b = (read_predictions(path) for path in (options.a, options.b))
+    if unmatched := sorted(captions_a.keys() ^ captions_b.keys()):
         raise UserError(
-            f"{options.b}: not of the same images as {options.a}; first that only one of them has: image {unlike[0]}"
+            f"{options.b}: not of the same images as {options.a}; the first image that only one of"
+            f" them has is {unmatched[0]}"
         )
-    tokens, _, _ = _references(options, options.a, said_a)
+    tokens, _, _ = _references(options, options.a, captions_a)
     pairs = [
-        (tokens, {i: captions[0] for i, captions in tokenise(said).items()})
-        for said in (said_a, said_b)
+        (tokens, {i: texts[0] for i, texts in tokenise(captions).items()})
+        for captions in (captions_a, captions_b)
     ]
     scores_a, scores_b = score_many(pairs)
     print(
@@ -75,11 +94,14 @@ def compare_files(options: argparse.Namespace) -> None:
         )
     )
     print(
-        "\np: paired permutation test over images, two-sided. CIDEr's document frequencies are held fixed.\n"
+        "\np: paired permutation test over images, two-sided. CIDEr's document frequencies are held"
+        " fixed.\n"
     )
     print(
         "\n".join(
-            _changed_most(scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image, said_a, said_b)
+            _changed_most(
+                scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image, captions_a, captions_b
+            )
         )
     )
 
@@ -104,21 +126,20 @@ def _differences(
 
 
 def _changed_most(
-    of_a: Mapping, of_b: Mapping, said_a: Mapping, said_b: Mapping, shown: int = 3
+    cider_a: Mapping, cider_b: Mapping, captions_a: Mapping, captions_b: Mapping, shown: int = 3
 ) -> Iterator[str]:
-    ranked = sorted(of_a, key=lambda i: of_a[i] - of_b[i])
+    ranked = sorted(cider_a, key=lambda i: cider_a[i] - cider_b[i])
     yield "Images that differ most in CIDEr:"
     for image_id in [*ranked[::-1][:shown], *ranked[:shown]]:
-        yield f"  image {image_id}: {100 * (of_a[image_id] - of_b[image_id]):+.0f}"
-        yield from (
-            f"    {name}  {said[image_id][0]}" for name, said in (("A", said_a), ("B", said_b))
-        )
+        yield f"  image {image_id}: {100 * (cider_a[image_id] - cider_b[image_id]):+.0f}"
+        yield f"    A  {captions_a[image_id][0]}"
+        yield f"    B  {captions_b[image_id][0]}"
 
 
 def _references(
-    options: argparse.Namespace, path: Path, predictions: Mapping[int, list[str]]
+    options: argparse.Namespace, path: Path, predictions: dict[int, list[str]]
 ) -> tuple[Captions, Captions, dict[int, str]]:
-    """The references of the predicted images: tokenised, raw, and the file names."""
+    """Return the references of the predicted images: tokenised, raw, and their file names."""
     references, file_names = read_references(_given_references(options), options.tokenized)
     references = matched(path, predictions, references, options.subset)
     return references if options.tokenized else tokenise(references), references, file_names
@@ -126,12 +147,12 @@ def _references(
 
 def _given_references(options: argparse.Namespace) -> list[Path]:
     if not options.references:
-        raise UserError("--references: needed to score a predictions file")
+        raise UserError("--references: is missing; it is needed to score a predictions file")
     return options.references
 
 
 def _score(options: argparse.Namespace) -> dict[str, dict]:
-    """All of `score_decodings` for one file, with CLIPScore where photos are given."""
+    """Return all scores of `score_decodings` for one file, with CLIPScore if photos are given."""
     files = [options.predictions, *_given_references(options), *(options.train or [])]
     settings = [
         len(options.references),
@@ -151,21 +172,21 @@ def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
     if options.all_spice and options.spice is False:
         raise UserError("--all-spice and --no-spice exclude each other; give one of them")
     if options.all_spice:
-        samples_per_image(predictions)  # refuses one caption an image, before minutes of parsing
+        samples_per_image(predictions)  # refuses one caption per image before minutes of parsing
     tokens, _, _ = _references(options, options.predictions, predictions)
     train: set[str] = set()
     if options.train:
         train = {
             caption
-            for said in tokenise(read_references(options.train, False)[0]).values()
-            for caption in said
+            for captions in tokenise(read_references(options.train, False)[0]).values()
+            for caption in captions
         }
     scored, spice = _scored(options, tokens), _SPICE[options.spice]
     parts = score_decodings(
         tokens, {"file": predictions}, train, None, scored, spice=spice, with_held_out=False
     )["file"]
     if not options.train:
-        del parts["leaks"]  # nothing to compare with is not the same as no leak
+        del parts["leaks"]  # without train captions, leaks are unknown rather than absent
         parts["diversity"].pop("novel", None)
     if options.all_spice:
         samples = score_samples(tokens, tokenise(predictions), scored)
@@ -174,7 +195,7 @@ def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
     return parts
 
 
-def _scored(options: argparse.Namespace, tokens: Captions):
+def _scored(options: argparse.Namespace, tokens: Captions) -> Scored:
     return scored_against(tokens, GIVEN if options.tokenized else None)
 
 
@@ -194,11 +215,13 @@ def _clip_scores(options: argparse.Namespace) -> dict[str, dict]:
     predictions = read_predictions(options.predictions)
     tokens, references, file_names = _references(options, options.predictions, predictions)
     if not file_names:
-        raise UserError("--photos: the references name no photos; give COCO's captions_*.json")
+        raise UserError(
+            "--photos: the references contain no file names; give COCO's captions_*.json"
+        )
     encoder = load_encoder(
         options.encoder, None if options.encoder.startswith("local-dir:") else options.pretrained
     )
-    firsts = {image_id: said[0] for image_id, said in predictions.items()}
+    firsts = {image_id: captions[0] for image_id, captions in predictions.items()}
     tokenizer, photos = open_clip.get_tokenizer(options.encoder), PhotoSource(options.photos)
     scores = clip_score(encoder, tokenizer, photos, file_names, references, firsts)
     return plain_scores(
@@ -227,8 +250,8 @@ def _aligned(lines: list[list[str]], headers: list[str]) -> str:
 
 
 def _rows(scores: Mapping[str, dict]) -> pd.DataFrame:
-    """Unscaled: CIDEr in 0..10, the others in 0..1."""
-    rows = []
+    """Return the rows of the CSV file, unscaled: CIDEr in 0..10, the others in 0..1."""
+    rows: list[tuple] = []
     for metric, score in scores.items():
         low, high = score["interval"] or (None, None)
         rows.append((metric, None, score["value"], low, high))

@@ -1,4 +1,4 @@
-"""The verbs of the stages: their command line, and how one is run. The table of stages lists them."""
+"""The verbs of the stages in the table of stages: their command line, and how one is run."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ _OPTIONS = {
 }
 _SECTIONS = {
     "ablation": "no section ablation, which has the claims",
-    "judge": "no section ablation.judge, the encoder and generator by which reconstructions are compared",
+    "judge": "no section ablation.judge, which names the encoder and generator of the judge",
 }
 _WITH_FILES = ("caption", "score")  # their verbs take files too: own_files.py
 
@@ -73,17 +73,18 @@ def run_stage_verb(options: argparse.Namespace) -> int:
     layout = layout.judge if given.get("judge") else layout
     layout = layout.sight if given.get("sight") else layout
     config, row = layout.config, None
+    rows = stage.rows(layout) if stage.rows else []
     if stage.verb == "checkpoint":
         row = _prediction_of(layout, options)
     elif stage.rows:
-        row = row_of(layout, options, stage.rows(layout))
+        row = row_of(layout, options, rows)
     if "dry-run" in stage.options:
         if config.processes > 1 and not launched():
             return launch(config.processes, dsacap(options.arguments))
-        if options.dry_run:
+        if options.dry_run and row:
             return _rehearse(layout, *row)
-    if row and row not in stage.rows(layout):
-        raise UserError(_has_no_such_stage(layout, options, row))
+    if row and row not in rows:
+        raise UserError(_has_no_such_stage(layout, options, row, rows))
     _run(layout, stage, row)
     return 0
 
@@ -126,7 +127,7 @@ def row_of(layout: "Layout", options: argparse.Namespace, others: Collection[Row
 
 
 def _prediction_of(layout: "Layout", options: argparse.Namespace) -> Row:
-    """The row of `predictions` that the options name, whose captions come from a checkpoint."""
+    """Return the row of `predictions` that the options name."""
     given, name = layout.config.predictions, options.row
     if name not in given:
         known = ", ".join(given) or "none"
@@ -135,8 +136,10 @@ def _prediction_of(layout: "Layout", options: argparse.Namespace) -> Row:
     return name, 0
 
 
-def _has_no_such_stage(layout: "Layout", options: argparse.Namespace, row: Row) -> str:
-    """What is wrong where the configuration has a row, but not this stage of it."""
+def _has_no_such_stage(
+    layout: "Layout", options: argparse.Namespace, row: Row, rows: Collection[Row]
+) -> str:
+    """Say why a stage, which only `rows` have, cannot run for a row of the configuration."""
     system = row[0]
     match options.verb:
         case "train":
@@ -148,10 +151,10 @@ def _has_no_such_stage(layout: "Layout", options: argparse.Namespace, row: Row) 
         case "teach":
             return f"{system} has no teacher: set distilled_from"
         case "checkpoint":
-            return f"predictions.{system}: is a file; there is no checkpoint to caption by"
+            return f"predictions.{system}: is a file; it has no checkpoint to caption by"
         case "complete":
             return f"{options.config}: no claim tests the recovery of {system!r}"
-    known = ", ".join(f"{name} (seed {seed})" for name, seed in STAGES[options.verb].rows(layout))
+    known = ", ".join(f"{name} (seed {seed})" for name, seed in rows)
     return (
         f"{system} (seed {row[1]}): has no stage {options.verb}; those that do: {known or 'none'}"
     )

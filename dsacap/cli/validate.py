@@ -1,4 +1,4 @@
-"""`dsacap validate FILE`: is this what it should be? Predictions, annotations, a split, references, photos or a configuration."""
+"""`dsacap validate FILE`: check predictions, annotations, splits, photos and configurations."""
 
 import sys
 from collections import Counter
@@ -14,11 +14,20 @@ from dsacap.data.photos import BadImage, PhotoSource, decode
 from dsacap.data.predictions import matched, read_predictions, read_references
 from dsacap.runs.layout import Layout
 
-_SHOWN = 5  # faults of a kind that are named
+_SHOWN = 5  # faults of the same kind that are listed
 
 
 def validate_all(paths: Sequence[Path], references: Sequence[Path], tokenized: bool) -> bool:
-    """Prints what each file is, or what is wrong with it; whether nothing is."""
+    """Print what each file is, or what is wrong with it.
+
+    Args:
+        paths: The files and folders.
+        references: Files of references with which predictions are compared.
+        tokenized: Whether the references are PTB tokens already.
+
+    Returns:
+        Whether all files are usable.
+    """
     sound = True
     for path in paths:
         try:
@@ -30,9 +39,18 @@ def validate_all(paths: Sequence[Path], references: Sequence[Path], tokenized: b
 
 
 def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = False) -> str:
-    """What a file is and holds, in a line or a few; predictions are also held against `references`.
+    """Check a file.
 
-    Raises UserError, which says what is wrong and where, if it is not fit for use.
+    Args:
+        path: A file, or a folder of photos.
+        references: Files of references with which predictions are compared.
+        tokenized: Whether the references are PTB tokens already.
+
+    Returns:
+        What the file is and what it contains, as one or several lines.
+
+    Raises:
+        UserError: The file is unusable; the message says why and where.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
@@ -41,14 +59,15 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
     if path.suffix in (".yaml", ".yml"):
         layout = Layout(load_config(path))
         rows = sum(len(system.decodings) for system in layout.config.systems.values())
-        return f"a configuration of {len(layout.config.systems)} systems in {len(layout.runs)} trainings, {rows} rows a seed"
+        systems, trainings = len(layout.config.systems), len(layout.runs)
+        return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
     data = read_json(path)
     if isinstance(data, list):
         return _predictions(path, references, tokenized)
     if isinstance(data, dict) and {"images", "annotations"} <= data.keys():
-        captions = {i: image.captions for i, image in read_captions([path]).items()}
+        annotated = {i: image.captions for i, image in read_captions([path]).items()}
         return "\n".join(
-            [f"annotations in COCO's format: {_counts(captions)}", *_oddities(captions)]
+            [f"annotations in COCO's format: {_counts(annotated)}", *_oddities(annotated)]
         )
     if isinstance(data, dict) and "images" in data:
         of_split = Counter(read_split(path).values())
@@ -59,57 +78,62 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
         captions = read_references([path], tokenized=True)[0]
         return "\n".join([f"tokenised references: {_counts(captions)}", *_oddities(captions)])
     raise UserError(
-        f"{path}: none of what is known here: predictions (a list of image_id and caption), annotations (an object with\n"
-        "  images and annotations), a split (with images alone), tokenised references (of image id -> captions), a YAML\n"
-        "  configuration, a folder or zip of photos"
+        f"{path}: is not of a known kind. These are known: predictions (a list of image_id and\n"
+        "  caption), annotations (an object with images and annotations), a split (an object with\n"
+        "  images only), tokenised references (an object from image id to captions), a YAML\n"
+        "  configuration, and a folder or zip of photos"
     )
 
 
 def _predictions(path: Path, references: Sequence[Path], tokenized: bool) -> str:
-    said = read_predictions(path)
-    lines = [f"predictions: {_counts(said)}", *_oddities(said)]
+    captions = read_predictions(path)
+    lines = [f"predictions: {_counts(captions)}", *_oddities(captions)]
     if references:
-        matched(path, said, read_references(references, tokenized)[0], subset=False)
+        matched(path, captions, read_references(references, tokenized)[0], subset=False)
         lines.append("every image of the references has its captions, and no other")
     else:
-        lines.append("image ids are not checked: give --references")
+        lines.append("image ids are not checked; give --references to check them")
     return "\n".join(lines)
 
 
 def _counts(captions: Mapping[int, Sequence[str]]) -> str:
-    every = [caption for said in captions.values() for caption in said]
-    a_few = sorted({len(said) for said in captions.values()})
+    everything = [caption for texts in captions.values() for caption in texts]
+    counts = sorted({len(texts) for texts in captions.values()})
     each = (
-        f"{a_few[0]} to {a_few[-1]} captions"
-        if len(a_few) > 1
-        else f"{a_few[0]} caption{'s' * (a_few[0] > 1)}"
+        f"{counts[0]} to {counts[-1]} captions"
+        if len(counts) > 1
+        else f"{counts[0]} caption{'s' * (counts[0] > 1)}"
     )
-    words = sum(len(caption.split()) for caption in every) / len(every)
-    return f"{len(captions):,} images, {each} each, {words:.1f} words on average, {len(set(every)):,} captions differ"
+    words = sum(len(caption.split()) for caption in everything) / len(everything)
+    return (
+        f"{len(captions):,} images, {each} each, {words:.1f} words on average,"
+        f" {len(set(everything)):,} different captions"
+    )
 
 
 def _oddities(captions: Mapping[int, Iterable[str]]) -> list[str]:
-    """What is scored as it stands, and may not be meant."""
+    """Return notes on captions that are scored as they are, but may be mistakes."""
     kinds = {
         "is empty": lambda caption: not caption.strip(),
-        "holds a line break or another control character": lambda caption: any(
+        "contains a line break or another control character": lambda caption: any(
             ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in caption
         ),
-        "holds a special token, such as <unk>": lambda caption: any(
+        "contains a special token, such as <unk>": lambda caption: any(
             token in caption for token in ("<unk>", "<pad>", "<eos>", "[SEP]", "</s>")
         ),
     }
     lines = []
     for kind, holds in kinds.items():
-        ids = [i for i, said in captions.items() if any(map(holds, said))]
+        ids = [i for i, texts in captions.items() if any(map(holds, texts))]
         if ids:
-            lines.append(f"note: of {len(ids):,} images a caption {kind}: {_few(ids)}")
+            lines.append(f"note: a caption of {len(ids):,} images {kind}: {_few(ids)}")
     return lines
 
 
 def _photos(path: Path) -> str:
-    """Decodes every photo, as preprocessing would."""
-    source, sizes, bad = PhotoSource(path), Counter(), []
+    """Decode every photo as preprocessing does, and describe them."""
+    source, bad = PhotoSource(path), []
+    sizes: Counter[tuple[int, int]] = Counter()
     names = source.paths()
     for name in progress(names, f"decode {path.name}", "photo"):
         try:
@@ -118,9 +142,12 @@ def _photos(path: Path) -> str:
             bad.append(str(error))
     if bad:
         shown = "\n  ".join(bad[:_SHOWN])
-        raise UserError(f"{path}: {len(bad):,} of {len(names):,} photos cannot be used:\n  {shown}")
+        raise UserError(f"{path}: {len(bad):,} of {len(names):,} photos are unusable:\n  {shown}")
     (width, height), most = sizes.most_common(1)[0]
-    return f"{sizes.total():,} photos, all can be decoded; {most:,} of them have {width} x {height} pixels"
+    return (
+        f"{sizes.total():,} photos, all of them usable; {most:,} of them have {width} x {height}"
+        " pixels"
+    )
 
 
 def _few(ids: Sequence[int]) -> str:

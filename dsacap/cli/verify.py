@@ -1,16 +1,20 @@
-"""This module adds `dsacap verify` to the command line."""
+"""The verb `verify`."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsacap.cli.arguments import Contents
 
 _HELP = "score committed captions again, and compare every cell; exit status 1 if one differs"
-_FOLDERS = "with table.csv, table.json and captions in rows/ (default: all in results/)"
+_FOLDERS = "folder with table.csv, table.json and captions in rows/ (default: all in results/)"
 _SPICE = (
     "parse new captions, 40 ms each, or leave SPICE out (default: where all were parsed before)"
 )
 
 
-def add_verb(contents) -> None:
+def add_verb(contents: "Contents") -> None:
     """Add `verify` to the command line."""
     verify = contents.add_parser("verify", _HELP, run=_verify)
     verify.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help=_FOLDERS)
@@ -18,7 +22,7 @@ def add_verb(contents) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    """Verify the tables; 1 if a cell differs."""
+    """Verify the tables; return 1 if a cell differs."""
     from dsacap.verification.run import tables_in, verify
 
     return int(not verify(options.folders or tables_in(Path("results")), options.spice))

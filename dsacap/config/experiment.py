@@ -32,7 +32,7 @@ from dsacap.config.sections import (
     Text,
     Timing,
 )
-from dsacap.config.training import Training
+from dsacap.config.training import Training, Tuning
 from dsacap.config.yaml_file import read_yaml
 
 S = TypeVar("S", bound=Section)
@@ -226,6 +226,61 @@ class Config(Section):
         return self.training_of(system).fine_tune is not None or (
             base is not None and self.sees_pixels(base)
         )
+
+    # The parts that only some configurations have, for what cannot do without them.
+
+    def base_of(self, system: str) -> str:
+        """Return the system that a tuned system is tuned from.
+
+        Raises:
+            UserError: The system is not tuned.
+        """
+        base = self.systems[system].tuned_from
+        if base is None:
+            raise UserError(f"systems.{system}.tuned_from: is missing; the system is not tuned")
+        return base
+
+    def tuning_of(self, system: str) -> Tuning:
+        """Return the settings by which a system is tuned.
+
+        Raises:
+            UserError: The system is not tuned.
+        """
+        tuning = self.systems[system].tuning
+        if tuning is None:
+            raise UserError(f"systems.{system}.tuning: is missing; the system is not tuned")
+        return tuning
+
+    def teacher_of(self, system: str) -> Row:
+        """Return the row whose captions a distilled system learns from.
+
+        Raises:
+            UserError: The system is not distilled.
+        """
+        teacher = self.systems[system].distilled_from
+        if teacher is None:
+            raise UserError(f"systems.{system}.distilled_from: is missing; it has no teacher")
+        return teacher
+
+    def required_generator(self) -> Generator:
+        """Return the section `generator`.
+
+        Raises:
+            UserError: The configuration has none.
+        """
+        if self.generator is None:
+            raise UserError(f"{self.name}: the configuration has no section generator")
+        return self.generator
+
+    def required_judge(self) -> Judge:
+        """Return the section `ablation.judge`.
+
+        Raises:
+            UserError: The configuration has none.
+        """
+        if self.judge is None:
+            raise UserError(f"{self.name}: the configuration has no section ablation.judge")
+        return self.judge
 
 
 def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:

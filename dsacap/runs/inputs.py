@@ -1,4 +1,4 @@
-"""This module loads what training, decoding and timing read of a run."""
+"""What training, decoding and timing read of a run."""
 
 from functools import cached_property
 
@@ -17,11 +17,19 @@ from dsacap.vision.features.store import FeatureStore
 
 
 class Inputs:
-    """What training, decoding and timing read: features, vocabulary and the images of a split that have features."""
+    """What training, decoding and timing read of a run.
 
-    def __init__(self, layout: Layout):
+    Attributes:
+        layout: The layout of the run.
+        store: The features of the frozen encoder.
+        vocabulary: The vocabulary of the train captions.
+        spec: The sizes of a captioner's input and output.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        """Open the features and the vocabulary of a run."""
         self.layout = layout
-        self.store = FeatureStore(layout.features)  # of the frozen encoder
+        self.store = FeatureStore(layout.features)
         self.vocabulary = load_vocabulary(layout.data)
         words = tuple(self.vocabulary.words)
         self.spec = ImageSpec(
@@ -29,6 +37,7 @@ class Inputs:
         )
 
     def examples(self, split: str) -> list[Example]:
+        """Return the images of a split that have features, with their captions."""
         return [
             example
             for example in load_examples(self.layout.data, split)
@@ -36,34 +45,49 @@ class Inputs:
         ]
 
     def captioner(self, system: str, seed: int | None = None) -> Captioner:
-        """The system with fresh weights, or with its trained ones where a seed names the run."""
-        settings = self.layout.config.trained(system)
-        captioner = load_captioner(settings.captioner, settings.model, self.spec)
+        """Return a system in evaluation mode on the configured device.
+
+        Args:
+            system: The system.
+            seed: The run whose trained weights are loaded; None for fresh weights.
+        """
+        config = self.layout.config
+        captioner = load_captioner(
+            config.captioner_of(system), config.trained(system).model, self.spec
+        )
         if seed is not None:
             captioner.load_state_dict(self._weights(system, seed)["captioner"])
         captioner.learn_from(self.memory)
-        return captioner.to(device_of(self.layout.config.device)).eval()
+        return captioner.to(device_of(config.device)).eval()
 
     def seen_by(
         self, system: str, seed: int | None = None, tuned_from: str | None = None
     ) -> FeatureStore | PixelFeatures:
-        """What the system is given of photos: the features on disk; or, where it has an encoder of its own, what that makes of the pixels,
-        with its trained weights where a seed names the run, or with those of the run that it is `tuned_from`."""
+        """Return what a system is given of photos.
+
+        These are the stored features, or, if the system has an encoder of its own, what that
+        encoder makes of the stored pixels.
+
+        Args:
+            system: The system.
+            seed: The run whose trained encoder is loaded; None for the configured weights.
+            tuned_from: The system of the run whose encoder is loaded, if it is not `system`.
+        """
         config = self.layout.config
         if not config.sees_pixels(system):
             return self.store
         fine_tune = config.training_of(system).fine_tune
         drawn = fine_tune is not None and fine_tune.drawn
-        seen = PixelFeatures(
+        features = PixelFeatures(
             self.layout.pixels, self.store, load_configured_encoder(self.layout), drawn
         )
         if seed is not None:
-            seen.encoder.load_state_dict(self._weights(tuned_from or system, seed)["encoder"])
-        seen.encoder.to(device_of(config.device))
-        return seen
+            features.encoder.load_state_dict(self._weights(tuned_from or system, seed)["encoder"])
+        features.encoder.to(device_of(config.device))
+        return features
 
     def _weights(self, system: str, seed: int) -> dict[str, dict[str, Tensor]]:
-        """Of a trained system: those of its captioner, and of its encoder where it has one."""
+        """Return trained weights: the captioner's, and those of an encoder of its own."""
         tensors, _ = read_tensors(self.layout.system(system, seed) / "model.safetensors")
         if not self.layout.config.sees_pixels(system):
             return {"captioner": tensors}
@@ -75,13 +99,14 @@ class Inputs:
 
     @cached_property
     def memory(self) -> TrainMemory:
+        """The train images and captions, for systems that retrieve similar ones."""
         return TrainMemory(
             lambda: self.examples("train"), self.store, self.vocabulary, self.spec.max_words
         )
 
     def decodings(self, system: str) -> dict:
-        """The system's decodings by name; the first one also selects the weights on validation."""
-        decoding = captioner_class(self.layout.config.trained(system).captioner).Decoding
+        """Return a system's decodings by name; the first one selects weights on validation too."""
+        decoding = captioner_class(self.layout.config.captioner_of(system)).Decoding
         return {
             name: decoding(**options)
             for name, options in self.layout.config.systems[system].decodings.items()

@@ -1,7 +1,8 @@
-"""Finished rows as committed files: captions and how they were made, so that days of training outlive the machine that did them.
+"""Finished rows as committed files: captions and how they were made, so that training is not lost.
 
-A row is kept under the name of its folder in `work`, which is a hash of all that decides its content: it comes back only where the
-configuration still asks for exactly that. Scores are not kept: they follow from the captions.
+A row is kept under the name of its folder in `work`, which contains a hash of all that decides its
+content. So it is restored only if the configuration still asks for exactly that row. Scores are not
+kept, since they follow from the captions.
 """
 
 import shutil
@@ -12,17 +13,28 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, replacing
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.runs.manifest import require_committed
+from dsacap.runs.stage_table import Row
 
 
 def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
-    """Copies captions, manifests and training curves of every row that has captions to results/<name>/rows/; the names of the rows.
+    """Copy every row that has captions to results/<name>/rows/.
 
-    Of rows of others (`predictions`) the captions alone are copied. Raises UserError where no row has captions, unless there `may_be_none`,
-    or where one was made from code that no commit holds.
+    Captions, manifests and training curves of trained rows are copied; of rows of `predictions`,
+    the captions only.
+
+    Args:
+        layout: The layout of the configuration.
+        may_be_none: Whether it is no error if no row has captions.
+
+    Returns:
+        The names of the rows.
+
+    Raises:
+        UserError: No row has captions, or one was made from uncommitted code.
     """
     finished = [run for run in layout.runs if layout.captions(*run).exists()]
-    others = [row for row in layout.config.predictions if layout.predictions(row).exists()]
-    if not finished and not others and not may_be_none:
+    predicted = [row for row in layout.config.predictions if layout.predictions(row).exists()]
+    if not finished and not predicted and not may_be_none:
         raise UserError(f"{layout.root}: no row has captions yet; run `snakemake row_SYSTEM` first")
     for run in finished:
         folder, captions = layout.system(*run), layout.captions(*run)
@@ -31,14 +43,14 @@ def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
             {"train": read_json(manifest_of(folder)), "caption": read_json(manifest_of(captions))},
         )
         _copy(_files(layout, run), kept_row(layout.published, layout, run))
-    for row in others:
+    for row in predicted:
         with replacing(kept_predictions(layout.published, row)) as temporary:
             shutil.copyfile(layout.predictions(row), temporary)
-    return [*map(_named, finished), *others]
+    return [*map(_named, finished), *predicted]
 
 
 def rows_without_captions(layout: Layout) -> list[str]:
-    """The names of the scored rows whose captions are no longer in `work`, so that they cannot be kept."""
+    """Return the names of scored rows that cannot be kept, as their captions have left `work`."""
     trained = [_named(run) for run in layout.finished if not layout.captions(*run).exists()]
     return trained + [
         row for row in layout.config.predictions if not layout.predictions(row).exists()
@@ -46,7 +58,11 @@ def rows_without_captions(layout: Layout) -> list[str]:
 
 
 def restore_rows(layout: Layout) -> list[str]:
-    """Copies kept rows that the configuration still asks for to `work`, where captions are not there already; the names of the rows."""
+    """Copy kept rows back to `work`, if the configuration asks for them and they are not there.
+
+    Returns:
+        The names of the rows that were restored.
+    """
     absent = [run for run in layout.runs if not layout.captions(*run).exists()]
     kept = [
         run
@@ -59,18 +75,18 @@ def restore_rows(layout: Layout) -> list[str]:
     return [_named(run) for run in kept]
 
 
-def kept_row(published: Path, layout: Layout, run: tuple[str, int]) -> Path:
-    """Where the files of a row are kept, in the folder of the committed table."""
+def kept_row(published: Path, layout: Layout, run: Row) -> Path:
+    """Return where the files of a row are kept, in the folder of the committed table."""
     return published / "rows" / layout.system(*run).name
 
 
 def kept_predictions(published: Path, row: str) -> Path:
-    """Where the captions of a row of others are kept."""
+    """Return where the captions of a row of `predictions` are kept."""
     return published / "rows" / row / "captions.json"
 
 
-def _files(layout: Layout, run: tuple[str, int]) -> list[Path]:
-    """Captions last: they say that the rest is there."""
+def _files(layout: Layout, run: Row) -> list[Path]:
+    """Return the files to keep, captions last: if they exist, so does the rest."""
     captions = layout.captions(*run)
     folder = layout.system(*run)
     return [manifest_of(folder), folder / "train.jsonl", manifest_of(captions), captions]
@@ -82,5 +98,5 @@ def _copy(files: Iterable[Path], folder: Path) -> None:
             shutil.copyfile(file, temporary)
 
 
-def _named(run: tuple[str, int]) -> str:
+def _named(run: Row) -> str:
     return f"{run[0]} (seed {run[1]})"

@@ -1,4 +1,4 @@
-"""Where a number comes from: a manifest beside everything that a stage writes."""
+"""Manifests: how everything that a stage writes was made."""
 
 import hashlib
 import os
@@ -20,8 +20,8 @@ from dsacap.common.git_checkout import LOCK, ROOT, git
 from dsacap.common.machine import cpu_name, machine
 from dsacap.common.ranks import is_main
 from dsacap.config.experiment import Config
-from dsacap.runs.layout import VERSIONS
 from dsacap.runs.stage_files import Files
+from dsacap.runs.stage_table import VERSIONS
 from dsacap.scoring.java.jvm import end_workers
 
 _PACKAGES = (
@@ -46,14 +46,28 @@ def run_stage(
     manifest: Path,
     files: Callable[[], Files] = lambda: ([], []),
 ) -> dict:
-    """Runs `function` and writes the manifest: command, commit, configuration, host, versions, cost, and the facts it returned. `files` is
-    called then; it names what was read and what was written, whose hashes are recorded. Of several processes of a stage, the first one
-    writes."""
+    """Run a stage and write its manifest.
+
+    The manifest records the command, commit, configuration, host, versions, cost, the hashes of the
+    files that were read and written, and the facts that the stage returned. If the stage runs as
+    several processes, the first one writes it.
+
+    Args:
+        stage: The name of the stage.
+        config: The configuration.
+        function: Does the work, and returns the facts of the stage.
+        manifest: The file to write.
+        files: Called after `function`; returns the files that were read and those that were
+            written.
+
+    Returns:
+        The manifest; on processes other than the first, the facts.
+    """
     started, wall = datetime.now(UTC), time.monotonic()
     facts = function()
     if not is_main():
         return facts
-    end_workers()  # Java counts in what follows
+    end_workers()  # so that the cost of Java is included below
     read, written = files()
     record = {
         "stage": stage,
@@ -72,14 +86,15 @@ def run_stage(
     }
     write_json(manifest, record)
     print(
-        f"{stage}: {record['seconds']:.0f} s, {record['cpu_seconds']:.0f} CPU-s, peak {record['peak_memory_mib']} MiB",
+        f"{stage}: {record['seconds']:.0f} s, {record['cpu_seconds']:.0f} CPU-s,"
+        f" peak {record['peak_memory_mib']} MiB",
         file=sys.stderr,
     )
     return record
 
 
 def _hashes(files: Iterable[Path], config: Config) -> dict[str, str]:
-    """File -> sha256; by its place in the run's folder, or as the configuration names it."""
+    """Return file -> sha256; files of the run are named by their place in its folder."""
     root = config.work / config.name
     return {
         (path.relative_to(root) if path.is_relative_to(root) else path).as_posix(): sha256(path)
@@ -88,7 +103,7 @@ def _hashes(files: Iterable[Path], config: Config) -> dict[str, str]:
 
 
 def peak_memory_mib() -> float:
-    """Of this process and the children it waited for (Java), whichever was larger."""
+    """Return the peak memory of this process or of its children (Java), whichever was larger."""
     return (
         max(
             resource.getrusage(who).ru_maxrss
@@ -99,7 +114,12 @@ def peak_memory_mib() -> float:
 
 
 def commit() -> dict:
-    """The checkout's commit, whether tracked files differ from it, and the hash of how; nulls outside a git checkout."""
+    """Describe the code of this checkout.
+
+    Returns:
+        {"commit", "dirty": whether tracked files differ from it, "changes": the hash of their diff,
+        "lock": the hash of the lock file}. All but the last are None outside a git checkout.
+    """
     status = git("status", "--porcelain", "--untracked-files=no")
     changes = git("diff", "HEAD") if status else None
     head = git("rev-parse", "HEAD")
@@ -112,17 +132,27 @@ def commit() -> dict:
 
 
 def require_committed(where: Path, manifests: dict[str, dict]) -> None:
-    """UserError if one of the manifests, by stage, is of code that no commit holds; `where` is what was made so."""
+    """Check that results were made from committed code.
+
+    Args:
+        where: The results, for messages.
+        manifests: Their manifests by stage.
+
+    Raises:
+        UserError: One of the manifests records uncommitted code, or no commit at all.
+    """
     dirty = [
         stage for stage, manifest in manifests.items() if manifest["code"]["dirty"] is not False
     ]
     if dirty:
         raise UserError(
-            f"{where}: made from uncommitted code ({', '.join(dirty[:3])}); commit, remove those stages' files and run again"
+            f"{where}: made from uncommitted code ({', '.join(dirty[:3])}); commit it, delete the"
+            " files of these stages and run them again"
         )
 
 
 def host() -> dict:
+    """Describe the machine, its software, and the GPU if the stage used one."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -131,7 +161,5 @@ def host() -> dict:
         "packages": {name: version(name) for name in _PACKAGES},
         "arithmetic": arithmetic.in_use(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "gpu": machine(torch.device("cuda"))
-        if torch.cuda.is_initialized()
-        else None,  # that the stage used,
+        "gpu": machine(torch.device("cuda")) if torch.cuda.is_initialized() else None,
     }

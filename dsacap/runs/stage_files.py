@@ -1,7 +1,7 @@
 """The files that a stage reads and writes, by the table of stages.
 
-Their hashes are in its manifest. So the chain from a number to the data can be followed, and a stage
-refuses an input that differs from what the previous stage wrote. A folder of many files is
+Their hashes are in its manifest. So the chain from a number to the data can be followed, and a
+stage refuses an input that differs from what the previous stage wrote. A folder of many files is
 represented by its index (features) or by its weights.
 """
 

@@ -1,8 +1,8 @@
 """The table of stages: what each one is called, reads, writes and runs.
 
 The command line, the keys of work folders, manifests, the checks of what was changed since, and the
-Snakemake rules take it from here. A new stage is one module with a function and one entry below. This module
-imports nothing, so that `dsacap --help` answers at once.
+Snakemake rules take it from here. A new stage is one module with a function and one entry below.
+This module imports nothing, so that `dsacap --help` answers at once.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,9 @@ _INDEX = "index.json"
 class Stage:
     """One stage.
 
-    Functions of a stage get the layout, and, if the stage is of a row, its system and seed. Paths may
-    be patterns such as `encoder/**/*.safetensors`: the files of a stage whose names only it knows.
+    Functions of a stage get the layout, and, if the stage is of a row, its system and seed. Paths
+    may be patterns such as `encoder/**/*.safetensors`: the files of a stage whose names only it
+    knows.
 
     Attributes:
         verb: Its verb on the command line.
@@ -41,7 +42,7 @@ class Stage:
         options: Further options of its verb.
         section: A section of the configuration that it cannot do without.
         on_gpu: Whether it uses a GPU if there is one.
-        code: Modules that decide what it writes beside those that `run`'s module imports.
+        code: Modules that decide what it writes, besides those that `run`'s module imports.
         without_networks: Whether what it imports of models is left out of its code, because it
             uses only what lies in the same modules.
     """
@@ -74,8 +75,7 @@ def _drawn(layout: "Layout") -> list[Path]:
 
 
 def _seen(layout: "Layout", system: str) -> list[Path]:
-    """What a system is trained and decoded with: captions, words, features; and pixels, if it has
-    an encoder of its own."""
+    """Captions, words and features that a system gets; pixels too, if it has its own encoder."""
     pixels = [layout.pixels / _INDEX] if layout.config.sees_pixels(system) else []
     return [*_prepared(layout), layout.features / _INDEX, *pixels]
 
@@ -113,14 +113,14 @@ def _read_by_training(layout: "Layout", system: str, seed: int) -> list[Path]:
 
 
 def _read_by_teacher(layout: "Layout", system: str, seed: int) -> list[Path]:
-    teacher = layout.config.systems[system].distilled_from.system
+    teacher = layout.config.teacher_of(system).system
     return [*_seen(layout, teacher), _model(layout, teacher, seed)]
 
 
 def _read_by_tuning(layout: "Layout", system: str, seed: int) -> list[Path]:
-    settings = layout.config.systems[system]
-    judges = [_weights(layout.generator)] if settings.tuning.reconstructs else []
-    return [*_seen(layout, system), _model(layout, settings.tuned_from, seed), *judges]
+    config = layout.config
+    judges = [_weights(layout.generator)] if config.tuning_of(system).reconstructs else []
+    return [*_seen(layout, system), _model(layout, config.base_of(system), seed), *judges]
 
 
 def _read_by_decoding(layout: "Layout", system: str, seed: int) -> list[Path]:
@@ -303,7 +303,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "score-samples",
             None,
-            "score all captions drawn by a system: AllSPICE, and the best of k by SPICE; 40 ms each",
+            "score all captions drawn by a system: AllSPICE and the best of k by SPICE; 40 ms each",
             "dsacap.stages.score_samples:score_system_samples",
             place=lambda layout, system, seed: layout.sample_scores(system, seed),
             reads=_captioned,
@@ -313,7 +313,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "reconstruct",
             1,
-            "measure how well originals are reconstructed from captions (`--system human`: references)",
+            "measure how well captions reconstruct originals (`--system human`: references)",
             "dsacap.stages.reconstruct:reconstruct_captions",
             place=lambda layout, system, seed: layout.reconstructions(system, seed),
             reads=_read_by_judges,

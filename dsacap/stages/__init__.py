@@ -1,1 +1,4 @@
-"""The stages of the pipeline. Each reads files, writes files and returns the facts that go into its manifest."""
+"""The stages of the pipeline.
+
+Each one reads files, writes files and returns the facts that go into its manifest.
+"""

@@ -1,4 +1,4 @@
-"""Captions by published checkpoints, which look at the photos themselves."""
+"""The stage `checkpoint`: captions by published checkpoints, which read the photos themselves."""
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json
@@ -13,14 +13,24 @@ from dsacap.runs.models import photo_sources
 def caption_by_checkpoint(layout: Layout, row: str, seed: int = 0) -> dict:
     """Caption the test photos, in COCO's results format.
 
-    Each batch is stored, so that a run that was killed goes on from there. Beam search draws nothing,
-    so the seed, which all stages of a row get, is not used.
+    Each batch is stored, so that a run that was killed resumes after the last one.
+
+    Args:
+        layout: The layout of the configuration.
+        row: The row of `predictions`.
+        seed: Not used, since beam search is deterministic. All stages of a row get one.
+
+    Returns:
+        Facts for the manifest: the number of images, and of the checkpoint's parameters.
+
+    Raises:
+        UserError: The row is a file, or the checkpoint cannot be loaded.
     """
     from baselines.pretrained import PretrainedCaptioner
 
     settings, output = layout.config.predictions[row].checkpoint, layout.predictions(row)
     if settings is None:
-        raise UserError(f"predictions.{row}: is a file; there is no checkpoint to caption by")
+        raise UserError(f"predictions.{row}: is a file; it has no checkpoint to caption by")
     images = [example.image for example in load_examples(layout.data, "test")]
     sources = photo_sources(layout, images)
     captioner = PretrainedCaptioner(
@@ -28,10 +38,8 @@ def caption_by_checkpoint(layout: Layout, row: str, seed: int = 0) -> dict:
     )
     records = []
     for start in progress(range(0, len(images), settings.batch_size), f"caption by {row}", "batch"):
-        part, batch = (
-            output.with_name(f"part-{start:06d}.json"),
-            images[start : start + settings.batch_size],
-        )
+        part = output.with_name(f"part-{start:06d}.json")
+        batch = images[start : start + settings.batch_size]
         if not part.exists():
             photos = [
                 decode(
@@ -40,12 +48,12 @@ def caption_by_checkpoint(layout: Layout, row: str, seed: int = 0) -> dict:
                 )
                 for i in batch
             ]
-            said = captioner.caption(photos, beams=settings.beams, max_words=settings.max_words)
+            captions = captioner.caption(photos, beams=settings.beams, max_words=settings.max_words)
             write_json(
                 part,
                 [
                     {"image_id": i.image_id, "caption": caption}
-                    for i, caption in zip(batch, said, strict=True)
+                    for i, caption in zip(batch, captions, strict=True)
                 ],
             )
         records += read_json(part)

@@ -1,4 +1,6 @@
-"""This stage generates or loads captions and photos, checks them, and writes the prepared data set."""
+"""The stage `data`: captions and photos are generated or loaded, checked and prepared."""
+
+from pathlib import Path
 
 from dsacap.common.files import sha256
 from dsacap.config.dataset import Scenes
@@ -10,15 +12,23 @@ from dsacap.stages.download import verify_sources
 
 
 def make_data(layout: Layout, with_photos: bool = True) -> dict:
-    """Generates or loads the captions and photos, checks them, and writes the prepared data set.
+    """Generate or load the captions and photos, check them, and write the prepared data set.
 
-    Captions alone are enough to score others by; then photos that are not generated need not be here.
+    Args:
+        layout: The layout of the configuration.
+        with_photos: Whether photos that are not generated have to exist. Captions are enough to
+            score other captions against.
+
+    Returns:
+        Facts for the manifest: counts, and hashes of the image ids and of the files.
+
+    Raises:
+        UserError: The captions or photos are malformed, or are not those that were expected.
     """
     images, counts = _load_images(layout, with_photos)
     facts = prepare(images, layout.data, layout.config.text.min_count)
-    files = [
-        layout.data / "captions.jsonl"
-    ]  # what captioners are trained and scored on; the photos' hash is that of the features
+    # Captioners are trained and scored on these; photos are covered by the hashes of the features.
+    files = [layout.data / "captions.jsonl"]
     if isinstance(layout.config.dataset, Scenes):
         files += layout.photos.values()
     ids = {
@@ -41,7 +51,12 @@ def _load_images(layout: Layout, with_photos: bool) -> tuple[list[CaptionedImage
         return load_coco(annotations, layout.photos, layout.data / "dataset_scenes.json", sizes)
     if with_photos:
         verify_sources(layout)
-    split = dataset.karpathy or RandomSplit(**dataset.random_split.model_dump())
+    split: Path | RandomSplit
+    if dataset.random_split is None:
+        assert dataset.karpathy is not None  # the section has one of the two
+        split = dataset.karpathy
+    else:
+        split = RandomSplit(**dataset.random_split.model_dump())
     return load_coco(
         dataset.annotations,
         dataset.images,

@@ -1,10 +1,10 @@
-"""What a configuration will take of the disk, told before anything is fetched or computed."""
+"""The disk space that a configuration needs, before anything is fetched or computed."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsacap.common.disk import free_space
-from dsacap.config.dataset import Scenes
+from dsacap.config.dataset import Coco, Scenes
 from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
 from dsacap.stages.download import room_for_downloads
@@ -13,6 +13,14 @@ from dsacap.vision.features.store import INDEX
 
 @dataclass(frozen=True)
 class Need:
+    """Disk space that is still needed.
+
+    Attributes:
+        folder: Where it is needed.
+        bytes: How much.
+        what: A description of what needs it, with the size.
+    """
+
     folder: Path
     bytes: int
     what: str
@@ -22,12 +30,16 @@ class Need:
 
 
 def predicted_sizes(layout: Layout) -> list[Need]:
-    """What is still to be downloaded, and features; nothing where all is generated and small."""
-    config = layout.config
-    if isinstance(config.dataset, Scenes):
+    """Estimate the space for downloads, features and pixels that do not exist yet.
+
+    Generated data sets are small, so nothing is returned for them. Features and pixels are left out
+    while the number of images is unknown.
+    """
+    config, dataset = layout.config, layout.config.dataset
+    if isinstance(dataset, Scenes):
         return []
     needs = []
-    if config.dataset.downloads:
+    if dataset.downloads:
         for folder, size in room_for_downloads(layout, config.downloads).items():
             needs.append(
                 Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB")
@@ -35,23 +47,23 @@ def predicted_sizes(layout: Layout) -> list[Need]:
     if (
         config.encoder.name
         and not (layout.features / INDEX).exists()
-        and (images := _images(layout))
+        and (images := _images(layout, dataset))
     ):
         from dsacap.vision.encoders.load import shape_without_weights
         from dsacap.vision.features.encode import FeatureSize
 
-        size = FeatureSize(
+        features = FeatureSize(
             images,
             config.encoder.views,
             *shape_without_weights(config.encoder.name, config.encoder.grid),
         )
-        needs.append(Need(layout.root, size.bytes, f"features in {layout.root}: {size}"))
-    looking = any(config.sees_pixels(system) for system in config.systems)
+        needs.append(Need(layout.root, features.bytes, f"features in {layout.root}: {features}"))
+    trains_encoder = any(config.sees_pixels(system) for system in config.systems)
     if (
-        looking
+        trains_encoder
         and config.encoder.name
         and not (layout.pixels / INDEX).exists()
-        and (images := _images(layout))
+        and (images := _images(layout, dataset))
     ):
         from dsacap.vision.encoders.load import input_size
         from dsacap.vision.features.pixels import PixelSize
@@ -61,8 +73,8 @@ def predicted_sizes(layout: Layout) -> list[Need]:
     return needs
 
 
-def _images(layout: Layout) -> int:
-    """As many as there are, or as are expected; 0 where nobody knows yet."""
+def _images(layout: Layout, dataset: Coco) -> int:
+    """Return the number of images, or the expected one; 0 if it is not known yet."""
     if (layout.data / "captions.jsonl").exists():
         return len(load_examples(layout.data))
-    return sum((layout.config.dataset.expected or {}).values())
+    return sum((dataset.expected or {}).values())

@@ -1,4 +1,4 @@
-"""Files from the net: fetched, unpacked, and checked again before they are used."""
+"""Downloads: files are fetched, unpacked, and checked again before they are used."""
 
 import sys
 from collections.abc import Mapping
@@ -11,25 +11,37 @@ from dsacap.data.download.archives import extract
 from dsacap.data.download.fetch import fetch, lacking, verify
 from dsacap.runs.layout import Layout
 
-_UNPACKED = 6  # times an archive's size that is set aside for what is unpacked from it; captions in JSON take 5
+# The space set aside for what is unpacked from an archive, in archive sizes; JSON captions take 5.
+_UNPACKED = 6
 
 
 def download(layout: Layout, target: Path | None = None, settings: Downloads | None = None) -> None:
-    """Fetches one file that the configuration names, or all, checked by size and checksum; what is there and right is kept.
+    """Fetch files that the configuration names, and check their sizes and checksums.
 
-    Before the first byte, there must be room for all files that are still to come, and for what is unpacked from them.
+    Files that exist and are right are kept. Before anything is fetched, the disk must have room for
+    all missing files and for what is unpacked from them.
+
+    Args:
+        layout: The layout of the configuration.
+        target: The file; None for all.
+        settings: How to fetch; by default as the configuration says.
+
+    Raises:
+        UserError: There is nothing to download, a file is unknown, unavailable or not what was
+            published, or the disk is too full.
     """
     settings = settings or layout.config.downloads
     remotes = _remotes(layout)
     chosen = remotes if target is None else {target: _remote(layout, target)}
     if not chosen:
         raise UserError("nothing to download: scenes are generated")
-    _check_at_hand(chosen, settings)
+    _check_available(chosen, settings)
     needed = room_for_downloads(layout, settings)
     check_room(needed)
     if any(needed.values()):
         print(
-            f"in all, {sum(needed.values()) / 1e9:.1f} GB are still to come, with what is unpacked from them",
+            f"{sum(needed.values()) / 1e9:.1f} GB in all are needed for the downloads that remain"
+            " and for what is unpacked from them",
             file=sys.stderr,
         )
     for path, remote in chosen.items():
@@ -50,8 +62,8 @@ def download(layout: Layout, target: Path | None = None, settings: Downloads | N
         )
 
 
-def _check_at_hand(remotes: Mapping[Path, Remote], settings: Downloads) -> None:
-    """Offline, all that is absent is named at once: it has to be carried here."""
+def _check_available(remotes: Mapping[Path, Remote], settings: Downloads) -> None:
+    """Raise a UserError if files are missing offline; it lists all, as a user has to bring them."""
     if settings.folder and not settings.folder.is_dir():
         raise UserError(f"{settings.folder}: no such folder")
     absent = [
@@ -63,8 +75,9 @@ def _check_at_hand(remotes: Mapping[Path, Remote], settings: Downloads) -> None:
         lines = [
             f"  {path.name}, {remote.size:,} bytes, from {remote.url}" for path, remote in absent
         ]
-        place = settings.folder or "a folder, and name it (--from)"
-        raise UserError("\n".join([f"offline, and not here; put into {place}:", *lines]))
+        place = settings.folder or "a folder, and name it with --from"
+        head = f"offline, and these files are missing; put them into {place}:"
+        raise UserError("\n".join([head, *lines]))
 
 
 def _linked(path: Path, settings: Downloads) -> bool:
@@ -72,7 +85,10 @@ def _linked(path: Path, settings: Downloads) -> bool:
 
 
 def room_for_downloads(layout: Layout, settings: Downloads) -> dict[Path, int]:
-    """Bytes that each folder has still to take, for archives and for what is unpacked from them. Files in the user's folder take none."""
+    """Return the bytes that each folder still needs, for archives and what is unpacked from them.
+
+    Files in the user's own folder need none, since they are linked.
+    """
     needed: dict[Path, int] = {}
     for path, remote in _remotes(layout).items():
         size = 0 if _linked(path, settings) else lacking(path, remote.size)
@@ -83,10 +99,14 @@ def room_for_downloads(layout: Layout, settings: Downloads) -> dict[Path, int]:
 
 
 def unpack(layout: Layout, target: Path) -> None:
-    """Checks a fetched archive and unpacks what is wanted of it into its own folder."""
+    """Check a fetched archive, and unpack the files that the configuration wants next to it.
+
+    Raises:
+        UserError: The archive is missing, or is not what was published.
+    """
     remote = _remote(layout, target)
     if not target.exists():
-        raise UserError(f"{target}: not here yet; dsacap download fetches it")
+        raise UserError(f"{target}: is not downloaded yet; run dsacap download first")
     verify(target, remote.size, remote.checksums, remote.url)
     extract(
         target,
@@ -96,7 +116,11 @@ def unpack(layout: Layout, target: Path) -> None:
 
 
 def verify_sources(layout: Layout) -> None:
-    """UserError if a file that the data set is read from is not what was published, whoever put it there."""
+    """Check the files that the data set is read from, whether they were downloaded or copied.
+
+    Raises:
+        UserError: One of them is not what was published.
+    """
     dataset = layout.config.dataset
     if isinstance(dataset, Scenes):
         return

@@ -1,4 +1,4 @@
-"""This stage trains the encoder of photos, or checks that the one named in the configuration can be loaded."""
+"""The stage `encoder`: the image encoder is trained, or it is checked that it can be loaded."""
 
 import dataclasses
 
@@ -13,7 +13,16 @@ from dsacap.runs.models import load_configured_encoder, load_scenes, photo_sourc
 
 
 def make_encoder(layout: Layout) -> dict:
-    """Trains the tiny CLIP on scenes; an encoder named in the configuration is only loaded, to fail here and not later."""
+    """Train the tiny CLIP on scenes, or load the configured encoder, so that errors show early.
+
+    Returns:
+        Facts for the manifest: the hashes of the weights, and the quality of a trained encoder on
+        the validation split.
+
+    Raises:
+        UserError: The encoder cannot be loaded, or is to be trained on another data set than
+            scenes.
+    """
     from dsacap.vision.encoders.tiny_clip import train_tiny_clip
     from dsacap.vision.features.encode import pixels_of
 
@@ -26,7 +35,8 @@ def make_encoder(layout: Layout) -> dict:
         }
     if not isinstance(layout.config.dataset, Scenes):
         raise UserError(
-            "encoder.train: the tiny CLIP learns from scenes only; name an open_clip or timm model for other data sets"
+            "encoder.train: the tiny CLIP can be trained on scenes only; for other data sets, name"
+            " an open_clip or timm model"
         )
     truth = load_scenes(layout)
 

@@ -1,4 +1,4 @@
-"""This stage encodes every photo once."""
+"""The stage `features`: every photo is encoded once."""
 
 import torch
 
@@ -8,7 +8,14 @@ from dsacap.runs.models import load_configured_encoder, photo_sources
 
 
 def make_features(layout: Layout) -> dict:
-    """Encodes every photo once."""
+    """Encode every photo once, and store its features.
+
+    Returns:
+        Facts for the manifest: the index of the features, and the number of encoded images.
+
+    Raises:
+        UserError: A photo is unusable, unless the configuration says to skip such photos.
+    """
     from dsacap.common.machine import device_of
     from dsacap.vision.features.encode import encode_photos
 

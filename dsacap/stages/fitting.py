@@ -1,4 +1,4 @@
-"""What the stages `train` and `tune` share: the training loop on a row's settings, data and folder."""
+"""What the stages `train` and `tune` share: the training loop on a row's settings and data."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,5 +73,5 @@ def fit(
             keep,
             fused=layout.config.arithmetic == "portable",
         )
-    release = release_of(layout.config.trained(system).captioner)
+    release = release_of(layout.config.captioner_of(system))
     return facts | ({"captioner": release} if release else {})

@@ -1,36 +1,48 @@
-"""This stage makes the generator, which turns captions back into pictures, and measures how well it judges captions."""
+"""The stage `generator`: the caption-to-image generator is trained or loaded.
+
+How well it judges captions is measured too.
+"""
 
 import math
 import sys
+from collections.abc import Sequence
 
 import torch
 
-from dsacap.common.errors import UserError
 from dsacap.common.files import replacing_folder
 from dsacap.common.machine import device_of
 from dsacap.config.dataset import Scenes
+from dsacap.config.sections import Generator, GeneratorTraining
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout
 from dsacap.runs.models import grid_of, load_configured_generator, load_scenes
 
 
 def make_generator(layout: Layout) -> dict:
-    """Trains the caption prior, or loads the pipeline that the configuration names, and measures whether it can judge captions."""
+    """Train the caption prior or load the configured pipeline, and measure how well it judges.
+
+    Returns:
+        Facts for the manifest: of the training or of the pipeline, and `auc`, how often a right
+        caption scores above a wrong one on validation images.
+
+    Raises:
+        UserError: The configuration has no generator, or it cannot be loaded.
+    """
     from dsacap.vision.generators.generator_check import (
+        Pair,
         held_out_auc,
         mistaken_captions,
         near_captions,
     )
 
-    settings, inputs = layout.config.generator, Inputs(layout.sight)
-    if settings is None:
-        raise UserError("generator: the configuration has no such section")
+    settings, inputs = layout.config.required_generator(), Inputs(layout.sight)
     facts = (
-        _train_generator(layout, inputs)
+        _train_generator(layout, inputs, settings, settings.train)
         if settings.train
         else {"name": settings.name, "revision": settings.revision}
     )
     examples = inputs.examples("val")
+    pairs: Sequence[Pair | None]
     if isinstance(layout.config.dataset, Scenes):
         pairs = mistaken_captions(examples, load_scenes(layout))
     else:
@@ -46,12 +58,14 @@ def make_generator(layout: Layout) -> dict:
     return facts | {"auc": held_out}
 
 
-def _train_generator(layout: Layout, inputs: Inputs) -> dict:
+def _train_generator(
+    layout: Layout, inputs: Inputs, settings: Generator, training: GeneratorTraining
+) -> dict:
     from dsacap.training.train_caption_prior import train_caption_prior
     from dsacap.vision.generators.caption_prior import new_caption_prior
     from dsacap.vision.generators.generator import original_features
 
-    settings, examples = layout.config.generator, inputs.examples("train")
+    examples = inputs.examples("train")
     captions = [[caption for caption in example.tokens if caption] for example in examples]
     ids = [example.image_id for example in examples]
     grid = grid_of(settings, inputs.store)
@@ -61,22 +75,19 @@ def _train_generator(layout: Layout, inputs: Inputs) -> dict:
             for at in range(0, len(ids), 1000)
         ]
     )
-    if grid is None:
-        embeddings_IE = embeddings_IE * math.sqrt(
-            embeddings_IE.shape[1]
-        )  # to the scale of noise, which tokens have already
-    torch.manual_seed(settings.train.seed)
-    size = {
-        "width": settings.train.width,
-        "layers": settings.train.layers,
-        "max_words": layout.config.text.max_words,
-    }
+    if grid is None:  # scale unit vectors to the noise; tokens have its scale already
+        embeddings_IE = embeddings_IE * math.sqrt(embeddings_IE.shape[1])
+    torch.manual_seed(training.seed)
     prior = new_caption_prior(
-        (c for of_image in captions for c in of_image), embeddings_IE.shape[1], **size
+        (c for of_image in captions for c in of_image),
+        embeddings_IE.shape[1],
+        width=training.width,
+        layers=training.layers,
+        max_words=layout.config.text.max_words,
     )
     facts = train_caption_prior(
         prior.to(device_of(layout.config.device)),
-        settings.train,
+        training,
         embeddings_IE,
         captions,
         layout.generator / "checkpoint",

@@ -1,4 +1,4 @@
-"""This stage stores every photo as the pixels that an encoder sees."""
+"""The stage `pixels`: every photo is stored as the pixels that the encoder takes."""
 
 from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
@@ -6,7 +6,14 @@ from dsacap.runs.models import load_configured_encoder, photo_sources
 
 
 def make_pixels(layout: Layout) -> dict:
-    """Decodes every photo once, to what the encoder looks at."""
+    """Decode every photo once to the encoder's input, and store it.
+
+    Returns:
+        Facts for the manifest: the index of the pixels, and the number of stored images.
+
+    Raises:
+        UserError: A photo is unusable, unless the configuration says to skip such photos.
+    """
     from dsacap.vision.features.pixels import store_pixels
 
     images = [example.image for example in load_examples(layout.data)]

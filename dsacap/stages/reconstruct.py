@@ -1,4 +1,4 @@
-"""This stage measures how well the original photos come back from captions."""
+"""The stage `reconstruct`: how well the original photos can be reconstructed from captions."""
 
 from statistics import fmean
 
@@ -10,8 +10,23 @@ from dsacap.stages.score import tokenised_captions
 
 
 def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
-    """How well the originals come back from a system's first captions, or from the first references: by the generator that may have
-    rewarded it, and by the judge, which never did."""
+    """Measure how well the originals are reconstructed from captions.
+
+    Two generators measure it: the configured one, which may have rewarded the system, and that of
+    the judge, which is used in no reward.
+
+    Args:
+        layout: The layout of the configuration.
+        system: The system, whose first caption of each image counts; or `HUMAN` for the first
+            reference of each image.
+        seed: The seed of the row.
+
+    Returns:
+        Facts for the manifest: the mean cosine of each decoding and generator.
+
+    Raises:
+        UserError: The configuration has no generator or no judge.
+    """
     captions = (
         {"references": load_references(layout.data)}
         if system == HUMAN
@@ -22,7 +37,7 @@ def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
         reconstruction = load_reconstruction(part)
         for name, by_image in captions.items():
             cosine_B1 = reconstruction.score(
-                list(by_image), [said[:1] for said in by_image.values()]
+                list(by_image), [texts[:1] for texts in by_image.values()]
             )
             found[name][metric] = {
                 str(i): cosine for i, cosine in zip(by_image, cosine_B1[:, 0].tolist(), strict=True)

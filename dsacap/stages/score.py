@@ -1,4 +1,4 @@
-"""Scores of captions."""
+"""The stage `score`: scores of captions of the test split."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,10 +12,21 @@ from dsacap.runs.models import load_scenes
 
 
 def score_system(layout: Layout, system: str, seed: int) -> dict:
-    """Scores a system's captions of the test split, those of a predictions file, or the human captions against each other.
+    """Score captions of the test split, and write the scores.
 
-    Returns the facts of the stage: the number of images, for how many captions SPICE's tuples were in the cache, shipped, or parsed now,
-    and the hash of a predictions file.
+    Args:
+        layout: The layout of the configuration.
+        system: A trained system, a row of `predictions`, or `HUMAN`, whose captions are the
+            references, scored against each other.
+        seed: The seed of the row.
+
+    Returns:
+        Facts for the manifest: the number of images; for how many captions SPICE's tuples came from
+        the cache, from this package or from the parser; and the hash of a predictions file.
+
+    Raises:
+        UserError: A predictions file is malformed or is not of the test split, or a metric cannot
+            be computed.
     """
     from dsacap.scoring.metrics.spice import tuple_sources
     from dsacap.scoring.score import score_decodings, score_humans
@@ -56,7 +67,7 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
 def _predicted(
     layout: Layout, system: str
 ) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
-    """The same of a predictions file, which must hold every image of the test split and no other."""
+    """Return the same of a predictions file, which must be of exactly the test images."""
     path = layout.predictions(system)
     captions = read_predictions(path)
     references = load_references(layout.data)
@@ -66,24 +77,27 @@ def _predicted(
 def captioned(
     layout: Layout, system: str, seed: int
 ) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
-    """The tokenised references of the captioned images, and decoding -> image id -> captions."""
+    """Return a trained row's captions and what they are scored against.
+
+    Returns:
+        The tokenised references of the captioned images, without those of photos that were skipped
+        as unusable; and decoding -> image id -> captions.
+    """
     captions = read_captions(layout.captions(system, seed))
     references = load_references(layout.data)
-    return {
-        i: references[i] for i in next(iter(captions.values()))
-    }, captions  # photos skipped as bad have no captions
+    return {i: references[i] for i in next(iter(captions.values()))}, captions
 
 
 def read_captions(path: Path) -> dict[str, dict[int, list[str]]]:
-    """Decoding -> image id -> captions, as the stage `caption` wrote them."""
+    """Read decoding -> image id -> captions, as the stage `caption` wrote them."""
     return {
-        name: {int(image_id): said for image_id, said in by_image.items()}
+        name: {int(image_id): texts for image_id, texts in by_image.items()}
         for name, by_image in read_json(path).items()
     }
 
 
 def tokenised_captions(layout: Layout, system: str, seed: int) -> dict[str, dict[int, list[str]]]:
-    """Decoding -> image id -> captions as PTB tokens, which is how generators were told captions."""
+    """Return decoding -> image id -> captions as PTB tokens, as generators were trained on them."""
     from dsacap.scoring.score import tokenise
 
     return {

@@ -1,4 +1,4 @@
-"""This stage computes the scores that are too slow for the table: SPICE of every caption drawn."""
+"""The stage `score-samples`: scores that are too slow for the table, by SPICE of every sample."""
 
 from dsacap.common.files import write_json
 from dsacap.runs.layout import Layout
@@ -6,7 +6,14 @@ from dsacap.stages.score import captioned
 
 
 def score_system_samples(layout: Layout, system: str, seed: int) -> dict:
-    """AllSPICE, and the best of k by SPICE, of a system's decodings that draw several captions an image."""
+    """Compute AllSPICE and the best of k by SPICE of decodings that draw several captions an image.
+
+    Returns:
+        Facts for the manifest: the decodings that were scored.
+
+    Raises:
+        UserError: SPICE cannot be computed.
+    """
     from dsacap.scoring.score import score_samples, tokenise
     from dsacap.scoring.signature import scored_against
 

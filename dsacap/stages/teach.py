@@ -1,4 +1,4 @@
-"""This stage has a teacher caption the train split for the system that is distilled from it."""
+"""The stage `teach`: a teacher captions the train split for the system distilled from it."""
 
 from dsacap.common.files import write_json
 from dsacap.runs.inputs import Inputs
@@ -7,8 +7,15 @@ from dsacap.stages.caption import captions_of_split
 
 
 def teach(layout: Layout, system: str, seed: int) -> dict:
-    """Write the teacher's captions of the train images, which a distilled system learns from."""
-    teacher = layout.config.systems[system].distilled_from
+    """Write the teacher's captions of the train images, which a distilled system learns from.
+
+    Returns:
+        Facts for the manifest: the teacher, its decoding, and the number of images.
+
+    Raises:
+        UserError: The system has no teacher.
+    """
+    teacher = layout.config.teacher_of(system)
     inputs = Inputs(layout)
     captioner = inputs.captioner(teacher.system, seed)
     lessons = captions_of_split(

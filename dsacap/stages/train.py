@@ -1,4 +1,4 @@
-"""This stage trains a system."""
+"""The stage `train`: a system is trained."""
 
 from dataclasses import replace
 
@@ -11,7 +11,12 @@ from dsacap.stages.fitting import Prepared, fit
 
 
 def train_system(layout: Layout, system: str, seed: int) -> dict:
-    """Train a system. The cost of a distilled one includes its teacher's training and captions."""
+    """Train a system.
+
+    Returns:
+        Facts for the manifest. The cost of a distilled system includes its teacher's training and
+        captions.
+    """
     facts = fit(layout, system, seed, prepared, "train", keep="best")
     if (teacher := layout.config.systems[system].distilled_from) is None:
         return facts

@@ -1,4 +1,6 @@
-"""This stage tunes a trained system by rewards, or by expected n-grams."""
+"""The stage `tune`: a trained system is tuned by rewards, or by expected n-grams."""
+
+from collections.abc import Callable
 
 from dsacap.captioner.interface import Captioner
 from dsacap.common.files import read_json
@@ -12,14 +14,19 @@ from dsacap.stages.fitting import Prepared, fit
 def tune_system(layout: Layout, system: str, seed: int) -> dict:
     """Tune a trained system.
 
-    Its manifest counts the images of training and tuning together, and adds to their cost that of
-    the generator that rewards it, unless that is a published pipeline of unknown cost.
+    Returns:
+        Facts for the manifest. They count the images of training and tuning together. The cost is
+        that of both, and of the generator that rewards the system, unless that is a published
+        pipeline of unknown cost.
+
+    Raises:
+        UserError: The system is not tuned from another.
     """
     facts = fit(layout, system, seed, prepared_tuning, "tune", keep="last")
-    folder = layout.system(layout.config.systems[system].tuned_from, seed)
+    folder = layout.system(layout.config.base_of(system), seed)
     before = read_json(manifest_of(folder))["facts"]
     spent = before["train_cpu_seconds"] + facts["train_cpu_seconds"]
-    if layout.config.training_of(system).reconstructs:
+    if layout.config.tuning_of(system).reconstructs:
         spent += read_json(manifest_of(layout.generator))["facts"].get("train_cpu_seconds", 0)
     return {
         **facts,
@@ -32,7 +39,7 @@ def tune_system(layout: Layout, system: str, seed: int) -> dict:
 def prepared_tuning(inputs: Inputs, system: str, seed: int) -> Prepared:
     """Load the trained system that a row is tuned from, its examples, and its objective."""
     config = inputs.layout.config
-    base = config.systems[system].tuned_from
+    base = config.base_of(system)
     captioner = inputs.captioner(base, seed)
     store = (
         inputs.seen_by(system, seed, tuned_from=base)
@@ -43,14 +50,14 @@ def prepared_tuning(inputs: Inputs, system: str, seed: int) -> Prepared:
     return Prepared(captioner, examples, store, _objective(inputs, captioner, system, seed))
 
 
-def _objective(inputs: Inputs, captioner: Captioner, system: str, seed: int):
+def _objective(inputs: Inputs, captioner: Captioner, system: str, seed: int) -> Callable:
     from dsacap.training.ngram_objective import NgramObjective
     from dsacap.training.reinforce import Reinforce
     from dsacap.training.rewards import RewardSum
 
     config = inputs.layout.config
-    settings, base = config.training_of(system), config.systems[system].tuned_from
-    if settings.ngrams:
+    settings, base = config.tuning_of(system), config.base_of(system)
+    if settings.rewards is None:
         return NgramObjective(captioner, settings)
     judges = _judges(inputs, settings.rewards)
     reward = RewardSum(settings.rewards, inputs.examples("train"), judges)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dsacap.audit.chain import is_quality
 from dsacap.audit.text import wrapped
-from dsacap.runs.layout import VERSIONS
+from dsacap.runs.stage_table import VERSIONS
 from dsacap.verification.committed import Cell, Committed, Numbers
 from dsacap.verification.scoring import Scored
 

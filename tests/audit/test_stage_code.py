@@ -2,7 +2,7 @@ import ast
 import inspect
 
 from dsacap.audit.stage_code import files_of_stage
-from dsacap.runs.layout import VERSIONS
+from dsacap.runs.stage_table import VERSIONS
 
 OTHERS = {
     "reconstruct",

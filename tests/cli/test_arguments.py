@@ -1,4 +1,4 @@
-"""--help as a table of contents, and what a shell completes."""
+"""--help as a table of contents, and the completion of shells."""
 
 import argparse
 import subprocess
@@ -10,13 +10,13 @@ from dsacap.cli.main import main
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
-    [of] = (
+    [subparsers] = (
         action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
-    return of.choices
+    return subparsers.choices
 
 
-def test_every_verb_stands_once_in_the_contents_on_a_line_of_its_own(capsys):
+def test_help_lists_every_verb_once_on_a_line_of_its_own(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
@@ -24,24 +24,24 @@ def test_every_verb_stands_once_in_the_contents_on_a_line_of_its_own(capsys):
         line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] != "-h,"
     ]
     assert sorted(listed) == sorted(verbs())
-    assert all(len(line) <= 140 for line in lines)
+    assert all(len(line) <= 120 for line in lines)
 
 
 @pytest.mark.parametrize("verb", verbs())
-def test_every_verb_says_what_it_does(verb, capsys):
+def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) > 4
 
 
-def test_a_misspelt_verb_is_answered_with_the_right_ones(capsys):
+def test_a_misspelt_verb_lists_the_known_ones(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["scroe"])
     assert ended.value.code == 2 and "score" in capsys.readouterr().err
 
 
-def test_photos_stand_on_both_sides_of_an_option(capsys):
+def test_photos_may_be_on_both_sides_of_an_option(capsys):
     options = parsed(["caption", "a.jpg", "--samples", "3", "b.jpg", "--json", "-"])
     assert options.photos == ["a.jpg", "b.jpg", "-"] and options.samples == 3
     for words in (
@@ -57,8 +57,14 @@ def test_photos_stand_on_both_sides_of_an_option(capsys):
 @pytest.mark.parametrize("typed", ["dsacap exp", "dsacap score --refer"])
 def test_bash_completes(typed):
     words = typed.split()
-    asked = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _shtab_dsacap; echo ${{COMPREPLY[@]}}"
+    completing = (
+        f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _shtab_dsacap;"
+        " echo ${COMPREPLY[@]}"
+    )
     done = subprocess.run(
-        ["bash", "-c", f"{completion('bash')}\n{asked}"], capture_output=True, text=True, check=True
+        ["bash", "-c", f"{completion('bash')}\n{completing}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert {"dsacap exp": "export", "dsacap score --refer": "--references"}[typed] in done.stdout

@@ -19,7 +19,7 @@ from dsacap.data.photos import decode
 
 @pytest.fixture
 def run(exported, capsys, monkeypatch, tmp_path):
-    """Runs the command in an empty folder; returns exit code, stdout and stderr."""
+    """Run the command in an empty folder; return exit status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, by=("--from", exported)):
@@ -43,13 +43,15 @@ def test_one_photo(run, model, photos):
     )
 
 
-def test_the_id_of_the_data_set_draws_what_the_stage_drew(run, layout, photos):
+def test_with_the_image_id_captions_are_those_of_the_stage(run, layout, photos):
     path, image_id = list(photos.items())[1]
-    said = run(path, "--decoding", "drawn", "--samples", 5, "--image-id", image_id)[1].splitlines()
-    assert said == read_json(layout.captions("ours", 0))["drawn"][str(image_id)]
+    captions = run(path, "--decoding", "drawn", "--samples", 5, "--image-id", image_id)[
+        1
+    ].splitlines()
+    assert captions == read_json(layout.captions("ours", 0))["drawn"][str(image_id)]
     assert (
         run(path, path, "--image-id", image_id)[2]
-        == "error: --image-id: the id of one photo, and here are 2\n"
+        == "error: --image-id: is the id of one photo, but 2 are given\n"
     )
 
 
@@ -60,8 +62,8 @@ def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
         shutil.copy(path, tmp_path / "shots" / name)
     (tmp_path / "shots" / "notes.txt").write_text("no photo")
     (tmp_path / "shots" / ".hidden.png").write_text("no photo")
-    said = [caption[0] for caption in model.caption(list(photos)[:3])]
-    by_name = dict(zip(names, said, strict=True))
+    captions = [caption[0] for caption in model.caption(list(photos)[:3])]
+    by_name = dict(zip(names, captions, strict=True))
     assert run("shots") == (
         0,
         "".join(f"shots/{name}: {by_name[name]}\n" for name in sorted(names)),
@@ -77,9 +79,7 @@ def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
     ]
 
 
-def test_more_photos_than_a_batch_show_progress_when_the_captions_go_elsewhere(
-    run, photos, monkeypatch
-):
+def test_several_batches_show_progress_if_stdout_is_no_terminal(run, photos, monkeypatch):
     monkeypatch.setattr("dsacap.cli.caption.BATCH", 2)
     code, out, err = run(*photos)
     assert code == 0 and [line.split(": ")[0] for line in out.splitlines()] == [
@@ -97,14 +97,14 @@ def test_a_photo_on_standard_input(run, model, photos, monkeypatch):
 
     monkeypatch.setattr(sys, "stdin", Stdin)
     assert run("-") == (0, model.caption([path])[0][0] + "\n", "")
-    code, out, err = run("-")  # it is read
+    code, out, err = run("-")  # it was read to the end
     assert code == 1 and out == "" and err.startswith("standard input: empty file")
     Stdin.isatty = staticmethod(lambda: True)
-    assert "standard input: a terminal" in run("-")[2]
+    assert "standard input: is a terminal" in run("-")[2]
 
 
 def odd_photos(folder, photo):
-    """Each with part of what is said of it, or None where it is captioned."""
+    """Write odd photos; return part of the message for each, or None if it can be captioned."""
     image = Image.open(photo).convert("RGB").resize((80, 60))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -132,15 +132,15 @@ def odd_photos(folder, photo):
     return fine | bad
 
 
-def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(
+def test_odd_photos_are_decoded_as_in_preprocessing_and_bad_ones_are_skipped(
     run, model, photos, tmp_path
 ):
     expected = odd_photos(tmp_path, next(iter(photos)))
     code, out, err = run(*expected, "absent.jpg", "holiday.zip", "")
-    fine = [name for name, said in expected.items() if said is None]
+    fine = [name for name, message in expected.items() if message is None]
     assert code == 1 and [line.split(": ")[0] for line in out.splitlines()] == fine
     complaints = err.splitlines()
-    for name, said in (
+    for name, message in (
         expected
         | {
             "absent.jpg": "no such file",
@@ -148,12 +148,12 @@ def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(
             "''": "an empty name",
         }
     ).items():
-        assert said is None or any(
-            line.startswith(f"{name}: ") and said in line for line in complaints
+        assert message is None or any(
+            line.startswith(f"{name}: ") and message in line for line in complaints
         ), name
     assert (
         complaints[-1]
-        == f"error: {len(complaints) - 1} of {len(expected) + 3} could not be captioned"
+        == f"error: {len(complaints) - 1} of {len(expected) + 3} photos could not be captioned"
     )
     upright = io.BytesIO()
     decode((tmp_path / "turned.jpg").read_bytes(), "x").save(upright, "png")
@@ -164,25 +164,25 @@ def test_odd_photos_are_handled_as_in_preprocessing_and_bad_ones_stop_no_other(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["x.jpg"], "by which system? Give --from FOLDER"),
-        (["x.jpg", "--from", "a", "--system", "b"], "by which system? Give --from FOLDER"),
+        (["x.jpg"], "name the system by which photos are captioned"),
+        (["x.jpg", "--from", "a", "--system", "b"], "name the system by which photos"),
         (["--from", "a"], "no photos"),
         ([], "give photos and --from FOLDER"),
-        (["--system", "ours", "--samples", "3"], "--samples is for photos"),
-        (["--system", "ours", "--image-id", "0"], "--image-id is for photos"),
+        (["--system", "ours", "--samples", "3"], "--samples needs photos"),
+        (["--system", "ours", "--image-id", "0"], "--image-id needs photos"),
         (["x.jpg", "--from", "absent"], "absent: no such folder"),
         (["x.jpg", "--from", "."], "has no index.json"),
     ],
 )
-def test_what_does_not_go_together(run, arguments, said):
+def test_options_that_exclude_each_other(run, arguments, message):
     code, out, err = run(*arguments, by=())
     assert (
         code == 1
         and out == ""
         and err.startswith("error: ")
-        and said in err
+        and message in err
         and "Traceback" not in err
     )
 
@@ -221,7 +221,7 @@ def test_a_system_of_the_run(run, layout, model, photos, tmp_path, capsys):
     assert main(["export", *by, "carried"]) == 1 and "exists already" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_is_no_error(exported, photos):
+def test_a_closed_pipe_is_no_error(exported, photos):
     command = [sys.executable, "-m", "dsacap.cli", "caption", *photos, *photos, "--from", exported]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()

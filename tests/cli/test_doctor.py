@@ -21,7 +21,7 @@ def changed(config, **sections):
 
 
 def line(capsys, what):
-    """The line, or the first of them, that `examine` printed of `what`."""
+    """Return the first line that `examine` printed about a part of the machine."""
     return next(
         line for line in capsys.readouterr().out.splitlines() if line.split()[1:2] == [what]
     )
@@ -32,13 +32,13 @@ def test_a_machine_that_runs_these_tests_is_ready(capsys):
     assert "smoke: ready" in capsys.readouterr().out
 
 
-def test_data_that_is_not_here_is_missing_unless_it_can_be_fetched(capsys, tmp_path, monkeypatch):
+def test_absent_data_is_missing_unless_it_can_be_downloaded(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = {"kind": "coco", "images": {"all": "photos.zip"}, "karpathy": "split.json"}
     assert not examine(changed(SMOKE, dataset=data, encoder={"name": "timm:test_vit"}))
     out = capsys.readouterr().out
     assert (
-        "missing  data       split.json: not here" in out
+        "missing  data       split.json: does not exist" in out
         and "-> put it there" in out
         and "not ready" in out
     )
@@ -52,12 +52,12 @@ def test_data_that_is_not_here_is_missing_unless_it_can_be_fetched(capsys, tmp_p
     fetched = {**data, "downloads": {"split.zip": remote, "photos.zip": photos}}
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
     assert (
-        "note     data       split.json: is downloaded (1.00 GB, split.zip)"
+        "note     data       split.json: will be downloaded (1.00 GB, split.zip)"
         in capsys.readouterr().out
     )
     (tmp_path / "split.zip").touch()
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
-    assert "split.json: is unpacked from split.zip" in capsys.readouterr().out
+    assert "split.json: will be unpacked from split.zip" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_missing(capsys, monkeypatch):
@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_written_is_missing(capsys, monkeypatch):
     assert "cannot be written" in line(capsys, "disk")
 
 
-def test_a_gpu_that_is_asked_for_must_be_there(capsys, monkeypatch):
+def test_a_required_gpu_must_exist(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert examine(SMOKE)
     assert line(capsys, "GPU").startswith("note")
@@ -87,24 +87,25 @@ def test_java_that_does_not_start_is_missing(capsys, monkeypatch):
     assert line(capsys, "Java").startswith("missing")
 
 
-def test_corenlp_is_fetched_later(capsys, monkeypatch, tmp_path):
+def test_corenlp_is_downloaded_later(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("DSACAP_CACHE", str(tmp_path))
     monkeypatch.delenv("CORENLP_DIR", raising=False)
     assert examine(changed(SMOKE, scoring={"spice": "auto"}))
-    assert "fetched once (385 MB)" in line(capsys, "SPICE")
+    assert "downloaded once (385 MB)" in line(capsys, "SPICE")
 
 
-def test_other_versions_than_the_pinned_are_named(tmp_path):
+def test_versions_that_differ_from_the_pins_are_named(tmp_path):
     lock = tmp_path / "requirements.lock"
     lock.write_text(
-        "numpy==0.1 \\\n    --hash=sha256:0\nnot-there==1.0 ; sys_platform == 'none' \\\n    --hash=sha256:0\n"
+        "numpy==0.1 \\\n    --hash=sha256:0\n"
+        "not-there==1.0 ; sys_platform == 'none' \\\n    --hash=sha256:0\n"
     )
     finding = doctor._packages(lock)
-    assert finding.state == "note" and "1 of 1 are not as pinned: numpy" in finding.says
+    assert finding.state == "note" and "1 of 1 are not as pinned: numpy" in finding.text
 
 
 @pytest.mark.parametrize("available", [doctor._MEMORY - 1, 2**40])
-def test_little_memory_is_said(monkeypatch, available):
+def test_little_memory_is_noted(monkeypatch, available):
     monkeypatch.setattr(
         Path,
         "read_text",

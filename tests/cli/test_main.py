@@ -26,13 +26,13 @@ def run(*arguments) -> int:
 
 def test_errors_are_one_line_without_a_traceback(config, capsys):
     assert run("train", "--config", config, "--system", "nobody") == 1
-    said = capsys.readouterr().err
-    assert said.startswith(
+    message = capsys.readouterr().err
+    assert message.startswith(
         f"error: {config}: no system 'nobody' with seed 0; known: ar (seed 0), dsacap (seed 0)"
     )
     assert run("train", "--config", config, "--system", "ar") == 1  # nothing prepared yet
-    said = capsys.readouterr().err
-    assert "no such file" in said and "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "no such file" in message and "Traceback" not in message
     assert run("check", "--config", config.with_name("absent.yaml")) == 1
     assert "absent.yaml: no such file" in capsys.readouterr().err
     assert run("download", "--config", config, "--file", "x.zip") == 1
@@ -47,9 +47,9 @@ def test_errors_are_one_line_without_a_traceback(config, capsys):
 
 
 @pytest.mark.parametrize(
-    ("raised", "code", "said"),
+    ("raised", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (KeyboardInterrupt(), 130, "run the same command again to resume"),
         (
             OSError(errno.ENOSPC, "No space left on device", "work/x"),
             1,
@@ -57,13 +57,13 @@ def test_errors_are_one_line_without_a_traceback(config, capsys):
         ),
     ],
 )
-def test_interruption_and_a_full_disk(config, capsys, monkeypatch, raised, code, said):
+def test_interruption_and_a_full_disk(config, capsys, monkeypatch, raised, code, message):
     def fail(layout):
         raise raised
 
     monkeypatch.setattr("dsacap.stages.data.make_data", fail)
     assert run("data", "--config", config) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(config.parent.rglob("manifest.json"))
 
 
@@ -93,7 +93,7 @@ COCO = {
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda d: d["annotations"].pop(3), "no captions for image ids 3"),
         (lambda d: d["annotations"][2].update(caption="  "), "annotation 2: empty caption"),
@@ -103,7 +103,7 @@ COCO = {
         (lambda d: d.pop("annotations"), "'annotations'"),
     ],
 )
-def test_bad_captions_stop_the_data_stage(tmp_path, capsys, change, said):
+def test_bad_captions_stop_the_data_stage(tmp_path, capsys, change, message):
     from PIL import Image
 
     data = json.loads(json.dumps(COCO))
@@ -126,11 +126,11 @@ def test_bad_captions_stop_the_data_stage(tmp_path, capsys, change, said):
     )
     assert run("data", "--config", tmp_path / "bad.yaml") == 1
     error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error
+    assert message in error and "Traceback" not in error
     assert not list((tmp_path / "work").rglob("*.json*"))
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_a_closed_pipe_is_no_error():
     command = [sys.executable, "-m", "dsacap.cli", "doctor", "--config", "config/smoke.yaml"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -140,7 +140,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 
 def test_a_worker_that_died_is_an_error(config, monkeypatch):
-    """Its pipe is broken too, and that is not the reader's doing."""
+    """Its pipe is broken too, but not because a reader of the output closed it."""
 
     def dead(*_):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

@@ -1,4 +1,4 @@
-"""`dsacap score PREDICTIONS --references REFS`, as it is typed."""
+"""`dsacap score` and `dsacap compare` as a user types them."""
 
 import json
 import os
@@ -23,26 +23,26 @@ COCO = {
     "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
     "annotations": [
         {"id": 10 * i + k, "image_id": i, "caption": caption}
-        for i, said in {
+        for i, captions in {
             1: ["A red dog.", "The dog is red!"],
             2: ["A cat sleeps.", "Sleeping cat"],
             3: ["Two birds", "Birds, two."],
         }.items()
-        for k, caption in enumerate(said)
+        for k, caption in enumerate(captions)
     ],
 }
 
 
 @pytest.fixture(scope="module")
 def index() -> Path:
-    """METEOR's paraphrases, which take 20 s to index."""
+    """The index of METEOR's paraphrases, which takes 20 s to build."""
     paraphrase_index(METEOR_FOLDER / "data" / "paraphrase-en.gz")
     return next(corenlp.cache_folder().glob("paraphrases-*"))
 
 
 @pytest.fixture(autouse=True)
 def no_corenlp(tmp_path, monkeypatch, index):
-    """A new cache, and nothing fetched: SPICE itself is tested in tests/scoring."""
+    """Use an empty cache without downloads: SPICE itself is tested in tests/scoring."""
     for cache in ("cache", "other"):
         (tmp_path / cache).mkdir()
         shutil.copy(index, tmp_path / cache)
@@ -63,9 +63,9 @@ def files(tmp_path):
         return tmp_path / name
 
     references = write("references.json", COCO)
-    said = {1: "a red dog", 2: "a dog sleeps", 3: "birds"}
+    predicted = {1: "a red dog", 2: "a dog sleeps", 3: "birds"}
     predictions = write(
-        "predictions.json", [{"image_id": i, "caption": c} for i, c in said.items()]
+        "predictions.json", [{"image_id": i, "caption": c} for i, c in predicted.items()]
     )
     return tmp_path, predictions, references, write
 
@@ -80,18 +80,8 @@ def run_score(*arguments) -> int:
 
 def test_table_json_and_csv_agree(files, capsys):
     folder, predictions, references, _ = files
-    assert (
-        run_score(
-            predictions,
-            "--references",
-            references,
-            "--json",
-            folder / "s.json",
-            "--csv",
-            folder / "s.csv",
-        )
-        == 0
-    )
+    outputs = ("--json", folder / "s.json", "--csv", folder / "s.csv")
+    assert run_score(predictions, "--references", references, *outputs) == 0
     table, signatures = capsys.readouterr().out.split("\n\n")
     printed = {line.split()[0]: line.split()[1] for line in table.splitlines()[2:]}
     scores = read_json(folder / "s.json")["quality"]
@@ -132,7 +122,7 @@ def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
     assert (
         "mBLEU-4" in printed
         and "best-of-2 CIDEr" in printed
-        and "3 of 6 captions stand word for word in the train captions." in printed
+        and "3 of 6 captions occur word for word in the train captions." in printed
     )
 
 
@@ -144,9 +134,8 @@ def test_tokenised_references_are_left_alone(files):
         == 0
     )
     per_image = read_json(folder / "s.json")["quality"]["BLEU-1"]["per_image"]
-    assert per_image["1"] == pytest.approx(1) and per_image["3"] == pytest.approx(
-        0, abs=1e-6
-    )  # 'Birds' is another token than 'birds'
+    assert per_image["1"] == pytest.approx(1)
+    assert per_image["3"] == pytest.approx(0, abs=1e-6)  # 'Birds' and 'birds' differ as tokens
 
 
 def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
@@ -171,7 +160,7 @@ def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
     assert "+0.00 .. +0.00  1.0000" in capsys.readouterr().out
 
 
-def test_subset_must_be_asked_for(files, capsys):
+def test_a_subset_needs_its_option(files, capsys):
     _, _, references, write = files
     part = write(
         "part.json", [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}]
@@ -218,7 +207,7 @@ def test_fakecap_has_its_published_scores(real_data, tmp_path):
     assert {metric: scores[metric] for metric in published} == published
 
 
-def test_without_corenlp_spice_is_na_and_an_error_only_where_asked_for(files, capsys):
+def test_without_corenlp_spice_is_na_and_an_error_only_if_required(files, capsys):
     folder, predictions, references, _ = files
     assert run("score", predictions, "--references", references, "--json", folder / "s.json") == 0
     assert read_json(folder / "s.json")["quality"]["SPICE"]["value"] is None
@@ -232,8 +221,11 @@ def test_without_corenlp_spice_is_na_and_an_error_only_where_asked_for(files, ca
 
 
 def test_the_same_numbers_from_a_path_with_spaces_in_a_foreign_locale(files):
-    """A process of its own, in the C locale and a Turkish Java, with the jars where a space is in the path; none writes beside them. The
-    captions hold line breaks of every kind, other letters than ASCII, and half a surrogate pair."""
+    """Run another process in the C locale, with a Turkish Java and the jars in a path with a space.
+
+    Nothing may be written next to the jars. The captions contain all kinds of line breaks, letters
+    outside ASCII, and half a surrogate pair.
+    """
     folder, _, _, write = files
     odd = {1: "A red\u2028dog.\x0b", 2: "TITLE İI\nsleeps", 3: "two b\u00efrds \ud83d"}
     predictions = write("odd.json", [{"image_id": i, "caption": c} for i, c in odd.items()])
@@ -281,7 +273,7 @@ def test_all_spice_of_one_caption_is_refused(files, capsys):
     assert "--all-spice and --no-spice exclude each other" in capsys.readouterr().err
 
 
-# -------------------------------------------------------------------------------------------------- scored before
+# ------------------------------------------------------------------------------ the cache of scores
 
 
 def test_a_scored_file_is_read_from_the_cache(files, capsys, monkeypatch):
@@ -299,24 +291,18 @@ def test_a_scored_file_is_read_from_the_cache(files, capsys, monkeypatch):
     assert (folder / "a.json").read_bytes() == (folder / "b.json").read_bytes()
 
 
-def test_other_bytes_or_settings_are_scored_again(files, capsys):
+def test_changed_files_or_settings_are_scored_again(files, capsys):
     _, predictions, references, write = files
     assert run_score(predictions, "--references", references) == 0
     assert run_score(predictions, "--references", references, "--train", references) == 0
     assert run("score", predictions, "--references", references) == 0
     assert run_score(predictions, "--references", write("again.json", {**COCO, "licence": 1})) == 0
-    assert (
-        run_score(
-            write("other.json", [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]),
-            "--references",
-            references,
-        )
-        == 0
-    )
+    other = [*read_json(predictions)[:2], {"image_id": 3, "caption": "bird"}]
+    assert run_score(write("other.json", other), "--references", references) == 0
     assert "scored before" not in capsys.readouterr().err
 
 
-def test_other_code_scores_again(files, capsys, monkeypatch):
+def test_changed_code_scores_again(files, capsys, monkeypatch):
     _, predictions, references, _ = files
     assert run_score(predictions, "--references", references) == 0
     monkeypatch.setattr(result_cache, "version", lambda _: "another")
@@ -339,16 +325,16 @@ def test_every_damaged_byte_is_noticed(files, capsys):
     assert "damaged" in capsys.readouterr().err
 
 
-def test_a_cache_that_cannot_be_written_costs_no_score(files, capsys, monkeypatch):
+def test_scores_do_not_need_a_writable_cache(files, capsys, monkeypatch):
     folder, predictions, references, _ = files
     (folder / "file").write_text("")
     monkeypatch.setenv("DSACAP_CACHE", str(folder / "file"))
     assert run_score(predictions, "--references", references) == 0
-    said = capsys.readouterr()
-    assert "CIDEr" in said.out and "not kept" in said.err
+    printed = capsys.readouterr()
+    assert "CIDEr" in printed.out and "not kept" in printed.err
 
 
-def test_compared_files_are_of_the_same_images(files, capsys):
+def test_compared_files_must_be_of_the_same_images(files, capsys):
     _, predictions, references, write = files
     part = write("part.json", [{"image_id": i, "caption": "a dog"} for i in (1, 2)])
     assert run("compare", predictions, part, "--references", references) == 1

@@ -1,4 +1,4 @@
-"""`dsacap validate`: every kind of file it knows, sound and not."""
+"""`dsacap validate`: every kind of file that it knows, usable and unusable."""
 
 import json
 import zipfile
@@ -31,14 +31,14 @@ def annotations(*ids):
 
 
 def test_predictions_are_counted(write):
-    said = validate(write("p.json", PREDICTIONS))
-    assert said.startswith(
-        "predictions: 2 images, 1 caption each, 2.5 words on average, 2 captions differ"
+    report = validate(write("p.json", PREDICTIONS))
+    assert report.startswith(
+        "predictions: 2 images, 1 caption each, 2.5 words on average, 2 different captions"
     )
-    assert "give --references" in said
+    assert "give --references" in report
 
 
-def test_predictions_are_held_against_references(write):
+def test_predictions_are_compared_with_references(write):
     path = write("p.json", PREDICTIONS)
     assert "every image of the references" in validate(path, [write("r.json", annotations(1, 2))])
     with pytest.raises(UserError, match=r"1 of 3 images have no prediction; first: image 3"):
@@ -56,9 +56,9 @@ def test_predictions_are_held_against_references(write):
         ("a <unk> ring", "special token"),
     ],
 )
-def test_what_may_not_be_meant_is_noted(write, caption, what):
-    said = validate(write("p.json", [*PREDICTIONS, {"image_id": 77, "caption": caption}]))
-    assert what in said and "77" in said
+def test_probable_mistakes_are_noted(write, caption, what):
+    report = validate(write("p.json", [*PREDICTIONS, {"image_id": 77, "caption": caption}]))
+    assert what in report and "77" in report
     assert "note" not in validate(write("p.json", PREDICTIONS))
 
 
@@ -80,7 +80,7 @@ def test_other_kinds_of_captions_are_known(write):
     images[0]["split"] = "tset"
     with pytest.raises(UserError, match=r"0.jpg: unknown split 'tset'"):
         validate(write("k.json", {"images": images}))
-    with pytest.raises(UserError, match="none of what is known here"):
+    with pytest.raises(UserError, match="is not of a known kind"):
         validate(write("x.json", {"captions": 3}))
 
 
@@ -99,18 +99,18 @@ def test_photos_are_decoded(tmp_path):
         Image.effect_noise((32, 24), 50).save(tmp_path / "photos" / f"{name}.png")
     assert (
         validate(tmp_path / "photos")
-        == "2 photos, all can be decoded; 2 of them have 32 x 24 pixels"
+        == "2 photos, all of them usable; 2 of them have 32 x 24 pixels"
     )
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "photos" / "a.png", "train/a.png")
         archive.writestr("train/torn.png", (tmp_path / "photos" / "b.png").read_bytes()[:200])
     with pytest.raises(
-        UserError, match=r"1 of 2 photos cannot be used:\n  train/torn.png: truncated"
+        UserError, match=r"1 of 2 photos are unusable:\n  train/torn.png: truncated"
     ):
         validate(tmp_path / "photos.zip")
 
 
-def test_all_files_are_looked_at_whatever_the_first_is(write, capsys):
+def test_all_files_are_checked_even_if_the_first_is_bad(write, capsys):
     good, bad = write("p.json", PREDICTIONS), write("b.json", [{"image_id": "1", "caption": "a"}])
     assert main(["validate", str(bad), str(good)]) == 1
     out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""A small run that was made by the command line."""
+"""A small run of the command line, for the tests in this folder."""
 
 import pytest
 import yaml
@@ -11,7 +11,7 @@ from helpers import tiny_config
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A small run by the command line, which writes the manifests: configuration and layout."""
+    """The configuration and the layout of a small run, with its manifests."""
     folder = tmp_path_factory.mktemp("run")
     config = folder / "config.yaml"
     config.write_text(

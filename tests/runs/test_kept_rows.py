@@ -23,7 +23,7 @@ def finish(layout: Layout, system: str, dirty: bool = False) -> None:
     (layout.system(system, 0) / "model.safetensors").write_bytes(b"weights")
 
 
-def test_a_kept_row_comes_back_without_its_weights(layout):
+def test_a_kept_row_is_restored_without_its_weights(layout):
     finish(layout, "ar")
     assert keep_rows(layout) == ["ar (seed 0)"]
     shutil.rmtree(layout.root)
@@ -33,14 +33,14 @@ def test_a_kept_row_comes_back_without_its_weights(layout):
     assert not (layout.system("ar", 0) / "model.safetensors").exists()
 
 
-def test_what_is_here_is_not_overwritten(layout):
+def test_existing_captions_are_not_overwritten(layout):
     finish(layout, "ar")
     keep_rows(layout)
     write_json(layout.captions("ar", 0), {"K=1": {}})
     assert restore_rows(layout) == [] and read_json(layout.captions("ar", 0)) == {"K=1": {}}
 
 
-def test_a_row_of_other_settings_stays_where_it_is(layout, tmp_path):
+def test_a_row_of_other_settings_is_not_restored(layout, tmp_path):
     finish(layout, "ar")
     keep_rows(layout)
     shutil.rmtree(layout.root)
@@ -71,7 +71,7 @@ def test_rows_of_another_results_folder_are_kept_there(tmp_path, monkeypatch):
     assert restore_rows(layout) == ["ar (seed 0)"]
 
 
-def test_captions_of_others_are_kept_too(tmp_path):
+def test_captions_of_predictions_files_are_kept_too(tmp_path):
     write_json(tmp_path / "theirs.json", [{"image_id": 1, "caption": "a dog"}])
     theirs = {"theirs": {"file": str(tmp_path / "theirs.json"), "citation": "c", "trained_on": "t"}}
     layout = Layout(tiny_config(tmp_path, predictions=theirs))

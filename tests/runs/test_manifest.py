@@ -1,12 +1,12 @@
 import hashlib
 
 from dsacap.runs import manifest
-from dsacap.runs.layout import VERSIONS
 from dsacap.runs.manifest import commit, run_stage
+from dsacap.runs.stage_table import VERSIONS
 from helpers import tiny_config
 
 
-def test_a_manifest_has_the_hashes_of_what_was_read_and_written(tmp_path):
+def test_a_manifest_has_the_hashes_of_files_read_and_written(tmp_path):
     config = tiny_config(tmp_path / "work")
     ours, theirs = tmp_path / "work/tiny/data/captions.jsonl", tmp_path / "annotations.json"
 
@@ -20,17 +20,14 @@ def test_a_manifest_has_the_hashes_of_what_was_read_and_written(tmp_path):
         "data", config, stage, tmp_path / "manifest.json", lambda: ([theirs], [ours])
     )
     digests = {file.name: hashlib.sha256(file.name.encode()).hexdigest() for file in (ours, theirs)}
-    assert written["outputs"] == {
-        "data/captions.jsonl": digests["captions.jsonl"]
-    }  # by its place in the run
-    assert written["inputs"] == {
-        theirs.as_posix(): digests["annotations.json"]
-    }  # as the configuration names it
+    # Files of the run are named by their place in it, others as in the configuration.
+    assert written["outputs"] == {"data/captions.jsonl": digests["captions.jsonl"]}
+    assert written["inputs"] == {theirs.as_posix(): digests["annotations.json"]}
     assert written["version"] == VERSIONS["data"] and written["facts"] == {"images": 3}
     assert written["host"]["gpu"] is None and written["host"]["deterministic"] is False
 
 
-def test_uncommitted_changes_are_known_by_their_hash(monkeypatch):
+def test_uncommitted_changes_are_recorded_by_their_hash(monkeypatch):
     answers = {
         "status": " M dsacap/common/files.py\n",
         "diff": "+ a line\n",

@@ -1,4 +1,4 @@
-"""A stage is added by one file and one entry, as CONTRIBUTING.md shows it."""
+"""A stage is added by one file and one entry, as CONTRIBUTING.md shows."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Files that a stage reads are those that another wrote; every byte of them."""
+"""A stage reads exactly the bytes that another stage wrote."""
 
 import shutil
 
@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from dsacap.cli.main import main
-from dsacap.runs.layout import VERSIONS
 from dsacap.runs.stage_files import check_inputs, files_of
-from dsacap.runs.stage_table import STAGES
+from dsacap.runs.stage_table import STAGES, VERSIONS
 from helpers import tiny_config
 
 READING = [
@@ -21,7 +20,7 @@ READING = [
 
 
 @pytest.mark.parametrize(("verb", "row"), READING, ids=[verb for verb, _ in READING])
-def test_what_changed_is_named_before_it_is_read(finished, verb, row, capsys):
+def test_a_changed_input_is_refused_before_it_is_read(finished, verb, row, capsys):
     config, layout = finished
     check_inputs(layout, verb, row)
     read = files_of(layout, verb, row)[0]
@@ -37,15 +36,15 @@ def test_what_changed_is_named_before_it_is_read(finished, verb, row, capsys):
                 )
             finally:
                 path.write_bytes(whole)
-            said = capsys.readouterr().err
+            message = capsys.readouterr().err
             assert (
-                f"{path}: changed since it was written" in said
-                and f"delete {path.name} there" in said
+                f"{path}: changed since it was written" in message
+                and f"delete {path.name} there" in message
             )
 
 
 @pytest.mark.parametrize("verb", ["features", "train", "caption", "score", "time"])
-def test_what_was_not_made_yet_is_said_so(tmp_path, verb, capsys):
+def test_an_input_that_does_not_exist_yet_is_named(tmp_path, verb, capsys):
     (config := tmp_path / "config.yaml").write_text(
         yaml.safe_dump(tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True))
     )
@@ -67,9 +66,8 @@ def test_a_shard_is_checked_too(finished, capsys):
     config, layout = finished
     shard = layout.features / "shard-00001.safetensors"
     shutil.copyfile(shard, kept := shard.with_suffix(".kept"))
-    shutil.copyfile(
-        layout.features / "shard-00000.safetensors", shard
-    )  # sound in itself, and another's
+    # A well-formed file, but of another shard.
+    shutil.copyfile(layout.features / "shard-00000.safetensors", shard)
     try:
         assert main(["train", "--config", str(config), "--system", "dsacap"]) == 1
     finally:
@@ -80,8 +78,8 @@ def test_a_shard_is_checked_too(finished, capsys):
 @pytest.mark.parametrize(
     "verb", sorted(VERSIONS.keys() - {"checkpoint", "reconstruct", "complete"})
 )
-def test_every_stage_says_what_it_reads_and_writes(finished, verb):
-    """But for those that this configuration does not have."""
+def test_every_stage_lists_what_it_reads_and_writes(finished, verb):
+    """All but the stages that this configuration does not have."""
     row = {"tune": ("dsacap-rl", 0)}.get(verb, ("dsacap", 0)) if STAGES[verb].rows else None
     read, written = files_of(finished[1], verb, row)
     assert {path.parent.name for path in (*read, *written)} >= {finished[1].data.name} and (

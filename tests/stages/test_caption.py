@@ -7,8 +7,8 @@ from dsacap.stages.caption import caption_split
 from dsacap.text.vocabulary import UNK
 
 
-class Neighbourly(torch.nn.Linear):
-    """Says as many words as there are images in the batch, and of one image the same as ever."""
+class DependsOnBatch(torch.nn.Linear):
+    """Its captions have as many words as the batch has images, except that of the last image."""
 
     def caption(self, batch, samples, seed, decoding):
         return [
@@ -20,7 +20,7 @@ class Neighbourly(torch.nn.Linear):
 def test_captions_that_depend_on_their_batch_are_counted(tiny_layout, tmp_path, monkeypatch):
     layout = Layout(tiny_layout.config)
     monkeypatch.setattr(Layout, "captions", lambda self, system, seed: tmp_path / "captions.json")
-    monkeypatch.setattr(Inputs, "captioner", lambda self, system, seed: Neighbourly(1, 1))
+    monkeypatch.setattr(Inputs, "captioner", lambda self, system, seed: DependsOnBatch(1, 1))
     facts = caption_split(layout, "dsacap", 0)
     images = len(read_json(tmp_path / "captions.json")["K=1"])
     assert facts["images"] == images == facts["one_by_one"] == 6

@@ -1,4 +1,7 @@
-"""config/coco.yaml from the net to features, in small: real photos of COCO in COCO's archives, a real checkpoint in open_clip's format."""
+"""config/coco.yaml from downloads to features, at a small scale.
+
+The photos and the format of the archives are COCO's, and the checkpoint is in open_clip's format.
+"""
 
 import hashlib
 import json
@@ -33,12 +36,16 @@ UNPACK = [
 
 
 def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
-    """The published archives, with a few images: photos in train2014/ and val2014/, captions of both, Karpathy's file.
+    """Write archives like the published ones, with a few images.
 
-    Returns id -> captions."""
+    They are photos in train2014/ and val2014/, captions of both, and Karpathy's file.
+
+    Returns:
+        Image id -> captions.
+    """
     everything = read_json(real_data / "photos" / "captions_coco.json")
     images = everything["images"][:IMAGES]
-    said = {
+    annotations_of = {
         image["id"]: [a for a in everything["annotations"] if a["image_id"] == image["id"]]
         for image in images
     }
@@ -61,7 +68,7 @@ def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
             ids = [i for i in name_of if year_of[i] == year]
             data = {
                 "images": [{"id": i, "file_name": name_of[i]} for i in ids],
-                "annotations": [a for i in ids for a in said[i]],
+                "annotations": [a for i in ids for a in annotations_of[i]],
             }
             archive.writestr(f"annotations/captions_{year}.json", json.dumps(data))
             archive.writestr(f"annotations/instances_{year}.json", "{}")
@@ -71,7 +78,7 @@ def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
             "filepath": year_of[i],
             "cocoid": i,
             "split": split,
-            "sentences": [{"raw": a["caption"]} for a in said[i]],
+            "sentences": [{"raw": a["caption"]} for a in annotations_of[i]],
         }
         for i, split in zip(name_of, SPLIT_OF, strict=True)
     ]
@@ -80,12 +87,12 @@ def coco_archives(real_data: Path, folder: Path) -> dict[int, list[str]]:
         archive.writestr("dataset_flickr8k.json", "{}")
     return {
         i: [a["caption"] for a in sorted(annotations, key=lambda a: a["id"])]
-        for i, annotations in said.items()
+        for i, annotations in annotations_of.items()
     }
 
 
 def coco_config(base: str, archives: Path, ids: list[int], encoder: dict) -> dict:
-    """config/coco.yaml with other addresses, sizes and hashes, and a small encoder."""
+    """Return config/coco.yaml with other addresses, sizes and hashes, and a small encoder."""
     data = yaml.safe_load((ROOT / "config" / "coco.yaml").read_text())
     dataset = data["dataset"]
     for target, remote in dataset["downloads"].items():
@@ -116,21 +123,21 @@ def coco_config(base: str, archives: Path, ids: list[int], encoder: dict) -> dic
 def coco(real_data, tmp_path, monkeypatch):
     archives = tmp_path / "published"
     archives.mkdir()
-    said = coco_archives(real_data, archives)
+    captions = coco_archives(real_data, archives)
     weights = tmp_path / "clip"
     save_vit(weights)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    return archives, weights, said
+    return archives, weights, captions
 
 
 def run(*arguments) -> int:
     return main([str(a) for a in arguments])
 
 
-def test_from_the_net_to_features(coco, capsys):
-    archives, weights, said = coco
+def test_from_download_to_features(coco, capsys):
+    archives, weights, captions = coco
     with serving(files={file.name: file for file in archives.iterdir()}) as server:
         server.faults = [cut(1000), status(503)]
         encoder = {
@@ -140,24 +147,26 @@ def test_from_the_net_to_features(coco, capsys):
         }
         config = Path("coco.yaml")
         encoder |= {"batch_size": 5, "shard_size": 9, "dtype": "bfloat16", "views": 2, "workers": 1}
-        config.write_text(yaml.safe_dump(coco_config(server.base, archives, list(said), encoder)))
+        config.write_text(
+            yaml.safe_dump(coco_config(server.base, archives, list(captions), encoder))
+        )
         assert run("check", "--config", config) == 0
-        told = capsys.readouterr().out
-        assert "to download and unpack in data/coco: 0.0 GB" in told
-        assert "24 photos x 2 views x 17 tokens x 32 channels of 16 bits" in told
+        printed = capsys.readouterr().out
+        assert "to download and unpack in data/coco: 0.0 GB" in printed
+        assert "24 photos x 2 views x 17 tokens x 32 channels of 16 bits" in printed
         for verb in ("download", "download", *UNPACK, "data", "encoder", "features", "check"):
             assert run(*verb.split(), "--config", config) == 0, capsys.readouterr().err
         asked = len(server.asked)
-    assert asked == 4 + 2  # four files of one segment each, two of them torn once; nothing twice
+    assert asked == 4 + 2  # four files of one segment each, two of which fail once
     layout = Layout(load_config(config))
     facts = read_json(manifest_of(layout.data))["facts"]
     assert facts["images"] == {"test": 5, "train": 14, "val": 5} and facts["dropped"] == 0
     assert facts["ids_sha256"] == layout.config.dataset.expected_ids
-    assert {e.image_id: list(e.image.captions) for e in load_examples(layout.data)} == said
+    assert {e.image_id: list(e.image.captions) for e in load_examples(layout.data)} == captions
     assert not Path("data/coco/annotations/instances_train2014.json").exists()
     assert read_json(manifest_of(layout.encoder))["facts"]["weights"]["sha256"] == encoder["sha256"]
     store = FeatureStore(layout.features)
-    assert store.views == 2 and store.read(list(said), dict.fromkeys(said, 1)).shape == (
+    assert store.views == 2 and store.read(list(captions), dict.fromkeys(captions, 1)).shape == (
         IMAGES,
         17,
         32,
@@ -173,19 +182,22 @@ def test_from_the_net_to_features(coco, capsys):
 
 
 def test_offline_from_a_folder(coco, capsys):
-    archives, weights, said = coco
+    archives, weights, captions = coco
     config = Path("coco.yaml")
     config.write_text(
         yaml.safe_dump(
-            coco_config("http://127.0.0.1:9", archives, list(said), {"name": local_name(weights)})
+            coco_config(
+                "http://127.0.0.1:9", archives, list(captions), {"name": local_name(weights)}
+            )
         )
     )
     assert run("download", "--config", config, "--offline", "--from", "nowhere") == 1
     assert "error: nowhere: no such folder" in capsys.readouterr().err
     assert run("download", "--config", config, "--offline") == 1
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert all(
-        f"  {file.name}, {file.stat().st_size:,} bytes, from http://127.0.0.1:9/{file.name}" in told
+        f"  {file.name}, {file.stat().st_size:,} bytes, from http://127.0.0.1:9/{file.name}"
+        in printed
         for file in archives.iterdir()
     )
     for verb in ("download --offline --from ../published", *UNPACK, "data"):
@@ -209,13 +221,16 @@ def spoil_split(folder: Path) -> str:
 
 def spoil_captions(folder: Path) -> str:
     (folder / "annotations/captions_val2014.json").write_text("{}")
-    return "captions_val2014.json: not the file expected from http://127.0.0.1:9/annotations_trainval2014.zip"
+    source = "http://127.0.0.1:9/annotations_trainval2014.zip"
+    return f"captions_val2014.json: not the file expected from {source}"
 
 
 @pytest.mark.parametrize("spoil", [spoil_archive, spoil_split, spoil_captions])
-def test_what_was_put_there_by_hand_is_checked_before_it_is_used(coco, capsys, spoil):
-    archives, weights, said = coco
-    data = coco_config("http://127.0.0.1:9", archives, list(said), {"name": local_name(weights)})
+def test_files_copied_by_hand_are_checked_before_use(coco, capsys, spoil):
+    archives, weights, captions = coco
+    data = coco_config(
+        "http://127.0.0.1:9", archives, list(captions), {"name": local_name(weights)}
+    )
     for remote in data["dataset"]["downloads"].values():
         for wanted in remote.get("unpack", {}):
             if "val2014" in wanted:
@@ -233,9 +248,11 @@ def test_what_was_put_there_by_hand_is_checked_before_it_is_used(coco, capsys, s
 
 
 def test_an_archive_is_checked_before_it_is_unpacked(coco, capsys):
-    archives, weights, said = coco
+    archives, weights, captions = coco
     Path("coco.yaml").write_text(
-        yaml.safe_dump(coco_config("http://x", archives, list(said), {"name": local_name(weights)}))
+        yaml.safe_dump(
+            coco_config("http://x", archives, list(captions), {"name": local_name(weights)})
+        )
     )
     shutil.copytree(archives, "data/coco")
     with zipfile.ZipFile("data/coco/caption_datasets.zip", "a") as archive:

@@ -1,4 +1,7 @@
-"""The text side of COCO 2014 at full size: all captions, which pycocoevalcap brings along in its jar, and the real Karpathy split."""
+"""The text of COCO 2014 at full size.
+
+All captions are in a jar of pycocoevalcap, and the split is Karpathy's.
+"""
 
 import json
 import zipfile
@@ -59,7 +62,7 @@ def test_the_ids_that_the_configuration_expects_are_karpathys(real_data):
 
 @pytest.fixture(scope="module")
 def layout(real_data, tmp_path_factory) -> Layout:
-    """The stage `data` on all of COCO; of the photos there are the names alone."""
+    """The stage `data` on all of COCO, with empty files in place of photos."""
     folder = tmp_path_factory.mktemp("coco")
     names = {year: [] for year in YEARS}
     for year in YEARS:
@@ -108,15 +111,14 @@ def test_prepared(layout):
         facts["images"] == {"train": 113_287, "val": 5_000, "test": 5_000} and facts["dropped"] == 0
     )
     assert facts["captions"] == 616_767
-    assert (
-        facts["vocabulary"] == len(load_vocabulary(layout.data)) == 10_102
-    )  # words that stand 5 times or more
+    # Words that occur at least 5 times.
+    assert facts["vocabulary"] == len(load_vocabulary(layout.data)) == 10_102
     assert facts["words_a_caption"] == {"mean": 10.47, "max": 50}
 
 
 @pytest.mark.slow
 def test_document_frequencies_of_the_train_split(layout):
-    """Those of the CIDEr reward, against a plain count."""
+    """The document frequencies of the CIDEr reward equal a plain count."""
     references = [
         [caption for caption in example.tokens if caption]
         for example in load_examples(layout.data, "train")
@@ -133,14 +135,19 @@ def test_document_frequencies_of_the_train_split(layout):
             (frequencies.idf[0][word], f" {first} "),
             (frequencies.idf[1][pair], f" {first} {second} "),
         ):
-            images = sum(any(phrase in f" {caption} " for caption in said) for said in references)
+            images = sum(
+                any(phrase in f" {caption} " for caption in captions) for captions in references
+            )
             assert images > 0 and idf == pytest.approx(np.log(len(references) / images), abs=1e-9)
 
 
 @pytest.mark.slow
 def test_human_row(layout):
-    """Each reference against the other four. CIDEr and the rest of five references, as humans scored on COCO's server, lie nearby:
-    BLEU-4 .217, METEOR .252, ROUGE-L .484, CIDEr .854 (Chen et al. 2015 protocol, c5)."""
+    """Each reference is scored against the other four.
+
+    The scores of humans on COCO's server, against five references (protocol c5 of Chen et al.
+    2015), are close: BLEU-4 .217, METEOR .252, ROUGE-L .484, CIDEr .854.
+    """
     score_system(layout, HUMAN, 0)
     scores = read_json(layout.scores(HUMAN, 0))["references"]
     held_out = {

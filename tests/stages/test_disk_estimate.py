@@ -9,7 +9,7 @@ from dsacap.stages.disk_estimate import predicted_sizes
 COCO = Path(__file__).resolve().parents[2] / "config" / "coco.yaml"
 
 
-def test_pixels_are_told_where_an_encoder_is_trained(tmp_path):
+def test_pixels_are_estimated_if_an_encoder_is_trained(tmp_path):
     data = yaml.safe_load(COCO.read_text()) | {"work": str(tmp_path)}
     del data["dataset"]["downloads"]
     [features] = predicted_sizes(Layout(parse_config(data, "coco")))

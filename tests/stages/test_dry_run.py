@@ -12,9 +12,9 @@ from dsacap.stages.dry_run import rehearse
 from helpers import tiny_config
 
 
-def test_a_rehearsal_tells_what_a_training_takes_and_keeps_nothing(tiny_layout):
+def test_a_dry_run_reports_costs_and_stores_nothing(tiny_layout):
     before = sorted(tiny_layout.root.rglob("*"))
-    told = rehearse(tiny_layout, "ar", 0)
+    report = rehearse(tiny_layout, "ar", 0)
     settings = tiny_layout.config.systems["ar"]
     parameters = sum(
         p.numel()
@@ -22,16 +22,16 @@ def test_a_rehearsal_tells_what_a_training_takes_and_keeps_nothing(tiny_layout):
             settings.captioner, settings.model, Inputs(tiny_layout).spec
         ).parameters()
     )
-    assert f"parameters  {parameters:,}\n" in told
-    assert re.search(r"steps       12 of 6 images, [\d.e-]+ s each \(median of 10\)", told)
+    assert f"parameters  {parameters:,}\n" in report
+    assert re.search(r"steps       12 of 6 images, [\d.e-]+ s each \(median of 10\)", report)
     assert re.search(
-        r"validation  [\d.]+ seconds: 2 x 6 images, [\d.e+]+ images/s as captions are now", told
+        r"validation  [\d.]+ seconds: 2 x 6 images, [\d.e+]+ images/s with the captions of", report
     )
     assert sorted(tiny_layout.root.rglob("*")) == before
 
 
 def test_hours_follow_from_the_steps(tiny_layout):
-    """A thousand times the steps: about a thousand times the seconds (a machine drifts)."""
+    """A thousand times the steps take about a thousand times as long; a machine's speed drifts."""
 
     def seconds(steps: int) -> float:
         changed = tiny_config(
@@ -46,15 +46,15 @@ def test_hours_follow_from_the_steps(tiny_layout):
     assert 100 < seconds(2_000_000) / seconds(2_000) < 10_000
 
 
-def test_a_tuning_is_rehearsed_after_what_it_tunes(tiny_layout):
+def test_the_dry_run_of_a_tuning_needs_the_trained_system(tiny_layout):
     with pytest.raises(
         UserError,
-        match="dsacap-rl: is tuned from dsacap, whose weights are not there yet; try dsacap first",
+        match="dsacap-rl: is tuned from dsacap, whose weights do not exist yet; train dsacap first",
     ):
         rehearse(tiny_layout, "dsacap-rl", 0)
 
 
-def test_the_verb_has_it(tiny_layout, tmp_path, capsys):
+def test_the_verb_has_a_dry_run(tiny_layout, tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(
         yaml.safe_dump(tiny_layout.config.model_dump(mode="json", exclude_unset=True))
     )
@@ -64,4 +64,4 @@ def test_the_verb_has_it(tiny_layout, tmp_path, capsys):
         )
         == 0
     )
-    assert capsys.readouterr().out.startswith("dsacap, a rehearsal; nothing is kept\n  device ")
+    assert capsys.readouterr().out.startswith("dsacap, dry run; nothing is stored\n  device ")

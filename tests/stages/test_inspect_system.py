@@ -8,7 +8,7 @@ from dsacap.stages.inspect_system import inspect_system
 from helpers import tiny_config
 
 
-def test_the_inside_of_some_test_images_is_recorded_in_words(tiny_layout, tmp_path, monkeypatch):
+def test_the_inside_is_recorded_in_words_for_some_test_images(tiny_layout, tmp_path, monkeypatch):
     config = tiny_layout.config
     layout = Layout(tiny_config(config.work, inspection={"images": 3, "steps": 4}))
     assert layout.data == tiny_layout.data and layout.inspected == [("dsacap", 0), ("dsacap-rl", 0)]

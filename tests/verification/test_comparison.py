@@ -2,7 +2,7 @@
 
 import pytest
 
-from dsacap.runs.layout import VERSIONS
+from dsacap.runs.stage_table import VERSIONS
 from dsacap.verification.committed import Cell, Committed, Numbers, RowName, load_committed
 from dsacap.verification.comparison import compare, is_within_rounding, render
 from dsacap.verification.scoring import Scored

@@ -13,7 +13,8 @@ from dsacap.data.prepared import load_examples
 from dsacap.reporting.table import score_rows
 from dsacap.reporting.table_file import numbers_of, write_csv
 from dsacap.runs.kept_rows import keep_rows
-from dsacap.runs.layout import HUMAN, PREDICTIONS, VERSIONS, Layout, manifest_of
+from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout, manifest_of
+from dsacap.runs.stage_table import VERSIONS
 from dsacap.stages.score import score_system
 from dsacap.verification import scoring
 from dsacap.verification.committed import load_committed

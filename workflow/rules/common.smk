@@ -18,20 +18,21 @@ try:
     from dsacap.runs.stage_table import STAGES
 except ModuleNotFoundError as error:
     raise WorkflowError(
-        f"{error}. Use the Snakemake that `make setup` installs beside it: . .venv/bin/activate"
+        f"{error}. Use the Snakemake that `make setup` installs: . .venv/bin/activate"
     ) from None
 
-# `--configfile` merges over keys that are loaded already, so the default is loaded only where no data set was given.
+# `--configfile` is merged over keys that are loaded already, so the default is loaded only if the
+# user gave no data set.
 if "dataset" not in config:
 
     configfile: "config/scenes.yaml"
 
 
-# Of `--config key={...}`, Snakemake takes what is within for text, numbers too.
+# Within `--config key={...}`, Snakemake takes every value for text, numbers too.
 def typed(value):
     if isinstance(value, dict):
-        return {key: typed(of) for key, of in value.items()}
-    return [typed(of) for of in value] if isinstance(value, list) else yaml.safe_load(value)
+        return {key: typed(item) for key, item in value.items()}
+    return [typed(item) for item in value] if isinstance(value, list) else yaml.safe_load(value)
 
 
 nested = {
@@ -49,15 +50,17 @@ except UserError as error:
 
 layout = Layout(settings)
 
-# What the verbs read: the configuration as merged with --config. Rewritten only when it changes. The ablation's is another one, so that it
-# does not displace that of the table, whose rows it shares.
+# The configuration that the verbs read: merged with --config, and rewritten only when it changes.
+# That of the ablation has a name of its own, so that it does not replace the one of the table,
+# whose rows it shares.
 CONFIG = layout.root / ("config-ablation.yaml" if settings.ablation else "config.yaml")
 resolved = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 if not CONFIG.exists() or CONFIG.read_text() != resolved:
     write_text(CONFIG, resolved)
 
 
-# Two runs would remove each other's files: Snakemake does so with the outputs of a job that it begins.
+# Two runs would remove each other's files, since Snakemake deletes the outputs of a job that it
+# starts.
 onstart:
     try:
         claim(layout.root)
@@ -65,15 +68,16 @@ onstart:
         raise WorkflowError(str(error)) from None
 
 
-# A job takes a GPU where it would use one; on a machine without, rows train side by side. (A cluster's login node: say device: cuda.)
+# A job takes a GPU if it would use one; on a machine without, rows train at the same time. On the
+# login node of a cluster, set `device: cuda`.
 GPUS = int(device_of(settings.device).type == "cuda")
 
-# Rules find the `dsacap` that is installed beside this Snakemake, whether or not its environment is activated.
+# Rules find the `dsacap` of this Snakemake's environment, even if that is not activated.
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.getenv('PATH')}")
 
 
 def any_of(names):
-    """A regular expression of `names`; one that nothing matches where there are none."""
+    """A regular expression that matches any of `names`, or nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -85,27 +89,30 @@ wildcard_constraints:
 
 
 def has_weights(system, seed):
-    """Whether a row has weights, or will: one that was restored has its captions alone, and needs none."""
+    """Whether a row has weights or will have some; a restored row has captions only."""
     return (layout.system(system, seed) / "model.safetensors").exists() or not layout.captions(
         system, seed
     ).exists()
 
 
 def generators():
-    """(prefix of rule names, option of the verb, layout) of the captioners' generator and of the judge's."""
+    """The generators of captioners and judge: (prefix of rule names, option of the verb, layout)."""
     parts = [("", "", layout)] if settings.generator else []
     return [*parts, *([("judge_", "--judge", layout.judge)] if settings.judge else [])]
 
 
 def each(folder):
-    """The same of all that look at photos, so that each `folder` ("encoder" or "features") of theirs comes once: the captioners, the
-    judge, and generators that compare pictures in the tokens of an encoder of their own."""
-    looking = [("", "", layout)]
+    """The same for everything that encodes photos, so that each `folder` occurs once.
+
+    These are the captioners, the judge, and generators that compare pictures by an encoder of their
+    own. `folder` is "encoder" or "features".
+    """
+    encoding = [("", "", layout)]
     for prefix, option, place in generators():
-        looking += [(prefix, option, place), (f"{prefix}sight_", f"{option} --sight", place.sight)]
+        encoding += [(prefix, option, place), (f"{prefix}sight_", f"{option} --sight", place.sight)]
     return {
         getattr(place, folder): (prefix, option, place)
-        for prefix, option, place in reversed(looking)
+        for prefix, option, place in reversed(encoding)
     }.values()
 
 
@@ -158,8 +165,8 @@ def jobs_by_name():
             yield name, stage, options, layout, row
 
 
-# Files of a trained row. Working checkpoints lie next to what `train` declares, not among it: Snakemake
-# deletes what a failed rule declares, and a training that was killed must find its checkpoint again.
+# Files of a trained row. Working checkpoints are not declared as outputs: Snakemake deletes the
+# outputs of a failed rule, and a training that was killed must find its checkpoint again.
 ROW = f"{layout.root}/{{system}}-seed{{seed}}-{{key}}"
 
 
