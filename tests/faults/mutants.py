@@ -13,8 +13,8 @@ the tree in which
 The result is tests/faults/mutants.md. A mutant that survives needs a reason in survivors.toml; the
 run fails without one, and if less than 90 % of a module's mutants are killed. mutmut keeps its
 results in work/mutants, and repeats those whose code has changed. If only tests have changed, name
-the mutants to repeat: `make mutants ONLY='dsacap.scoring.metrics.bleu*'`. Remove the folder to start
-again.
+the mutants to repeat: `make mutants ONLY='dsacap.scoring.metrics.bleu*'`. Remove the folder to
+start again.
 """
 
 import json
