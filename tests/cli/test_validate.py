@@ -43,9 +43,7 @@ def test_predictions_are_held_against_references(write):
     assert "every image of the references" in validate(path, [write("r.json", annotations(1, 2))])
     with pytest.raises(UserError, match=r"1 of 3 images have no prediction; first: image 3"):
         validate(path, [write("r.json", annotations(1, 2, 3))])
-    with pytest.raises(
-        UserError, match=r"1 predicted images have no references; first: image 2"
-    ):
+    with pytest.raises(UserError, match=r"1 predicted images have no references; first: image 2"):
         validate(path, [write("r.json", annotations(1))])
 
 
