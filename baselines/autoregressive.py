@@ -2,8 +2,7 @@
 
 Vaswani et al. 2017, with the image tokens as memory. Training is cross-entropy on all references of
 an image with teacher forcing; with `beta`, it is on the log-mean-exp of their likelihoods, as for
-parallel readouts. Decoding caches the keys and values of self-attention, and computes those of
-cross-attention once per image, so its latency is that of a well-made decoder.
+parallel readouts. Decoding caches keys and values, those of cross-attention once per image.
 """
 
 from collections.abc import Callable, Iterator
@@ -147,8 +146,8 @@ class Autoregressive(Captioner):
         inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
         real_BL = targets_BL != PAD
         images = self._image_keys_values(batch)
-        all_captions_YL = batch.part.all_captions(captions_BRL).flatten(0, 1)
-        for rows, length in batch.part.length_buckets(all_captions_YL != PAD):
+        all_real_YL = batch.part.all_captions(captions_BRL).flatten(0, 1) != PAD
+        for rows, length in batch.part.length_buckets(all_real_YL):
             x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
                 x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
@@ -303,10 +302,8 @@ class _WordByWord(Policy):
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
         c, targets_BL = self.captioner, captions_BSL.flatten(0, 1)
-        x_BLD = (
-            c.embed(F.pad(targets_BL[:, :-1], (1, 0), value=BOS))
-            + c.position[: targets_BL.shape[1]]
-        )
+        inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
+        x_BLD = c.embed(inputs_BL) + c.position[: targets_BL.shape[1]]
         for block, image in zip(c.blocks, self.images, strict=True):
             x_BLD = block(x_BLD, repeat_rows(image, captions_BSL.shape[1]), causal=True)
         real_BL = targets_BL != PAD

@@ -16,10 +16,9 @@ least sure of become noise again, and are denoised in a second round that keeps 
 that repeat the previous one are dropped.
 
 The authors split a BERT, which `language_model` names (ladic_text.py). Without one, the text
-encoder is small: it is trained by masked language modelling on the captions for the first
-`text_steps` steps, and frozen from then on, as theirs is. When it was trained together with the
-diffusion, its latents moved away from what the diffusion had learnt (validation CIDEr fell from 64
-to 14). Deviations:
+encoder is small: it is trained by masked language modelling on the captions for `text_steps` steps,
+then frozen, as theirs is. When it was trained together with the diffusion, its latents moved away
+from what the diffusion had learnt (validation CIDEr fell from 64 to 14). Deviations:
 
 - Latents are standardised by a running mean and deviation.
 - Latents after the end of a caption are what the text encoder makes of the end and its padding; the

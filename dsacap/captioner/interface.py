@@ -333,10 +333,8 @@ def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:
     Returns:
         Captions of shape `(..., length + 1)`.
     """
-    words_BSL, ended_BSL = (
-        torch.nn.functional.pad(words_BSL, (0, 1)),
-        torch.nn.functional.pad(ended_BSL, (0, 1), value=True),
-    )
+    words_BSL = torch.nn.functional.pad(words_BSL, (0, 1))
+    ended_BSL = torch.nn.functional.pad(ended_BSL, (0, 1), value=True)
     before_BSL = ended_BSL.cumsum(-1)
     return words_BSL.masked_fill(before_BSL == 1, EOS).masked_fill(before_BSL > 1, PAD)
 

@@ -5,17 +5,15 @@ size, its decoding options) is declared by that captioner and checked here throu
 `dsacap.captioner`, so that a misspelt key of a model stops the run before its first stage.
 """
 
-import dataclasses
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.config.dataset import Coco, Downloads, Scenes
+from dsacap.config.parsing import checked_options, message_of, parse_section, strict_json
 from dsacap.config.section import Section
 from dsacap.config.sections import (
     Ablation,
@@ -34,11 +32,6 @@ from dsacap.config.sections import (
 )
 from dsacap.config.training import Training, Tuning
 from dsacap.config.yaml_file import read_yaml
-
-S = TypeVar("S", bound=Section)
-
-# Plainer messages than pydantic's, by its type of error.
-_MESSAGES = {"extra_forbidden": "unknown key", "missing": "is missing"}
 
 
 class Config(Section):
@@ -113,7 +106,9 @@ class Config(Section):
             try:
                 self.training_of(name)
             except ValidationError as error:
-                raise ValueError(_line(error.errors()[0], f"systems.{name}.training")) from None
+                raise ValueError(
+                    message_of(error.errors()[0], f"systems.{name}.training")
+                ) from None
         return self
 
     def _check_teacher(self, name: str) -> None:
@@ -217,8 +212,9 @@ class Config(Section):
 
     def training_of(self, system: str) -> Training:
         """Return a system's training settings: its own over the common ones, or its tuning."""
-        own = {**self.training.model_dump(), **self.systems[system].training}
-        return self.systems[system].tuning or Training.model_validate_json(_json(own), strict=True)
+        settings = self.systems[system]
+        own = strict_json({**self.training.model_dump(), **settings.training})
+        return settings.tuning or Training.model_validate_json(own, strict=True)
 
     def sees_pixels(self, system: str) -> bool:
         """Return whether a system or the one that it is tuned from has an encoder of its own."""
@@ -283,44 +279,6 @@ class Config(Section):
         return self.judge
 
 
-def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
-    """Return options as a captioner's own dataclass of settings.
-
-    Args:
-        settings: The dataclass: `Model` or `Decoding` of a captioner.
-        options: Options by name, as in the configuration.
-        where: Place of the options in the configuration, for messages.
-
-    Raises:
-        ValueError: An option is unknown, or its type or value is wrong.
-    """
-    known = {field.name for field in dataclasses.fields(settings)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ValueError(
-            f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}"
-        )
-    try:
-        return TypeAdapter(settings).validate_json(_json(options), strict=True)
-    except ValidationError as error:
-        raise ValueError(_line(error.errors()[0], where)) from None
-
-
-def _line(error: ErrorDetails, *where: str) -> str:
-    """Return the place and the message of an error; messages of our own contain the place."""
-    message = _MESSAGES.get(error["type"], error["msg"].removeprefix("Value error, "))
-    place = ".".join([*where, *map(str, error["loc"])])
-    return f"{place}: {message}" if place else message
-
-
-def _json(data: Any) -> str:
-    """Serialise data for pydantic's strict validation of JSON.
-
-    It accepts a list as a tuple and text as a path, but no text as a number and no `yes` as 1.
-    """
-    return json.dumps(data, default=str)
-
-
 def parse_config(data: Any, where: str) -> Config:
     """Check a configuration.
 
@@ -332,23 +290,6 @@ def parse_config(data: Any, where: str) -> Config:
         UserError: It is invalid; the message names the source and the keys.
     """
     return parse_section(Config, data, f"{where}: invalid configuration")
-
-
-def parse_section(section: type[S], data: Any, what_is_wrong: str) -> S:
-    """Check a single section.
-
-    Args:
-        section: Its class.
-        data: Plain data, as read from YAML or JSON.
-        what_is_wrong: First line of the error message, which then names the keys.
-
-    Raises:
-        UserError: The data is invalid.
-    """
-    try:
-        return section.model_validate_json(_json(data), strict=True)
-    except ValidationError as error:
-        raise UserError("\n  ".join([what_is_wrong, *map(_line, error.errors())])) from None
 
 
 def load_config(path: Path) -> Config:

@@ -16,7 +16,7 @@ from dsacap.captioner.interface import Captioner, ImageSpec
 from dsacap.captioner.registry import captioner_class, load_captioner, release_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_tensors, sha256
-from dsacap.config.experiment import checked_options, parse_section
+from dsacap.config.parsing import checked_options, parse_section
 from dsacap.decoding.train_memory import Images, PhotoMemory
 from dsacap.export import encoders
 from dsacap.export.description import FORMAT, Description, Index

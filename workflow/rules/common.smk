@@ -207,5 +207,10 @@ def processes_of(stage):
     return settings.processes if stage.verb in ("train", "tune") else 1
 
 
+def gpus_of(stage):
+    """The GPUs that a job of a stage asks for. Other stages name none, not 0, in a cluster's queue."""
+    return {"gpu": GPUS * processes_of(stage)} if stage.on_gpu else {}
+
+
 def downloads():
     return {} if isinstance(settings.dataset, Scenes) else settings.dataset.downloads

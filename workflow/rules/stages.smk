@@ -19,7 +19,7 @@ for rule_name, stage, options, place, row in jobs_by_name():
             "../../environment.yml"
         threads: threads_of(stage, place)
         resources:
-            gpu=GPUS * stage.on_gpu,
+            **gpus_of(stage),
         params:
             verb=stage.verb,
             config=CONFIG,
@@ -54,7 +54,7 @@ for stage in stages_here():
             "../../environment.yml"
         threads: threads_of(stage, layout)
         resources:
-            gpu=GPUS * stage.on_gpu * processes_of(stage),
+            **gpus_of(stage),
         params:
             verb=stage.verb,
             config=CONFIG,
