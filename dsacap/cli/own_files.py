@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsacap.cli.reading import add_references, reading_of
 from dsacap.cli.stages import opened, row_of, run_stage_verb
 from dsacap.common.errors import UserError
 
@@ -22,7 +23,7 @@ def add_validate(contents: "Contents") -> None:
     valid = contents.add_parser("validate", text, run=_validate)
     text = "predictions, annotations, a split, a folder or zip of photos, a configuration"
     valid.add_argument("files", type=Path, nargs="+", metavar="FILE", help=text)
-    _add_references(valid, subset=False)
+    add_references(valid, subset=False)
 
 
 def add_verbs(contents: "Contents") -> None:
@@ -38,11 +39,11 @@ def add_verbs(contents: "Contents") -> None:
 def _add_score(contents: "Contents") -> None:
     text = "score a predictions file; or, as a stage, a system's captions"
     score = contents.verb("score", text, f"{text} (`--system human`: the references)", run=_score)
-    text = "a predictions file in COCO's results format"
+    text = "captions to score, in any form of docs/scoring.md; - for standard input"
     score.add_argument("predictions", type=Path, nargs="?", help=text)
     score.add_argument("--system", help="a system of the configuration, or human")
     score.add_argument("--seed", type=int, default=0, help=_SEED)
-    _add_references(score)
+    add_references(score)
     text = "train captions (COCO), for novelty and the leak check"
     score.add_argument("--train", type=Path, nargs="+", metavar="FILE", help=text)
     text = (
@@ -66,21 +67,10 @@ def _add_score(contents: "Contents") -> None:
 def _add_compare(contents: "Contents") -> None:
     text = "compare two predictions files on the same images"
     compare = contents.add_parser("compare", text, run=_compare)
-    text = "a predictions file in COCO's results format"
+    text = "captions, in any form of docs/scoring.md"
     compare.add_argument("a", type=Path, help=text)
     compare.add_argument("b", type=Path, help="another, of the same images")
-    _add_references(compare)
-
-
-def _add_references(parser: argparse.ArgumentParser, subset: bool = True) -> None:
-    """The options for references; `subset`: they may be of more images."""
-    text = "COCO captions_*.json, or with --tokenized id -> tokens"
-    parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help=text)
-    text = "the references are PTB tokens already"
-    parser.add_argument("--tokenized", action="store_true", help=text)
-    if subset:
-        text = "score the predicted images only if there are references of more"
-        parser.add_argument("--subset", action="store_true", help=text)
+    add_references(compare)
 
 
 def _add_caption(contents: "Contents") -> None:
@@ -105,7 +95,7 @@ def _add_caption(contents: "Contents") -> None:
 def _validate(options: argparse.Namespace) -> int:
     from dsacap.cli.validate import validate_all
 
-    return int(not validate_all(options.files, options.references or [], options.tokenized))
+    return int(not validate_all(options.files, options.references or [], reading_of(options)))
 
 
 def _score(options: argparse.Namespace) -> int:

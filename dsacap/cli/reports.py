@@ -82,8 +82,10 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _report_latency(options: argparse.Namespace) -> int:
+    from dsacap.common.outputs import check_outputs
     from dsacap.reporting.latency import write_latency
 
+    check_outputs([options.output], options.benchmarks)
     write_latency(options.benchmarks, options.output)
     return 0
 

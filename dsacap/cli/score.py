@@ -1,16 +1,25 @@
-"""The scores of predictions files: `dsacap score PREDICTIONS` and `dsacap compare A B`."""
+"""The scores of captions from files: `dsacap score PREDICTIONS` and `dsacap compare A B`."""
 
 import argparse
+import csv
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pandas as pd
 from tabulate import tabulate
 
+from dsacap.cli.reading import reading_of
 from dsacap.common.errors import UserError
-from dsacap.common.files import replacing, sha256, write_json
+from dsacap.common.files import replacing, write_json
+from dsacap.common.outputs import check_outputs
 from dsacap.data.photos import PhotoSource
-from dsacap.data.predictions import matched, read_predictions, read_references
+from dsacap.evaluation.inputs import (
+    Inputs,
+    load_inputs,
+    load_predictions,
+    load_references,
+    match_inputs,
+)
 from dsacap.scoring.metrics.coco_metrics import score_many
 from dsacap.scoring.metrics.diversity import samples_per_image
 from dsacap.scoring.metrics.metric_result import MetricResult
@@ -31,7 +40,7 @@ _SPICE: dict[bool | None, Spice] = {None: "auto", True: "required", False: "off"
 
 
 def score_file(options: argparse.Namespace) -> None:
-    """Score a predictions file, print the table, and write the files that the options name.
+    """Score a file of captions, print the table, and write the files that the options name.
 
     Files that were scored before are read from a cache.
 
@@ -39,9 +48,15 @@ def score_file(options: argparse.Namespace) -> None:
         options: The options of `dsacap score`.
 
     Raises:
-        UserError: A file is malformed, the images do not match, or a metric cannot be computed.
+        UserError: A file is malformed, the images do not match, a metric cannot be computed, or an
+            output would overwrite an input.
     """
-    parts = _score(options)
+    paths = [options.predictions, *_given_references(options), *(options.train or [])]
+    check_outputs([options.json, options.csv], paths)
+    inputs = load_inputs(options.predictions, options.references, reading_of(options))
+    for note in inputs.notes:
+        print(note, file=sys.stderr)
+    parts = _score(options, inputs)
     scores = _flat(parts)
     print(_table(scores))
     if options.train:
@@ -53,21 +68,15 @@ def score_file(options: argparse.Namespace) -> None:
     print("".join(f"\n{score['reason']}\n" for score in scores.values() if "reason" in score))
     print("\n".join(score["signature"] for score in scores.values()))
     if options.json:
-        write_json(
-            options.json,
-            {
-                "predictions": str(options.predictions),
-                "sha256": sha256(options.predictions),
-                **parts,
-            },
-        )
+        record = {"predictions": str(options.predictions), "sha256": inputs.hashes[0]}
+        write_json(options.json, record | _by_id(parts, inputs))
     if options.csv:
-        with replacing(options.csv) as temporary:
-            _rows(scores).to_csv(temporary, index=False)
+        with replacing(options.csv) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(_rows(scores, inputs))
 
 
 def compare_files(options: argparse.Namespace) -> None:
-    """Score two predictions files on the same images, and print how and where they differ.
+    """Score two files of captions of the same images, and print how and where they differ.
 
     Args:
         options: The options of `dsacap compare`.
@@ -75,35 +84,29 @@ def compare_files(options: argparse.Namespace) -> None:
     Raises:
         UserError: A file is malformed, or the images differ.
     """
-    captions_a, captions_b = (read_predictions(path) for path in (options.a, options.b))
-    if unmatched := sorted(captions_a.keys() ^ captions_b.keys()):
+    how = reading_of(options)
+    both = [load_predictions(path, how) for path in (options.a, options.b)]
+    if unmatched := both[0].by_image.keys() ^ both[1].by_image.keys():
         raise UserError(
-            f"{options.b}: not of the same images as {options.a}; the first image that only one of"
-            f" them has is {unmatched[0]}"
+            f"{options.b}: not of the same images as {options.a}; only one of them has"
+            f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
         )
-    tokens, _, _ = _references(options, options.a, captions_a)
+    references = load_references(_given_references(options), how)
+    inputs = [match_inputs(captions, references, how) for captions in both]
+    tokens = _tokens(options, inputs[0])
     pairs = [
-        (tokens, {i: texts[0] for i, texts in tokenise(captions).items()})
-        for captions in (captions_a, captions_b)
+        (tokens, {i: texts[0] for i, texts in tokenise(one.captions).items()}) for one in inputs
     ]
     scores_a, scores_b = score_many(pairs)
-    print(
-        _aligned(
-            list(_differences(scores_a, scores_b)),
-            ["Metric", "A", "B", "A - B", "95 % interval", "p"],
-        )
-    )
+    headers = ["Metric", "A", "B", "A - B", "95 % interval", "p"]
+    print(f"A: {options.a}\nB: {options.b}\n")
+    print(_aligned(list(_differences(scores_a, scores_b)), headers))
     print(
         "\np: paired permutation test over images, two-sided. CIDEr's document frequencies are held"
         " fixed.\n"
     )
-    print(
-        "\n".join(
-            _changed_most(
-                scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image, captions_a, captions_b
-            )
-        )
-    )
+    ciders = scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image
+    print("\n".join(_changed_most(*ciders, inputs[0], inputs[1])))
 
 
 def _differences(
@@ -114,35 +117,22 @@ def _differences(
         values = [f"{scale * value:.2f}" for value in (a.corpus, scores_b[metric].corpus)]
         if paired is None:
             yield [metric, *values, "-", "-", "-"]
-        else:
-            interval = f"{scale * paired.low:+.2f} .. {scale * paired.high:+.2f}"
-            yield [
-                metric,
-                *values,
-                f"{scale * paired.difference:+.2f}",
-                interval,
-                f"{paired.p:.4f}",
-            ]
+            continue
+        interval = f"{scale * paired.low:+.2f} .. {scale * paired.high:+.2f}"
+        difference = f"{scale * paired.difference:+.2f}"
+        yield [metric, *values, difference, interval, f"{paired.p:.4f}"]
 
 
 def _changed_most(
-    cider_a: Mapping, cider_b: Mapping, captions_a: Mapping, captions_b: Mapping, shown: int = 3
+    cider_a: Mapping[int, float], cider_b: Mapping[int, float], a: Inputs, b: Inputs, shown: int = 3
 ) -> Iterator[str]:
     ranked = sorted(cider_a, key=lambda i: cider_a[i] - cider_b[i])
     yield "Images that differ most in CIDEr:"
-    for image_id in [*ranked[::-1][:shown], *ranked[:shown]]:
-        yield f"  image {image_id}: {100 * (cider_a[image_id] - cider_b[image_id]):+.0f}"
-        yield f"    A  {captions_a[image_id][0]}"
-        yield f"    B  {captions_b[image_id][0]}"
-
-
-def _references(
-    options: argparse.Namespace, path: Path, predictions: dict[int, list[str]]
-) -> tuple[Captions, Captions, dict[int, str]]:
-    """Return the references of the predicted images: tokenised, raw, and their file names."""
-    references, file_names = read_references(_given_references(options), options.tokenized)
-    references = matched(path, predictions, references, options.subset)
-    return references if options.tokenized else tokenise(references), references, file_names
+    # Of a few images, the first and the last ones are the same.
+    for i in dict.fromkeys([*ranked[::-1][:shown], *ranked[:shown]]):
+        yield f"  image {a.images[i]}: {100 * (cider_a[i] - cider_b[i]):+.0f}"
+        yield f"    A  {a.captions[i][0]}"
+        yield f"    B  {b.captions[i][0]}"
 
 
 def _given_references(options: argparse.Namespace) -> list[Path]:
@@ -151,45 +141,44 @@ def _given_references(options: argparse.Namespace) -> list[Path]:
     return options.references
 
 
-def _score(options: argparse.Namespace) -> dict[str, dict]:
+def _tokens(options: argparse.Namespace, inputs: Inputs) -> Captions:
+    return inputs.references if options.tokenized else tokenise(inputs.references)
+
+
+def _score(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
     """Return all scores of `score_decodings` for one file, with CLIPScore if photos are given."""
-    files = [options.predictions, *_given_references(options), *(options.train or [])]
-    settings = [
-        len(options.references),
-        options.tokenized,
-        options.subset,
-        options.spice,
-        options.all_spice,
-    ]
-    parts = cached(files, settings, lambda: _score_captions(options))
+    train = load_references(options.train, reading_of(options)) if options.train else None
+    how = vars(reading_of(options))
+    settings = [len(options.references), *how.values(), options.spice, options.all_spice]
+    hashes = [*inputs.hashes, *([train.sha256] if train else [])]
+    parts = cached(hashes, settings, lambda: _score_captions(options, inputs, train))
     if options.photos:
-        parts["quality"] |= _clip_scores(options)
+        parts["quality"] |= _clip_scores(options, inputs)
     return parts
 
 
-def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
-    predictions = read_predictions(options.predictions)
+def _score_captions(options: argparse.Namespace, inputs: Inputs, train) -> dict[str, dict]:
     if options.all_spice and options.spice is False:
         raise UserError("--all-spice and --no-spice exclude each other; give one of them")
     if options.all_spice:
-        samples_per_image(predictions)  # refuses one caption per image before minutes of parsing
-    tokens, _, _ = _references(options, options.predictions, predictions)
-    train: set[str] = set()
-    if options.train:
-        train = {
-            caption
-            for captions in tokenise(read_references(options.train, False)[0]).values()
-            for caption in captions
-        }
+        samples_per_image(inputs.captions)  # refuses one caption per image, before long parsing
+    tokens = _tokens(options, inputs)
+    texts = tokenise(train.by_image).values() if train else ()
     scored, spice = _scored(options, tokens), _SPICE[options.spice]
     parts = score_decodings(
-        tokens, {"file": predictions}, train, None, scored, spice=spice, with_held_out=False
+        tokens,
+        {"file": inputs.captions},
+        {caption for captions in texts for caption in captions},
+        None,
+        scored,
+        spice=spice,
+        with_held_out=False,
     )["file"]
-    if not options.train:
+    if train is None:
         del parts["leaks"]  # without train captions, leaks are unknown rather than absent
         parts["diversity"].pop("novel", None)
     if options.all_spice:
-        samples = score_samples(tokens, tokenise(predictions), scored)
+        samples = score_samples(tokens, tokenise(inputs.captions), scored)
         parts["diversity"] |= samples["diversity"]
         parts["oracle"] |= samples["oracle"]
     return parts
@@ -206,26 +195,27 @@ def _flat(parts: Mapping[str, dict]) -> dict[str, dict]:
     return parts["quality"] | parts["diversity"] | best
 
 
-def _clip_scores(options: argparse.Namespace) -> dict[str, dict]:
+def _clip_scores(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
     import open_clip
 
     from dsacap.vision.clipscore import clip_score
     from dsacap.vision.encoders.load import load_encoder
 
-    predictions = read_predictions(options.predictions)
-    tokens, references, file_names = _references(options, options.predictions, predictions)
-    if not file_names:
+    if unnamed := [image for i, image in inputs.images.items() if i not in inputs.file_names]:
         raise UserError(
-            "--photos: the references contain no file names; give COCO's captions_*.json"
+            f"--photos: the references name no photo of {len(unnamed):,} images, such as"
+            f" {unnamed[0]!r}; give references that do, such as COCO's captions_*.json"
         )
     encoder = load_encoder(
         options.encoder, None if options.encoder.startswith("local-dir:") else options.pretrained
     )
-    firsts = {image_id: captions[0] for image_id, captions in predictions.items()}
+    firsts = {i: captions[0] for i, captions in inputs.captions.items()}
     tokenizer, photos = open_clip.get_tokenizer(options.encoder), PhotoSource(options.photos)
-    scores = clip_score(encoder, tokenizer, photos, file_names, references, firsts)
+    scores = clip_score(encoder, tokenizer, photos, inputs.file_names, inputs.references, firsts)
     return plain_scores(
-        scores, _scored(options, tokens), encoder=f"{options.encoder}/{options.pretrained}"
+        scores,
+        _scored(options, _tokens(options, inputs)),
+        encoder=f"{options.encoder}/{options.pretrained}",
     )
 
 
@@ -249,16 +239,26 @@ def _aligned(lines: list[list[str]], headers: list[str]) -> str:
     )
 
 
-def _rows(scores: Mapping[str, dict]) -> pd.DataFrame:
-    """Return the rows of the CSV file, unscaled: CIDEr in 0..10, the others in 0..1."""
-    rows: list[tuple] = []
+def _by_id(parts: Mapping[str, dict], inputs: Inputs) -> dict:
+    """Return the parts with the images' ids in place of their numbers."""
+
+    def named(score: dict) -> dict:
+        per_image = {str(inputs.images[int(i)]): v for i, v in score["per_image"].items()}
+        return score | {"per_image": per_image}
+
+    return {
+        part: {metric: named(score) for metric, score in scores.items()}
+        if part in ("quality", "held_out", "oracle", "diversity")
+        else scores
+        for part, scores in parts.items()
+    }
+
+
+def _rows(scores: Mapping[str, dict], inputs: Inputs) -> Iterator[tuple]:
+    """Yield the rows of the CSV file, unscaled: CIDEr in 0..10, the others in 0..1."""
+    yield "metric", "image_id", "value", "ci_low", "ci_high"
     for metric, score in scores.items():
         low, high = score["interval"] or (None, None)
-        rows.append((metric, None, score["value"], low, high))
-        rows += [
-            (metric, int(image_id), value, None, None)
-            for image_id, value in score["per_image"].items()
-        ]
-    return pd.DataFrame(rows, columns=["metric", "image_id", "value", "ci_low", "ci_high"]).astype(
-        {"image_id": "Int64"}
-    )
+        yield metric, None, score["value"], low, high
+        for i, value in score["per_image"].items():
+            yield metric, inputs.images[int(i)], value, None, None

@@ -2,28 +2,30 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json
 from dsacap.common.progress import progress
 from dsacap.config.experiment import load_config
-from dsacap.data.coco import read_captions, read_split
+from dsacap.data.caption_files.forms import Captions, listed
+from dsacap.data.caption_files.oddities import oddities
+from dsacap.data.caption_files.reader import check_predictions, read_captions
+from dsacap.data.caption_files.source import STDIN
 from dsacap.data.photos import BadImage, PhotoSource, decode
-from dsacap.data.predictions import matched, read_predictions, read_references
+from dsacap.evaluation.inputs import Reading, load_references, match_inputs
 from dsacap.runs.layout import Layout
 
 _SHOWN = 5  # faults of the same kind that are listed
 
 
-def validate_all(paths: Sequence[Path], references: Sequence[Path], tokenized: bool) -> bool:
+def validate_all(paths: Sequence[Path], references: Sequence[Path], how: Reading) -> bool:
     """Print what each file is, or what is wrong with it.
 
     Args:
         paths: The files and folders.
         references: Files of references with which predictions are compared.
-        tokenized: Whether the references are PTB tokens already.
+        how: How captions are read.
 
     Returns:
         Whether all files are usable.
@@ -31,20 +33,20 @@ def validate_all(paths: Sequence[Path], references: Sequence[Path], tokenized: b
     sound = True
     for path in paths:
         try:
-            print(f"{path}: {validate(path, references, tokenized)}".replace("\n", "\n  "))
+            print(f"{path}: {validate(path, references, how)}".replace("\n", "\n  "))
         except UserError as error:
             sound = False
             print(f"error: {error}", file=sys.stderr)
     return sound
 
 
-def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = False) -> str:
+def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = None) -> str:
     """Check a file.
 
     Args:
         path: A file, or a folder of photos.
         references: Files of references with which predictions are compared.
-        tokenized: Whether the references are PTB tokens already.
+        how: How captions are read.
 
     Returns:
         What the file is and what it contains, as one or several lines.
@@ -52,7 +54,8 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
     Raises:
         UserError: The file is unusable; the message says why and where.
     """
-    if not path.exists():
+    how = how or Reading()
+    if not path.exists() and str(path) != STDIN:
         raise UserError(f"{path}: no such file or folder")
     if path.is_dir() or path.suffix == ".zip":
         return _photos(path)
@@ -61,42 +64,23 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
         rows = sum(len(system.decodings) for system in layout.config.systems.values())
         systems, trainings = len(layout.config.systems), len(layout.runs)
         return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
-    data = read_json(path)
-    if isinstance(data, list):
-        return _predictions(path, references, tokenized)
-    if isinstance(data, dict) and {"images", "annotations"} <= data.keys():
-        annotated = {i: image.captions for i, image in read_captions([path]).items()}
-        return "\n".join(
-            [f"annotations in COCO's format: {_counts(annotated)}", *_oddities(annotated)]
-        )
-    if isinstance(data, dict) and "images" in data:
-        of_split = Counter(read_split(path).values())
-        return "a split file in Karpathy's format: " + ", ".join(
-            f"{count:,} {name}" for name, count in sorted(of_split.items())
-        )
-    if isinstance(data, dict) and data and all(str(key).isdigit() for key in data):
-        captions = read_references([path], tokenized=True)[0]
-        return "\n".join([f"tokenised references: {_counts(captions)}", *_oddities(captions)])
-    raise UserError(
-        f"{path}: is not of a known kind. These are known: predictions (a list of image_id and\n"
-        "  caption), annotations (an object with images and annotations), a split (an object with\n"
-        "  images only), tokenised references (an object from image id to captions), a YAML\n"
-        "  configuration, and a folder or zip of photos"
-    )
-
-
-def _predictions(path: Path, references: Sequence[Path], tokenized: bool) -> str:
-    captions = read_predictions(path)
-    lines = [f"predictions: {_counts(captions)}", *_oddities(captions)]
+    captions = read_captions(path, how.form, how.split)
+    if captions.splits:
+        captions.notes.append(listed(captions.splits))
+    lines = [f"{captions.form}: {_counts(captions)}"]
     if references:
-        matched(path, captions, read_references(references, tokenized)[0], subset=False)
-        lines.append("every image of the references has its captions, and no other")
+        pair = match_inputs(
+            check_predictions(captions, how.duplicates), load_references(references, how), how
+        )
+        lines += ["every image of the references has its captions, and no other", *pair.notes]
     else:
-        lines.append("image ids are not checked; give --references to check them")
+        lines += ["image ids are not checked; give --references to check them"]
+        lines += [*captions.notes, *oddities(captions.by_image)]
     return "\n".join(lines)
 
 
-def _counts(captions: Mapping[int, Sequence[str]]) -> str:
+def _counts(found: Captions) -> str:
+    captions = found.by_image
     everything = [caption for texts in captions.values() for caption in texts]
     counts = sorted({len(texts) for texts in captions.values()})
     each = (
@@ -109,25 +93,6 @@ def _counts(captions: Mapping[int, Sequence[str]]) -> str:
         f"{len(captions):,} images, {each} each, {words:.1f} words on average,"
         f" {len(set(everything)):,} different captions"
     )
-
-
-def _oddities(captions: Mapping[int, Iterable[str]]) -> list[str]:
-    """Return notes on captions that are scored as they are, but may be mistakes."""
-    kinds = {
-        "is empty": lambda caption: not caption.strip(),
-        "contains a line break or another control character": lambda caption: any(
-            ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in caption
-        ),
-        "contains a special token, such as <unk>": lambda caption: any(
-            token in caption for token in ("<unk>", "<pad>", "<eos>", "[SEP]", "</s>")
-        ),
-    }
-    lines = []
-    for kind, holds in kinds.items():
-        ids = [i for i, texts in captions.items() if any(map(holds, texts))]
-        if ids:
-            lines.append(f"note: a caption of {len(ids):,} images {kind}: {_few(ids)}")
-    return lines
 
 
 def _photos(path: Path) -> str:
@@ -148,7 +113,3 @@ def _photos(path: Path) -> str:
         f"{sizes.total():,} photos, all of them usable; {most:,} of them have {width} x {height}"
         " pixels"
     )
-
-
-def _few(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")

@@ -7,13 +7,15 @@ handles, memory), which are reported plainly and with a remedy.
 import errno
 import signal
 
-_DISK = "make room or choose another `work` folder"
-_RIGHTS = "choose another `work` folder, or change the owner of this one"
+_DISK = "make room, or write to another disk (of a run, `work`)"
+_RIGHTS = "write to another place (of a run, `work`), or change the owner of this one"
+_NAME = "write to another file"
 _MEMORY = "free some memory, or use smaller batches and fewer processes"
 _CLEAN = "No incomplete file was kept."
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _DISK),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP), _NAME),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (ulimit -n 4096)"),
     **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), _MEMORY),
 }

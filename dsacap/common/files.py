@@ -45,14 +45,22 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` on success and vanishes on failure.
 
     Args:
-        path: The file to write. Its folder is made where it does not exist.
+        path: The file to write. Its folder is made where it does not exist. A link stays, and the
+            file that it points to is written; so does a device or a pipe, which is written into.
 
     Yields:
         A path in the same folder, renamed to `path` when the block ends without an exception.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path  # a device or a pipe
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The name is short whatever that of the file is: a name may have 255 bytes.
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    temporary = path.with_name(f".{digest}.{os.getpid()}.tmp")
     try:
         with _numbered(path):
             yield temporary
@@ -143,7 +151,7 @@ def read_json(path: Path) -> Any:
         UserError: The file cannot be read, is not JSON, or repeats a key within an object.
     """
     try:
-        return json.loads(read_text(path), object_pairs_hook=_unique_keys)
+        return json.loads(read_text(path), object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
@@ -151,7 +159,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: JSON that cannot be read: {error}") from None
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; a repeated key is an error, since its last value would silently win."""
     result = dict(pairs)
     if len(result) < len(pairs):

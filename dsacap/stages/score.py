@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dsacap.common.files import read_json, sha256, write_json
 from dsacap.config.dataset import Scenes
-from dsacap.data.predictions import matched, read_predictions
 from dsacap.data.prepared import load_examples, load_references
+from dsacap.evaluation.inputs import load_inputs
 from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout
 from dsacap.runs.models import load_scenes
 
@@ -69,9 +69,8 @@ def _predicted(
 ) -> tuple[dict[int, list[str]], dict[str, dict[int, list[str]]]]:
     """Return the same of a predictions file, which must be of exactly the test images."""
     path = layout.predictions(system)
-    captions = read_predictions(path)
-    references = load_references(layout.data)
-    return matched(path, captions, references, subset=False), {PREDICTIONS: captions}
+    pair = load_inputs(path, load_references(layout.data))
+    return pair.references, {PREDICTIONS: pair.captions}
 
 
 def captioned(

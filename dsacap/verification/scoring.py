@@ -21,10 +21,10 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import sha256
 from dsacap.common.progress import show_no_progress
 from dsacap.config.experiment import Config
-from dsacap.data.predictions import matched, read_predictions
 from dsacap.data.prepared import load_examples, load_references
 from dsacap.data.scenes.generate import load_scenes
 from dsacap.data.scenes.grammar import Scene
+from dsacap.evaluation.inputs import load_inputs
 from dsacap.reporting.table import rows_of_scores
 from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout
 from dsacap.scoring.java.corenlp import CoreNlpMissing, cache_folder, corenlp_jars
@@ -130,8 +130,8 @@ def captions_of(data: Path, row: Row) -> tuple[Captions, Captions]:
     if row.captions is None:
         return references, {}
     if row.name.decoding == PREDICTIONS:
-        predicted = read_predictions(row.captions)
-        return matched(row.captions, predicted, references, subset=False), tokenise(predicted)
+        pair = load_inputs(row.captions, references)
+        return pair.references, tokenise(pair.captions)
     captions = read_captions(row.captions).get(row.name.decoding)
     if captions is None:
         raise UserError(

@@ -10,7 +10,10 @@ from dsacap.common.errors import exhausted
     ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "work/x"), "(work/x); make room"),
-        (OSError(errno.EROFS, "Read-only file system", "work/x"), "choose another `work` folder"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "work/x"),
+            "write to another place (of a run, `work`)",
+        ),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (MemoryError(), "out of memory; free some memory"),
         (RuntimeError("can't start new thread"), "out of memory (can't start new thread)"),

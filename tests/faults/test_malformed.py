@@ -27,10 +27,12 @@ from trial import contents
 from dsacap.common import git_checkout
 from dsacap.common.errors import UserError
 from dsacap.config.experiment import load_config
+from dsacap.data.caption_files.ids import image_id
+from dsacap.data.caption_files.reader import read_captions as read_file
 from dsacap.data.coco import load_coco, read_captions, read_split
 from dsacap.data.download.archives import extract
 from dsacap.data.photos import PhotoSource, decode
-from dsacap.data.predictions import read_predictions, read_references
+from dsacap.evaluation.inputs import Reading, load_references
 from dsacap.export.reading import read_folder
 from exports import listed_again
 from handmade import HandMade
@@ -69,14 +71,14 @@ def as_json(tree) -> st.SearchStrategy[bytes]:
 def test_malformed_annotations(tried):
     def body(trial, data):
         path = trial.write("captions.json", data)
-        if trial.command("validate", path, named=path):
+        trial.command("validate", path, named=path)
+        found = trial.call(read_captions, [path], named=path)
+        if found:
             plain = json.loads(data)
             expected = {image["id"]: (image["file_name"], []) for image in plain["images"]}
             for annotation in sorted(plain["annotations"], key=lambda one: one["id"]):
                 expected[annotation["image_id"]][1].append(annotation["caption"])
-            assert {
-                i: (one.file_name, list(one.captions)) for i, one in read_captions([path]).items()
-            } == expected
+            assert {i: (one.file_name, list(one.captions)) for i, one in found.items()} == expected
 
     tried(as_json(COCO), 0.12, body)
 
@@ -91,10 +93,10 @@ def test_malformed_splits(tried):
         photos = trial.folder / "photos"
         for i in range(1, 5):
             trial.write(f"photos/{i}.jpg", b"")
-        if trial.command("validate", path, named=path):
-            assert read_split(path) == {
-                _id(one): one["split"] for one in json.loads(data)["images"]
-            }
+        trial.command("validate", path, named=path)
+        found = trial.call(read_split, path, named=path)
+        if found:
+            assert found == {_id(one): one["split"] for one in json.loads(data)["images"]}
         loaded = trial.call(load_coco, [annotations], {"photos": photos}, path, named=path)
         if loaded:
             plain = {
@@ -126,8 +128,9 @@ def test_malformed_predictions(tried):
         ):
             expected = {}
             for one in plain:
-                expected.setdefault(one["image_id"], []).append(one["caption"])
-            assert read_predictions(path) == expected
+                key, found = image_id(one["image_id"], "here"), one["caption"]
+                expected.setdefault(key, []).extend(found if isinstance(found, list) else [found])
+            assert read_file(path).by_image == expected
             trial.command("validate", path, "--references", references, named=path)
 
     tried(as_json(PREDICTIONS), 0.12, body)
@@ -137,12 +140,41 @@ def test_malformed_predictions(tried):
 def test_malformed_tokenised_references(tried):
     def body(trial, data):
         path = trial.write("tokens.json", data)
-        found = trial.call(read_references, [path], True, named=path)
-        if found:
-            assert found[0] == {int(i): tokens for i, tokens in json.loads(data).items()}
+        found = trial.call(load_references, path, Reading(tokenized=True), named=path)
+        if found and found.form == "a dictionary":
+            assert found.by_image == {
+                image_id(i, "here"): tokens if isinstance(tokens, list) else [tokens]
+                for i, tokens in json.loads(data).items()
+            }
         trial.command("validate", path, named=path)
 
     tried(as_json(TOKENS), 0.06, body)
+
+
+TABLES = {
+    "captions.csv": 'image_id,caption\n1,a dog\n2,"a dog, red"\n3,a cat\n',
+    "captions.tsv": "image_id\tcaption\n1\ta dog\n2\ta dog, red\n3\ta cat\n",
+    "captions.jsonl": "".join(json.dumps(one) + "\n" for one in PREDICTIONS),
+    "captions.token.txt": "1#0\ta dog\n1#1\ta red dog\n2#0\ta cat\n",
+    "captions.json": json.dumps({"data": [{"image_id": "a", "caption_str": "a dog"}]}),
+    "results.json": json.dumps({"imgToEval": {"1": {"caption": "a dog"}}}),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", TABLES)
+def test_malformed_tables_of_captions(tried, name):
+    """Every form of the reader, its text damaged."""
+
+    def body(trial, data):
+        path = trial.write(name, data)
+        accepted = trial.command("validate", path, named=path)
+        found = trial.call(read_file, path, named=path)
+        assert accepted == bool(found)
+        for captions in found.by_image.values() if found else ():
+            assert captions and all(isinstance(caption, str) for caption in captions)
+
+    tried(torn(TABLES[name].encode()), 0.02, body)
 
 
 @pytest.mark.faults

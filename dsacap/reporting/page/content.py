@@ -17,8 +17,8 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_jsonl
 from dsacap.config.dataset import Scenes
 from dsacap.data.photos import PhotoSource, decode
-from dsacap.data.predictions import read_predictions
 from dsacap.data.prepared import Example, load_examples
+from dsacap.evaluation.inputs import predictions_of_run
 from dsacap.reporting.cells import labels_of
 from dsacap.reporting.markdown import commits, weights_of
 from dsacap.reporting.table import scale_of
@@ -105,7 +105,7 @@ def _captions(
             scores.append(_per_image(of_system[decoding]))
     for name, predictions in layout.config.predictions.items():
         row = {"system": name, "label": predictions.label or name, "decoding": "", "first": True}
-        found.append((row, read_predictions(layout.predictions(name))))
+        found.append((row, predictions_of_run(layout.predictions(name))))
         scores.append(_per_image(read_json(layout.scores(name, 0))[PREDICTIONS]))
     return found, scores
 

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsacap.data.predictions import read_references
+from dsacap.data.caption_files.reader import joined, read_captions
 from dsacap.data.prepared import load_references
 from dsacap.scoring.metrics import known_tuples
 from dsacap.scoring.metrics.spice import MAX_WORDS, caption_tuples, parser_key
@@ -63,7 +63,7 @@ def _captions(options: argparse.Namespace) -> list[str]:
     if options.data:
         prepared = load_references(options.data)
         return [caption for captions in prepared.values() for caption in captions]
-    references, _ = read_references(options.references, tokenized=False)
+    references = joined([read_captions(path) for path in options.references]).by_image
     return ptb_tokenize([caption for captions in references.values() for caption in captions])
 
 

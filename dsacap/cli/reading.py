@@ -1,0 +1,55 @@
+"""The options of how files of captions are read, which `score`, `compare` and `validate` share."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsacap.evaluation.inputs import Reading
+
+# The forms of files of captions, by name; tests/cli/test_arguments.py holds it to the reader's.
+FORM_NAMES = (
+    *("coco-results", "coco-annotations", "coco-eval", "dictionary", "karpathy", "textcaps"),
+    *("jsonl", "csv", "tsv", "flickr8k-tokens"),
+)
+
+
+def add_references(parser: argparse.ArgumentParser, subset: bool = True) -> None:
+    """Add the options for references, and for how files are read.
+
+    Args:
+        parser: The parser of a verb.
+        subset: Whether the references may be of more images than the predictions.
+    """
+    text = "captions of people, in any form of docs/scoring.md"
+    parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help=text)
+    text = "the split of a file of Karpathy's, such as test"
+    parser.add_argument("--split", help=text)
+    for option, of in (("--format", "predictions"), ("--references-format", "references")):
+        text = f"the form of the {of} (default: found out from the content)"
+        parser.add_argument(option, choices=FORM_NAMES, metavar="FORM", help=text)
+    text = "match ids that are names of image files: COCO_val2014_000000391895.jpg is 391895"
+    parser.add_argument("--ids", choices=("as-given", "file-names"), default="as-given", help=text)
+    text = "keep the first of several captions of an image, as distributed evaluation repeats some"
+    parser.add_argument("--duplicates", choices=("first",), help=text)
+    text = "the references are PTB tokens already"
+    parser.add_argument("--tokenized", action="store_true", help=text)
+    if subset:
+        text = "score the predicted images only if there are references of more"
+        parser.add_argument("--subset", action="store_true", help=text)
+
+
+def reading_of(options: argparse.Namespace) -> "Reading":
+    """Return how the options have files read."""
+    from dsacap.evaluation.inputs import Reading
+
+    given = vars(options)
+    return Reading(
+        options.format,
+        options.references_format,
+        options.split,
+        options.ids,
+        options.duplicates,
+        options.tokenized,
+        given.get("subset", False),
+    )

@@ -1,0 +1,286 @@
+"""The forms in which data sets and tools write captions."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dsacap.common.errors import UserError
+from dsacap.data.caption_files.document import Document
+from dsacap.data.caption_files.ids import ImageId, image_id
+
+Records = Iterator[tuple[ImageId, list[str]]]  # an image, and one or more of its captions
+
+
+@dataclass
+class Captions:
+    """The captions of a file.
+
+    Attributes:
+        name: The name of the file, for messages.
+        form: What the file is, in words.
+        by_image: The captions of each image, in the order of the file.
+        file_names: The name of each image's photo, where the file has it.
+        groups: The group of each image, such as a domain of nocaps, where the file has it.
+        splits: The number of images of each split, if the file has several and all were read.
+        notes: What was left out or done that the user may not expect.
+        sha256: The hash of the file.
+    """
+
+    name: str
+    form: str
+    by_image: dict[ImageId, list[str]]
+    file_names: dict[ImageId, str] = field(default_factory=dict)
+    groups: dict[ImageId, str] = field(default_factory=dict)
+    splits: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    sha256: str = ""
+
+
+def captions_of(document: Document, form: str | None = None, split: str | None = None) -> Captions:
+    """Read the captions of a document.
+
+    Args:
+        document: The parsed file.
+        form: Its form, one of `FORMS`; None to find it out from its content.
+        split: The split that is read, if the file has several; None for all of them.
+
+    Raises:
+        UserError: The document is malformed, or not of that form.
+    """
+    form = form or _form_of(document)
+    found = FORMS[form](document, split)
+    found.notes = [*document.notes, *found.notes]
+    if not found.by_image:
+        raise UserError(f"{document.name}: has no captions")
+    return found
+
+
+def captions_of_mapping(captions: Mapping[Any, Any], name: str) -> Captions:
+    """Return captions that are given as a dictionary: image id -> a caption, or several.
+
+    Args:
+        captions: The dictionary.
+        name: What it is called in messages.
+
+    Raises:
+        UserError: An id or a caption is of a wrong type, or there are no captions.
+    """
+    found = _gathered(name, "a dictionary", _items(captions, name))
+    if not found.by_image:
+        raise UserError(f"{name}: has no captions")
+    return found
+
+
+def _items(captions: Mapping[Any, Any], name: str) -> Records:
+    for key, of_image in captions.items():
+        where = f"{name}: {str(key)[:60]!r}"
+        yield image_id(key, where), _captions(of_image, where)
+
+
+def _form_of(document: Document) -> str:
+    value = document.value
+    if document.kind != "json":
+        return document.kind
+    if isinstance(value, list):
+        return "coco-results"
+    if isinstance(value, dict):
+        for key, form in (
+            ("imgToEval", "coco-eval"),
+            ("annotations", "coco-annotations"),
+            ("images", "karpathy"),
+            ("data", "textcaps"),
+        ):
+            if isinstance(value.get(key), list | dict):
+                return form
+        return "dictionary"
+    raise UserError(f"{document.name}: must be a JSON list or object, not {type(value).__name__}")
+
+
+def _gathered(name: str, form: str, records: Records, **more: Any) -> Captions:
+    by_image: dict[ImageId, list[str]] = {}
+    for key, captions in records:
+        by_image.setdefault(key, []).extend(captions)
+    return Captions(name, form, by_image, **more)
+
+
+def _results(document: Document, split: str | None) -> Captions:
+    """A list of {"image_id": ..., "caption": ...}, as of COCO's server, LAVIS and many tools."""
+    kinds = {"json": "COCO results", "jsonl": "lines of JSON", "flickr8k-tokens": "Flickr8k tokens"}
+    form = kinds.get(document.kind, document.kind.upper())
+    if not isinstance(document.value, list):
+        raise UserError(f'{document.name}: must be a list of {{"image_id": ..., "caption": ...}}')
+    _no_split(document, split)
+    return _gathered(document.name, form, _records(document))
+
+
+def _records(document: Document) -> Records:
+    for number, record in enumerate(document.value):
+        where = document.place(number)
+        if not isinstance(record, dict) or not {"image_id", "caption"} <= record.keys():
+            keys = (
+                f"has the keys {', '.join(record)}" if isinstance(record, dict) else "is no object"
+            )
+            raise UserError(
+                f'{where}: must be {{"image_id": ..., "caption": ...}}; it {keys[:120]}'
+            )
+        key = image_id(record["image_id"], where)
+        yield key, _captions(record["caption"], f"{where} (image {key})")
+
+
+def _captions(value: Any, where: str) -> list[str]:
+    """One caption, a list of them, or a list of {"caption": ...}."""
+    items = value if isinstance(value, list | tuple) and value else [value]
+    texts = [item.get("caption") if isinstance(item, dict) else item for item in items]
+    captions = [text for text in texts if isinstance(text, str)]
+    if len(captions) < len(texts):
+        other = next(text for text in texts if not isinstance(text, str))
+        raise UserError(f"{where}: the caption must be text, not {str(other)[:80]!r}")
+    return captions
+
+
+def _dictionary(document: Document, split: str | None) -> Captions:
+    """An object from image id to a caption, or to a list of captions."""
+    _no_split(document, split)
+    return captions_of_mapping(_object(document), document.name)
+
+
+def _evaluation(document: Document, split: str | None) -> Captions:
+    """What coco-caption writes per image: {"imgToEval": {id: {"caption": ...}}}."""
+    _no_split(document, split)
+    per_image = _object(document).get("imgToEval")
+    if not isinstance(per_image, dict):
+        raise UserError(f"{document.name}: needs an object 'imgToEval'")
+
+    by_id = {
+        key: record.get("caption") if isinstance(record, dict) else None
+        for key, record in per_image.items()
+    }
+    records = _items(by_id, document.name)
+    return _gathered(document.name, "an evaluation of coco-caption", records)
+
+
+def _annotations(document: Document, split: str | None) -> Captions:
+    """COCO's captions_*.json, and those of LAVIS, nocaps and VizWiz, in the order of the file.
+
+    VizWiz marks captions as rejected or precanned; they are left out, as its own loader does.
+    """
+    _no_split(document, split)
+    value = _object(document)
+    order: dict[ImageId, list[str]] = {}
+    file_names: dict[ImageId, str] = {}
+    groups: dict[ImageId, str] = {}
+    images = value.get("images")
+    for number, image in enumerate(images if isinstance(images, list) else ()):
+        where = f"{document.name}: images[{number}]"
+        if not isinstance(image, dict) or "id" not in image:
+            raise UserError(f"{where}: must be an object with an id")
+        key = image_id(image["id"], where)
+        if key in order:
+            raise UserError(f"{where}: the image id {key!r} is repeated; remove one")
+        order[key] = []
+        for into, name in ((file_names, "file_name"), (groups, "domain")):
+            if isinstance(image.get(name), str):
+                into[key] = image[name]
+    left_out: Counter[str] = Counter()
+    for number, annotation in enumerate(value["annotations"]):
+        where = f"{document.name}: annotations[{number}]"
+        if not isinstance(annotation, dict) or "image_id" not in annotation:
+            raise UserError(f"{where}: must be an object with image_id and caption")
+        key = image_id(annotation["image_id"], where)
+        if key not in order:
+            if isinstance(images, list):
+                raise UserError(f"{where}: is of image {key!r}, which is not among the images")
+            order[key] = []
+        mark = next((m for m in ("is_rejected", "is_precanned") if annotation.get(m)), None)
+        if mark:
+            left_out[mark.removeprefix("is_")] += 1
+        else:
+            order[key] += _captions(annotation.get("caption"), f"{where} (image {key})")
+    notes = [f"{count:,} captions marked {mark} are left out" for mark, count in left_out.items()]
+    if bare := [key for key, captions in order.items() if not captions]:
+        notes.append(f"{len(bare):,} images without captions are left out; first: {bare[0]!r}")
+    by_image = {key: captions for key, captions in order.items() if captions}
+    return Captions(document.name, "COCO annotations", by_image, file_names, groups, notes=notes)
+
+
+def _karpathy(document: Document, split: str | None) -> Captions:
+    """Karpathy's dataset_*.json; restval, the rest of val2014, is a split of its own."""
+    images = _object(document).get("images")
+    if not isinstance(images, list):
+        raise UserError(f"{document.name}: needs a list 'images'")
+    splits: Counter[str] = Counter()
+    which = f"{split} split" if split else "splits"
+    found = Captions(document.name, f"Karpathy's {which}", {})
+    for number, image in enumerate(images):
+        where = f"{document.name}: images[{number}]"
+        if not isinstance(image, dict) or not isinstance(image.get("sentences"), list):
+            raise UserError(
+                f"{where}: has no sentences. Karpathy's files have them, and COCO's captions_*.json"
+                " have 'annotations' beside 'images'"
+            )
+        name = str(image.get("split"))
+        splits[name] += 1
+        if split and name != split:
+            continue
+        key = image_id(image.get("cocoid", image.get("imgid")), where)
+        if key in found.by_image:
+            raise UserError(f"{where}: the image id {key!r} is repeated; remove one")
+        raw = [s.get("raw") if isinstance(s, dict) else None for s in image["sentences"]]
+        found.by_image[key] = _captions(raw, where)
+        if isinstance(image.get("filename"), str):
+            found.file_names[key] = image["filename"]
+    if split and split not in splits:
+        raise UserError(f"{document.name}: has no split {split!r}; it has {listed(splits)}")
+    found.splits = Counter() if split else splits
+    return found
+
+
+def listed(splits: Counter[str]) -> str:
+    """Return the names of splits with their sizes, for messages."""
+    return ", ".join(f"{name} ({count:,} images)" for name, count in sorted(splits.items()))
+
+
+def _textcaps(document: Document, split: str | None) -> Captions:
+    """TextCaps: {"data": [{"image_id": ..., "caption_str": ...}]}, a record a caption."""
+    _no_split(document, split)
+    data = _object(document).get("data")
+    if not isinstance(data, list):
+        raise UserError(f"{document.name}: needs a list 'data'")
+    by_image: dict[ImageId, list[str]] = {}
+    for number, record in enumerate(data):
+        where = f"{document.name}: data[{number}]"
+        if not isinstance(record, dict) or "image_id" not in record:
+            raise UserError(f"{where}: must be an object with image_id and caption_str")
+        key = image_id(record["image_id"], where)
+        if "caption_str" in record:
+            by_image.setdefault(key, []).extend(_captions(record["caption_str"], where))
+        elif key not in by_image:  # each record of an image repeats all its references
+            by_image[key] = _captions(record.get("reference_strs"), where)
+    return Captions(document.name, "TextCaps", by_image)
+
+
+def _object(document: Document) -> dict[str, Any]:
+    if not isinstance(document.value, dict):
+        kind = type(document.value).__name__
+        raise UserError(f"{document.name}: must be a JSON object, not {kind}")
+    return document.value
+
+
+def _no_split(document: Document, split: str | None) -> None:
+    if split:
+        raise UserError(f"{document.name}: has no splits, so --split does not apply")
+
+
+FORMS: dict[str, Callable[[Document, str | None], Captions]] = {
+    "coco-results": _results,
+    "coco-annotations": _annotations,
+    "coco-eval": _evaluation,
+    "dictionary": _dictionary,
+    "karpathy": _karpathy,
+    "textcaps": _textcaps,
+    "jsonl": _results,
+    "csv": _results,
+    "tsv": _results,
+    "flickr8k-tokens": _results,
+}

@@ -1,0 +1,60 @@
+"""Ids of images as files have them: numbers, text, or file names."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from dsacap.common.errors import UserError
+
+ImageId = int | str
+
+_NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,99})(\.0+)?")  # as pandas writes a column with a gap
+_COCO = re.compile(r"COCO_[a-z]+[0-9]{4}_([0-9]{12})")
+_EXACT = 2**53  # whole numbers above are not all exact as floats
+
+
+def image_id(value: Any, where: str) -> ImageId:
+    """Return an id in its one form: text that is a plain number is that number.
+
+    So 391895, "391895" and 391895.0 are the same id, while "0391895" and "a.jpg" remain text.
+
+    Args:
+        value: The id as a file has it.
+        where: Its place, for messages.
+
+    Raises:
+        UserError: It is no id.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > _EXACT:
+            raise UserError(
+                f"{where}: the id {value!r} is a float, which holds no id of this size exactly;"
+                " write ids as whole numbers or as text"
+            )
+        return int(value)
+    if isinstance(value, str) and value.strip():
+        number = _NUMBER.fullmatch(value.strip())
+        return int(number[1]) if number else value
+    raise UserError(f"{where}: the id must be a number or text, not {str(value)[:80]!r}")
+
+
+def is_file_name(value: ImageId) -> bool:
+    """Return whether an id looks like the name of an image file."""
+    return isinstance(value, str) and bool(PurePosixPath(value).suffix)
+
+
+def id_of_file_name(value: ImageId) -> ImageId:
+    """Return the id that a file name stands for: `val2014/COCO_val2014_000000391895.jpg` is 391895.
+
+    That is the number in a name of COCO's, a name that is a number, or else the name without folder
+    and suffix.
+    """
+    if isinstance(value, int):
+        return value
+    stem = PurePosixPath(value.replace("\\", "/")).stem
+    coco = _COCO.fullmatch(stem)
+    if coco:
+        return int(coco[1])
+    return int(stem) if re.fullmatch(r"[0-9]{1,99}", stem) else stem

@@ -1,0 +1,212 @@
+"""The one reader of captions to be scored and of their references."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dsacap.common.errors import UserError
+from dsacap.data.caption_files.document import Kind, parse
+from dsacap.data.caption_files.forms import Captions, captions_of, listed
+from dsacap.data.caption_files.ids import ImageId, id_of_file_name, is_file_name
+from dsacap.data.caption_files.source import read_source
+from dsacap.text.ptb_tokenizer import ptb_tokenize
+
+_KINDS: dict[str, Kind] = {
+    "jsonl": "jsonl",
+    "csv": "csv",
+    "tsv": "tsv",
+    "flickr8k-tokens": "flickr8k-tokens",
+}
+
+Ids = Literal["as-given", "file-names"]
+
+_RAW = 0.1  # share of captions with a final full stop above which a file is not tokenised
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Predictions with the references of their images, in the order of the references.
+
+    The PTB tokenizer reads all captions as one text, so its tokens depend on their order. This is
+    the order that pycocoevalcap has.
+
+    Attributes:
+        predictions: The predicted captions of each image.
+        references: The references of each image.
+        notes: What was matched how, and what was left out.
+    """
+
+    predictions: dict[ImageId, list[str]]
+    references: dict[ImageId, list[str]]
+    notes: tuple[str, ...]
+
+
+def read_captions(path: Path, form: str | None = None, split: str | None = None) -> Captions:
+    """Read a file of captions in any of the forms.
+
+    Args:
+        path: A file, a pipe, or `-` for standard input; it is read once.
+        form: Its form, one of `FORMS`; None to find it out from its content.
+        split: The split that is read of a file of Karpathy's.
+
+    Raises:
+        UserError: The file is malformed, or not of that form.
+    """
+    source = read_source(path)
+    document = parse(source, _KINDS.get(form, "json") if form else None)
+    found = captions_of(document, form, split)
+    found.sha256 = source.sha256
+    return found
+
+
+def check_predictions(captions: Captions, duplicates: Literal["first"] | None = None) -> Captions:
+    """Check that every image has equally many captions.
+
+    Args:
+        captions: The predictions.
+        duplicates: What is done with further captions of an image: "first" keeps the first one.
+            By default they are several captions, of which every image must have as many.
+
+    Raises:
+        UserError: The images have different numbers of captions.
+    """
+    if duplicates == "first":
+        more = sum(len(texts) - 1 for texts in captions.by_image.values())
+        captions.by_image = {image: texts[:1] for image, texts in captions.by_image.items()}
+        if more:
+            captions.notes.append(f"{more:,} further captions of the same images are left out")
+    first, count = next((image, len(texts)) for image, texts in captions.by_image.items())
+    for image, texts in captions.by_image.items():
+        if len(texts) != count:
+            raise UserError(
+                f"{captions.name}: image {image!r} has {len(texts)} captions, image {first!r} has"
+                f" {count}; give every image the same number, or pass --duplicates first, which"
+                " keeps the first caption of an image (distributed evaluation repeats some)"
+            )
+    return captions
+
+
+def check_references(captions: Captions, tokenized: bool = False) -> Captions:
+    """Check references.
+
+    Args:
+        captions: The references.
+        tokenized: Whether they are said to be PTB tokens.
+
+    Raises:
+        UserError: The file has several splits, or captions that are said to be tokenised are not.
+    """
+    if captions.splits:
+        raise UserError(f"{captions.name}: choose one by --split: {listed(captions.splits)}")
+    if tokenized:
+        _check_tokens(captions)
+    return captions
+
+
+def joined(captions: Sequence[Captions]) -> Captions:
+    """Join the captions of several files.
+
+    Args:
+        captions: The captions of each file. No image may occur in two of them.
+
+    Raises:
+        UserError: An image occurs in two files.
+    """
+    first, *others = captions
+    for other in others:
+        if both := first.by_image.keys() & other.by_image.keys():
+            image = next(key for key in other.by_image if key in both)
+            raise UserError(f"{other.name}: image {image!r} is in {first.name} too; remove one")
+        first.by_image |= other.by_image
+        first.file_names |= other.file_names
+        first.groups |= other.groups
+        first.notes += other.notes
+        first.name += f", {other.name}"
+        first.sha256 += other.sha256
+    return first
+
+
+def _check_tokens(captions: Captions) -> None:
+    """Check that captions look as PTB tokens do: in lower case, and without final full stops.
+
+    An abbreviation keeps its full stop. The tokenizer also takes a last word for one now and then,
+    since captions are one text to it; so a few full stops are no sign of raw captions.
+    """
+    texts = [(image, text) for image, of_image in captions.by_image.items() for text in of_image]
+    stopped = [text for _, text in texts if text.rstrip().endswith((".", "!", "?"))]
+    tokens = ptb_tokenize(stopped)
+    raw = {text for text, token in zip(stopped, tokens, strict=True) if text != token}
+    if len(raw) <= _RAW * len(texts):
+        raw = set()
+    for image, text in texts:
+        if text != text.lower() or text in raw:
+            raise UserError(
+                f"{captions.name}: image {image!r}: {text[:60]!r} is not tokenised, since it has"
+                " capitals or ends in a full stop; leave --tokenized out"
+            )
+
+
+def matched(
+    predictions: Captions, references: Captions, subset: bool = False, ids: Ids = "as-given"
+) -> Matched:
+    """Match predictions with the references of their images.
+
+    Args:
+        predictions: The predictions.
+        references: The references.
+        subset: Whether images without a prediction are allowed. By default they are refused, since
+            scoring a part of the images changes CIDEr's document frequencies.
+        ids: With "file-names", `COCO_val2014_000000391895.jpg` is the image 391895.
+
+    Raises:
+        UserError: A prediction has no references, or an image has no prediction.
+    """
+    predicted, described, notes = predictions.by_image, references.by_image, []
+    if ids == "file-names":
+        predicted, names = _by_file_name(predictions)
+        described, more = _by_file_name(references)
+        notes = [*names, *more]
+    if unknown := [key for key in predicted if key not in described]:
+        hint = "Are these the right references?"
+        if ids == "as-given" and (is_file_name(unknown[0]) or is_file_name(next(iter(described)))):
+            hint = "Pass --ids file-names if ids are names of image files."
+        raise UserError(
+            f"{predictions.name}: {len(unknown):,} of {len(predicted):,} predicted images have no"
+            f" references; first: image {unknown[0]!r}. The references have image"
+            f" {next(iter(described))!r} and others. {hint}"
+        )
+    missing = [key for key in described if key not in predicted]
+    if missing and not subset:
+        raise UserError(
+            f"{predictions.name}: {len(missing):,} of {len(described):,} images have no"
+            f" prediction; first: image {missing[0]!r}. Predict them, or pass --subset to score the"
+            " predicted images only: CIDEr then takes its document frequencies from these, and the"
+            " score is not comparable with any other"
+        )
+    if missing:
+        notes.append(f"{len(missing):,} images without a prediction are left out")
+    order = [key for key in described if key in predicted]
+    return Matched(
+        {key: predicted[key] for key in order}, {key: described[key] for key in order}, tuple(notes)
+    )
+
+
+def _by_file_name(captions: Captions) -> tuple[dict[ImageId, list[str]], list[str]]:
+    """Return captions by the ids that their ids, if these are file names, stand for."""
+    found: dict[ImageId, list[str]] = {}
+    origin: dict[ImageId, ImageId] = {}
+    for key, texts in captions.by_image.items():
+        image = id_of_file_name(key)
+        if image in found:
+            raise UserError(
+                f"{captions.name}: the ids {origin[image]!r} and {key!r} are the same file name;"
+                " leave out --ids file-names"
+            )
+        found[image], origin[image] = texts, key
+    changed = [(key, image) for image, key in origin.items() if image != key]
+    if not changed:
+        return found, []
+    key, image = changed[0]
+    count = f"{len(changed):,} of {len(found):,} ids"
+    return found, [f"{captions.name}: {count} are file names; {key!r} is image {image!r}"]

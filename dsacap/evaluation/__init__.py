@@ -1,0 +1,1 @@
+"""Scoring captions of any origin: from files or dictionaries to scores."""

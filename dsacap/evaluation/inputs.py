@@ -1,0 +1,146 @@
+"""What is scored: predictions and references of the same images, from files or dictionaries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dsacap.data.caption_files.forms import Captions, captions_of_mapping
+from dsacap.data.caption_files.ids import ImageId, id_of_file_name
+from dsacap.data.caption_files.oddities import oddities
+from dsacap.data.caption_files.reader import (
+    Ids,
+    check_predictions,
+    check_references,
+    joined,
+    matched,
+    read_captions,
+)
+
+Given = Path | str | Mapping[Any, Any]  # a file, or a dictionary of captions by image id
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How predictions and references are read.
+
+    Attributes:
+        form: The form of the predictions; None to find it out.
+        references_form: The form of the references; None to find it out.
+        split: The split that is read of a file of references that has several.
+        ids: Whether ids are matched as they are, or as names of image files.
+        duplicates: "first" keeps the first of several captions of an image.
+        tokenized: Whether the references are PTB tokens already.
+        subset: Whether images without a prediction are allowed.
+    """
+
+    form: str | None = None
+    references_form: str | None = None
+    split: str | None = None
+    ids: Ids = "as-given"
+    duplicates: Literal["first"] | None = None
+    tokenized: bool = False
+    subset: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Predictions and references of the same images, in the order of the references.
+
+    Images have numbers, since ids may be text: their own numbers if all of them have one.
+
+    Attributes:
+        name: The name of the predictions, for messages.
+        images: The id of each image by its number.
+        captions: The predicted captions of each image.
+        references: The references of each image, as they were read.
+        file_names: The name of each image's photo, where the references have it.
+        groups: The group of each image, such as its domain, where the references have it.
+        notes: What was read, what was left out, and what may be a mistake.
+        hashes: The hashes of the files.
+    """
+
+    name: str
+    images: dict[int, ImageId]
+    captions: dict[int, list[str]]
+    references: dict[int, list[str]]
+    file_names: dict[int, str]
+    groups: dict[int, str]
+    notes: tuple[str, ...]
+    hashes: tuple[str, ...]
+
+
+def load_inputs(
+    predictions: Given, references: Given | Sequence[Given], how: Reading | None = None
+) -> Inputs:
+    """Read predictions and references, each once, and match them.
+
+    Args:
+        predictions: A file or a dictionary, with equally many captions for every image.
+        references: A file or a dictionary, or several.
+        how: How they are read.
+
+    Raises:
+        UserError: They are malformed, or of different images.
+    """
+    how = how or Reading()
+    loaded = load_references(references, how)
+    return match_inputs(load_predictions(predictions, how), loaded, how)
+
+
+def load_predictions(given: Given, how: Reading) -> Captions:
+    """Read predictions; see `load_inputs`."""
+    return check_predictions(_loaded(given, how.form, None, "predictions"), how.duplicates)
+
+
+def load_references(given: Given | Sequence[Given], how: Reading) -> Captions:
+    """Read references; see `load_inputs`."""
+    several = [given] if isinstance(given, Path | str | Mapping) else list(given)
+    read = [_loaded(one, how.references_form, how.split, "references") for one in several]
+    return check_references(joined(read), how.tokenized)
+
+
+def predictions_of_run(path: Path) -> dict[int, list[str]]:
+    """Read the predictions of a row that was not trained here, whose images have numbers."""
+    captions = check_predictions(read_captions(path))
+    return {image: texts for image, texts in captions.by_image.items() if isinstance(image, int)}
+
+
+def match_inputs(predictions: Captions, references: Captions, how: Reading) -> Inputs:
+    """Match predictions with the references of their images; see `load_inputs`."""
+    pair = matched(predictions, references, how.subset, how.ids)
+    have_numbers = all(isinstance(image, int) for image in pair.references)
+    images = {
+        image if have_numbers and isinstance(image, int) else number: image
+        for number, image in enumerate(pair.references)
+    }
+    by_image = {
+        key if how.ids == "as-given" else id_of_file_name(key): key for key in references.by_image
+    }
+    origin = {number: by_image[image] for number, image in images.items()}
+    read = [
+        f"{one.name}: {one.form}, {len(one.by_image):,} images,"
+        f" {sum(map(len, one.by_image.values())):,} captions"
+        for one in (predictions, references)
+    ]
+    notes = [*read, *predictions.notes, *references.notes, *pair.notes]
+    return Inputs(
+        predictions.name,
+        images,
+        {number: pair.predictions[image] for number, image in images.items()},
+        {number: pair.references[image] for number, image in images.items()},
+        _of_numbers(references.file_names, origin),
+        _of_numbers(references.groups, origin),
+        (*notes, *oddities(pair.predictions)),
+        (predictions.sha256, references.sha256),
+    )
+
+
+def _loaded(given: Given, form: str | None, split: str | None, name: str) -> Captions:
+    if isinstance(given, Mapping):
+        return captions_of_mapping(given, name)
+    return read_captions(Path(given), form, split)
+
+
+def _of_numbers(values: Mapping[ImageId, str], origin: Mapping[int, ImageId]) -> dict[int, str]:
+    return {number: values[key] for number, key in origin.items() if key in values}

@@ -1,0 +1,68 @@
+"""Outputs are neither inputs nor each other, and are written where the user means."""
+
+import os
+import threading
+
+import pytest
+
+from dsacap.common.errors import UserError
+from dsacap.common.files import write_text
+from dsacap.common.outputs import check_outputs
+
+
+def test_an_input_is_never_an_output(tmp_path):
+    """By whatever name: itself, a link, a hard link, another path to it."""
+    given = tmp_path / "given.json"
+    given.write_text("x")
+    (tmp_path / "link").symlink_to(given)
+    os.link(given, tmp_path / "hard")
+    (tmp_path / "folder").mkdir()
+    for name in ("given.json", "link", "hard", "folder/../given.json"):
+        with pytest.raises(UserError, match=r"is read as .*given\.json; write to another file"):
+            check_outputs([tmp_path / name], [given])
+    check_outputs([tmp_path / "new.json", None], [given])
+
+
+def test_two_outputs_are_two_files(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for name in ("a", "./a", "link"):
+        with pytest.raises(UserError, match="is named for two outputs"):
+            check_outputs([tmp_path / "a", tmp_path / name])
+    check_outputs([tmp_path / "a", tmp_path / "b"])
+    check_outputs([tmp_path / os.devnull, tmp_path / os.devnull])
+
+
+def test_a_place_where_no_file_can_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        check_outputs([tmp_path])
+    with pytest.raises(UserError, match="file is a file"):
+        check_outputs([tmp_path / "file" / "below"])
+    with pytest.raises(UserError, match="cannot be written"):
+        check_outputs([tmp_path / ("x" * 300)])
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "other").mkdir()
+    target, link = tmp_path / "other" / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["target"]
+
+
+def test_a_pipe_is_written_into(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "text")
+    reader.join()
+    assert read == ["text"] and pipe.is_fifo()
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write_text(path, "text")
+    assert path.read_text() == "text"

@@ -1,0 +1,288 @@
+"""Files of captions in every form, and what is wrong with those that are in none."""
+
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dsacap.cli.reading import FORM_NAMES
+from dsacap.common.errors import UserError
+from dsacap.data.caption_files.forms import FORMS, captions_of_mapping
+from dsacap.data.caption_files.ids import id_of_file_name, image_id
+from dsacap.data.caption_files.oddities import oddities
+from dsacap.data.caption_files.reader import (
+    check_predictions,
+    check_references,
+    joined,
+    matched,
+    read_captions,
+)
+
+CAPTIONS = {7: ["a red ring"], 3: ["two rings, one small"]}
+RECORDS = [{"image_id": i, "caption": texts[0]} for i, texts in CAPTIONS.items()]
+IMAGES = [{"id": i} for i in CAPTIONS]
+# Annotation ids are doubled and say nothing.
+ANNOTATIONS = {"images": IMAGES, "annotations": [{"id": 1, **record} for record in RECORDS]}
+SENTENCES = [
+    {"imgid": n, "cocoid": i, "filename": f"{i}.jpg", "split": "test", "sentences": [{"raw": c[0]}]}
+    for n, (i, c) in enumerate(CAPTIONS.items())
+]
+FILES = {
+    "results.json": RECORDS,
+    "strings.json": [{**record, "image_id": str(record["image_id"])} for record in RECORDS],
+    "floats.json": [{**record, "image_id": float(record["image_id"])} for record in RECORDS],
+    "lists.json": [{**record, "caption": [record["caption"]]} for record in RECORDS],
+    "annotations.json": ANNOTATIONS,
+    "only_annotations.json": {"annotations": ANNOTATIONS["annotations"]},
+    "evaluation.json": {"imgToEval": {str(r["image_id"]): r for r in RECORDS}},
+    "dictionary.json": {str(i): texts[0] for i, texts in CAPTIONS.items()},
+    "dictionary_of_lists.json": {str(i): texts for i, texts in CAPTIONS.items()},
+    "dictionary_of_objects.json": {str(r["image_id"]): [r] for r in RECORDS},
+    "karpathy.json": {"images": SENTENCES},
+    "textcaps.json": {
+        "data": [{"image_id": r["image_id"], "caption_str": r["caption"]} for r in RECORDS]
+    },
+    "lines.jsonl": "\n".join(json.dumps(record) for record in RECORDS) + "\n\n",
+    "table.csv": 'image_id,caption\n7,a red ring\n3,"two rings, one small"\n',
+    "crlf.csv": 'id,score,caption\r\n7,1,a red ring\r\n3,2,"two rings, one small"\r\n',
+    "unquoted.csv": "image,caption\n7,a red ring\n3,two rings, one small\n",
+    "table.tsv": "Image_ID\tCaption\n7\ta red ring\n3\ttwo rings, one small\n",
+    "tokens.txt": "7#0\ta red ring\n3#0\ttwo rings, one small\n",
+}
+
+
+def write(path: Path, data) -> Path:
+    text = data if isinstance(data, str) else json.dumps(data)
+    path.write_text(text, newline="")
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_form_is_found_out(tmp_path, name):
+    path = write(tmp_path / name, FILES[name])
+    assert read_captions(path).by_image == CAPTIONS
+    assert list(read_captions(path).by_image) == list(CAPTIONS)  # the order of the file
+
+
+@pytest.mark.parametrize("name", ["results.json", "table.csv", "lines.jsonl", "annotations.json"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_encodings_with_a_mark_and_gzip(tmp_path, name, encoding, packed):
+    data = write(tmp_path / name, FILES[name]).read_text().encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
+    assert read_captions(tmp_path / name).by_image == CAPTIONS
+
+
+def test_standard_input_and_pipes_are_read_once(tmp_path, monkeypatch):
+    class Input:
+        buffer = io.BytesIO(json.dumps(RECORDS).encode())
+        isatty = staticmethod(lambda: False)
+
+    monkeypatch.setattr(sys, "stdin", Input)
+    found = read_captions(Path("-"))
+    assert found.by_image == CAPTIONS and found.name == "standard input" and len(found.sha256) == 64
+
+
+def test_a_named_form_is_that_form_or_an_error(tmp_path):
+    assert set(FORM_NAMES) == set(FORMS)
+    path = write(tmp_path / "f.json", FILES["results.json"])
+    assert read_captions(path, "coco-results").by_image == CAPTIONS
+    for form in FORMS.keys() - {"coco-results"}:
+        with pytest.raises(UserError, match=r"f\.json"):
+            read_captions(path, form)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("", "is empty"),
+        ("[]", "has no captions"),
+        ("{}", "has no captions"),
+        ("[1", "1:3: not JSON.*cut off"),
+        ('[{"image_id": 1, "caption": "a r', "cut off"),
+        ("[][]", "a second value follows the first"),
+        ("7", "is of no known form. It begins with '7'"),
+        ("7,a ring\n", "needs a first line with names of columns, such as image_id,caption"),
+        ("7\ta ring\n", r"such as image_id\\tcaption"),
+        ("image_id,caption\n7,8,9,a\n3\n", ":3: has 1 fields"),
+        ('image_id,caption\n7,"a\n', "not CSV"),
+        ("image_id\tcaption\n7\n", ":2: has 1 fields"),
+        ("7#0\ta\n8 b\n", ":2: must be NAME#NUMBER"),
+        ('{"image_id": 7, "caption": "a"}\n{"image_id": 8\n', ":2: not a line of JSON"),
+        ('{"image_id": 7, "caption": "a"}\n[]\n', ":2: must be a JSON object, not list"),
+        ('{"7": "a", "7": "b"}', "the key '7' is repeated"),
+        ([{"image_id": 7}], "record 0.*it has the keys image_id"),
+        (["a"], "record 0.*it is no object"),
+        ([{"image_id": 7, "caption": None}], r"record 0 \(image 7\): the caption must be text"),
+        ('[{"image_id": 7, "caption": NaN}]', "must be text, not 'nan'"),
+        ([{"image_id": True, "caption": "a"}], "the id must be a number or text"),
+        ([{"image_id": 7.5, "caption": "a"}], "the id must be a number or text"),
+        ('[{"image_id": 1e300, "caption": "a"}]', "holds no id of this size exactly"),
+        ([{"image_id": "", "caption": "a"}], "the id must be a number or text"),
+        ({"images": [{"id": 1}, {"id": "1"}], "annotations": []}, "image id 1 is repeated"),
+        (
+            {"images": IMAGES, "annotations": [{"image_id": 9, "caption": "a"}]},
+            "image 9, which is not among the images",
+        ),
+        ({"images": [{"id": 1}]}, "has no sentences"),
+        ({"data": [{"image_id": 1}]}, "the caption must be text"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path, data, message):
+    path = write(tmp_path / "wrong", data)
+    with pytest.raises(UserError, match=message) as error:
+        read_captions(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'[{"image_id": 7, "caption": "caf\xe9"}]', "not UTF-8 text; if the file is Latin-1"),
+        (b"\x1f\x8b\x08broken", "gzip data that cannot be unpacked"),
+        (b"PK\x03\x04rest", "a zip archive; unpack it"),
+        (b"\x80\x04\x95rest", "a pickle"),
+        (b"[1, \0]", "NUL"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path, data, message):
+    (tmp_path / "f").write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        read_captions(tmp_path / "f")
+
+
+def test_no_file_or_a_folder(tmp_path):
+    with pytest.raises(UserError, match="absent: no such file"):
+        read_captions(tmp_path / "absent")
+    with pytest.raises(UserError, match="is a folder"):
+        read_captions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("391895", 391895),
+        ("391895.0", 391895),
+        (391895.0, 391895),
+        ("-12", -12),
+        ("0391895", "0391895"),
+        ("²", "²"),
+        ("a.jpg", "a.jpg"),
+        (18446744073709551623, 18446744073709551623),
+        ("18446744073709551623", 18446744073709551623),
+    ],
+)
+def test_ids_have_one_form(value, expected):
+    assert image_id(value, "here") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("COCO_val2014_000000391895.jpg", 391895),
+        ("coco/images/val2014/COCO_val2014_000000391895.jpg", 391895),
+        ("C:\\photos\\391895.JPG", 391895),
+        ("1000268201_693b08cb0e.jpg", "1000268201_693b08cb0e"),
+        ("photo 7.png", "photo 7"),
+        (391895, 391895),
+    ],
+)
+def test_ids_of_file_names(name, expected):
+    assert id_of_file_name(name) == expected
+
+
+def test_captions_that_are_left_out_are_counted(tmp_path):
+    """VizWiz marks captions; images may have none; distributed evaluation repeats some."""
+    marked = [{"image_id": 7, "caption": "x", "is_rejected": True}] * 2
+    marked += [{"image_id": 3, "caption": "x", "is_precanned": True}]
+    data = {
+        "images": [*IMAGES, {"id": 9}],
+        "annotations": [*ANNOTATIONS["annotations"], *marked],
+    }
+    found = read_captions(write(tmp_path / "f.json", data))
+    assert found.by_image == CAPTIONS
+    assert found.notes == [
+        "2 captions marked rejected are left out",
+        "1 captions marked precanned are left out",
+        "1 images without captions are left out; first: 9",
+    ]
+    doubled = write(tmp_path / "d.json", [*RECORDS, RECORDS[0]])
+    with pytest.raises(UserError, match=r"image 3 has 1 captions, image 7 has 2.*--duplicates f"):
+        check_predictions(read_captions(doubled))
+    found = check_predictions(read_captions(doubled), "first")
+    assert found.by_image == CAPTIONS and "1 further captions" in found.notes[0]
+
+
+def test_a_split_is_chosen(tmp_path):
+    images = [*SENTENCES, {**SENTENCES[0], "cocoid": 8, "split": "restval"}]
+    path = write(tmp_path / "k.json", {"images": images})
+    assert read_captions(path, split="test").by_image == CAPTIONS
+    assert read_captions(path, split="test").file_names == {7: "7.jpg", 3: "3.jpg"}
+    with pytest.raises(UserError, match=r"has no split 'val'; it has restval \(1 images\), test"):
+        read_captions(path, split="val")
+    with pytest.raises(UserError, match=r"choose one by --split: restval \(1 images\), test \(2"):
+        check_references(read_captions(path))
+    with pytest.raises(UserError, match="has no splits"):
+        read_captions(write(tmp_path / "r.json", RECORDS), split="test")
+
+
+def test_tokens_have_neither_capitals_nor_full_stops():
+    check_references(captions_of_mapping({1: ["a man 's 2-wheeler", "bananas etc."]}, "r"), True)
+    for raw in ("A man", "a man.", "a man ?"):
+        with pytest.raises(UserError, match=r"is not tokenised.*leave --tokenized out"):
+            check_references(captions_of_mapping({1: [raw]}, "r"), tokenized=True)
+
+
+def test_predictions_are_matched_in_the_order_of_the_references():
+    references = captions_of_mapping({1: ["a"], 2: ["b"], 3: ["c"]}, "refs")
+    predictions = captions_of_mapping({3: "z", 1: "x"}, "preds")
+    with pytest.raises(UserError, match=r"preds: 1 of 3 images have no prediction; first: image 2"):
+        matched(predictions, references)
+    found = matched(predictions, references, subset=True)
+    assert list(found.predictions.items()) == [(1, ["x"]), (3, ["z"])]
+    assert list(found.references) == [1, 3] and "1 images without a prediction" in found.notes[0]
+    with pytest.raises(UserError, match=r"1 of 1 predicted images have no references.*image 9"):
+        matched(captions_of_mapping({9: "x"}, "preds"), references, subset=True)
+
+
+def test_file_names_are_matched_only_when_asked_for():
+    references = captions_of_mapping({391895: ["a"]}, "refs")
+    predictions = captions_of_mapping({"COCO_val2014_000000391895.jpg": "x"}, "preds")
+    with pytest.raises(UserError, match="Pass --ids file-names"):
+        matched(predictions, references)
+    found = matched(predictions, references, ids="file-names")
+    assert found.predictions == {391895: ["x"]}
+    assert (
+        "1 of 1 ids are file names; 'COCO_val2014_000000391895.jpg' is image 391895"
+        in (found.notes[0])
+    )
+    twice = captions_of_mapping({"7.jpg": "x", "7.png": "y"}, "preds")
+    with pytest.raises(UserError, match=r"'7\.jpg' and '7\.png' are the same file name"):
+        matched(twice, references, ids="file-names")
+
+
+def test_an_image_in_two_files_is_refused():
+    parts = [captions_of_mapping({i: ["a"], 5: ["b"]}, f"r{i}") for i in (1, 2)]
+    with pytest.raises(UserError, match="r2: image 5 is in r1 too"):
+        joined(parts)
+
+
+@pytest.mark.parametrize(
+    ("caption", "what"),
+    [
+        (" ", "is empty"),
+        ("...", "no Latin letter"),
+        ("一个男人", "no Latin letter"),
+        ("a\nb", "line break"),
+        ("a\u2028b", "line break"),
+        *((f"a {token} b", "special tokens") for token in ("<start>", "</s>", "[PAD]", "startseq")),
+        ("<s>a b<|endoftext|>", "special tokens"),
+    ],
+)
+def test_oddities_are_noted_with_an_example(caption, what):
+    [note] = oddities({1: ["a plain caption < 3"], 77: [caption]})
+    assert what in note and ": 77" in note and "1 image has" in note
+    assert oddities({1: ["a plain caption"]}) == []
