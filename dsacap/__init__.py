@@ -1,6 +1,7 @@
 """Benchmark and evaluation harness for DSACap and its rivals in image captioning.
 
-`load` captions photos of your own with any system that the benchmark has trained.
+`score` scores captions of any origin. `load` captions photos of your own with any system that the
+benchmark has trained.
 """
 
 from __future__ import annotations
@@ -9,7 +10,57 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from dsacap.evaluation.inputs import Given, Reading
+    from dsacap.evaluation.results import Scores
     from dsacap.export.photo_captioner import PhotoCaptioner
+    from dsacap.scoring.score import Spice
+
+
+def score(
+    predictions: Given,
+    references: Given | Sequence[Given],
+    *,
+    metrics: Collection[str] | None = None,
+    spice: Spice = "auto",
+    how: Reading | None = None,
+) -> Scores:
+    """Score captions against references, as `dsacap score` does.
+
+    Args:
+        predictions: A dictionary from image id to a caption, or to as many captions for every
+            image; or a file in any of the forms of docs/scoring.md.
+        references: A dictionary from image id to captions, or a file; or several of them.
+        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all. Java runs
+            for METEOR and SPICE only.
+        spice: "auto" computes SPICE if its parser is on this machine or can be downloaded,
+            "required" raises an error if not, and "off" leaves it out.
+        how: How files are read and matched: an instance of `dsacap.evaluation.inputs.Reading`.
+
+    Returns:
+        The scores by metric, each with its interval, per-image scores and signature.
+
+    Raises:
+        UserError: The captions or references are malformed, or of different images, or a metric is
+            unknown or cannot be computed.
+
+    Example:
+        ```py
+        import dsacap
+
+        scores = dsacap.score(
+            {"photo.jpg": "a dog runs", "other.jpg": "two cats"},
+            {"photo.jpg": ["A dog running.", "A dog."], "other.jpg": ["Two cats asleep."]},
+            metrics=["CIDEr", "BLEU"],
+        )
+        scores["CIDEr"].value
+        scores.to_pandas()
+        ```
+    """
+    from dsacap.evaluation import scoring
+
+    return scoring.score(predictions, references, metrics=metrics, spice=spice, how=how)
 
 
 def load(folder: str | Path, device: str = "auto") -> PhotoCaptioner:
