@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from dsacap.evaluation.comparison import Comparison
     from dsacap.evaluation.inputs import Given, Reading
     from dsacap.evaluation.results import Scores
     from dsacap.export.photo_captioner import PhotoCaptioner
@@ -61,6 +62,45 @@ def score(
     from dsacap.evaluation import scoring
 
     return scoring.score(predictions, references, metrics=metrics, spice=spice, how=how)
+
+
+def compare(
+    systems: Mapping[str, Given],
+    references: Given | Sequence[Given],
+    *,
+    spice: Spice = "auto",
+    how: Reading | None = None,
+) -> Comparison:
+    """Compare several systems on the same images, as `dsacap compare` does.
+
+    Args:
+        systems: The captions of each system by its name: a dictionary from image id to captions,
+            or a file.
+        references: A dictionary from image id to captions, or a file; or several of them.
+        spice: See `score`.
+        how: How files are read and matched; see `score`.
+
+    Returns:
+        Scores, ranks with ties, and for each metric and pair of systems the difference with its
+        interval and the p of a permutation test, with Holm's correction.
+
+    Raises:
+        UserError: Captions or references are malformed, or of different images.
+
+    Example:
+        ```py
+        import dsacap
+
+        references = {1: ["A dog running.", "A dog."], 2: ["Two cats asleep."]}
+        systems = {"ours": {1: "a dog runs", 2: "two cats"}, "theirs": {1: "a cat", 2: "cats"}}
+        comparison = dsacap.compare(systems, references, spice="off")
+        comparison.ranks["ours"]["CIDEr"]
+        comparison.to_pandas()
+        ```
+    """
+    from dsacap.evaluation import comparison
+
+    return comparison.compare(systems, references, spice=spice, how=how)
 
 
 def load(folder: str | Path, device: str = "auto") -> PhotoCaptioner:

@@ -65,12 +65,19 @@ def _add_score(contents: "Contents") -> None:
 
 
 def _add_compare(contents: "Contents") -> None:
-    text = "compare two predictions files on the same images"
+    text = "compare captions of several systems on the same images"
     compare = contents.add_parser("compare", text, run=_compare)
     text = "captions, in any form of docs/scoring.md"
-    compare.add_argument("a", type=Path, help=text)
-    compare.add_argument("b", type=Path, help="another, of the same images")
+    compare.add_argument("files", type=Path, nargs="+", metavar="FILE", help=text)
     add_references(compare)
+    text = "fail if SPICE cannot be computed, or leave it out (default: compute it if possible)"
+    compare.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
+    text = "write scores, ranks and differences"
+    compare.add_argument("--json", type=Path, metavar="FILE", help=text)
+    text = "write a row for each metric and pair"
+    compare.add_argument("--csv", type=Path, metavar="FILE", help=text)
+    text = "write the table of scores and ranks"
+    compare.add_argument("--latex", type=Path, metavar="FILE", help=text)
 
 
 def _add_caption(contents: "Contents") -> None:
@@ -110,7 +117,7 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from dsacap.cli.score import compare_files
+    from dsacap.cli.compare import compare_files
 
     compare_files(options)
     return 0

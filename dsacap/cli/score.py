@@ -1,4 +1,4 @@
-"""The scores of captions from files: `dsacap score PREDICTIONS` and `dsacap compare A B`."""
+"""The scores of captions from a file: `dsacap score PREDICTIONS`."""
 
 import argparse
 import csv
@@ -13,16 +13,8 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, write_json
 from dsacap.common.outputs import check_outputs
 from dsacap.data.photos import PhotoSource
-from dsacap.evaluation.inputs import (
-    Inputs,
-    load_inputs,
-    load_predictions,
-    load_references,
-    match_inputs,
-)
-from dsacap.scoring.metrics.coco_metrics import score_many
+from dsacap.evaluation.inputs import Inputs, load_inputs, load_references
 from dsacap.scoring.metrics.diversity import samples_per_image
-from dsacap.scoring.metrics.metric_result import MetricResult
 from dsacap.scoring.result_cache import cached
 from dsacap.scoring.score import (
     PERCENT,
@@ -34,7 +26,6 @@ from dsacap.scoring.score import (
     tokenise,
 )
 from dsacap.scoring.signature import GIVEN, Scored, scored_against
-from dsacap.scoring.statistics import compare
 
 _SPICE: dict[bool | None, Spice] = {None: "auto", True: "required", False: "off"}
 
@@ -73,66 +64,6 @@ def score_file(options: argparse.Namespace) -> None:
     if options.csv:
         with replacing(options.csv) as temporary, temporary.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(_rows(scores, inputs))
-
-
-def compare_files(options: argparse.Namespace) -> None:
-    """Score two files of captions of the same images, and print how and where they differ.
-
-    Args:
-        options: The options of `dsacap compare`.
-
-    Raises:
-        UserError: A file is malformed, or the images differ.
-    """
-    how = reading_of(options)
-    both = [load_predictions(path, how) for path in (options.a, options.b)]
-    if unmatched := both[0].by_image.keys() ^ both[1].by_image.keys():
-        raise UserError(
-            f"{options.b}: not of the same images as {options.a}; only one of them has"
-            f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
-        )
-    references = load_references(_given_references(options), how)
-    inputs = [match_inputs(captions, references, how) for captions in both]
-    tokens = _tokens(options, inputs[0])
-    pairs = [
-        (tokens, {i: texts[0] for i, texts in tokenise(one.captions).items()}) for one in inputs
-    ]
-    scores_a, scores_b = score_many(pairs)
-    headers = ["Metric", "A", "B", "A - B", "95 % interval", "p"]
-    print(f"A: {options.a}\nB: {options.b}\n")
-    print(_aligned(list(_differences(scores_a, scores_b)), headers))
-    print(
-        "\np: paired permutation test over images, two-sided. CIDEr's document frequencies are held"
-        " fixed.\n"
-    )
-    ciders = scores_a["CIDEr"].per_image, scores_b["CIDEr"].per_image
-    print("\n".join(_changed_most(*ciders, inputs[0], inputs[1])))
-
-
-def _differences(
-    scores_a: Mapping[str, MetricResult], scores_b: Mapping[str, MetricResult]
-) -> Iterator[list[str]]:
-    for metric, a in scores_a.items():
-        scale, paired = 100 if metric in PERCENT else 1, compare(a, scores_b[metric])
-        values = [f"{scale * value:.2f}" for value in (a.corpus, scores_b[metric].corpus)]
-        if paired is None:
-            yield [metric, *values, "-", "-", "-"]
-            continue
-        interval = f"{scale * paired.low:+.2f} .. {scale * paired.high:+.2f}"
-        difference = f"{scale * paired.difference:+.2f}"
-        yield [metric, *values, difference, interval, f"{paired.p:.4f}"]
-
-
-def _changed_most(
-    cider_a: Mapping[int, float], cider_b: Mapping[int, float], a: Inputs, b: Inputs, shown: int = 3
-) -> Iterator[str]:
-    ranked = sorted(cider_a, key=lambda i: cider_a[i] - cider_b[i])
-    yield "Images that differ most in CIDEr:"
-    # Of a few images, the first and the last ones are the same.
-    for i in dict.fromkeys([*ranked[::-1][:shown], *ranked[:shown]]):
-        yield f"  image {a.images[i]}: {100 * (cider_a[i] - cider_b[i]):+.0f}"
-        yield f"    A  {a.captions[i][0]}"
-        yield f"    B  {b.captions[i][0]}"
 
 
 def _given_references(options: argparse.Namespace) -> list[Path]:

@@ -1,0 +1,201 @@
+"""Comparison of several sets of captions of the same images: `dsacap.compare`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dsacap.common.errors import UserError
+from dsacap.data.caption_files.ids import ImageId
+from dsacap.evaluation.inputs import (
+    Given,
+    Inputs,
+    Reading,
+    load_predictions,
+    load_references,
+    match_inputs,
+)
+from dsacap.scoring.java.corenlp import CoreNlpMissing
+from dsacap.scoring.metrics.coco_metrics import score_many
+from dsacap.scoring.metrics.metric_result import MetricResult
+from dsacap.scoring.metrics.spice import score_spice
+from dsacap.scoring.score import Spice, tokenise
+from dsacap.scoring.statistics import compare as compare_pair
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.05  # of significance, for ranks
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two systems differ in a metric.
+
+    Attributes:
+        metric: The metric.
+        first: The name of one system.
+        second: The name of the other one.
+        difference: The score of the first minus that of the second.
+        low: Lower end of the difference's 95 % interval.
+        high: Upper end of it.
+        p: Two-sided p of a paired permutation test over images.
+        p_holm: The same with Holm's correction for all pairs of this metric (Holm 1979).
+    """
+
+    metric: str
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The scores of several systems on the same images, and their differences.
+
+    Attributes:
+        values: System -> metric -> score; CIDEr in 0..10, the others in 0..1.
+        ranks: System -> metric -> rank: one more than the number of systems that are significantly
+            better, so that systems which do not differ are tied.
+        differences: One for each metric and pair of systems.
+        captions: System -> image -> its first caption.
+        ciders: System -> image -> CIDEr.
+        notes: What was read, what was left out, and why a metric is missing.
+    """
+
+    values: dict[str, dict[str, float]]
+    ranks: dict[str, dict[str, int]]
+    differences: list[Difference]
+    captions: dict[str, dict[ImageId, str]]
+    ciders: dict[str, dict[ImageId, float]]
+    notes: tuple[str, ...]
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the differences as a table, one row for each metric and pair."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(difference) for difference in self.differences])
+
+    def most_different(self, count: int = 5) -> list[ImageId]:
+        """Return the images on which the systems' CIDEr differs most."""
+        images = next(iter(self.ciders.values()))
+
+        def spread(image: ImageId) -> float:
+            scores = [of_system[image] for of_system in self.ciders.values()]
+            return max(scores) - min(scores)
+
+        return sorted(images, key=spread, reverse=True)[:count]
+
+
+def compare(
+    systems: Mapping[str, Given],
+    references: Given | Sequence[Given],
+    *,
+    spice: Spice = "auto",
+    how: Reading | None = None,
+) -> Comparison:
+    """Compare systems; see `dsacap.compare`."""
+    how = how or Reading()
+    if len(systems) < 2:
+        raise UserError("compare: needs two or more files of captions")
+    loaded = {name: load_predictions(given, how) for name, given in systems.items()}
+    first = next(iter(loaded))
+    for name, captions in loaded.items():
+        if unmatched := captions.by_image.keys() ^ loaded[first].by_image.keys():
+            raise UserError(
+                f"{name}: not of the same images as {first}; only one of them has"
+                f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
+            )
+    described = load_references(references, how)
+    inputs = {name: match_inputs(one, described, how) for name, one in loaded.items()}
+    results, missing = _results(inputs, how, spice)
+    differences = [one for metric in results[first] for one in _differences(metric, results)]
+    images = inputs[first].images
+    return Comparison(
+        {name: {m: r.corpus for m, r in of.items()} for name, of in results.items()},
+        {name: {m: _rank(name, m, differences) for m in of} for name, of in results.items()},
+        differences,
+        {
+            name: {images[i]: texts[0] for i, texts in one.captions.items()}
+            for name, one in inputs.items()
+        },
+        {
+            name: {images[i]: score for i, score in of["CIDEr"].per_image.items()}
+            for name, of in results.items()
+        },
+        tuple(dict.fromkeys(note for one in inputs.values() for note in one.notes)) + missing,
+    )
+
+
+def names_of(paths: Sequence[Path]) -> dict[str, Given]:
+    """Return files by short names: their stems, or their paths where stems are the same."""
+    stems = [path.name.removesuffix(".gz").rpartition(".")[0] or path.name for path in paths]
+    unique = len(set(stems)) == len(stems)
+    names = stems if unique else list(map(str, paths))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{twice}: is named twice; compare different files")
+    return dict(zip(names, paths, strict=True))
+
+
+def _results(
+    inputs: Mapping[str, Inputs], how: Reading, spice: Spice
+) -> tuple[dict[str, dict[str, MetricResult]], tuple[str, ...]]:
+    """Return system -> metric -> result, and why SPICE is missing."""
+    references = next(iter(inputs.values())).references
+    tokens = references if how.tokenized else tokenise(references)
+    firsts = [
+        {i: texts[0] for i, texts in tokenise(one.captions).items()} for one in inputs.values()
+    ]
+    results = dict(zip(inputs, score_many([(tokens, one) for one in firsts]), strict=True))
+    if spice == "off":
+        return results, ()
+    try:
+        for name, one in zip(inputs, firsts, strict=True):
+            results[name]["SPICE"] = score_spice(tokens, one)["SPICE"]
+    except CoreNlpMissing as error:
+        if spice == "required":
+            raise
+        return results, (str(error),)
+    return results, ()
+
+
+def _differences(
+    metric: str, results: Mapping[str, Mapping[str, MetricResult]]
+) -> list[Difference]:
+    """Compare all pairs by a metric that is computed from counts or is a mean over images."""
+    found = []
+    for first, second in combinations(results, 2):
+        paired = compare_pair(results[first][metric], results[second][metric])
+        if paired:
+            found.append((first, second, paired.difference, paired.low, paired.high, paired.p))
+    corrected = holm([one[-1] for one in found])
+    return [Difference(metric, *one, p) for one, p in zip(found, corrected, strict=True)]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values with Holm's correction: step-down, at most 1, and in the order given.
+
+    Args:
+        p: The p values of one family of tests.
+    """
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    corrected, largest = [0.0] * len(p), 0.0
+    for done, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - done) * p[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def _rank(name: str, metric: str, differences: Sequence[Difference]) -> int:
+    better = 0
+    for one in differences:
+        if one.metric == metric and one.p_holm < LEVEL and name in (one.first, one.second):
+            sign = 1 if name == one.first else -1
+            better += sign * one.difference < 0
+    return 1 + better

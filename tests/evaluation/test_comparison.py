@@ -1,0 +1,48 @@
+"""Comparisons of several systems: Holm's correction, ranks with ties, and the numbers."""
+
+import pytest
+
+import dsacap
+from dsacap.common.errors import UserError
+from dsacap.evaluation.comparison import holm
+
+WORDS = ("dog", "cat", "bird", "horse", "cow")
+REFERENCES = {i: [f"a {WORDS[i % 5]} number {i} runs"] for i in range(60)}
+GOOD = {i: f"a {WORDS[i % 5]} number {i}" for i in range(60)}
+BAD = dict.fromkeys(GOOD, "nothing at all")
+
+
+def test_holm_is_that_of_the_paper():
+    """Holm 1979: multiply by the number of hypotheses that are left, and never go down."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == [] and holm([0.2]) == [0.2]
+
+
+def test_systems_that_do_not_differ_are_tied():
+    systems = {"bad": BAD, "good": GOOD, "twin": GOOD}
+    found = dsacap.compare(systems, REFERENCES, spice="off")
+    assert {name: of["CIDEr"] for name, of in found.ranks.items()} == {
+        "bad": 3,
+        "good": 1,
+        "twin": 1,
+    }
+    table = found.to_pandas().set_index(["metric", "first", "second"])
+    row = table.loc[("CIDEr", "bad", "good")]
+    assert row["difference"] == pytest.approx(
+        found.values["bad"]["CIDEr"] - found.values["good"]["CIDEr"]
+    )
+    assert row["low"] <= row["difference"] <= row["high"] < 0
+    assert row["p_holm"] == pytest.approx(3 * row["p"])
+    assert table.loc[("CIDEr", "good", "twin"), "p"] == 1
+    assert len(table) == 3 * 7
+    assert found.captions["good"][7] == GOOD[7]
+    spread = {i: found.ciders["good"][i] - found.ciders["bad"][i] for i in GOOD}
+    first = found.most_different(1)[0]
+    assert abs(spread[first]) == pytest.approx(max(map(abs, spread.values())))
+
+
+def test_one_system_or_other_images_are_refused():
+    with pytest.raises(UserError, match="needs two or more"):
+        dsacap.compare({"one": GOOD}, REFERENCES)
+    with pytest.raises(UserError, match="b: not of the same images as a; only one of them has 59"):
+        dsacap.compare({"a": GOOD, "b": {1: "x"}}, REFERENCES)
