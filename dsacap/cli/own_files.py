@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsacap.cli.reading import add_references, reading_of
+from dsacap.cli.reading import add_reading, add_references, reading_of
 from dsacap.cli.stages import opened, row_of, run_stage_verb
 from dsacap.common.errors import UserError
 
@@ -30,6 +30,7 @@ def add_verbs(contents: "Contents") -> None:
     """Add the verbs that score captions and caption photos."""
     _add_score(contents)
     _add_compare(contents)
+    _add_convert(contents)
     _add_caption(contents)
     text = "write a trained system to a folder of its own, for `dsacap caption --from` and "
     export = contents.verb("export", f"{text}`dsacap.load`", run=_export, row=True)
@@ -80,6 +81,15 @@ def _add_compare(contents: "Contents") -> None:
     compare.add_argument("--latex", type=Path, metavar="FILE", help=text)
 
 
+def _add_convert(contents: "Contents") -> None:
+    text = "write captions of any form as a results file for COCO's and nocaps' servers"
+    sub = contents.add_parser("convert", text, run=_convert)
+    text = "captions, in any form of docs/scoring.md; - for standard input"
+    sub.add_argument("captions", type=Path, help=text)
+    sub.add_argument("--output", type=Path, required=True, metavar="FILE", help="the results file")
+    add_reading(sub)
+
+
 def _add_caption(contents: "Contents") -> None:
     text = "caption photos of your own; or, as a stage, the test split by a system's decodings"
     photos = contents.verb("caption", text, run=_caption)
@@ -113,6 +123,13 @@ def _score(options: argparse.Namespace) -> int:
     from dsacap.cli.score import score_file
 
     score_file(options)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from dsacap.cli.convert import convert
+
+    convert(options)
     return 0
 
 

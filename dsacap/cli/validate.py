@@ -64,9 +64,9 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
         rows = sum(len(system.decodings) for system in layout.config.systems.values())
         systems, trainings = len(layout.config.systems), len(layout.runs)
         return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
-    captions = read_captions(path, how.form, how.split)
-    if captions.splits:
-        captions.notes.append(listed(captions.splits))
+    captions = read_captions(path, how.form, how.decoding or how.split)
+    if captions.parts:
+        captions.notes.append(listed(captions.parts))
     lines = [f"{captions.form}: {_counts(captions)}"]
     if references:
         pair = match_inputs(

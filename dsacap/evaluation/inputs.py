@@ -27,6 +27,7 @@ class Reading:
     Attributes:
         form: The form of the predictions; None to find it out.
         references_form: The form of the references; None to find it out.
+        decoding: The decoding that is read of a run's captions.
         split: The split that is read of a file of references that has several.
         ids: Whether ids are matched as they are, or as names of image files.
         duplicates: "first" keeps the first of several captions of an image.
@@ -36,6 +37,7 @@ class Reading:
 
     form: str | None = None
     references_form: str | None = None
+    decoding: str | None = None
     split: str | None = None
     ids: Ids = "as-given"
     duplicates: Literal["first"] | None = None
@@ -90,7 +92,7 @@ def load_inputs(
 
 def load_predictions(given: Given, how: Reading) -> Captions:
     """Read predictions; see `load_inputs`."""
-    return check_predictions(_loaded(given, how.form, None, "predictions"), how.duplicates)
+    return check_predictions(_loaded(given, how.form, how.decoding, "predictions"), how.duplicates)
 
 
 def load_references(given: Given | Sequence[Given], how: Reading) -> Captions:
@@ -136,10 +138,10 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
     )
 
 
-def _loaded(given: Given, form: str | None, split: str | None, name: str) -> Captions:
+def _loaded(given: Given, form: str | None, part: str | None, name: str) -> Captions:
     if isinstance(given, Mapping):
         return captions_of_mapping(given, name)
-    return read_captions(Path(given), form, split)
+    return read_captions(Path(given), form, part)
 
 
 def _of_numbers(values: Mapping[ImageId, str], origin: Mapping[int, ImageId]) -> dict[int, str]:

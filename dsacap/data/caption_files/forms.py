@@ -9,6 +9,9 @@ from dsacap.common.errors import UserError
 from dsacap.data.caption_files.document import Document
 from dsacap.data.caption_files.ids import ImageId, image_id
 
+_ID_KEYS = ("image_id", "photo")  # the second ones are of `dsacap caption --json`
+_CAPTION_KEYS = ("caption", "captions")
+
 Records = Iterator[tuple[ImageId, list[str]]]  # an image, and one or more of its captions
 
 
@@ -22,7 +25,8 @@ class Captions:
         by_image: The captions of each image, in the order of the file.
         file_names: The name of each image's photo, where the file has it.
         groups: The group of each image, such as a domain of nocaps, where the file has it.
-        splits: The number of images of each split, if the file has several and all were read.
+        parts: The number of images of each split or decoding, if the file has several, of which
+            none was chosen.
         notes: What was left out or done that the user may not expect.
         sha256: The hash of the file.
     """
@@ -32,24 +36,25 @@ class Captions:
     by_image: dict[ImageId, list[str]]
     file_names: dict[ImageId, str] = field(default_factory=dict)
     groups: dict[ImageId, str] = field(default_factory=dict)
-    splits: Counter[str] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     sha256: str = ""
 
 
-def captions_of(document: Document, form: str | None = None, split: str | None = None) -> Captions:
+def captions_of(document: Document, form: str | None = None, part: str | None = None) -> Captions:
     """Read the captions of a document.
 
     Args:
         document: The parsed file.
         form: Its form, one of `FORMS`; None to find it out from its content.
-        split: The split that is read, if the file has several; None for all of them.
+        part: The split that is read of a file of Karpathy's, or the decoding of a run's captions;
+            None for all of them.
 
     Raises:
         UserError: The document is malformed, or not of that form.
     """
     form = form or _form_of(document)
-    found = FORMS[form](document, split)
+    found = FORMS[form](document, part)
     found.notes = [*document.notes, *found.notes]
     if not found.by_image:
         raise UserError(f"{document.name}: has no captions")
@@ -93,7 +98,9 @@ def _form_of(document: Document) -> str:
         ):
             if isinstance(value.get(key), list | dict):
                 return form
-        return "dictionary"
+        first = next(iter(value.values()), None)
+        is_run = isinstance(first, dict) and any(isinstance(one, list) for one in first.values())
+        return "run" if is_run else "dictionary"
     raise UserError(f"{document.name}: must be a JSON list or object, not {type(value).__name__}")
 
 
@@ -104,28 +111,29 @@ def _gathered(name: str, form: str, records: Records, **more: Any) -> Captions:
     return Captions(name, form, by_image, **more)
 
 
-def _results(document: Document, split: str | None) -> Captions:
+def _results(document: Document, part: str | None) -> Captions:
     """A list of {"image_id": ..., "caption": ...}, as of COCO's server, LAVIS and many tools."""
     kinds = {"json": "COCO results", "jsonl": "lines of JSON", "flickr8k-tokens": "Flickr8k tokens"}
     form = kinds.get(document.kind, document.kind.upper())
     if not isinstance(document.value, list):
         raise UserError(f'{document.name}: must be a list of {{"image_id": ..., "caption": ...}}')
-    _no_split(document, split)
+    _no_parts(document, part)
     return _gathered(document.name, form, _records(document))
 
 
 def _records(document: Document) -> Records:
     for number, record in enumerate(document.value):
         where = document.place(number)
-        if not isinstance(record, dict) or not {"image_id", "caption"} <= record.keys():
-            keys = (
-                f"has the keys {', '.join(record)}" if isinstance(record, dict) else "is no object"
-            )
+        keys = record.keys() if isinstance(record, dict) else ()
+        id_key = next((key for key in _ID_KEYS if key in keys), None)
+        text_key = next((key for key in _CAPTION_KEYS if key in keys), None)
+        if id_key is None or text_key is None:
+            found = f"has the keys {', '.join(keys)}" if keys else "is no object"
             raise UserError(
-                f'{where}: must be {{"image_id": ..., "caption": ...}}; it {keys[:120]}'
+                f'{where}: must be {{"image_id": ..., "caption": ...}}; it {found[:120]}'
             )
-        key = image_id(record["image_id"], where)
-        yield key, _captions(record["caption"], f"{where} (image {key})")
+        key = image_id(record[id_key], where)
+        yield key, _captions(record[text_key], f"{where} (image {key})")
 
 
 def _captions(value: Any, where: str) -> list[str]:
@@ -139,15 +147,15 @@ def _captions(value: Any, where: str) -> list[str]:
     return captions
 
 
-def _dictionary(document: Document, split: str | None) -> Captions:
+def _dictionary(document: Document, part: str | None) -> Captions:
     """An object from image id to a caption, or to a list of captions."""
-    _no_split(document, split)
+    _no_parts(document, part)
     return captions_of_mapping(_object(document), document.name)
 
 
-def _evaluation(document: Document, split: str | None) -> Captions:
+def _evaluation(document: Document, part: str | None) -> Captions:
     """What coco-caption writes per image: {"imgToEval": {id: {"caption": ...}}}."""
-    _no_split(document, split)
+    _no_parts(document, part)
     per_image = _object(document).get("imgToEval")
     if not isinstance(per_image, dict):
         raise UserError(f"{document.name}: needs an object 'imgToEval'")
@@ -160,12 +168,12 @@ def _evaluation(document: Document, split: str | None) -> Captions:
     return _gathered(document.name, "an evaluation of coco-caption", records)
 
 
-def _annotations(document: Document, split: str | None) -> Captions:
+def _annotations(document: Document, part: str | None) -> Captions:
     """COCO's captions_*.json, and those of LAVIS, nocaps and VizWiz, in the order of the file.
 
     VizWiz marks captions as rejected or precanned; they are left out, as its own loader does.
     """
-    _no_split(document, split)
+    _no_parts(document, part)
     value = _object(document)
     order: dict[ImageId, list[str]] = {}
     file_names: dict[ImageId, str] = {}
@@ -204,13 +212,13 @@ def _annotations(document: Document, split: str | None) -> Captions:
     return Captions(document.name, "COCO annotations", by_image, file_names, groups, notes=notes)
 
 
-def _karpathy(document: Document, split: str | None) -> Captions:
+def _karpathy(document: Document, part: str | None) -> Captions:
     """Karpathy's dataset_*.json; restval, the rest of val2014, is a split of its own."""
     images = _object(document).get("images")
     if not isinstance(images, list):
         raise UserError(f"{document.name}: needs a list 'images'")
     splits: Counter[str] = Counter()
-    which = f"{split} split" if split else "splits"
+    which = f"{part} split" if part else "splits"
     found = Captions(document.name, f"Karpathy's {which}", {})
     for number, image in enumerate(images):
         where = f"{document.name}: images[{number}]"
@@ -221,7 +229,7 @@ def _karpathy(document: Document, split: str | None) -> Captions:
             )
         name = str(image.get("split"))
         splits[name] += 1
-        if split and name != split:
+        if part and name != part:
             continue
         key = image_id(image.get("cocoid", image.get("imgid")), where)
         if key in found.by_image:
@@ -230,20 +238,35 @@ def _karpathy(document: Document, split: str | None) -> Captions:
         found.by_image[key] = _captions(raw, where)
         if isinstance(image.get("filename"), str):
             found.file_names[key] = image["filename"]
-    if split and split not in splits:
-        raise UserError(f"{document.name}: has no split {split!r}; it has {listed(splits)}")
-    found.splits = Counter() if split else splits
+    if part and part not in splits:
+        raise UserError(f"{document.name}: has no split {part!r}; it has {listed(splits)}")
+    found.parts = Counter() if part else splits
     return found
 
 
-def listed(splits: Counter[str]) -> str:
-    """Return the names of splits with their sizes, for messages."""
-    return ", ".join(f"{name} ({count:,} images)" for name, count in sorted(splits.items()))
+def listed(parts: Counter[str]) -> str:
+    """Return the names of splits or decodings with their sizes, for messages."""
+    return ", ".join(f"{name} ({count:,} images)" for name, count in sorted(parts.items()))
 
 
-def _textcaps(document: Document, split: str | None) -> Captions:
+def _run(document: Document, part: str | None) -> Captions:
+    """The captions of a run's stage `caption`: {"DECODING": {"ID": ["caption", ...]}}."""
+    decodings = {name: of for name, of in _object(document).items() if isinstance(of, dict)}
+    sizes = Counter({name: len(of) for name, of in decodings.items()})
+    if part and part not in decodings:
+        raise UserError(f"{document.name}: has no decoding {part!r}; it has {listed(sizes)}")
+    if not decodings:
+        raise UserError(f"{document.name}: must be an object of decodings")
+    chosen = part or next(iter(decodings))
+    records = _items(decodings[chosen], document.name)
+    found = _gathered(document.name, f"a run's captions by {chosen}", records)
+    found.parts = Counter() if part or len(decodings) == 1 else sizes
+    return found
+
+
+def _textcaps(document: Document, part: str | None) -> Captions:
     """TextCaps: {"data": [{"image_id": ..., "caption_str": ...}]}, a record a caption."""
-    _no_split(document, split)
+    _no_parts(document, part)
     data = _object(document).get("data")
     if not isinstance(data, list):
         raise UserError(f"{document.name}: needs a list 'data'")
@@ -267,9 +290,9 @@ def _object(document: Document) -> dict[str, Any]:
     return document.value
 
 
-def _no_split(document: Document, split: str | None) -> None:
-    if split:
-        raise UserError(f"{document.name}: has no splits, so --split does not apply")
+def _no_parts(document: Document, part: str | None) -> None:
+    if part:
+        raise UserError(f"{document.name}: has no part {part!r}; leave out the option")
 
 
 FORMS: dict[str, Callable[[Document, str | None], Captions]] = {
@@ -278,6 +301,7 @@ FORMS: dict[str, Callable[[Document, str | None], Captions]] = {
     "coco-eval": _evaluation,
     "dictionary": _dictionary,
     "karpathy": _karpathy,
+    "run": _run,
     "textcaps": _textcaps,
     "jsonl": _results,
     "csv": _results,

@@ -42,20 +42,20 @@ class Matched:
     notes: tuple[str, ...]
 
 
-def read_captions(path: Path, form: str | None = None, split: str | None = None) -> Captions:
+def read_captions(path: Path, form: str | None = None, part: str | None = None) -> Captions:
     """Read a file of captions in any of the forms.
 
     Args:
         path: A file, a pipe, or `-` for standard input; it is read once.
         form: Its form, one of `FORMS`; None to find it out from its content.
-        split: The split that is read of a file of Karpathy's.
+        part: The split that is read of a file of Karpathy's, or the decoding of a run's captions.
 
     Raises:
         UserError: The file is malformed, or not of that form.
     """
     source = read_source(path)
     document = parse(source, _KINDS.get(form, "json") if form else None)
-    found = captions_of(document, form, split)
+    found = captions_of(document, form, part)
     found.sha256 = source.sha256
     return found
 
@@ -69,8 +69,11 @@ def check_predictions(captions: Captions, duplicates: Literal["first"] | None = 
             By default they are several captions, of which every image must have as many.
 
     Raises:
-        UserError: The images have different numbers of captions.
+        UserError: The images have different numbers of captions, or the file has those of several
+            decodings.
     """
+    if captions.parts:
+        raise UserError(f"{captions.name}: choose one by --decoding: {listed(captions.parts)}")
     if duplicates == "first":
         more = sum(len(texts) - 1 for texts in captions.by_image.values())
         captions.by_image = {image: texts[:1] for image, texts in captions.by_image.items()}
@@ -97,8 +100,8 @@ def check_references(captions: Captions, tokenized: bool = False) -> Captions:
     Raises:
         UserError: The file has several splits, or captions that are said to be tokenised are not.
     """
-    if captions.splits:
-        raise UserError(f"{captions.name}: choose one by --split: {listed(captions.splits)}")
+    if captions.parts:
+        raise UserError(f"{captions.name}: choose one by --split: {listed(captions.parts)}")
     if tokenized:
         _check_tokens(captions)
     return captions

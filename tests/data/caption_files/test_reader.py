@@ -50,6 +50,11 @@ FILES = {
     "crlf.csv": 'id,score,caption\r\n7,1,a red ring\r\n3,2,"two rings, one small"\r\n',
     "unquoted.csv": "image,caption\n7,a red ring\n3,two rings, one small\n",
     "table.tsv": "Image_ID\tCaption\n7\ta red ring\n3\ttwo rings, one small\n",
+    "photos.jsonl": "".join(
+        json.dumps({"photo": str(r["image_id"]), "captions": [r["caption"]]}) + "\n"
+        for r in RECORDS
+    ),
+    "run.json": {"greedy": {str(i): texts for i, texts in CAPTIONS.items()}},
     "tokens.txt": "7#0\ta red ring\n3#0\ttwo rings, one small\n",
 }
 
@@ -219,14 +224,25 @@ def test_captions_that_are_left_out_are_counted(tmp_path):
 def test_a_split_is_chosen(tmp_path):
     images = [*SENTENCES, {**SENTENCES[0], "cocoid": 8, "split": "restval"}]
     path = write(tmp_path / "k.json", {"images": images})
-    assert read_captions(path, split="test").by_image == CAPTIONS
-    assert read_captions(path, split="test").file_names == {7: "7.jpg", 3: "3.jpg"}
+    assert read_captions(path, part="test").by_image == CAPTIONS
+    assert read_captions(path, part="test").file_names == {7: "7.jpg", 3: "3.jpg"}
     with pytest.raises(UserError, match=r"has no split 'val'; it has restval \(1 images\), test"):
-        read_captions(path, split="val")
+        read_captions(path, part="val")
     with pytest.raises(UserError, match=r"choose one by --split: restval \(1 images\), test \(2"):
         check_references(read_captions(path))
-    with pytest.raises(UserError, match="has no splits"):
-        read_captions(write(tmp_path / "r.json", RECORDS), split="test")
+    with pytest.raises(UserError, match="has no part 'test'"):
+        read_captions(write(tmp_path / "r.json", RECORDS), part="test")
+
+
+def test_a_decoding_of_a_run_is_chosen(tmp_path):
+    captions = {str(i): texts for i, texts in CAPTIONS.items()}
+    path = write(tmp_path / "run.json", {"greedy": captions, "T=1": {"7": ["x", "y"]}})
+    assert read_captions(path, part="greedy").by_image == CAPTIONS
+    assert read_captions(path, part="T=1").by_image == {7: ["x", "y"]}
+    with pytest.raises(UserError, match=r"choose one by --decoding: T=1 \(1 images\), greedy \(2"):
+        check_predictions(read_captions(path))
+    with pytest.raises(UserError, match="has no decoding 'beam'"):
+        read_captions(path, part="beam")
 
 
 def test_tokens_have_neither_capitals_nor_full_stops():

@@ -1,0 +1,43 @@
+"""`dsacap convert`: captions of any form as a results file of COCO's and nocaps' servers."""
+
+import argparse
+import sys
+
+from dsacap.cli.reading import reading_of
+from dsacap.common.errors import UserError
+from dsacap.common.files import write_json
+from dsacap.common.outputs import check_outputs
+from dsacap.data.caption_files.ids import id_of_file_name
+from dsacap.evaluation.inputs import load_predictions
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Write captions as a list of {"image_id", "caption"}.
+
+    Args:
+        options: The options of `dsacap convert`.
+
+    Raises:
+        UserError: The file is malformed, has several captions of an image, or ids that are no
+            numbers, or the output would overwrite it.
+    """
+    check_outputs([options.output], [options.captions])
+    found = load_predictions(options.captions, reading_of(options))
+    records = []
+    for image, texts in found.by_image.items():
+        if len(texts) > 1:
+            raise UserError(
+                f"{found.name}: image {image!r} has {len(texts)} captions, and servers take one;"
+                " pass --duplicates first to keep the first"
+            )
+        number = id_of_file_name(image) if options.ids == "file-names" else image
+        if not isinstance(number, int):
+            raise UserError(
+                f"{found.name}: the id {image!r} is no number, and servers take numbers; pass --ids"
+                " file-names if ids are names of COCO's image files"
+            )
+        records.append({"image_id": number, "caption": texts[0]})
+    write_json(options.output, records)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    print(f"{options.output}: {len(records):,} captions; read from {found.name}, {found.form}")
