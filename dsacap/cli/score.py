@@ -11,14 +11,18 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, sha256, write_json
 from dsacap.data.photos import PhotoSource
 from dsacap.data.predictions import matched, read_predictions, read_references
+from dsacap.scoring.frequencies import Frequencies, frequencies_of, shipped_frequencies
 from dsacap.scoring.metrics.coco_metrics import score_many
 from dsacap.scoring.metrics.diversity import samples_per_image
+from dsacap.scoring.metrics.known_frequencies import known_files
 from dsacap.scoring.metrics.metric_result import MetricResult
+from dsacap.scoring.metrics.spice import CaptionTooLong
 from dsacap.scoring.result_cache import cached
 from dsacap.scoring.score import (
     PERCENT,
     Captions,
     Spice,
+    missing_score,
     plain_scores,
     score_decodings,
     score_samples,
@@ -80,6 +84,11 @@ def compare_files(options: argparse.Namespace) -> None:
         raise UserError(
             f"{options.b}: not of the same images as {options.a}; the first image that only one of"
             f" them has is {unmatched[0]}"
+        )
+    if len(captions_a) == 1:
+        raise UserError(
+            f"{options.a}: has one image, and p and intervals need two or more; add images, or"
+            " score each file by `dsacap score`"
         )
     tokens, _, _ = _references(options, options.a, captions_a)
     pairs = [
@@ -154,12 +163,15 @@ def _given_references(options: argparse.Namespace) -> list[Path]:
 def _score(options: argparse.Namespace) -> dict[str, dict]:
     """Return all scores of `score_decodings` for one file, with CLIPScore if photos are given."""
     files = [options.predictions, *_given_references(options), *(options.train or [])]
+    if options.document_frequencies:
+        files.append(_frequencies_file(options.document_frequencies))
     settings = [
         len(options.references),
         options.tokenized,
         options.subset,
         options.spice,
         options.all_spice,
+        bool(options.document_frequencies),
     ]
     parts = cached(files, settings, lambda: _score_captions(options))
     if options.photos:
@@ -183,16 +195,56 @@ def _score_captions(options: argparse.Namespace) -> dict[str, dict]:
         }
     scored, spice = _scored(options, tokens), _SPICE[options.spice]
     parts = score_decodings(
-        tokens, {"file": predictions}, train, None, scored, spice=spice, with_held_out=False
+        tokens,
+        {"file": predictions},
+        train,
+        None,
+        scored,
+        spice=spice,
+        with_held_out=False,
+        with_spider=True,
+        frequencies=_frequencies(options),
     )["file"]
     if not options.train:
         del parts["leaks"]  # without train captions, leaks are unknown rather than absent
         parts["diversity"].pop("novel", None)
     if options.all_spice:
-        samples = score_samples(tokens, tokenise(predictions), scored)
+        samples = _samples(tokens, tokenise(predictions), scored, required=spice == "required")
         parts["diversity"] |= samples["diversity"]
         parts["oracle"] |= samples["oracle"]
     return parts
+
+
+def _samples(tokens: Captions, tokenised: Captions, scored: Scored, required: bool) -> dict:
+    """Return AllSPICE and the best of k by SPICE, or null and the reason unless required."""
+    try:
+        return score_samples(tokens, tokenised, scored)
+    except CaptionTooLong as error:
+        if required:
+            raise
+        return {"diversity": missing_score("AllSPICE", f"All{error}", scored), "oracle": {}}
+
+
+def _frequencies_file(chosen: str) -> Path:
+    """Return the file of the document frequencies that `--document-frequencies` names."""
+    path = known_files().get(chosen, Path(chosen))
+    if not path.exists():
+        raise UserError(
+            f"--document-frequencies {chosen}: no such file; give one with references, or the name"
+            f" {' or '.join(known_files())}"
+        )
+    return path
+
+
+def _frequencies(options: argparse.Namespace) -> Frequencies | None:
+    if not (chosen := options.document_frequencies):
+        return None
+    if chosen in known_files():
+        return shipped_frequencies(chosen)
+    references, _ = read_references([Path(chosen)], options.tokenized)
+    if len(references) < 2:
+        raise UserError(f"{chosen}: has one image; document frequencies need those of many")
+    return frequencies_of(references if options.tokenized else tokenise(references))
 
 
 def _scored(options: argparse.Namespace, tokens: Captions) -> Scored:

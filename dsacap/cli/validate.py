@@ -13,6 +13,8 @@ from dsacap.data.coco import read_captions, read_split
 from dsacap.data.photos import BadImage, PhotoSource, decode
 from dsacap.data.predictions import matched, read_predictions, read_references
 from dsacap.runs.layout import Layout
+from dsacap.scoring.metrics.spice import MAX_WORDS
+from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 _SHOWN = 5  # faults of the same kind that are listed
 
@@ -67,7 +69,11 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
     if isinstance(data, dict) and {"images", "annotations"} <= data.keys():
         annotated = {i: image.captions for i, image in read_captions([path]).items()}
         return "\n".join(
-            [f"annotations in COCO's format: {_counts(annotated)}", *_oddities(annotated)]
+            [
+                f"annotations in COCO's format: {_counts(annotated)}",
+                *_oddities(annotated),
+                *_too_long(annotated, "reference"),
+            ]
         )
     if isinstance(data, dict) and "images" in data:
         of_split = Counter(read_split(path).values())
@@ -76,7 +82,8 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
         )
     if isinstance(data, dict) and data and all(str(key).isdigit() for key in data):
         captions = read_references([path], tokenized=True)[0]
-        return "\n".join([f"tokenised references: {_counts(captions)}", *_oddities(captions)])
+        notes = _oddities(captions) + _too_long(captions, "reference", tokenized=True)
+        return "\n".join([f"tokenised references: {_counts(captions)}", *notes])
     raise UserError(
         f"{path}: is not of a known kind. These are known: predictions (a list of image_id and\n"
         "  caption), annotations (an object with images and annotations), a split (an object with\n"
@@ -88,9 +95,12 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
 def _predictions(path: Path, references: Sequence[Path], tokenized: bool) -> str:
     captions = read_predictions(path)
     lines = [f"predictions: {_counts(captions)}", *_oddities(captions)]
+    lines += _too_long({i: texts[:1] for i, texts in captions.items()}, "caption")
     if references:
-        matched(path, captions, read_references(references, tokenized)[0], subset=False)
+        others = read_references(references, tokenized)[0]
+        matched(path, captions, others, subset=False)
         lines.append("every image of the references has its captions, and no other")
+        lines += _too_long(others, "reference", tokenized)
     else:
         lines.append("image ids are not checked; give --references to check them")
     return "\n".join(lines)
@@ -128,6 +138,23 @@ def _oddities(captions: Mapping[int, Iterable[str]]) -> list[str]:
         if ids:
             lines.append(f"note: a caption of {len(ids):,} images {kind}: {_few(ids)}")
     return lines
+
+
+def _too_long(
+    captions: Mapping[int, Iterable[str]], what: str, tokenized: bool = False
+) -> list[str]:
+    """Return a note if SPICE cannot parse some of the captions that it is computed from."""
+    # A word has a letter at least, so shorter captions need no Java.
+    long = [(i, text) for i, texts in captions.items() for text in texts if len(text) > MAX_WORDS]
+    texts = [text for _, text in long]
+    tokens = texts if tokenized else ptb_tokenize(texts)
+    ids = [i for (i, _), words in zip(long, tokens, strict=True) if len(words.split()) > MAX_WORDS]
+    if not ids:
+        return []
+    return [
+        f"note: {len(ids):,} {what}{'s' * (len(ids) > 1)} of more than {MAX_WORDS} words, which"
+        f" SPICE cannot parse; its score is n/a: image {_few(list(dict.fromkeys(ids)))}"
+    ]
 
 
 def _photos(path: Path) -> str:

@@ -11,11 +11,6 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
 from dsacap.data.coco import read_captions
 
-# A longer caption is a sign of a broken file, and the memory of SPICE's parser grows with the
-# square of the number of words.
-_MOST_WORDS = 200
-_MOST_CHARACTERS = 5000
-
 
 def read_predictions(path: Path) -> dict[int, list[str]]:
     """Read predictions in COCO's results format.
@@ -64,12 +59,6 @@ def _fields(record: Any, where: str) -> tuple[int, str]:
 def _caption(caption: Any, where: str) -> str:
     if not isinstance(caption, str):
         raise UserError(f"{where}: the caption must be a string, not {caption!r}")
-    words = len(caption.split())
-    if words > _MOST_WORDS or len(caption) > _MOST_CHARACTERS:
-        raise UserError(
-            f"{where}: the caption has {words} words and {len(caption)} characters, more than"
-            f" {_MOST_WORDS} or {_MOST_CHARACTERS}; correct it"
-        )
     return caption
 
 
