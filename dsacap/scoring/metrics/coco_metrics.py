@@ -115,11 +115,14 @@ def score_without_java(
 def score_cider(references: References, candidates: Candidates) -> MetricResult:
     """Return CIDEr alone, equal to that of `score_captions`, for training.
 
-    Arguments are those of `score_captions`, and so are errors; one image is another.
+    Arguments and errors are those of `score_captions`; a single image is an error too.
     """
     _check(references, candidates)
     if len(references) == 1:
-        raise UserError(f"{NO_CIDER}, or add images")
+        raise UserError(
+            "1 image: CIDEr needs two or more, because it weights a word by the share of images"
+            " that have it; add images"
+        )
     captions = _read(references, candidates)
     cider = CiderScorer(captions, own_idf(captions))
     for ngrams in count_ngrams(captions):
