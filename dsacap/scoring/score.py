@@ -318,7 +318,8 @@ def plain_scores(
     """
     plain = {}
     for metric, result in scores.items():
-        interval = interval_of(result)
+        # Resamples of one image are all the same, and say nothing of others.
+        interval = interval_of(result) if scored.images > 1 else None
         plain[metric] = {
             "value": result.corpus,
             "interval": list(interval) if interval else None,

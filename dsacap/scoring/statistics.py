@@ -141,10 +141,8 @@ def interval_of(
 
     Returns:
         The lower and the upper end; None if the score is neither computed from counts nor the mean
-        of the per-image scores, or if there is one image, which says nothing of others.
+        of the per-image scores.
     """
-    if len(result.per_image) == 1:
-        return None
     if result.pooled:
         return bootstrap_pooled_interval(result.pooled, seed, resamples, level)
     return (
