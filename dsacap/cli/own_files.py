@@ -45,6 +45,11 @@ def _add_score(contents: "Contents") -> None:
     score.add_argument("--system", help="a system of the configuration, or human")
     score.add_argument("--seed", type=int, default=0, help=_SEED)
     add_references(score)
+    text = (
+        "take CIDEr's document frequencies from all captions of COCO's val2014 (coco-val2014), or "
+        "from those of FILE, which has the form of --references (default: from the references)"
+    )
+    score.add_argument("--document-frequencies", metavar="coco-val2014|FILE", help=text)
     text = "train captions (COCO), for novelty and the leak check"
     score.add_argument("--train", type=Path, nargs="+", metavar="FILE", help=text)
     text = (

@@ -10,16 +10,20 @@ from tabulate import tabulate
 
 from dsacap.cli.reading import reading_of
 from dsacap.common.errors import UserError
-from dsacap.common.files import replacing, write_json
+from dsacap.common.files import replacing, sha256, write_json
 from dsacap.common.outputs import check_outputs
 from dsacap.data.photos import PhotoSource
 from dsacap.evaluation.inputs import Inputs, load_inputs, load_references
+from dsacap.scoring.frequencies import Frequencies, frequencies_of, shipped_frequencies
 from dsacap.scoring.metrics.diversity import samples_per_image
+from dsacap.scoring.metrics.known_frequencies import known_files
+from dsacap.scoring.metrics.spice import CaptionTooLong
 from dsacap.scoring.result_cache import cached
 from dsacap.scoring.score import (
     PERCENT,
     Captions,
     Spice,
+    missing_score,
     plain_scores,
     score_decodings,
     score_samples,
@@ -43,6 +47,8 @@ def score_file(options: argparse.Namespace) -> None:
             output would overwrite an input.
     """
     paths = [options.predictions, *_given_references(options), *(options.train or [])]
+    if options.document_frequencies:
+        paths.append(_frequencies_file(options.document_frequencies))
     check_outputs([options.json, options.csv], paths)
     inputs = load_inputs(options.predictions, options.references, reading_of(options))
     for note in inputs.notes:
@@ -80,8 +86,11 @@ def _score(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
     """Return all scores of `score_decodings` for one file, with CLIPScore if photos are given."""
     train = load_references(options.train, reading_of(options)) if options.train else None
     how = vars(reading_of(options))
-    settings = [len(options.references), *how.values(), options.spice, options.all_spice]
+    chosen = options.document_frequencies
+    settings = [len(options.references), *how.values(), options.spice, options.all_spice, chosen]
     hashes = [*inputs.hashes, *([train.sha256] if train else [])]
+    if chosen:
+        hashes.append(sha256(_frequencies_file(chosen)))
     parts = cached(hashes, settings, lambda: _score_captions(options, inputs, train))
     if options.photos:
         parts["quality"] |= _clip_scores(options, inputs)
@@ -104,15 +113,51 @@ def _score_captions(options: argparse.Namespace, inputs: Inputs, train) -> dict[
         scored,
         spice=spice,
         with_held_out=False,
+        with_spider=True,
+        frequencies=_frequencies(options),
     )["file"]
     if train is None:
         del parts["leaks"]  # without train captions, leaks are unknown rather than absent
         parts["diversity"].pop("novel", None)
     if options.all_spice:
-        samples = score_samples(tokens, tokenise(inputs.captions), scored)
+        tokenised = tokenise(inputs.captions)
+        samples = _samples(tokens, tokenised, scored, required=spice == "required")
         parts["diversity"] |= samples["diversity"]
         parts["oracle"] |= samples["oracle"]
     return parts
+
+
+def _samples(tokens: Captions, tokenised: Captions, scored: Scored, required: bool) -> dict:
+    """Return AllSPICE and the best of k by SPICE, or null and the reason unless required."""
+    try:
+        return score_samples(tokens, tokenised, scored)
+    except CaptionTooLong as error:
+        if required:
+            raise
+        return {"diversity": missing_score("AllSPICE", f"All{error}", scored), "oracle": {}}
+
+
+def _frequencies_file(chosen: str) -> Path:
+    """Return the file of the document frequencies that `--document-frequencies` names."""
+    path = known_files().get(chosen, Path(chosen))
+    if not path.exists():
+        raise UserError(
+            f"--document-frequencies {chosen}: no such file; give one with references, or the name"
+            f" {' or '.join(known_files())}"
+        )
+    return path
+
+
+def _frequencies(options: argparse.Namespace) -> Frequencies | None:
+    if not (chosen := options.document_frequencies):
+        return None
+    if chosen in known_files():
+        return shipped_frequencies(chosen)
+    captions = load_references(Path(chosen), reading_of(options)).by_image.values()
+    if len(captions) < 2:
+        raise UserError(f"{chosen}: has one image; document frequencies need those of many")
+    references = dict(enumerate(captions))
+    return frequencies_of(references if options.tokenized else tokenise(references))
 
 
 def _scored(options: argparse.Namespace, tokens: Captions) -> Scored:

@@ -13,7 +13,7 @@ from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import check_predictions, read_captions
 from dsacap.data.caption_files.source import STDIN
 from dsacap.data.photos import BadImage, PhotoSource, decode
-from dsacap.evaluation.inputs import Reading, load_references, match_inputs
+from dsacap.evaluation.inputs import Reading, load_references, match_inputs, too_long
 from dsacap.runs.layout import Layout
 
 _SHOWN = 5  # faults of the same kind that are listed
@@ -76,6 +76,7 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
     else:
         lines += ["image ids are not checked; give --references to check them"]
         lines += [*captions.notes, *oddities(captions.by_image)]
+        lines += too_long(captions.by_image, "caption", how.tokenized)
     return "\n".join(lines)
 
 

@@ -111,6 +111,11 @@ def compare(
                 f"{name}: not of the same images as {first}; only one of them has"
                 f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
             )
+    if len(loaded[first].by_image) == 1:
+        raise UserError(
+            f"{first}: has one image, and p and intervals need two or more; add images, or score"
+            " each file by `dsacap score`"
+        )
     described = load_references(references, how)
     inputs = {name: match_inputs(one, described, how) for name, one in loaded.items()}
     results, missing = _results(inputs, how, spice)

@@ -16,6 +16,8 @@ from dsacap.data.caption_files.reader import (
     matched,
     read_captions,
 )
+from dsacap.scoring.metrics.spice import MAX_WORDS
+from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 Given = Path | str | Mapping[Any, Any]  # a file, or a dictionary of captions by image id
 
@@ -126,6 +128,9 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
         for one in (predictions, references)
     ]
     notes = [*read, *predictions.notes, *references.notes, *pair.notes]
+    firsts = {image: texts[:1] for image, texts in pair.predictions.items()}
+    notes += oddities(pair.predictions)
+    notes += too_long(firsts, "caption") + too_long(pair.references, "reference", how.tokenized)
     return Inputs(
         predictions.name,
         images,
@@ -133,9 +138,34 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
         {number: pair.references[image] for number, image in images.items()},
         _of_numbers(references.file_names, origin),
         _of_numbers(references.groups, origin),
-        (*notes, *oddities(pair.predictions)),
+        tuple(notes),
         (predictions.sha256, references.sha256),
     )
+
+
+def too_long(
+    captions: Mapping[ImageId, Sequence[str]], what: str, tokenized: bool = False
+) -> list[str]:
+    """Return a note if SPICE cannot parse some of the captions that it is computed from.
+
+    Args:
+        captions: The captions of each image.
+        what: What they are called in the note.
+        tokenized: Whether they are PTB tokens already.
+    """
+    # A word has a letter at least, so shorter captions need no Java.
+    long = [(i, text) for i, texts in captions.items() for text in texts if len(text) > MAX_WORDS]
+    texts = [text for _, text in long]
+    tokens = texts if tokenized else ptb_tokenize(texts)
+    images = [
+        i for (i, _), words in zip(long, tokens, strict=True) if len(words.split()) > MAX_WORDS
+    ]
+    if not images:
+        return []
+    return [
+        f"note: {len(images):,} {what}{'s' * (len(images) > 1)} of more than {MAX_WORDS} words,"
+        f" which SPICE cannot parse; its score is n/a: image {images[0]}"
+    ]
 
 
 def _loaded(given: Given, form: str | None, part: str | None, name: str) -> Captions:

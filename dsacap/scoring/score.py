@@ -5,29 +5,33 @@ are computed from all captions of an image.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any, Literal
 
 from dsacap.common.errors import UserError
 from dsacap.data.scenes.grammar import Scene
+from dsacap.scoring.frequencies import Frequencies
 from dsacap.scoring.java.corenlp import CoreNlpMissing
 from dsacap.scoring.metrics.cider import document_frequencies
-from dsacap.scoring.metrics.coco_metrics import METRICS, score_many
+from dsacap.scoring.metrics.coco_metrics import METRICS, NO_CIDER, score_many
 from dsacap.scoring.metrics.diversity import diversity, oracle
 from dsacap.scoring.metrics.metric_result import MetricResult
 from dsacap.scoring.metrics.scene_truth import score_truth
 from dsacap.scoring.metrics.spice import METRICS as SPICE_METRICS
-from dsacap.scoring.metrics.spice import all_spice, score_spice
+from dsacap.scoring.metrics.spice import CaptionTooLong, all_spice, score_spice
+from dsacap.scoring.metrics.spider import spider
 from dsacap.scoring.metrics.train_overlap import count_leaks
 from dsacap.scoring.signature import Scored, scored_against, signature
 from dsacap.scoring.statistics import interval_of
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 Captions = Mapping[int, list[str]]  # image id -> captions
-PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE"}  # metrics that papers print x100
-# auto: SPICE is computed if CoreNLP is available; otherwise its score is null, with the reason.
+PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE", "SPIDEr"}  # metrics that papers print x100
+# auto: SPICE is computed if CoreNLP is available and no caption is too long for it; otherwise its
+# score is null, with the reason.
 Spice = Literal["auto", "required", "off"]
+_NO_SELF_CIDER = "Self-CIDEr: not computed, for the same reason as CIDEr."
 
 
 def score_decodings(
@@ -39,6 +43,8 @@ def score_decodings(
     *,
     spice: Spice = "off",
     with_held_out: bool = True,
+    with_spider: bool = False,
+    frequencies: Frequencies | None = None,
 ) -> dict:
     """Tokenise raw captions, decoding -> image id -> captions, and score them.
 
@@ -54,6 +60,8 @@ def score_decodings(
         scored,
         spice=spice,
         with_held_out=with_held_out,
+        with_spider=with_spider,
+        frequencies=frequencies,
     )
 
 
@@ -66,6 +74,8 @@ def score_tokenised(
     *,
     spice: Spice = "off",
     with_held_out: bool = True,
+    with_spider: bool = False,
+    frequencies: Frequencies | None = None,
 ) -> dict:
     """Score tokenised captions of several decodings against tokenised references.
 
@@ -77,44 +87,56 @@ def score_tokenised(
         scored: The description of the references in signatures; by default derived from them.
         spice: Whether SPICE is computed.
         with_held_out: Whether `held_out` is computed.
+        with_spider: Whether SPIDEr is computed, where there are SPICE and CIDEr. The benchmark's
+            tables do not have it.
+        frequencies: The document frequencies of CIDEr and Self-CIDEr; by default those of the
+            references.
 
     Returns:
         Decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks",
         "samples": k}. A score is {"value", "interval" (95 % bootstrap over images) or null, "n",
-        "per_image", "signature"}. SPICE that cannot be computed has the value null and a "reason".
-        `held_out` is quality against all references but one, the same task as for a human caption,
-        averaged over which reference is left out. `oracle` (the best of k, without SPICE) and
-        `diversity` are empty if k is 1.
+        "per_image", "signature"}. SPICE that cannot be computed has the value null and a "reason";
+        so do CIDEr and Self-CIDEr of one image without `frequencies`. `held_out` is quality against
+        all references but one, the same task as for a human caption, averaged over which reference
+        is left out. `oracle` (the best of k, without SPICE) and `diversity` are empty if k is 1.
 
     Raises:
         CoreNlpMissing: SPICE is required, and CoreNLP is not available.
+        CaptionTooLong: SPICE is required, and a caption or reference is too long for it.
         UserError: The images differ, or a metric cannot be computed on the captions.
     """
     scored = scored or scored_against(references)
+    given = frequencies.table if frequencies else None
+    if frequencies:
+        scored = replace(scored, frequencies=frequencies.name)
     fewer = [others for _, others in held_out(references)] if with_held_out else []
     result = {}
     for name, by_image in tokenised.items():
         slots = _slots(by_image)
         rounds = [(others, slots[0]) for others in fewer]
-        scores = score_many([*((references, slot) for slot in slots), *rounds])
-        spices, reason = _spice_of([(references, slots[0]), *rounds], spice)
+        scores = score_many([*((references, slot) for slot in slots), *rounds], frequencies=given)
+        spices, no_spice = _spice_of([(references, slots[0]), *rounds], spice)
         quality = scores[0] | spices[0] | (score_truth(slots[0], scenes) if scenes else {})
-        several = len(slots) > 1
-        varied = (
-            diversity(by_image, train_captions, document_frequencies(references.values()))
-            if several
-            else {}
-        )
+        if with_spider and {"SPICE", "CIDEr"} <= quality.keys():
+            quality["SPIDEr"] = spider(quality["SPICE"], quality["CIDEr"])
+        no_cider = None if "CIDEr" in quality else NO_CIDER
+        several, varied = len(slots) > 1, {}
+        if several:
+            own = None if given or no_cider else document_frequencies(references.values())
+            varied = diversity(by_image, train_captions, given or own)
         left_out = mean_over(
             [s | _f_alone(f) for s, f in zip(scores[len(slots) :], spices[1:], strict=True)]
         )
         result[name] = {
-            "quality": plain_scores(quality, scored) | _missing(reason, scored),
+            "quality": plain_scores(quality, scored)
+            | missing_score("CIDEr", no_cider, scored)
+            | missing_score("SPICE", no_spice, scored),
             "held_out": plain_scores(left_out, scored, refs_of="all but one"),
             "oracle": plain_scores(oracle(scores[: len(slots)]), scored, best_of=len(slots))
             if several
             else {},
-            "diversity": plain_scores(varied, scored, k=len(slots)),
+            "diversity": plain_scores(varied, scored, k=len(slots))
+            | missing_score("Self-CIDEr", _NO_SELF_CIDER if several and no_cider else None, scored),
             "leaks": asdict(count_leaks(by_image, train_captions)),
             "samples": len(slots),
         }
@@ -244,7 +266,7 @@ def _spice_of(
         return [{} for _ in pairs], None
     try:
         return [score_spice(*pair) for pair in pairs], None
-    except CoreNlpMissing as error:
+    except (CoreNlpMissing, CaptionTooLong) as error:
         if wanted == "required":
             raise
         return [{} for _ in pairs], str(error)
@@ -255,16 +277,19 @@ def _f_alone(scores: Mapping[str, MetricResult]) -> dict[str, MetricResult]:
     return {metric: result for metric, result in scores.items() if metric == "SPICE"}
 
 
-def _missing(reason: str | None, scored: Scored) -> dict:
+def missing_score(metric: str, reason: str | None, scored: Scored) -> dict[str, dict[str, Any]]:
+    """Return the null score of a metric that was not computed, if there is a reason for that."""
+    if reason is None:
+        return {}
     null_score: dict[str, Any] = {
         "value": None,
         "interval": None,
         "n": None,
         "per_image": {},
-        "signature": signature("SPICE", scored),
+        "signature": signature(metric, scored),
         "reason": reason,
     }
-    return {"SPICE": null_score} if reason else {}
+    return {metric: null_score}
 
 
 def mean_over(rounds: Sequence[Mapping[str, MetricResult]]) -> dict[str, MetricResult]:
@@ -293,7 +318,8 @@ def plain_scores(
     """
     plain = {}
     for metric, result in scores.items():
-        interval = interval_of(result)
+        # Resamples of one image are all the same, and say nothing of others.
+        interval = interval_of(result) if scored.images > 1 else None
         plain[metric] = {
             "value": result.corpus,
             "interval": list(interval) if interval else None,

@@ -23,9 +23,10 @@ from dsacap.scoring.metrics.known_tuples import known_tuples_id
 from dsacap.scoring.metrics.ngrams import HIGHEST
 from dsacap.scoring.metrics.spice import ANNOTATORS, parser_id
 
-_DIGITS = 12  # hexadecimal digits of a SHA-256 that are kept: 48 bits
+SHOWN_DIGITS = 12  # hexadecimal digits of a SHA-256 that are kept: 48 bits
 _METEOR = Path(meteor.__file__).parent
 GIVEN = "given"  # the tokeniser of captions that were tokenised already
+OWN = "test-refs"  # document frequencies of the references themselves
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Scored:
     references: str  # the hash and the number of all references
     images: int
     split: str | None
+    frequencies: str = OWN  # the document frequencies of CIDEr and Self-CIDEr
 
 
 def scored_against(
@@ -51,17 +53,17 @@ def scored_against(
             identified by its jar.
         split: The split that the images belong to, if known.
     """
+    return Scored(tokenizer or ptb(), hash_of_references(references), len(references), split)
+
+
+def hash_of_references(references: Mapping[int, Sequence[str]]) -> str:
+    """Return `sha256:`, the first 12 digits of a hash of all references, `x` and their number."""
     digest, captions = hashlib.sha256(), 0
     for image_id in sorted(references):
         of_image = sorted(references[image_id])
         digest.update(json.dumps([image_id, of_image]).encode() + b"\n")
         captions += len(of_image)
-    return Scored(
-        tokenizer or ptb(),
-        f"sha256:{digest.hexdigest()[:_DIGITS]}x{captions}",
-        len(references),
-        split,
-    )
+    return f"sha256:{digest.hexdigest()[:SHOWN_DIGITS]}x{captions}"
 
 
 def ptb() -> str:
@@ -77,7 +79,7 @@ def file_hash(path: Path) -> str:
     Each file is read once per process: METEOR's paraphrases are 62 MB.
     """
     with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:_DIGITS]}"
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:SHOWN_DIGITS]}"
 
 
 def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
@@ -95,7 +97,7 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
     """
     name = "CIDEr-D" if metric == "CIDEr" else metric
     parts = {
-        **_fixed(metric),
+        **_fixed(metric, scored),
         **parameters,
         "tok": scored.tokenizer,
         "refs": scored.references,
@@ -112,7 +114,9 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
     return "|".join([name, *(f"{key}:{value}" for key, value in parts.items())])
 
 
-def _fixed(metric: str) -> dict[str, str | int]:
+def _fixed(metric: str, scored: Scored) -> dict[str, str | int]:
+    if metric == "SPIDEr":
+        return _fixed("CIDEr", scored) | _fixed("SPICE", scored)
     if metric.startswith("BLEU-"):
         return {"len": "closest", "smooth": "none", "case": "lower"}
     if metric.startswith("mBLEU-"):
@@ -136,12 +140,12 @@ def _fixed(metric: str) -> dict[str, str | int]:
         return {
             "corenlp": "3.6.0",
             "annotators": ANNOTATORS,
-            "jars": f"sha256:{parser_id()[:_DIGITS]}",
+            "jars": f"sha256:{parser_id()[:SHOWN_DIGITS]}",
             "known": known_tuples_id(),
         }
     fixed: dict[str, dict[str, str | int]] = {
         "ROUGE-L": {"beta": "1.2"},
-        "CIDEr": {"df": "test-refs", "n": HIGHEST, "sigma": f"{SIGMA:g}"},
-        "Self-CIDEr": {"df": "test-refs", "n": HIGHEST, "kernel": "CIDEr"},
+        "CIDEr": {"df": scored.frequencies, "n": HIGHEST, "sigma": f"{SIGMA:g}"},
+        "Self-CIDEr": {"df": scored.frequencies, "n": HIGHEST, "kernel": "CIDEr"},
     }
     return fixed.get(metric, {})

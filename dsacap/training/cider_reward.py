@@ -36,7 +36,7 @@ class CiderDReward:
         """
         images = [tuple(references) for references in train_references]
         captions = read_captions(images, [], [])
-        self.frequencies = DocumentFrequencies(captions)
+        self.frequencies = DocumentFrequencies(captions.images, captions.vocabulary)
         self._image = {references: image for image, references in enumerate(images)}
         self._start_I, self._length_R = captions.reference_start_I, captions.lengths_C
         self._vectors = [

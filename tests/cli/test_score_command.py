@@ -15,8 +15,10 @@ from dsacap.cli import score as evaluate
 from dsacap.cli.main import main
 from dsacap.common.files import read_json
 from dsacap.scoring import result_cache
+from dsacap.scoring import score as score_module
 from dsacap.scoring.java import corenlp
 from dsacap.scoring.java.jvm import METEOR_FOLDER
+from dsacap.scoring.metrics import spice
 from dsacap.scoring.metrics.paraphrases import paraphrase_index
 
 COCO = {
@@ -188,11 +190,100 @@ def test_a_subset_needs_its_option(files, capsys):
     assert run_score(part, "--references", references, "--subset") == 0
 
 
-def test_one_image_is_refused(files, capsys):
-    _, _, references, write = files
-    one = write("one.json", [{"image_id": 1, "caption": "a dog"}])
-    assert run_score(one, "--references", references, "--subset") == 1
-    assert "CIDEr needs two or more" in capsys.readouterr().err
+def test_one_image_is_scored_and_cider_is_na(files, capsys):
+    folder, _, references, write = files
+    one = write("one.json", [{"image_id": 1, "caption": "a red dog"}])
+    outputs = ("--json", folder / "s.json", "--csv", folder / "s.csv")
+    assert run_score(one, "--references", references, "--subset", *outputs) == 0
+    printed = capsys.readouterr().out
+    assert "n/a" in next(line for line in printed.splitlines() if line.startswith("CIDEr "))
+    assert "one image only" in printed and "--document-frequencies coco-val2014" in printed
+    scores = read_json(folder / "s.json")["quality"]
+    assert scores["BLEU-1"]["value"] == pytest.approx(1) and scores["CIDEr"]["value"] is None
+    assert pd.read_csv(folder / "s.csv").value.notna().sum() == 2 * 6
+    other = write("other.json", read_json(one))
+    assert run("compare", one, other, "--references", references, "--subset") == 1
+    assert "has one image, and p and intervals need two or more" in capsys.readouterr().err
+
+
+def cider(path: Path) -> dict:
+    return read_json(path)["quality"]["CIDEr"]
+
+
+def test_document_frequencies_of_coco_or_of_a_file(files, capsys):
+    folder, predictions, references, write = files
+    one = write("one.json", [{"image_id": 1, "caption": "a red dog"}])
+    output = ("--json", folder / "s.json")
+    for chosen, name in (("coco-val2014", "coco-val2014@sha256:"), (references, "sha256:")):
+        option = ("--references", references, "--document-frequencies", chosen, *output)
+        assert run_score(predictions, *option) == 0
+        of_all = cider(folder / "s.json")
+        assert f"|df:{name}" in of_all["signature"]
+        assert run_score(one, *option, "--subset") == 0
+        assert cider(folder / "s.json")["per_image"] == {"1": of_all["per_image"]["1"]}
+    # Those of the references themselves are the default.
+    assert run_score(predictions, "--references", references, *output) == 0
+    assert cider(folder / "s.json")["value"] == of_all["value"]
+    assert "scored before" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        (None, "no such file; give one with references, or the name coco-val2014"),
+        ({key: COCO[key][:1] for key in ("images", "annotations")}, "has one image"),
+        ([], "corpus.json"),
+    ],
+)
+def test_document_frequencies_that_cannot_be_used(files, capsys, corpus, message):
+    folder, predictions, references, write = files
+    path = folder / "corpus.json" if corpus is None else write("corpus.json", corpus)
+    assert run_score(predictions, "--references", references, "--document-frequencies", path) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", [101, 260])
+@pytest.mark.parametrize("side", ["prediction", "reference"])
+def test_a_long_caption_costs_the_file_its_spice_only(files, capsys, monkeypatch, side, words):
+    folder, predictions, references, write = files
+    monkeypatch.setattr(spice, "corenlp_jars", lambda *_, **__: pytest.fail("asked for SPICE"))
+    long = " ".join(["dog"] * words)
+    if side == "prediction":
+        predicted = read_json(predictions)
+        predicted[1]["caption"] = long
+        predictions = write("long.json", predicted)
+    else:
+        annotations = [*COCO["annotations"], {"id": 99, "image_id": 2, "caption": long}]
+        references = write("long.json", {**COCO, "annotations": annotations})
+    given = (predictions, "--references", references)
+    assert run("score", *given, "--json", folder / "s.json") == 0
+    scores = read_json(folder / "s.json")["quality"]
+    assert scores["SPICE"]["value"] is None and "SPIDEr" not in scores
+    kind = {"prediction": "caption"}.get(side, side)
+    assert f"image 2: a {kind} of {words} words" in scores["SPICE"]["reason"]
+    others = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+    assert all(scores[metric]["value"] >= 0 for metric in others)
+    assert run("score", *given, "--spice") == 1
+    assert "is too long; SPICE parses up to 100" in capsys.readouterr().err
+
+
+def test_a_long_caption_among_several_costs_all_spice(files, capsys, monkeypatch):
+    folder, _, references, write = files
+    monkeypatch.setattr(spice, "corenlp_jars", lambda *_, **__: pytest.fail("asked for SPICE"))
+    monkeypatch.setattr(score_module, "score_spice", lambda *_: {})  # of the first captions
+    texts = [(i, text) for i in (1, 2, 3) for text in ("a dog", "a dog " * 60)]
+    several = write("several.json", [{"image_id": i, "caption": text} for i, text in texts])
+    given = (several, "--references", references, "--all-spice", "--json", folder / "s.json")
+    monkeypatch.setattr(score_module, "all_spice", _too_long)
+    assert run("score", *given) == 0
+    assert read_json(folder / "s.json")["diversity"]["AllSPICE"]["value"] is None
+    assert "AllSPICE: not computed: image 1" in capsys.readouterr().out
+    assert run("score", *given, "--spice") == 1
+
+
+def _too_long(*_):
+    raise spice.CaptionTooLong("SPICE: not computed: image 1")
 
 
 @pytest.mark.parametrize("arguments", [(), ("p.json", "--system", "ar")])

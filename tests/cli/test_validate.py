@@ -62,6 +62,30 @@ def test_probable_mistakes_are_noted(write, caption, what):
     assert "note" not in validate(write("p.json", PREDICTIONS))
 
 
+def test_what_spice_cannot_parse_is_noted_for_captions_and_references(write):
+    """As `score` counts words: punctuation does not count, and "don't" is two."""
+    long = {"fits": "a dog, " * 50, "two": "don't " * 51, "long": "a dog " * 60}
+    notes = {}
+    for name, caption in long.items():
+        path = write("p.json", [{"image_id": 1, "caption": caption}, PREDICTIONS[1]])
+        references = annotations(1, 2)
+        references["annotations"][1]["caption"] = caption
+        both = write("r.json", references)
+        notes[name] = validate(path), validate(write("q.json", PREDICTIONS), [both]), validate(both)
+    assert not any("SPICE" in report for report in notes["fits"])
+    for name in ("two", "long"):
+        for report, noted in zip(
+            notes[name],
+            (f"1 {what} of more than 100 words" for what in ("caption", "reference", "caption")),
+            strict=True,
+        ):
+            assert f"note: {noted}, which SPICE cannot parse; its score is n/a" in report
+    assert ": image 1" in notes["long"][0] and ": image 2" in notes["long"][1]
+    second = [*PREDICTIONS, *({"image_id": i, "caption": "a dog " * 60} for i in (1, 2))]
+    references = write("r.json", annotations(1, 2))
+    assert "SPICE" not in validate(write("p.json", second), [references])  # the first is scored
+
+
 def test_other_kinds_of_captions_are_known(write):
     assert validate(write("a.json", annotations(5, 6))).startswith(
         "COCO annotations: 2 images, 1 caption each"

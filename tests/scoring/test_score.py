@@ -4,8 +4,10 @@ import pytest
 
 from dsacap.data.scenes.grammar import Scene, Thing
 from dsacap.scoring import score as module
+from dsacap.scoring.frequencies import frequencies_of
 from dsacap.scoring.java.corenlp import CoreNlpMissing
 from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
+from dsacap.scoring.metrics.spice import CaptionTooLong
 from dsacap.scoring.score import score_decodings, score_humans, score_samples
 from dsacap.scoring.signature import scored_against
 
@@ -151,9 +153,10 @@ def test_spice_has_its_categories_and_human_scores(spice, wanted):
     assert "SPICE" in score_humans(REFERENCES, set(), None, wanted)["references"]["held_out"]
 
 
-def test_without_corenlp_spice_is_null_with_the_reason_unless_required(monkeypatch):
+@pytest.mark.parametrize("why", [CoreNlpMissing, CaptionTooLong])
+def test_spice_that_fails_is_null_with_the_reason_unless_required(why, monkeypatch):
     def missing(*_):
-        raise CoreNlpMissing("SPICE: not computed")
+        raise why("SPICE: not computed")
 
     monkeypatch.setattr(module, "score_spice", missing)
     scores = score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice="auto")["k"]
@@ -163,8 +166,58 @@ def test_without_corenlp_spice_is_null_with_the_reason_unless_required(monkeypat
     )
     assert scores["quality"]["CIDEr"]["value"] > 0 and "SPICE" not in scores["held_out"]
     assert "SPICE" not in score_humans(REFERENCES, set(), None, "auto")["references"]["held_out"]
-    with pytest.raises(CoreNlpMissing):
+    with pytest.raises(why):
         score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice="required")
+
+
+def test_spider_is_computed_where_it_is_wanted_and_both_exist(spice):
+    def quality(references=REFERENCES, wanted="auto", with_spider=True):
+        captions = {"k": {i: SAMPLES[i] for i in references}}
+        settings = {"spice": wanted, "with_spider": with_spider}
+        return score_decodings(references, captions, set(), None, **settings)["k"]["quality"]
+
+    scores = quality()
+    for i in ("1", "2"):
+        both = [scores[metric]["per_image"][i] for metric in ("SPICE", "CIDEr")]
+        assert scores["SPIDEr"]["per_image"][i] == sum(both) / 2
+    assert scores["SPIDEr"]["signature"].startswith("SPIDEr|df:test-refs|")
+    without = [quality(with_spider=False), quality(wanted="off"), quality({1: REFERENCES[1]})]
+    assert not any("SPIDEr" in scores for scores in without)
+
+
+# ------------------------------------------------------------------------------------- one image
+
+
+def test_one_image_has_no_cider_and_the_reason():
+    one = {1: REFERENCES[1]}
+    scores = score_decodings(one, {"k": {1: SAMPLES[1]}}, set(), None)["k"]
+    assert scores["quality"]["BLEU-1"]["value"] == pytest.approx(1)
+    for part, metric in (("quality", "CIDEr"), ("diversity", "Self-CIDEr")):
+        assert scores[part][metric]["value"] is None and scores[part][metric]["per_image"] == {}
+        assert scores[part][metric]["reason"].startswith(f"{metric}: not computed")
+    assert {"METEOR", "ROUGE-L"} <= scores["oracle"].keys() and "CIDEr" not in scores["oracle"]
+    assert all(score["interval"] is None for score in scores["quality"].values())
+
+
+def test_frequencies_of_other_captions():
+    """They are used for all that is scored, and a score is that of the image alone."""
+    others = frequencies_of({9: ["a red square"], 8: ["a green circle"], 7: ["blue"]})
+    both = score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, frequencies=others)["k"]
+    for i, references in REFERENCES.items():
+        alone = score_decodings(
+            {i: references}, {"k": {i: SAMPLES[i]}}, set(), None, frequencies=others
+        )["k"]
+        for part in ("quality", "oracle", "held_out"):
+            assert alone[part]["CIDEr"]["value"] == both[part]["CIDEr"]["per_image"][str(i)]
+        values = [
+            scores["diversity"]["Self-CIDEr"]["per_image"][str(i)] for scores in (alone, both)
+        ]
+        assert values[0] == values[1]
+        assert f"|df:{others.name}|" in alone["quality"]["CIDEr"]["signature"]
+        assert f"|df:{others.name}|" in alone["diversity"]["Self-CIDEr"]["signature"]
+    own = score_decodings(REFERENCES, {"k": SAMPLES}, set(), None)["k"]["quality"]
+    assert own["CIDEr"]["value"] != both["quality"]["CIDEr"]["value"]
+    assert own["BLEU-4"] == both["quality"]["BLEU-4"]
 
 
 def test_samples_have_all_spice_and_the_best_by_spice(spice):

@@ -50,6 +50,7 @@ def test_signatures_of_published_results(monkeypatch):
         "Self-CIDEr": "Self-CIDEr|df:test-refs|n:4|kernel:CIDEr",
         "mBLEU-1": "mBLEU-1|refs-of:the other captions|mean:slots|len:closest|smooth:none",
         "Div-2": "Div-2|per:word|mean:images",
+        "SPIDEr": f"SPIDEr|df:test-refs|n:4|sigma:6|corenlp:3.6.0|annotators:{ANNOTATORS}|{jars}",
         "SPICE-color": f"SPICE-color|corenlp:3.6.0|annotators:{ANNOTATORS}|{jars}",
         "true": "true",
     }.items():
@@ -101,6 +102,13 @@ def test_changes_with_parameters_and_version(monkeypatch):
     before = signature("CIDEr", BASE)
     monkeypatch.setattr(module, "version", lambda _: "9.9")
     assert signature("CIDEr", BASE) != before
+
+
+def test_frequencies_of_other_captions_are_named():
+    other = replace(BASE, frequencies="coco-val2014@sha256:0123456789ab")
+    for metric in ("CIDEr", "Self-CIDEr", "SPIDEr"):
+        assert "|df:coco-val2014@sha256:0123456789ab|" in signature(metric, other)
+    assert signature("BLEU-4", other) == signature("BLEU-4", BASE)
 
 
 def test_changes_with_the_jars(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ and Gaussians are rounded correctly (`exact.py`). So scores equal those of pycoc
 bit wherever its numpy and C library round correctly too, which depends on the processor.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -52,30 +52,42 @@ class DocumentFrequencies:
     takes 16 bytes per distinct n-gram.
 
     Args:
-        captions: The references of the corpus. The frequencies are empty until `add` is called
-            with each result of `count_ngrams(captions)`; `document_frequencies` does both.
+        images: How many images the corpus has.
+        words: The number of each word. The frequencies are empty until `add` is called for each
+            length n in turn; `document_frequencies` does both.
 
     Raises:
         UserError: There are fewer than two images, so that every idf would be 0.
     """
 
-    def __init__(self, captions: Captions):
-        if (count := captions.images) < 2:
+    def __init__(self, images: int, words: Mapping[str, int]):
+        if images < 2:
             raise UserError(
-                f"{count} image{'' if count == 1 else 's'}: CIDEr needs two or more with references"
-                " for its document frequencies; add images"
+                f"{images} image{'' if images == 1 else 's'}: CIDEr needs two or more with"
+                " references for its document frequencies; add images"
             )
-        self.images = captions.images
+        self.images = images
         # The idf of an n-gram that occurs in no image: as if it occurred in one.
-        self.unknown = _logs_to(captions.images)[-1]
-        self.words = dict(captions.vocabulary)
+        self.unknown = _logs_to(images)[-1]
+        self.words = dict(words)
         self.keys: list[np.ndarray] = []
         self.idf: list[np.ndarray] = []
 
     def add(self, ngrams: Ngrams) -> np.ndarray:
         """Store the idf of each n-gram of one length, and return it."""
-        self.keys.append(ngrams.prefix_G * len(self.words) + ngrams.word_G)
-        self.idf.append(_idf(self.images, ngrams.document_frequency_G))
+        keys_G = ngrams.prefix_G * len(self.words) + ngrams.word_G
+        return self.add_counted(keys_G, ngrams.document_frequency_G)
+
+    def add_counted(self, keys_G: np.ndarray, frequency_G: np.ndarray) -> np.ndarray:
+        """Do the same for n-grams that were counted before.
+
+        Args:
+            keys_G: For each n-gram, the number of its first n - 1 words * the number of words + the
+                number of its last word, in ascending order.
+            frequency_G: The number of images in which it occurs.
+        """
+        self.keys.append(keys_G)
+        self.idf.append(_idf(self.images, frequency_G))
         return self.idf[-1]
 
 
@@ -89,7 +101,7 @@ def document_frequencies(references: Iterable[Sequence[str]]) -> DocumentFrequen
         UserError: There are fewer than two images, or one has no reference.
     """
     captions = read_captions(list(references), [], [])
-    frequencies = DocumentFrequencies(captions)
+    frequencies = DocumentFrequencies(captions.images, captions.vocabulary)
     for ngrams in count_ngrams(captions):
         frequencies.add(ngrams)
     return frequencies

@@ -15,17 +15,26 @@ import numpy as np
 from dsacap.common.errors import UserError
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.scoring.metrics.bleu import BleuCounter, BleuStatistics, bleu_of_sums
-from dsacap.scoring.metrics.cider import CiderScorer, own_idf
+from dsacap.scoring.metrics.cider import CiderScorer, DocumentFrequencies, Lookup, own_idf
 from dsacap.scoring.metrics.meteor_java import Candidates, References, score_meteors
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 from dsacap.scoring.metrics.ngrams import Captions, count_ngrams, read_captions
 from dsacap.scoring.metrics.rouge import rouge_l
 
+# Why one image has no CIDEr.
+NO_CIDER = (
+    "CIDEr: not computed, because there is one image only: CIDEr weights a word by the share of"
+    " images that lack it, and no image lacks the words of a single one.\n"
+    "  Give the document frequencies of other captions: --document-frequencies coco-val2014"
+)
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
 def score_captions(
-    references: References, candidates: Candidates, worker: JvmWorker | None = None
+    references: References,
+    candidates: Candidates,
+    worker: JvmWorker | None = None,
+    frequencies: DocumentFrequencies | None = None,
 ) -> dict[str, MetricResult]:
     """Score one caption per image against the references of the image.
 
@@ -33,21 +42,24 @@ def score_captions(
         references: Tokenised references by image id.
         candidates: One tokenised caption by image id.
         worker: The process that runs METEOR's Java; by default a shared one.
+        frequencies: CIDEr's document frequencies; by default those of the references.
 
     Returns:
         Every metric of `METRICS`, equal to those of pycocoevalcap apart from its rounding. "CIDEr"
         is CIDEr-D, 0..10; the others are in 0..1. Corpus BLEU and METEOR are not the means of
-        their per-image scores.
+        their per-image scores. CIDEr is left out if there is one image and no `frequencies`.
 
     Raises:
-        UserError: The image ids differ, an image has no reference, there are fewer than two
-            images, or Java fails.
+        UserError: The image ids differ, an image has no reference, there is no image, or Java
+            fails.
     """
-    return score_many([(references, candidates)], worker)[0]
+    return score_many([(references, candidates)], worker, frequencies)[0]
 
 
 def score_many(
-    pairs: Sequence[tuple[References, Candidates]], worker: JvmWorker | None = None
+    pairs: Sequence[tuple[References, Candidates]],
+    worker: JvmWorker | None = None,
+    frequencies: DocumentFrequencies | None = None,
 ) -> list[dict[str, MetricResult]]:
     """Score several pairs of references and candidates as `score_captions` does, in their order.
 
@@ -58,27 +70,36 @@ def score_many(
     if not pairs:
         return []
     with ThreadPoolExecutor(1) as thread:
-        without_java = thread.submit(lambda: [score_without_java(*pair) for pair in pairs])
+        without_java = thread.submit(
+            lambda: [score_without_java(*pair, frequencies) for pair in pairs]
+        )
         meteor = score_meteors(pairs, worker)
     scores = [
         {**others, "METEOR": of_pair}
         for others, of_pair in zip(without_java.result(), meteor, strict=True)
     ]
-    return [{metric: of_pair[metric] for metric in METRICS} for of_pair in scores]
+    return [
+        {metric: of_pair[metric] for metric in METRICS if metric in of_pair} for of_pair in scores
+    ]
 
 
-def score_without_java(references: References, candidates: Candidates) -> dict[str, MetricResult]:
+def score_without_java(
+    references: References,
+    candidates: Candidates,
+    frequencies: DocumentFrequencies | None = None,
+) -> dict[str, MetricResult]:
     """Return all metrics but METEOR, equal to those of `score_captions`.
 
     5,000 images take a third of a second. Arguments and errors are those of `score_captions`.
     """
     _check(references, candidates)
     captions = _read(references, candidates)
-    bleu, cider = BleuCounter(captions), CiderScorer(captions, own_idf(captions))
+    idf = Lookup(frequencies, captions) if frequencies else own_idf(captions)
+    bleu, cider = BleuCounter(captions), CiderScorer(captions, idf)
     for ngrams in count_ngrams(captions):
         bleu.add(ngrams)
         cider.add(ngrams)
-    return {
+    scores = {
         **_bleu(references, bleu.statistics()),
         "ROUGE-L": _mean(
             references,
@@ -86,14 +107,22 @@ def score_without_java(references: References, candidates: Candidates) -> dict[s
         ),
         "CIDEr": _mean(references, cider.scores()),
     }
+    if frequencies is None and len(references) == 1:
+        del scores["CIDEr"]
+    return scores
 
 
 def score_cider(references: References, candidates: Candidates) -> MetricResult:
     """Return CIDEr alone, equal to that of `score_captions`, for training.
 
-    Arguments and errors are those of `score_captions`.
+    Arguments and errors are those of `score_captions`; a single image is an error too.
     """
     _check(references, candidates)
+    if len(references) == 1:
+        raise UserError(
+            "1 image: CIDEr needs two or more, because it weights a word by the share of images"
+            " that have it; add images"
+        )
     captions = _read(references, candidates)
     cider = CiderScorer(captions, own_idf(captions))
     for ngrams in count_ngrams(captions):
@@ -140,11 +169,8 @@ def _check(references: References, candidates: Candidates) -> None:
             f" {len(missing)} of {len(references)} images have no caption{_examples(missing)},"
             f" {len(unknown)} of {len(candidates)} captions have no references{_examples(unknown)}"
         )
-    if (count := len(references)) < 2:
-        raise UserError(
-            f"{count} image{'' if count == 1 else 's'}: CIDEr needs two or more, because it weights"
-            " a word by the share of images that have it; add images"
-        )
+    if not references:
+        raise UserError("no images to score; give captions and references of one or more")
     for image_id, captions in references.items():
         if isinstance(captions, str) or not any(captions):
             raise UserError(

@@ -50,6 +50,10 @@ _SCORE_BATCH = 500  # images per job, which takes a second
 _sources: ContextVar[dict[str, str]] = ContextVar("caption -> where its tuples came from")
 
 
+class CaptionTooLong(UserError):
+    """A caption or reference has more words than SPICE parses."""
+
+
 def score_spice(
     references: Mapping[int, Sequence[str]],
     candidates: Mapping[int, str],
@@ -71,7 +75,8 @@ def score_spice(
 
     Raises:
         CoreNlpMissing: CoreNLP is not available.
-        UserError: Java fails, or a caption has more than `MAX_WORDS` words.
+        CaptionTooLong: A caption or reference has more than `MAX_WORDS` words.
+        UserError: Java fails.
     """
     scores = _score(
         {i: ([candidates[i]], of_image) for i, of_image in references.items()}, download, worker
@@ -111,7 +116,8 @@ def all_spice(
 
     Raises:
         CoreNlpMissing: CoreNLP is not available.
-        UserError: Java fails, or a caption has more than `MAX_WORDS` words.
+        CaptionTooLong: A caption or reference has more than `MAX_WORDS` words.
+        UserError: Java fails.
     """
     pairs = {i: (samples[i], of_image) for i, of_image in references.items()}
     scores = _score(pairs, download, worker)
@@ -253,7 +259,10 @@ def _score(
         Image id -> category -> SPICE's counts and scores.
     """
     cleaned = {
-        i: [[_clean(i, caption) for caption in side] for side in sides]
+        i: tuple(
+            [_clean(f"image {i}: a {kind}", caption) for caption in side]
+            for kind, side in zip(("caption", "reference"), sides, strict=True)
+        )
         for i, sides in images.items()
     }
     scorer, jars = worker or ordered_worker(), _jars(corenlp_jars(download, models=False))
@@ -275,12 +284,12 @@ def _score(
     return scores
 
 
-def _clean(image_id: int, caption: str) -> str:
-    """Return the caption as Java reads it; raise UserError if it is too long to parse."""
+def _clean(where: str, caption: str) -> str:
+    """Return the caption as Java reads it; raise CaptionTooLong if it is too long to parse."""
     if (words := len(caption.split())) > MAX_WORDS:
-        raise UserError(
-            f"image {image_id}: a caption of {words} words ({caption[:40]!r}...) is too long; SPICE"
-            f" parses up to {MAX_WORDS}.\n  Shorten it, or score without SPICE."
+        raise CaptionTooLong(
+            f"SPICE: not computed: {where} of {words} words ({caption[:40]!r}...) is too long;"
+            f" SPICE parses up to {MAX_WORDS}.\n  Shorten it, or score without SPICE (--no-spice)."
         )
     return caption.encode(errors="replace").decode()
 

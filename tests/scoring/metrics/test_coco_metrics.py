@@ -8,6 +8,7 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.scoring.metrics import coco_metrics as module
+from dsacap.scoring.metrics.cider import document_frequencies
 from dsacap.scoring.metrics.coco_metrics import (
     METRICS,
     score_captions,
@@ -200,8 +201,7 @@ def test_cider_of_a_perfect_caption_is_ten():
             {},
             r"4 of 4 images have no caption \(first: a, b, c\), 0 of 0 captions have no ref",
         ),
-        ({}, {}, "0 images: CIDEr needs two or more"),
-        ({3: ["a cat"]}, {3: "a cat"}, "1 image: CIDEr needs two or more"),
+        ({}, {}, "no images to score; give captions"),
         (
             REFERENCES | {5: []},
             CANDIDATES,
@@ -226,6 +226,20 @@ def test_cider_of_a_perfect_caption_is_ten():
 def test_guards(references, candidates, message, score):
     with pytest.raises(UserError, match=message):
         score(references, candidates)
+
+
+def test_one_image_has_all_scores_but_cider():
+    """CIDEr of one image is 0 in pycocoevalcap, whatever the caption."""
+    references, candidates = {3: ["a cat sleeps", "the cat"]}, {3: "a cat sleeps"}
+    scores = score_captions(references, candidates)
+    assert tuple(scores) == METRICS[:-1] == tuple(score_many([(references, candidates)])[0])
+    assert scores["BLEU-1"].corpus == pytest.approx(1) and scores["ROUGE-L"].corpus == 1
+    with pytest.raises(UserError, match="1 image: CIDEr needs two or more"):
+        score_cider(references, candidates)
+    others = document_frequencies([["a dog"], ["a cat"], ["the sun"]])
+    with_others = score_captions(references, candidates, frequencies=others)
+    assert tuple(with_others) == METRICS and with_others["CIDEr"].corpus > 1
+    assert {metric: with_others[metric] for metric in scores} == scores
 
 
 def test_no_candidate_sets():

@@ -7,7 +7,13 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.scoring.metrics import spice
-from dsacap.scoring.metrics.spice import METRICS, all_spice, caption_tuples, score_spice
+from dsacap.scoring.metrics.spice import (
+    METRICS,
+    CaptionTooLong,
+    all_spice,
+    caption_tuples,
+    score_spice,
+)
 from fake_parser import FakeJava
 from stock import show_edit_tell, stock_spice
 
@@ -92,12 +98,15 @@ def test_several_workers_share_the_captions(java, monkeypatch):
     )
 
 
-def test_a_caption_too_long_to_parse_is_refused(java):
-    with pytest.raises(
-        UserError,
-        match=r"image 7: a caption of 101 words \('dog dog .*'\.\.\.\) is too long; SPICE parses",
-    ):
+def test_a_caption_or_reference_too_long_to_parse_is_refused(java):
+    """The limit is the same for both: 100 words are parsed, 101 are not."""
+    score_spice(REFERENCES | {3: ["cat " * 100]}, CANDIDATES | {7: "dog " * 100}, worker=java)
+    java.parsed = []
+    text = r"of 101 words \('dog dog .*'\.\.\.\) is too long; SPICE parses up to 100"
+    with pytest.raises(CaptionTooLong, match=rf"image 7: a caption {text}"):
         score_spice(REFERENCES, CANDIDATES | {7: "dog " * 101}, worker=java)
+    with pytest.raises(CaptionTooLong, match=rf"image 3: a reference {text}"):
+        score_spice(REFERENCES | {3: ["a", "dog " * 101]}, CANDIDATES, worker=java)
     assert java.parsed == []
 
 
