@@ -18,7 +18,7 @@ from dsacap.common.files import read_json
 from dsacap.runs.layout import Layout, manifest_of
 from helpers import tiny_config
 
-AVX2 = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+AVX2 = torch.cpu.get_capabilities().get("avx2", False)
 needs_avx2 = pytest.mark.skipif(not AVX2, reason="needs an x86-64 processor with AVX2")
 
 
@@ -68,9 +68,9 @@ def test_it_refuses_if_torch_was_loaded_before(tmp_path):
 def test_it_refuses_a_processor_without_avx2(monkeypatch):
     for name, value in arithmetic.VARIABLES.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": False, "fma3": False})
     with pytest.raises(
-        UserError, match=r"needs an x86-64 processor with AVX2.*offers torch DEFAULT"
+        UserError, match=r"needs an x86-64 processor with AVX2.*has no AVX2 and no FMA3; set ar"
     ):
         arithmetic.prepare("portable", "cpu")
 
