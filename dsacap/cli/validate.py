@@ -7,10 +7,11 @@ from pathlib import Path
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
+from dsacap.common.printable import printable
 from dsacap.common.progress import progress
 from dsacap.config.experiment import load_config
 from dsacap.data.coco import read_captions, read_split
-from dsacap.data.photos import BadImage, PhotoSource, decode
+from dsacap.data.photos import PhotoSource, decode, is_source
 from dsacap.data.predictions import matched, read_predictions, read_references
 from dsacap.runs.layout import Layout
 
@@ -31,10 +32,11 @@ def validate_all(paths: Sequence[Path], references: Sequence[Path], tokenized: b
     sound = True
     for path in paths:
         try:
-            print(f"{path}: {validate(path, references, tokenized)}".replace("\n", "\n  "))
+            report = f"{path}: {validate(path, references, tokenized)}"
+            print(printable(report).replace("\n", "\n  "))
         except UserError as error:
             sound = False
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
     return sound
 
 
@@ -54,7 +56,7 @@ def validate(path: Path, references: Sequence[Path] = (), tokenized: bool = Fals
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    if path.is_dir() or path.suffix == ".zip":
+    if is_source(path):
         return _photos(path)
     if path.suffix in (".yaml", ".yml"):
         layout = Layout(load_config(path))
@@ -133,20 +135,24 @@ def _oddities(captions: Mapping[int, Iterable[str]]) -> list[str]:
 def _photos(path: Path) -> str:
     """Decode every photo as preprocessing does, and describe them."""
     source, bad = PhotoSource(path), []
+    contents = source.contents()
+    names, notes = contents.photos, contents.notes()
     sizes: Counter[tuple[int, int]] = Counter()
-    names = source.paths()
     for name in progress(names, f"decode {path.name}", "photo"):
         try:
             sizes[decode(source.read(name), name).size] += 1
-        except BadImage as error:
+        except UserError as error:
             bad.append(str(error))
-    if bad:
-        shown = "\n  ".join(bad[:_SHOWN])
-        raise UserError(f"{path}: {len(bad):,} of {len(names):,} photos are unusable:\n  {shown}")
+    if bad or not names:
+        wrong = f"{len(bad):,} of {len(names):,} photos are unusable:" if bad else "no photos in it"
+        raise UserError("\n  ".join([f"{path}: {wrong}", *bad[:_SHOWN], *notes]))
     (width, height), most = sizes.most_common(1)[0]
-    return (
-        f"{sizes.total():,} photos, all of them usable; {most:,} of them have {width} x {height}"
-        " pixels"
+    return "\n".join(
+        [
+            f"{sizes.total():,} photos, all of them usable; {most:,} of them have"
+            f" {width} x {height} pixels",
+            *(f"note: {note}" for note in notes),
+        ]
     )
 
 
