@@ -9,13 +9,13 @@ from pathlib import Path
 
 from dsacap.common.broken_pipe import until_unread
 from dsacap.common.errors import UserError
+from dsacap.common.printable import printable
 from dsacap.common.progress import progress
-from dsacap.data.photos import BadImage, PhotoSource
+from dsacap.data.photo_pixels import BadImage
+from dsacap.data.photos import PhotoSource, is_source
 from dsacap.export.photo_captioner import BATCH, PhotoCaptioner, PreparedPhoto, read_file
 
 STDIN = "-"
-# Files with other suffixes in a folder or zip are ignored.
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 Photo = tuple[str, Callable[[], bytes]]  # the name of a photo, and the function that reads it
 
@@ -53,7 +53,8 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
     """Caption photos and print each caption as soon as it is made.
 
     If there may be several photos, the photo's name comes first. A photo that is unusable is
-    reported on stderr, and the others are captioned all the same.
+    reported on stderr, and the others are captioned all the same. So are files in folders and zips
+    that are no photos, which is no error.
 
     Args:
         options: The options of `dsacap caption`.
@@ -87,7 +88,7 @@ def caption_photos(options: argparse.Namespace, model: PhotoCaptioner) -> None:
 
 
 def _photos(arguments: Iterable[str], bad: list[str]) -> Iterator[Photo]:
-    """Yield files in the order given, and for folders and zips all photos in them, by name."""
+    """Yield files in the order given, and for folders and zips the photos in them, by name."""
     for argument in arguments:
         path = Path(argument)
         try:
@@ -95,7 +96,7 @@ def _photos(arguments: Iterable[str], bad: list[str]) -> Iterator[Photo]:
                 raise BadImage("'': an empty name; is a shell variable unset?")
             if argument == STDIN:
                 yield STDIN, _standard_input
-            elif path.is_dir() or path.suffix.lower() == ".zip":
+            elif is_source(path):
                 yield from _photos_in(path)
             else:
                 yield argument, partial(read_file, path)
@@ -105,10 +106,12 @@ def _photos(arguments: Iterable[str], bad: list[str]) -> Iterator[Photo]:
 
 def _photos_in(path: Path) -> Iterator[Photo]:
     source = PhotoSource(path)
-    names = [name for name in source.paths() if name.lower().endswith(_SUFFIXES)]
-    if not names:
-        raise BadImage(f"{path}: no photos in it ({', '.join(_SUFFIXES)})")
-    for name in names:
+    contents = source.contents()
+    for note in contents.notes():
+        print(printable(f"{path}: {note}"), file=sys.stderr)
+    if not contents.photos:
+        raise BadImage(f"{path}: no photos in it")
+    for name in contents.photos:
         yield str(path / name), partial(source.read, name)
 
 
@@ -133,20 +136,15 @@ def _usable(
 
 def _complain(error: UserError, bad: list[str]) -> None:
     bad.append(str(error))
-    print(_printable(str(error)), file=sys.stderr)
+    print(printable(str(error)), file=sys.stderr)
 
 
 def _print(name: str, captions: list[str], named: bool, as_json: bool) -> None:
     if as_json:
         print(
-            json.dumps({"photo": _printable(name), "captions": captions}, ensure_ascii=False),
+            json.dumps({"photo": printable(name), "captions": captions}, ensure_ascii=False),
             flush=True,
         )
         return
     for caption in captions:
-        print(f"{_printable(name)}: {caption}" if named else caption, flush=True)
-
-
-def _printable(text: str) -> str:
-    """Replace what cannot be printed: file names may contain bytes that are not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        print(f"{printable(name)}: {caption}" if named else caption, flush=True)

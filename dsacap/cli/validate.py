@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsacap.common.errors import UserError
+from dsacap.common.printable import printable
 from dsacap.common.progress import progress
 from dsacap.config.experiment import load_config
 from dsacap.data.caption_files.forms import Captions, listed
 from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import check_predictions, read_captions
 from dsacap.data.caption_files.source import STDIN
-from dsacap.data.photos import BadImage, PhotoSource, decode
+from dsacap.data.photos import PhotoSource, decode, is_source
 from dsacap.evaluation.inputs import Reading, load_references, match_inputs, too_long
 from dsacap.runs.layout import Layout
 
@@ -33,10 +34,11 @@ def validate_all(paths: Sequence[Path], references: Sequence[Path], how: Reading
     sound = True
     for path in paths:
         try:
-            print(f"{path}: {validate(path, references, how)}".replace("\n", "\n  "))
+            report = f"{path}: {validate(path, references, how)}"
+            print(printable(report).replace("\n", "\n  "))
         except UserError as error:
             sound = False
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
     return sound
 
 
@@ -57,7 +59,7 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
     how = how or Reading()
     if not path.exists() and str(path) != STDIN:
         raise UserError(f"{path}: no such file or folder")
-    if path.is_dir() or path.suffix == ".zip":
+    if is_source(path):
         return _photos(path)
     if path.suffix in (".yaml", ".yml"):
         layout = Layout(load_config(path))
@@ -99,18 +101,22 @@ def _counts(found: Captions) -> str:
 def _photos(path: Path) -> str:
     """Decode every photo as preprocessing does, and describe them."""
     source, bad = PhotoSource(path), []
+    contents = source.contents()
+    names, notes = contents.photos, contents.notes()
     sizes: Counter[tuple[int, int]] = Counter()
-    names = source.paths()
     for name in progress(names, f"decode {path.name}", "photo"):
         try:
             sizes[decode(source.read(name), name).size] += 1
-        except BadImage as error:
+        except UserError as error:
             bad.append(str(error))
-    if bad:
-        shown = "\n  ".join(bad[:_SHOWN])
-        raise UserError(f"{path}: {len(bad):,} of {len(names):,} photos are unusable:\n  {shown}")
+    if bad or not names:
+        wrong = f"{len(bad):,} of {len(names):,} photos are unusable:" if bad else "no photos in it"
+        raise UserError("\n  ".join([f"{path}: {wrong}", *bad[:_SHOWN], *notes]))
     (width, height), most = sizes.most_common(1)[0]
-    return (
-        f"{sizes.total():,} photos, all of them usable; {most:,} of them have {width} x {height}"
-        " pixels"
+    return "\n".join(
+        [
+            f"{sizes.total():,} photos, all of them usable; {most:,} of them have"
+            f" {width} x {height} pixels",
+            *(f"note: {note}" for note in notes),
+        ]
     )

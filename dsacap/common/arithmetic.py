@@ -86,11 +86,10 @@ def prepare(arithmetic: str, device: str) -> None:
         )
     # Not torch.backends.cpu.get_cpu_capability(), which returns what the variables above ask for.
     found = torch.cpu.get_capabilities()
-    if lacking := [name for name in ("avx2", "fma3") if not found.get(name)]:
+    if lacking := [name.upper() for name in ("avx2", "fma3") if not found.get(name)]:
         raise UserError(
             "arithmetic: portable needs an x86-64 processor with AVX2, and this one"
-            f" ({platform.machine()}) has no {' and no '.join(name.upper() for name in lacking)}; set"
-            " arithmetic: fast"
+            f" ({platform.machine()}) has no {' and no '.join(lacking)}; set arithmetic: fast"
         )
     _use_exact_square_roots()
 

@@ -1,29 +1,43 @@
-"""Photos, read in place from a folder or a zip, and decoded to RGB or refused with the reason."""
+"""What a photo is: photos in folders and zips, told by content, and decoded or refused.
 
+Commands and preprocessing alike read photos from a `PhotoSource` and by `decode`.
+"""
+
+import functools
 import io
 import os
 import posixpath
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
+from dsacap.data.folder_walk import is_hidden, walk
+from dsacap.data.json_fields import few
+from dsacap.data.photo_pixels import BadImage, upright_rgb
 
-MIN_SIDE = 8  # pixels
 # The most bytes of a name in usual file systems, and the most characters of a path, which leave
 # room for the folder above it.
 _LONGEST_NAME, _LONGEST_PATH = 255, 2000
 # Not all that Pillow reads: its EPS reader runs Ghostscript.
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
-
-
-class BadImage(UserError):
-    """An error for a file that is not a usable photo."""
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+# Formats that begin with two letters, as a text may.
+_SHORT_SIGNATURES = ("BMP", "PPM")
+# A file with such a name is meant as a photo, whatever it contains. The last lines are photos in
+# formats that are not read.
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp"),
+    *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
+    *(".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c"),
+    *(".jxl", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+)
 
 
 def check_name(name: str, where: Path) -> None:
@@ -75,32 +89,71 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     return archive
 
 
+def is_source(path: Path) -> bool:
+    """Return whether a path is a folder or a zip, so that its photos are read with `PhotoSource`.
+
+    A zip is told by its name or its first bytes.
+    """
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return True
+    try:
+        if not path.is_file():  # a pipe, of which no byte may be lost
+            return False
+        with path.open("rb") as stream:
+            return stream.read(4) in (b"PK\3\4", b"PK\5\6")
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return False
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder or zip contains.
+
+    Attributes:
+        photos: The paths of photos inside, in alphabetical order, with those that turn out to be
+            damaged or unreadable.
+        left_out: The paths of other things inside, by the reason why they are left out.
+    """
+
+    photos: Sequence[str]
+    left_out: Mapping[str, Sequence[str]]
+
+    def notes(self) -> list[str]:
+        """Return a line for each reason, which counts and names what is left out."""
+        return [
+            f"{len(paths):,} left out as {reason}: {few(paths)}"
+            for reason, paths in self.left_out.items()
+        ]
+
+
 class PhotoSource:
     """The photos of one folder or zip, which is read without extraction.
 
     A photo is named by its path inside. If all photos share a leading folder, as in COCO's
     train2014.zip, which contains `train2014/COCO_train2014_....jpg`, the path below it is also a
-    name. Hidden files, such as macOS leaves in archives, are ignored. Forked worker processes may
-    share a source.
+    name. Links to folders are followed, and every folder is read once. Hidden files, such as macOS
+    leaves in archives, are left out. Forked worker processes may share a source.
 
     Args:
         path: The folder or zip.
 
     Raises:
-        UserError: It does not exist, is damaged, contains an unsafe name, or contains no photos.
+        UserError: It does not exist, is damaged, contains an unsafe name, or contains no files.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         if not self.path.exists():
             raise UserError(f"{self.path}: no such folder or zip of photos")
-        names = [n for n in self._list() if not posixpath.basename(n).startswith(".")]
+        names, self._left_out = walk(self.path) if self.path.is_dir() else _members(self.path)
         if not names:
-            raise UserError(f"{self.path}: no photos in it")
-        leading = posixpath.commonpath([posixpath.dirname(name) for name in names])
-        self._paths = {posixpath.relpath(name, leading): name for name in names} | {
-            name: name for name in names
-        }
+            notes = Contents((), self._left_out).notes()
+            raise UserError("; ".join([f"{self.path}: no photos in it", *notes]))
+        photos = [name for name in names if _claims_a_photo(name)] or names
+        leading = posixpath.commonpath([posixpath.dirname(name) for name in photos])
+        self._paths = {
+            posixpath.normpath(name).removeprefix(f"{leading}/"): name for name in names
+        } | {name: name for name in names}
         self._archive: zipfile.ZipFile | None = None
         self._owner: int | None = None  # the process that opened the archive
 
@@ -109,8 +162,16 @@ class PhotoSource:
         return set(self._paths)
 
     def paths(self) -> list[str]:
-        """Return the path of every photo inside, in alphabetical order."""
+        """Return the path of every file inside that may be a photo, in alphabetical order."""
         return sorted(set(self._paths.values()))
+
+    def contents(self) -> Contents:
+        """Open every file, and return which are photos by their content or their name."""
+        photos: list[str] = []
+        others: list[str] = []
+        for path in self.paths():
+            (photos if self._is_photo(path) else others).append(path)
+        return Contents(photos, ({"no photo": others} if others else {}) | self._left_out)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a photo.
@@ -124,36 +185,91 @@ class PhotoSource:
         check_name(name, self.path)
         if name not in self._paths:
             raise UserError(f"{self.path}: no photo {name!r} in it")
+        path = self._paths[name]
         try:
-            if self.path.is_dir():
-                return (self.path / self._paths[name]).read_bytes()
-            return self._zip().read(self._paths[name])
+            with self._open(path) as stream:
+                return stream.read()
         except ZIP_ERRORS as error:
+            reason = getattr(error, "strerror", None) or error
+            if isinstance(error, FileNotFoundError) and (self.path / path).is_symlink():
+                reason = "a link to a file that does not exist"
             raise UserError(
-                f"{self.path}: cannot read {name!r} ({error}); fetch the photos again"
+                f"{self.path}: cannot read {name!r} ({reason}); fetch the photos again"
             ) from None
 
-    def _list(self) -> list[str]:
-        if not self.path.is_dir():
-            with open_zip(self.path) as archive:
-                return [member.filename for member in archive.infolist() if not member.is_dir()]
-        walk = (
-            (Path(folder).relative_to(self.path), files) for folder, _, files in os.walk(self.path)
-        )
-        return [(folder / file).as_posix() for folder, files in walk for file in files]
+    def _is_photo(self, path: str) -> bool:
+        if _claims_a_photo(path):
+            return True
+        try:
+            with self._open(path) as stream:
+                return _is_image(stream)
+        except (UserError, *ZIP_ERRORS):
+            return True  # nobody knows, so it must not be left out: `read` says what is wrong
 
-    def _zip(self) -> zipfile.ZipFile:
+    def _open(self, path: str) -> IO[bytes]:
+        check_name(path, self.path)
+        if self.path.is_dir():
+            return (self.path / path).open("rb")
         # A forked worker must not share its parent's file offset.
         if self._archive is None or self._owner != os.getpid():
             self._archive, self._owner = open_zip(self.path), os.getpid()
-        return self._archive
+        return self._archive.open(path)
+
+
+def _members(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the files in a zip, and those that are left out by the reason."""
+    with open_zip(path) as archive:
+        files = [member.filename for member in archive.infolist() if not member.is_dir()]
+    hidden = sorted(filter(is_hidden, files))
+    return [name for name in files if not is_hidden(name)], {"hidden": hidden} if hidden else {}
+
+
+def _claims_a_photo(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that this installation reads, after loading their readers."""
+    Image.init()
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        return _FORMATS
+    pillow_heif.register_heif_opener()
+    return (*_FORMATS, "HEIF")
+
+
+def _is_image(stream: IO[bytes]) -> bool:
+    """Return whether a file begins like an image in a format that is read, damaged or not."""
+    start = stream.read(16)
+    if _has_signature(start):
+        return True
+    stream.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(stream, formats=_SHORT_SIGNATURES)
+        return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # whatever Pillow raises on a text
+        return False
+
+
+def _has_signature(start: bytes) -> bool:
+    # HEIC is told without its reader too. Pillow's plug-ins tell the other formats.
+    tests = (Image.OPEN[name][1] for name in _formats() if name not in _SHORT_SIGNATURES)
+    return start[4:].startswith((b"ftyphei", b"ftyphev", b"ftypmif1")) or any(
+        accepts(start) for accepts in tests if accepts is not None
+    )
 
 
 def decode(data: bytes, where: str) -> Image.Image:
     """Decode a photo completely to an upright RGB image.
 
-    EXIF orientation is applied, alpha is composited over white, and 16-bit grey is scaled to 8. Of
-    an animation the first frame is decoded.
+    EXIF orientation is applied, what is transparent is laid on white, and 16-bit grey is scaled to
+    8. Of an animation the first frame is decoded, and of several photos in one file the main one.
 
     Args:
         data: The bytes of the file.
@@ -163,8 +279,8 @@ def decode(data: bytes, where: str) -> Image.Image:
         The image.
 
     Raises:
-        BadImage: The data are empty, no image or truncated, a side is smaller than `MIN_SIDE`, or
-            the image exceeds Pillow's limit on decompression bombs.
+        BadImage: The data are empty, no image or truncated, a side is smaller than
+            `photo_pixels.MIN_SIDE`, or the image exceeds Pillow's limit on decompression bombs.
     """
     if not data:
         raise BadImage(f"{where}: empty file (0 bytes); fetch it again")
@@ -173,20 +289,11 @@ def decode(data: bytes, where: str) -> Image.Image:
             # These concern metadata that nothing here reads, and do not name the file.
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if min(image.size) < MIN_SIDE:
-                raise BadImage(
-                    f"{where}: {image.width}x{image.height} pixels;"
-                    f" each side needs at least {MIN_SIDE}"
-                )
-            image.load()  # now, since _upright would hide an error in the pixels
-            return _to_rgb(_upright(image), where)
+            return upright_rgb(Image.open(io.BytesIO(data), formats=_formats()), where)
     except (BadImage, MemoryError):  # lack of memory is no fault of the photo
         raise
     except Image.UnidentifiedImageError:
-        raise BadImage(
-            f"{where}: not an image in any of the formats {', '.join(_FORMATS)}"
-        ) from None
+        raise BadImage(f"{where}: {_why_unidentified(data)}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise BadImage(
             f"{where}: over {Image.MAX_IMAGE_PIXELS:,} pixels, possibly a decompression bomb;"
@@ -197,27 +304,9 @@ def decode(data: bytes, where: str) -> Image.Image:
         raise BadImage(f"{where}: truncated or damaged ({error}); fetch it again") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        # Of many types, as above. Without readable EXIF data there is no orientation to apply, and
-        # the pixels are intact.
-        return image
-
-
-def _to_rgb(image: Image.Image, where: str) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # Pillow would clip these at 255
-        image = _scale_16_bit(np.asarray(image), where)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _scale_16_bit(grey: np.ndarray, where: str) -> Image.Image:
-    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
-        raise BadImage(
-            f"{where}: grey levels beyond 16 bits, of unknown range; convert it to 8 bits"
-        )
-    return Image.fromarray(np.round(grey / 257).astype(np.uint8))  # 65535 = 255 * 257
+def _why_unidentified(data: bytes) -> str:
+    if not _has_signature(data[:16]):
+        return f"not an image in any of the formats {', '.join(_formats())}"
+    if "HEIF" not in _formats() and data[4:8] == b"ftyp":
+        return "HEIC is read by pillow-heif, which is not installed: `pip install pillow-heif`"
+    return "truncated or damaged (its header cannot be read); fetch it again"

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dsacap.captioner.interface import Batch, Captioner
 from dsacap.common.errors import UserError
-from dsacap.data.photos import BadImage, decode
+from dsacap.data.photo_pixels import BadImage, from_array, from_image
+from dsacap.data.photos import decode
 from dsacap.decoding.train_memory import PhotoMemory
 from dsacap.vision.encoders.base import Encoder
 
 BATCH = 16  # photos that are encoded and captioned together
+
+Photo = str | Path | bytes | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class PhotoCaptioner:
 
     def caption(
         self,
-        photos: Sequence[str | Path | bytes],
+        photos: Sequence[Photo],
         decoding: str | None = None,
         *,
         samples: int = 1,
@@ -73,31 +78,32 @@ class PhotoCaptioner:
         """Return captions of photos.
 
         Args:
-            photos: Paths, or the bytes of files.
+            photos: Paths, the bytes of files, images of Pillow, or arrays: uint8 of the shape
+                (height, width), (height, width, 3) for RGB or (height, width, 4) for RGBA.
             decoding: A name in `decodings`; None means `default_decoding`.
             samples: Captions per photo. More than one needs a decoding that draws at random.
             seed: Seed of the random draws; None means that of the run.
             image_ids: The photos' ids in their data set. Random draws depend on the seed and the
-                id, which is by default a hash of the file.
+                id, which is by default a hash of the file, or of the pixels of an image or array.
 
         Returns:
             For each photo a list of `samples` captions.
 
         Raises:
             BadImage: A photo cannot be used.
-            TypeError: A single photo is given instead of a list.
+            TypeError: A single photo is given instead of a list, or a photo is of another type.
             UserError: There is no such decoding, or it cannot give so many captions.
         """
-        if isinstance(photos, str | Path | bytes):
-            raise TypeError("photos must be a list of paths or bytes, such as ['photo.jpg']")
+        if isinstance(photos, Photo) and getattr(photos, "ndim", 0) != 4:  # 4: several arrays
+            raise TypeError("photos must be a list of photos, such as ['photo.jpg']")
         ids: Sequence[int | None] = [None] * len(photos) if image_ids is None else image_ids
         named = list(zip(photos, ids, strict=True))
         self.decoding(decoding, samples)
         captions = []
         for start in range(0, len(named), BATCH):
             prepared = [
-                self.prepare(*_read(photo), image_id)
-                for photo, image_id in named[start : start + BATCH]
+                self._prepared(photo, f"photos[{at}]", image_id)
+                for at, (photo, image_id) in enumerate(named[start : start + BATCH], start)
             ]
             captions += self.caption_prepared(prepared, decoding, samples=samples, seed=seed)
         return captions
@@ -137,9 +143,26 @@ class PhotoCaptioner:
             BadImage: The photo cannot be used.
         """
         pixels_3HW = self.encoder.preprocess(decode(data, where))
+        return PreparedPhoto(_hash(data) if image_id is None else image_id, pixels_3HW)
+
+    def _prepared(self, photo: Photo, where: str, image_id: int | None) -> PreparedPhoto:
+        match photo:
+            case bytes():
+                return self.prepare(photo, where, image_id)
+            case str() | Path():
+                return self.prepare(read_file(photo), str(photo), image_id)
+            case Image.Image():
+                image = from_image(photo, where)
+            case np.ndarray():
+                image = from_array(photo, where)
+            case _:
+                raise TypeError(
+                    f"{where} is of the type {type(photo).__name__}; give a path, the bytes of a"
+                    " file, an image of Pillow or an array of NumPy"
+                )
         if image_id is None:
-            image_id = int.from_bytes(hashlib.sha256(data).digest()[:8])
-        return PreparedPhoto(image_id, pixels_3HW)
+            image_id = _hash(b"%d x %d " % image.size + image.tobytes())
+        return PreparedPhoto(image_id, self.encoder.preprocess(image))
 
     @torch.inference_mode()
     def caption_prepared(
@@ -199,8 +222,8 @@ def read_file(path: str | Path) -> bytes:
         ) from None
 
 
-def _read(photo: str | Path | bytes) -> tuple[bytes, str]:
-    return (photo, "photo") if isinstance(photo, bytes) else (read_file(photo), str(photo))
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8])
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -67,7 +67,7 @@ def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
     assert run("shots") == (
         0,
         "".join(f"shots/{name}: {by_name[name]}\n" for name in sorted(names)),
-        "",
+        "shots: 1 left out as no photo: notes.txt\nshots: 1 left out as hidden: .hidden.png\n",
     )
     with zipfile.ZipFile(tmp_path / "shots.zip", "w") as archive:
         archive.write(tmp_path / "shots" / "c.png", "c.png")
@@ -76,6 +76,85 @@ def test_folders_zips_and_many_photos(run, model, photos, tmp_path):
     assert [json.loads(line) for line in out.splitlines()] == [
         {"photo": "shots.zip/c.png", "captions": [by_name["c.png"]]},
         {"photo": "shots/c.png", "captions": [by_name["c.png"]]},
+    ]
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_photos_in_folders_are_told_by_content(run, model, photos, tmp_path, as_zip):
+    image = Image.open(next(iter(photos))).convert("RGB")
+    (tmp_path / "shots" / "album").mkdir(parents=True)
+    kinds = {"a": "png", "album/b": "jpeg", "c.jfif": "jpeg", "d.x": "avif", "e.jp2": "jpeg2000"}
+    for name, kind in kinds.items():
+        image.save(tmp_path / "shots" / name, kind)
+    (tmp_path / "shots" / "notes").write_text("BM is no bitmap")
+    given = "shots"
+    if as_zip:
+        given = shutil.make_archive("shots", "zip", "shots")
+        given = shutil.move(given, tmp_path / "download")  # without a suffix
+    code, out, err = run(given, "--json")
+    assert (code, err) == (0, f"{given}: 1 left out as no photo: notes\n")
+    captions = model.caption([tmp_path / "shots" / name for name in kinds])
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"photo": f"{given}/{name}", "captions": said}
+        for name, said in zip(kinds, captions, strict=True)
+    ]
+    for name, data in {"f.jpg": b"no photo", "g.jxl": b"no format that is read"}.items():
+        (tmp_path / "shots" / name).write_bytes(data)
+    (tmp_path / "shots" / "h").write_bytes((tmp_path / "shots" / "album" / "b").read_bytes()[:300])
+    code, _, err = run("shots")
+    assert code == 1
+    assert [line.split(": ")[0] for line in err.splitlines()[1:-1]] == [
+        "shots/f.jpg",
+        "shots/g.jxl",
+        "shots/h",
+    ]
+    assert err.splitlines()[-1] == "error: 3 of 8 photos could not be captioned"
+
+
+def test_linked_folders_are_entered_once_and_dangling_links_are_named(run, photos, tmp_path):
+    photo = next(iter(photos))
+    for folder in ("shots", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photo, tmp_path / folder / "a.png")
+    (tmp_path / "shots" / "linked").symlink_to("../elsewhere")
+    (tmp_path / "shots" / "loop").symlink_to(".")
+    (tmp_path / "elsewhere" / "back").symlink_to("../shots")
+    code, out, err = run("shots")
+    assert (code, [line.split(": ")[0] for line in out.splitlines()]) == (
+        0,
+        ["shots/a.png", "shots/linked/a.png"],
+    )
+    assert err == (
+        "shots: 2 left out as a folder that is read under another name: linked/back, loop\n"
+    )
+    (tmp_path / "shots" / "gone.png").symlink_to("nowhere.png")
+    code, out, err = run("shots")
+    assert code == 1 and len(out.splitlines()) == 2
+    assert "cannot read 'gone.png' (a link to a file that does not exist)" in err
+    assert err.splitlines()[-1] == "error: 1 of 3 photos could not be captioned"
+
+
+def test_a_folder_without_photos_is_an_error(run, tmp_path):
+    (tmp_path / "shots").mkdir()
+    (tmp_path / "shots" / "notes.txt").write_text("no photo")
+    code, out, err = run("shots")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[:2] == [
+        "shots: 1 left out as no photo: notes.txt",
+        "shots: no photos in it",
+    ]
+
+
+def test_the_photos_of_the_survey(run, real_data):
+    mixed = real_data / "scorer" / "photos" / "mixed"
+    code, out, err = run(mixed)
+    usable = ["noext", "p.avif", "photo.jfif", "plain.jpg"]
+    assert [line.split(": ")[0] for line in out.splitlines()] == [f"{mixed}/{n}" for n in usable]
+    assert code == 1  # the two HEIC files are the head of one, and noise
+    assert [line.split(": ")[0] for line in err.splitlines()] == [
+        f"{mixed}/IMG_0001.HEIC",
+        f"{mixed}/IMG_0002.HEIC",
+        "error",
     ]
 
 

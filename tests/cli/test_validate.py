@@ -1,6 +1,7 @@
 """`dsacap validate`: every kind of file that it knows, usable and unusable."""
 
 import json
+import os
 import zipfile
 
 import pytest
@@ -128,6 +129,62 @@ def test_photos_are_decoded(tmp_path):
         UserError, match=r"1 of 2 photos are unusable:\n  train/torn.png: truncated"
     ):
         validate(tmp_path / "photos.zip")
+
+
+def test_what_is_no_photo_is_named_and_what_cannot_be_used_is_counted(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo = Image.effect_noise((32, 24), 50)
+    for name, kind in {"a.png": "png", "b": "jpeg", "c.avif": "avif"}.items():
+        photo.save(folder / name, kind)
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folder / ".DS_Store").touch()
+    (folder / "loop").symlink_to(".")
+    assert validate(folder).splitlines() == [
+        "3 photos, all of them usable; 3 of them have 32 x 24 pixels",
+        "note: 1 left out as no photo: Thumbs.db",
+        "note: 1 left out as hidden: .DS_Store",
+        "note: 1 left out as a folder that is read under another name: loop",
+    ]
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "z.jpeg").write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        validate(folder)
+    assert str(error.value).splitlines()[:4] == [
+        f"{folder}: 2 of 5 photos are unusable:",
+        f"  {folder}: cannot read 'gone' (a link to a file that does not exist); fetch the photos"
+        " again",
+        "  z.jpeg: empty file (0 bytes); fetch it again",
+        "  1 left out as no photo: Thumbs.db",
+    ]
+
+
+def test_a_folder_without_photos_is_refused(tmp_path):
+    (tmp_path / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    with pytest.raises(UserError, match=r"no photos in it\n  1 left out as no photo: Thumbs\.db"):
+        validate(tmp_path)
+
+
+def test_a_zip_is_known_by_its_content(tmp_path):
+    Image.effect_noise((32, 24), 50).save(tmp_path / "a.png")
+    for name in ("PHOTOS.ZIP", "download"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.write(tmp_path / "a.png", "a.png")
+        assert validate(tmp_path / name).startswith("1 photos, all of them usable")
+
+
+def test_names_that_are_not_utf8_are_reported(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.effect_noise((32, 24), 50).save(folder / "a.png")
+    (folder / os.fsdecode(b"\xff.txt")).touch()
+    assert main(["validate", str(folder)]) == 0
+    assert "left out as no photo: \ufffd.txt" in capsys.readouterr().out
+
+
+def test_the_photos_of_the_survey(real_data):
+    with pytest.raises(UserError, match=r"2 of 6 photos are unusable:\n  IMG_0001\.HEIC: "):
+        validate(real_data / "scorer" / "photos" / "mixed")
 
 
 def test_all_files_are_checked_even_if_the_first_is_bad(write, capsys):
