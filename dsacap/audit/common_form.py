@@ -1,8 +1,9 @@
 """The form of a definition in which two versions of a module are compared.
 
-It has no docstrings, no imports and no messages of exceptions, its local variables are numbered,
-and every imported name is replaced by what it refers to. What remains is what a definition
-computes.
+It has no docstrings, no imports, no annotations of functions and variables, no assertions and no
+messages of exceptions, its local variables are numbered, and every imported name is replaced by
+what it refers to. What remains is what a definition computes. Annotations in classes stay, since
+they are the fields of dataclasses and of the configuration.
 """
 
 import ast
@@ -60,12 +61,12 @@ class _CommonForm(ast.NodeTransformer):
     def __init__(self, module: Module, resolve: Callable[[str], str]) -> None:
         self._module, self._resolve = module, resolve
         self._local: list[dict[str, str]] = []  # per enclosing scope: name -> replacement
+        self._in_class = False
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         self._local.append(self._local_names(node))
-        node.body = self._body(node.body)
-        self.generic_visit(node)
-        self._local.pop()
+        node.body, node.returns = self._body(node.body), None
+        self._visit_within(node, in_class=False)
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
@@ -73,9 +74,27 @@ class _CommonForm(ast.NodeTransformer):
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         self._local.append({name: name for item in node.body for name in names_defined(item)})
         node.body = self._body(node.body)
-        self.generic_visit(node)
-        self._local.pop()
+        self._visit_within(node, in_class=True)
         return node
+
+    def _visit_within(self, node: ast.AST, in_class: bool) -> None:
+        outside, self._in_class = self._in_class, in_class
+        self.generic_visit(node)
+        self._in_class = outside
+        self._local.pop()
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(node.arg)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if self._in_class:
+            return self.generic_visit(node)
+        if node.value is None:
+            return None
+        return ast.Assign([self.visit(node.target)], self.visit(node.value))
+
+    def visit_Assert(self, node: ast.Assert) -> None:
+        return None
 
     def visit_Import(self, node: ast.Import) -> None:
         return None

@@ -105,6 +105,9 @@ def f(x):
         ("total + head", "total + tail", True),
         ("total + head", "total + total", True),
         ("def f(x):", "def f(x, y=1):", True),
+        ("def f(x):", "def f(x: list[int]) -> int:", False),
+        ("total = y", "total: int = y", False),
+        ("    head, tail = x", "    assert len(x) == 2\n    head, tail = x", False),
     ],
 )
 def test_names_of_variables_and_messages_are_no_change(commit, before, after, changed):
@@ -112,6 +115,13 @@ def test_names_of_variables_and_messages_are_no_change(commit, before, after, ch
     assert before in SUBTRACT
     new = commit({"a.py": SUBTRACT.replace(before, after)})
     assert files_changed(old, new, ["a.py"]) == (["a.py"] if changed else [])
+
+
+def test_a_field_of_another_type_is_a_change(commit):
+    """Pydantic reads numbers by the annotations of a class."""
+    old = commit({"a.py": "class Config:\n    steps: int = 3\n"})
+    new = commit({"a.py": "class Config:\n    steps: float = 3\n"})
+    assert files_changed(old, new, ["a.py"]) == ["a.py"]
 
 
 @pytest.mark.parametrize(
