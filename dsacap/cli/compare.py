@@ -93,4 +93,9 @@ def _images(found: Comparison) -> Iterator[str]:
         yield f"  image {image}"
         for name, captions in found.captions.items():
             score = 100 * found.ciders[name][image]
-            yield f"    {name:<{width}}  {score:6.1f}  {captions[image]}"
+            yield f"    {name:<{width}}  {score:6.1f}  {_shown(captions[image])}"
+
+
+def _shown(caption: str) -> str:
+    """A caption without what would move the cursor or end the line."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in caption)

@@ -7,7 +7,7 @@ from dsacap.cli.reading import reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_json
 from dsacap.common.outputs import check_outputs
-from dsacap.data.caption_files.ids import id_of_file_name
+from dsacap.data.caption_files.ids import id_of_file_name, whole_text
 from dsacap.evaluation.inputs import load_predictions
 
 
@@ -36,7 +36,8 @@ def convert(options: argparse.Namespace) -> None:
                 f"{found.name}: the id {image!r} is no number, and servers take numbers; pass --ids"
                 " file-names if ids are names of COCO's image files"
             )
-        records.append({"image_id": number, "caption": texts[0]})
+        caption = whole_text(texts[0], f"{found.name}: image {image!r}")
+        records.append({"image_id": number, "caption": caption})
     write_json(options.output, records)
     for note in found.notes:
         print(note, file=sys.stderr)

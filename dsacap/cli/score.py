@@ -13,7 +13,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, sha256, write_json
 from dsacap.common.outputs import check_outputs
 from dsacap.data.photos import PhotoSource
-from dsacap.evaluation.inputs import Inputs, load_inputs, load_references
+from dsacap.evaluation.inputs import Inputs, load_inputs, load_others
 from dsacap.scoring.frequencies import Frequencies, frequencies_of, shipped_frequencies
 from dsacap.scoring.metrics.diversity import samples_per_image
 from dsacap.scoring.metrics.known_frequencies import known_files
@@ -49,6 +49,8 @@ def score_file(options: argparse.Namespace) -> None:
     paths = [options.predictions, *_given_references(options), *(options.train or [])]
     if options.document_frequencies:
         paths.append(_frequencies_file(options.document_frequencies))
+    if options.photos:
+        paths.append(options.photos)
     check_outputs([options.json, options.csv], paths)
     inputs = load_inputs(options.predictions, options.references, reading_of(options))
     for note in inputs.notes:
@@ -84,7 +86,7 @@ def _tokens(options: argparse.Namespace, inputs: Inputs) -> Captions:
 
 def _score(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
     """Return all scores of `score_decodings` for one file, with CLIPScore if photos are given."""
-    train = load_references(options.train, reading_of(options)) if options.train else None
+    train = load_others(options.train, "train") if options.train else None
     how = vars(reading_of(options))
     chosen = options.document_frequencies
     settings = [len(options.references), *how.values(), options.spice, options.all_spice, chosen]
@@ -153,7 +155,7 @@ def _frequencies(options: argparse.Namespace) -> Frequencies | None:
         return None
     if chosen in known_files():
         return shipped_frequencies(chosen)
-    captions = load_references(Path(chosen), reading_of(options)).by_image.values()
+    captions = load_others([Path(chosen)], options.split).by_image.values()
     if len(captions) < 2:
         raise UserError(f"{chosen}: has one image; document frequencies need those of many")
     references = dict(enumerate(captions))

@@ -12,6 +12,8 @@ import lzma
 import os
 import re
 import shutil
+import sys
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -39,6 +41,9 @@ ZIP_ERRORS = (
     RuntimeError,
 )
 
+# The open files of this process, by the names that shells give them.
+_OPEN = re.compile(r"/(?:dev|proc/self)/(stdout|stderr|fd/([0-9]+))")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -52,11 +57,13 @@ def replacing(path: Path) -> Iterator[Path]:
         A path in the same folder, renamed to `path` when the block ends without an exception.
     """
     path = Path(path)
+    if _is_stream(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "written"
+            _write_into(path, (Path(folder) / "written").read_bytes())
+        return
     if path.is_symlink():
         path = path.resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        yield path  # a device or a pipe
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # The name is short whatever that of the file is: a name may have 255 bytes.
     digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
@@ -67,6 +74,25 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is a device, a pipe, or an open file of this process."""
+    return _OPEN.fullmatch(str(path)) is not None or (
+        path.exists() and not path.is_file() and not path.is_dir()
+    )
+
+
+def _write_into(path: Path, data: bytes) -> None:
+    """Write into a stream, after what was written before: to open it anew would empty a file."""
+    opened = _OPEN.fullmatch(str(path))
+    if not opened:
+        path.write_bytes(data)
+        return
+    sys.stdout.flush()
+    number = {"stdout": 1, "stderr": 2}.get(opened[1]) or int(opened[2])
+    with os.fdopen(os.dup(number), "wb") as stream:
+        stream.write(data)
 
 
 @contextlib.contextmanager

@@ -31,8 +31,8 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -
             if parent.exists() and not parent.is_dir():
                 raise UserError(f"{path}: cannot be written, since {parent} is a file")
             identity = _identity(path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            raise UserError(f"{path}: cannot be written: {error}") from None
         if identity in read:
             raise UserError(f"{path}: is read as {read[identity]}; write to another file")
         is_file = mode is None or stat.S_ISREG(mode)

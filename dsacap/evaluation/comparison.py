@@ -103,14 +103,8 @@ def compare(
     how = how or Reading()
     if len(systems) < 2:
         raise UserError("compare: needs two or more files of captions")
-    loaded = {name: load_predictions(given, how) for name, given in systems.items()}
+    loaded = {name: load_predictions(given, how, name) for name, given in systems.items()}
     first = next(iter(loaded))
-    for name, captions in loaded.items():
-        if unmatched := captions.by_image.keys() ^ loaded[first].by_image.keys():
-            raise UserError(
-                f"{name}: not of the same images as {first}; only one of them has"
-                f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
-            )
     if len(loaded[first].by_image) == 1:
         raise UserError(
             f"{first}: has one image, and p and intervals need two or more; add images, or score"
@@ -118,6 +112,14 @@ def compare(
         )
     described = load_references(references, how)
     inputs = {name: match_inputs(one, described, how) for name, one in loaded.items()}
+    for name, one in inputs.items():
+        if unmatched := set(one.images.values()) ^ set(inputs[first].images.values()):
+            raise UserError(
+                f"{name}: not of the same images as {first}; only one of them has"
+                f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
+            )
+    several = [name for name, one in inputs.items() if len(next(iter(one.captions.values()))) > 1]
+    first_only = tuple(f"{name}: the first caption of each image is compared" for name in several)
     results, missing = _results(inputs, how, spice)
     differences = [one for metric in results[first] for one in _differences(metric, results)]
     images = inputs[first].images
@@ -133,7 +135,9 @@ def compare(
             name: {images[i]: score for i, score in of["CIDEr"].per_image.items()}
             for name, of in results.items()
         },
-        tuple(dict.fromkeys(note for one in inputs.values() for note in one.notes)) + missing,
+        tuple(dict.fromkeys(note for one in inputs.values() for note in one.notes))
+        + first_only
+        + missing,
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from dsacap.data.caption_files.forms import Captions, captions_of_mapping
-from dsacap.data.caption_files.ids import ImageId, id_of_file_name
+from dsacap.common.errors import UserError
+from dsacap.data.caption_files.forms import FORMS, Captions, captions_of_mapping
+from dsacap.data.caption_files.ids import ImageId
 from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import (
     Ids,
@@ -18,6 +19,14 @@ from dsacap.data.caption_files.reader import (
 )
 from dsacap.scoring.metrics.spice import MAX_WORDS
 from dsacap.text.ptb_tokenizer import ptb_tokenize
+
+_FORMS = (None, *FORMS)
+_KNOWN: dict[str, tuple] = {
+    "form": _FORMS,
+    "references_form": _FORMS,
+    "ids": get_args(Ids),
+    "duplicates": (None, "first"),
+}
 
 Given = Path | str | Mapping[Any, Any]  # a file, or a dictionary of captions by image id
 
@@ -45,6 +54,13 @@ class Reading:
     duplicates: Literal["first"] | None = None
     tokenized: bool = False
     subset: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in _KNOWN.items():
+            value = getattr(self, name)
+            if value not in known:
+                options = ", ".join(repr(one) for one in known)
+                raise UserError(f"{name}: {value!r} is unknown; known: {options}")
 
 
 @dataclass(frozen=True)
@@ -92,16 +108,31 @@ def load_inputs(
     return match_inputs(load_predictions(predictions, how), loaded, how)
 
 
-def load_predictions(given: Given, how: Reading) -> Captions:
-    """Read predictions; see `load_inputs`."""
-    return check_predictions(_loaded(given, how.form, how.decoding, "predictions"), how.duplicates)
+def load_predictions(given: Given, how: Reading, name: str = "predictions") -> Captions:
+    """Read predictions, which messages call `name` if they are a dictionary; see `load_inputs`."""
+    return check_predictions(_loaded(given, how.form, how.decoding, name), how.duplicates)
 
 
 def load_references(given: Given | Sequence[Given], how: Reading) -> Captions:
     """Read references; see `load_inputs`."""
-    several = [given] if isinstance(given, Path | str | Mapping) else list(given)
+    several: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    if not several:
+        raise UserError("references: none are given")
     read = [_loaded(one, how.references_form, how.split, "references") for one in several]
     return check_references(joined(read), how.tokenized)
+
+
+def load_others(paths: Sequence[Path], split: str | None) -> Captions:
+    """Read captions that are not references, such as those of the train split.
+
+    Args:
+        paths: The files.
+        split: The split that is read of those that have several.
+
+    Raises:
+        UserError: A file is malformed, or has no such split.
+    """
+    return check_references(joined([read_captions(path, part=split) for path in paths]))
 
 
 def predictions_of_run(path: Path) -> dict[int, list[str]]:
@@ -118,10 +149,7 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
         image if have_numbers and isinstance(image, int) else number: image
         for number, image in enumerate(pair.references)
     }
-    by_image = {
-        key if how.ids == "as-given" else id_of_file_name(key): key for key in references.by_image
-    }
-    origin = {number: by_image[image] for number, image in images.items()}
+    origin = {number: pair.origin[image] for number, image in images.items()}
     read = [
         f"{one.name}: {one.form}, {len(one.by_image):,} images,"
         f" {sum(map(len, one.by_image.values())):,} captions"
@@ -171,6 +199,9 @@ def too_long(
 def _loaded(given: Given, form: str | None, part: str | None, name: str) -> Captions:
     if isinstance(given, Mapping):
         return captions_of_mapping(given, name)
+    if not isinstance(given, Path | str):
+        kind = type(given).__name__
+        raise UserError(f"{name}: must be a dictionary by image id or a file, not {kind}")
     return read_captions(Path(given), form, part)
 
 

@@ -35,6 +35,8 @@ def score(
         compute = score_without_java if wanted <= _WITHOUT_JAVA else score_captions
         plain = plain_scores(compute(tokens, firsts), scored)
     else:
+        if wanted and not any(_is_of(name, "SPICE") for name in wanted):
+            spice = "off"
         parts = score_tokenised(
             tokens, {"": captions}, set(), None, scored, spice=spice, with_held_out=False
         )[""]

@@ -180,6 +180,18 @@ def test_compare_takes_any_number_of_files_and_writes_tables(files, capsys):
     assert "write to another file" in capsys.readouterr().err and predictions.read_bytes() == before
 
 
+def test_train_captions_are_read_by_themselves(files, capsys):
+    """A split of the references, or their form, is not that of the train captions."""
+    _, predictions, _, write = files
+    texts = [one["caption"] for one in read_json(predictions)]
+    images = [{"imgid": i, "split": "test", "sentences": [{"raw": "A dog."}]} for i in (1, 2, 3)]
+    images += [{"imgid": 9, "split": "train", "sentences": [{"raw": text} for text in texts]}]
+    both = write("karpathy.json", {"images": images})
+    options = ("--references", both, "--split", "test", "--train", both)
+    assert run_score(predictions, *options) == 0
+    assert "3 of 3 captions occur word for word in the train captions" in capsys.readouterr().out
+
+
 def test_a_subset_needs_its_option(files, capsys):
     _, _, references, write = files
     part = write(
@@ -447,4 +459,4 @@ def test_compared_files_must_be_of_the_same_images(files, capsys):
     _, predictions, references, write = files
     part = write("part.json", [{"image_id": i, "caption": "a dog"} for i in (1, 2)])
     assert run("compare", predictions, part, "--references", references) == 1
-    assert "part: not of the same images as predictions" in capsys.readouterr().err
+    assert "part.json: 1 of 3 images have no prediction" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Outputs are neither inputs nor each other, and are written where the user means."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -60,6 +62,27 @@ def test_a_pipe_is_written_into(tmp_path):
     write_text(pipe, "text")
     reader.join()
     assert read == ["text"] and pipe.is_fifo()
+
+
+def test_standard_output_is_written_after_what_it_has(tmp_path):
+    """A log that it is redirected to stays."""
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    code = (
+        "from dsacap.common.files import write_text; print('first'); write_text('/dev/stdout', 'x')"
+    )
+    with log.open("a") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert log.read_text() == "before\nfirst\nx"
+    piped = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    assert piped.stdout == b"first\nx"
+
+
+def test_a_loop_of_links_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match="cannot be written"):
+        check_outputs([tmp_path / "a"])
 
 
 def test_a_name_may_be_as_long_as_names_can_be(tmp_path):

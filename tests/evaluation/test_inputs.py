@@ -1,5 +1,7 @@
 """Inputs of public trouble reports, each with the CIDEr that pycocoevalcap gives, or an error."""
 
+import json
+
 import pytest
 
 from dsacap.common.errors import UserError
@@ -93,6 +95,46 @@ def test_what_may_be_a_mistake_is_noted(real_data):
 
 
 CAPTIONS = {"b.jpg": ["A dog runs.", "A dog."], "a.jpg": ["Two cats"], 10**30: ["A bird"]}
+
+
+def test_karpathys_images_are_matched_by_their_file_names(tmp_path):
+    """Their numbers are no file names: imgid 1 may be 2.jpg."""
+    images = [
+        {
+            "imgid": n,
+            "filename": f"{3 - n}.jpg",
+            "split": "test",
+            "sentences": [{"raw": f"dog {n}"}],
+        }
+        for n in (1, 2)
+    ]
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"images": images}))
+    inputs = load_inputs(
+        {"1.jpg": "x", "2.jpg": "y"}, path, Reading(split="test", ids="file-names")
+    )
+    assert inputs.references == {2: ["dog 1"], 1: ["dog 2"]}
+    assert inputs.captions == {2: ["y"], 1: ["x"]} and inputs.file_names == {2: "2.jpg", 1: "1.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        ([], {1: ["x"]}, "predictions: must be a dictionary by image id or a file, not list"),
+        ({1: "x"}, [], "references: none are given"),
+        ({1: "x"}, None, "references: must be a dictionary by image id or a file, not NoneType"),
+    ],
+)
+def test_other_types_are_named(predictions, references, message):
+    with pytest.raises(UserError, match=message):
+        load_inputs(predictions, references)
+
+
+def test_misspelt_ways_of_reading_are_refused():
+    with pytest.raises(UserError, match="ids: 'filenames' is unknown; known: 'as-given', 'file-na"):
+        Reading(ids="filenames")
+    with pytest.raises(UserError, match="form: 'coco' is unknown"):
+        Reading(form="coco")
 
 
 def test_dictionaries_with_any_ids_are_numbered_in_the_order_of_the_references():

@@ -142,7 +142,7 @@ def _parse_tokens(source: Source) -> Document:
 
 def _parse_table(source: Source, kind: Kind) -> Document:
     separator = "\t" if kind == "tsv" else ","
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if kind == "tsv" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if _has_bare_quotes(source, kind) else csv.QUOTE_MINIMAL
     reader = csv.reader(io.StringIO(source.text), delimiter=separator, quoting=quoting, strict=True)
     records, lines, joined = [], [], 0
     try:
@@ -168,11 +168,33 @@ def _parse_table(source: Source, kind: Kind) -> Document:
     return Document(source.name, kind, records, tuple(lines), notes)
 
 
+def _has_bare_quotes(source: Source, kind: Kind) -> bool:
+    """Return whether quotes are characters of the captions: TSV is written with and without."""
+    if kind != "tsv":
+        return False
+    rows = csv.reader(io.StringIO(source.text), delimiter="\t", strict=True)
+    try:
+        return len({len(row) for row in rows if row}) > 1
+    except csv.Error:
+        return True
+
+
 def _columns(header: list[str], name: str) -> tuple[int, int]:
-    """Return the positions of the ids and of the captions."""
+    """Return the positions of the ids and of the captions.
+
+    Raises:
+        UserError: There is no column of ids or of captions, or which one is meant is not clear.
+    """
     found = []
     for what, names in (("ids", ID_COLUMNS), ("captions", CAPTION_COLUMNS)):
-        places = [header.index(column) for column in names if column in header]
+        places = [at for at, column in enumerate(header) if column in names]
+        if len(places) > 1 and header.count("image_id") == 1 and what == "ids":
+            places = [header.index("image_id")]
+        if len(places) > 1:
+            raise UserError(
+                f"{name}:1: names several columns of {what}:"
+                f" {', '.join(header[at] for at in places)}; leave one, or call it {names[0]}"
+            )
         if not places:
             raise UserError(
                 f"{name}:1: names no column of {what}; it has {', '.join(header)[:120]}, and"

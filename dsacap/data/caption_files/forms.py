@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dsacap.common.errors import UserError
@@ -54,6 +54,8 @@ def captions_of(document: Document, form: str | None = None, part: str | None = 
         UserError: The document is malformed, or not of that form.
     """
     form = form or _form_of(document)
+    if form == "coco-results" and isinstance(document.value, dict):  # one line of JSON
+        document = replace(document, value=[document.value])
     found = FORMS[form](document, part)
     found.notes = [*document.notes, *found.notes]
     if not found.by_image:
@@ -98,6 +100,8 @@ def _form_of(document: Document) -> str:
         ):
             if isinstance(value.get(key), list | dict):
                 return form
+        if value.keys() & set(_ID_KEYS) and value.keys() & set(_CAPTION_KEYS):
+            return "coco-results"
         first = next(iter(value.values()), None)
         is_run = isinstance(first, dict) and any(isinstance(one, list) for one in first.values())
         return "run" if is_run else "dictionary"

@@ -1,5 +1,6 @@
 """Ids of images as files have them: numbers, text, or file names."""
 
+import operator
 import re
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,8 +26,8 @@ def image_id(value: Any, where: str) -> ImageId:
     Raises:
         UserError: It is no id.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if not isinstance(value, bool) and hasattr(value, "__index__"):
+        return operator.index(value)
     if isinstance(value, float) and value.is_integer():
         if abs(value) > _EXACT:
             raise UserError(
@@ -36,8 +37,20 @@ def image_id(value: Any, where: str) -> ImageId:
         return int(value)
     if isinstance(value, str) and value.strip():
         number = _NUMBER.fullmatch(value.strip())
-        return int(number[1]) if number else value
+        return int(number[1]) if number else whole_text(value, where)
     raise UserError(f"{where}: the id must be a number or text, not {str(value)[:80]!r}")
+
+
+def whole_text(text: str, where: str) -> str:
+    """Return text; raise UserError if it has half a character, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: character {error.start + 1} of {text[:40]!r} is half a surrogate pair;"
+            " the text was damaged before it was written"
+        ) from None
+    return text
 
 
 def is_file_name(value: ImageId) -> bool:

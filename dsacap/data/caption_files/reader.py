@@ -34,11 +34,13 @@ class Matched:
     Attributes:
         predictions: The predicted captions of each image.
         references: The references of each image.
+        origin: The id of each image in the file of references.
         notes: What was matched how, and what was left out.
     """
 
     predictions: dict[ImageId, list[str]]
     references: dict[ImageId, list[str]]
+    origin: dict[ImageId, ImageId]
     notes: tuple[str, ...]
 
 
@@ -55,7 +57,11 @@ def read_captions(path: Path, form: str | None = None, part: str | None = None) 
     """
     source = read_source(path)
     document = parse(source, _KINDS.get(form, "json") if form else None)
-    found = captions_of(document, form, part)
+    found = captions_of(document, form)
+    if found.parts and part:
+        found = captions_of(document, form, part)
+    elif part:
+        found.notes.append(f"{found.name}: has no parts, so {part!r} was not chosen from it")
     found.sha256 = source.sha256
     return found
 
@@ -166,9 +172,10 @@ def matched(
         UserError: A prediction has no references, or an image has no prediction.
     """
     predicted, described, notes = predictions.by_image, references.by_image, []
+    origin: dict[ImageId, ImageId] = {key: key for key in described}
     if ids == "file-names":
-        predicted, names = _by_file_name(predictions)
-        described, more = _by_file_name(references)
+        predicted, _, names = _by_file_name(predictions)
+        described, origin, more = _by_file_name(references)
         notes = [*names, *more]
     if unknown := [key for key in predicted if key not in described]:
         hint = "Are these the right references?"
@@ -191,16 +198,24 @@ def matched(
         notes.append(f"{len(missing):,} images without a prediction are left out")
     order = [key for key in described if key in predicted]
     return Matched(
-        {key: predicted[key] for key in order}, {key: described[key] for key in order}, tuple(notes)
+        {key: predicted[key] for key in order},
+        {key: described[key] for key in order},
+        {key: origin[key] for key in order},
+        tuple(notes),
     )
 
 
-def _by_file_name(captions: Captions) -> tuple[dict[ImageId, list[str]], list[str]]:
-    """Return captions by the ids that their ids, if these are file names, stand for."""
+def _by_file_name(
+    captions: Captions,
+) -> tuple[dict[ImageId, list[str]], dict[ImageId, ImageId], list[str]]:
+    """Return captions by the ids of their images' file names, those ids' origins, and a note.
+
+    The file name is what the file has as such, or else the id itself.
+    """
     found: dict[ImageId, list[str]] = {}
     origin: dict[ImageId, ImageId] = {}
     for key, texts in captions.by_image.items():
-        image = id_of_file_name(key)
+        image = id_of_file_name(captions.file_names.get(key, key))
         if image in found:
             raise UserError(
                 f"{captions.name}: the ids {origin[image]!r} and {key!r} are the same file name;"
@@ -209,7 +224,8 @@ def _by_file_name(captions: Captions) -> tuple[dict[ImageId, list[str]], list[st
         found[image], origin[image] = texts, key
     changed = [(key, image) for image, key in origin.items() if image != key]
     if not changed:
-        return found, []
+        return found, origin, []
     key, image = changed[0]
     count = f"{len(changed):,} of {len(found):,} ids"
-    return found, [f"{captions.name}: {count} are file names; {key!r} is image {image!r}"]
+    note = f"{captions.name}: {count} are matched by file names; {key!r} is image {image!r}"
+    return found, origin, [note]

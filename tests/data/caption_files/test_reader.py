@@ -55,6 +55,7 @@ FILES = {
         for r in RECORDS
     ),
     "run.json": {"greedy": {str(i): texts for i, texts in CAPTIONS.items()}},
+    "quoted.tsv": 'image_id\tcaption\n7\t"a red ring"\n3\ttwo rings, one small\n',
     "tokens.txt": "7#0\ta red ring\n3#0\ttwo rings, one small\n",
 }
 
@@ -79,6 +80,21 @@ def test_encodings_with_a_mark_and_gzip(tmp_path, name, encoding, packed):
     data = write(tmp_path / name, FILES[name]).read_text().encode(encoding)
     (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
     assert read_captions(tmp_path / name).by_image == CAPTIONS
+
+
+def test_one_line_of_json_is_a_record(tmp_path):
+    for record in ({"image_id": 7, "caption": "x"}, {"photo": "7", "captions": ["x"]}):
+        assert read_captions(write(tmp_path / "f", record)).by_image == {7: ["x"]}
+
+
+def test_quotes_are_kept_where_they_are_characters(tmp_path):
+    path = write(tmp_path / "f.tsv", 'image_id\tcaption\n7\tthe "big" one\n3\t"A" said he\n')
+    assert read_captions(path).by_image == {7: ['the "big" one'], 3: ['"A" said he']}
+
+
+def test_an_image_id_is_preferred_to_the_id_of_a_row(tmp_path):
+    path = write(tmp_path / "f.csv", "id,image_id,caption\n1,7,x\n")
+    assert read_captions(path).by_image == {7: ["x"]}
 
 
 def test_standard_input_and_pipes_are_read_once(tmp_path, monkeypatch):
@@ -115,6 +131,10 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
         ("image_id,caption\n7,8,9,a\n3\n", ":3: has 1 fields"),
         ('image_id,caption\n7,"a\n', "not CSV"),
         ("image_id\tcaption\n7\n", ":2: has 1 fields"),
+        ("id,image_name,caption\n1,a,b\n", "several columns of ids: id, image_name; leave one"),
+        ("image_id,text,caption\n1,a,b\n", "several columns of captions: text, caption"),
+        ("image_id,caption,caption\n1,a,b\n", "several columns of captions"),
+        ('[{"image_id": "a \\ud800", "caption": "a"}]', "half a surrogate pair"),
         ("7#0\ta\n8 b\n", ":2: must be NAME#NUMBER"),
         ('{"image_id": 7, "caption": "a"}\n{"image_id": 8\n', ":2: not a line of JSON"),
         ('{"image_id": 7, "caption": "a"}\n[]\n', ":2: must be a JSON object, not list"),
@@ -230,8 +250,8 @@ def test_a_split_is_chosen(tmp_path):
         read_captions(path, part="val")
     with pytest.raises(UserError, match=r"choose one by --split: restval \(1 images\), test \(2"):
         check_references(read_captions(path))
-    with pytest.raises(UserError, match="has no part 'test'"):
-        read_captions(write(tmp_path / "r.json", RECORDS), part="test")
+    found = read_captions(write(tmp_path / "r.json", RECORDS), part="test")
+    assert "has no parts, so 'test' was not chosen" in found.notes[0]
 
 
 def test_a_decoding_of_a_run_is_chosen(tmp_path):
@@ -272,7 +292,7 @@ def test_file_names_are_matched_only_when_asked_for():
     found = matched(predictions, references, ids="file-names")
     assert found.predictions == {391895: ["x"]}
     assert (
-        "1 of 1 ids are file names; 'COCO_val2014_000000391895.jpg' is image 391895"
+        "1 of 1 ids are matched by file names; 'COCO_val2014_000000391895.jpg' is image 391895"
         in (found.notes[0])
     )
     twice = captions_of_mapping({"7.jpg": "x", "7.png": "y"}, "preds")

@@ -5,6 +5,7 @@ import pytest
 import dsacap
 from dsacap.common.errors import UserError
 from dsacap.evaluation.comparison import holm
+from dsacap.evaluation.inputs import Reading
 
 WORDS = ("dog", "cat", "bird", "horse", "cow")
 REFERENCES = {i: [f"a {WORDS[i % 5]} number {i} runs"] for i in range(60)}
@@ -44,5 +45,14 @@ def test_systems_that_do_not_differ_are_tied():
 def test_one_system_or_other_images_are_refused():
     with pytest.raises(UserError, match="needs two or more"):
         dsacap.compare({"one": GOOD}, REFERENCES)
-    with pytest.raises(UserError, match="b: not of the same images as a; only one of them has 59"):
+    with pytest.raises(UserError, match="b: 59 of 60 images have no prediction"):
         dsacap.compare({"a": GOOD, "b": {1: "x"}}, REFERENCES)
+    with pytest.raises(UserError, match="b: not of the same images as a; only one of them has 58"):
+        dsacap.compare({"a": GOOD, "b": {1: "x", 2: "y"}}, REFERENCES, how=Reading(subset=True))
+
+
+def test_several_captions_are_compared_by_the_first_and_it_is_noted():
+    several = {i: [caption, "x"] for i, caption in GOOD.items()}
+    found = dsacap.compare({"one": GOOD, "two": several}, REFERENCES, spice="off")
+    assert found.values["one"] == found.values["two"]
+    assert "two: the first caption of each image is compared" in found.notes
