@@ -101,10 +101,10 @@ def check_references(captions: Captions, tokenized: bool = False) -> Captions:
 
     Args:
         captions: The references.
-        tokenized: Whether they are said to be PTB tokens.
+        tokenized: Whether they should be PTB tokens.
 
     Raises:
-        UserError: The file has several splits, or captions that are said to be tokenised are not.
+        UserError: The file has several splits, or captions that should be tokenised are not.
     """
     if captions.parts:
         raise UserError(f"{captions.name}: choose one by --split: {listed(captions.parts)}")
@@ -130,6 +130,7 @@ def joined(captions: Sequence[Captions]) -> Captions:
         first.by_image |= other.by_image
         first.file_names |= other.file_names
         first.groups |= other.groups
+        first.parts += other.parts
         first.notes += other.notes
         first.name += f", {other.name}"
         first.sha256 += other.sha256

@@ -250,6 +250,9 @@ def test_a_split_is_chosen(tmp_path):
         read_captions(path, part="val")
     with pytest.raises(UserError, match=r"choose one by --split: restval \(1 images\), test \(2"):
         check_references(read_captions(path))
+    plain = captions_of_mapping({11: ["x"]}, "plain")
+    with pytest.raises(UserError, match=r"choose one by --split: restval"):
+        check_references(joined([plain, read_captions(path)]))
     found = read_captions(write(tmp_path / "r.json", RECORDS), part="test")
     assert "has no parts, so 'test' was not chosen" in found.notes[0]
 
