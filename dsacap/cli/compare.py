@@ -8,14 +8,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from dsacap.cli.reading import reading_of
+from dsacap.cli.reading import SPICE, reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, write_json, write_text
 from dsacap.common.outputs import check_outputs
 from dsacap.evaluation.comparison import LEVEL, Comparison, Difference, compare, names_of
-from dsacap.scoring.score import PERCENT, Spice
+from dsacap.scoring.score import PERCENT
 
-_SPICE: dict[bool | None, Spice] = {None: "auto", True: "required", False: "off"}
 _SHOWN = 5  # images
 
 
@@ -33,7 +32,7 @@ def compare_files(options: argparse.Namespace) -> None:
     read: list[Path] = [*options.files, *options.references]
     check_outputs([options.json, options.csv, options.latex], read)
     systems = names_of(options.files)
-    spice = _SPICE[options.spice]
+    spice = SPICE[options.spice]
     found = compare(systems, options.references, spice=spice, how=reading_of(options))
     for note in found.notes:
         print(note, file=sys.stderr)

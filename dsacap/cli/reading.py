@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dsacap.evaluation.inputs import Reading
+    from dsacap.scoring.score import Spice
+
+# What --spice, --no-spice and neither of them ask for.
+SPICE: "dict[bool | None, Spice]" = {None: "auto", True: "required", False: "off"}
 
 # The forms of files of captions, by name; tests/cli/test_arguments.py holds it to the reader's.
 FORM_NAMES = (

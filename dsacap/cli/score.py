@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from dsacap.cli.reading import reading_of
+from dsacap.cli.reading import SPICE, reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, sha256, write_json
 from dsacap.common.outputs import check_outputs
 from dsacap.data.photos import PhotoSource
 from dsacap.evaluation.inputs import Inputs, load_inputs, load_others
+from dsacap.evaluation.scoring import flat
 from dsacap.scoring.frequencies import Frequencies, frequencies_of, shipped_frequencies
 from dsacap.scoring.metrics.diversity import samples_per_image
 from dsacap.scoring.metrics.known_frequencies import known_files
@@ -22,7 +23,6 @@ from dsacap.scoring.result_cache import cached
 from dsacap.scoring.score import (
     PERCENT,
     Captions,
-    Spice,
     missing_score,
     plain_scores,
     score_decodings,
@@ -30,8 +30,6 @@ from dsacap.scoring.score import (
     tokenise,
 )
 from dsacap.scoring.signature import GIVEN, Scored, scored_against
-
-_SPICE: dict[bool | None, Spice] = {None: "auto", True: "required", False: "off"}
 
 
 def score_file(options: argparse.Namespace) -> None:
@@ -56,7 +54,7 @@ def score_file(options: argparse.Namespace) -> None:
     for note in inputs.notes:
         print(note, file=sys.stderr)
     parts = _score(options, inputs)
-    scores = _flat(parts)
+    scores = flat(parts)
     print(_table(scores))
     if options.train:
         leaks = parts["leaks"]
@@ -106,7 +104,7 @@ def _score_captions(options: argparse.Namespace, inputs: Inputs, train) -> dict[
         samples_per_image(inputs.captions)  # refuses one caption per image, before long parsing
     tokens = _tokens(options, inputs)
     texts = tokenise(train.by_image).values() if train else ()
-    scored, spice = _scored(options, tokens), _SPICE[options.spice]
+    scored, spice = _scored(options, tokens), SPICE[options.spice]
     parts = score_decodings(
         tokens,
         {"file": inputs.captions},
@@ -164,13 +162,6 @@ def _frequencies(options: argparse.Namespace) -> Frequencies | None:
 
 def _scored(options: argparse.Namespace, tokens: Captions) -> Scored:
     return scored_against(tokens, GIVEN if options.tokenized else None)
-
-
-def _flat(parts: Mapping[str, dict]) -> dict[str, dict]:
-    best = {
-        f"best-of-{parts['samples']} {metric}": score for metric, score in parts["oracle"].items()
-    }
-    return parts["quality"] | parts["diversity"] | best
 
 
 def _clip_scores(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:

@@ -75,6 +75,8 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
             check_predictions(captions, how.duplicates), load_references(references, how), how
         )
         lines += ["every image of the references has its captions, and no other", *pair.notes]
+        firsts = {image: texts[:1] for image, texts in pair.captions.items()}
+        lines += too_long(firsts, "caption") + too_long(pair.references, "reference", how.tokenized)
     else:
         lines += ["image ids are not checked; give --references to check them"]
         lines += [*captions.notes, *oddities(captions.by_image)]

@@ -156,9 +156,7 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
         for one in (predictions, references)
     ]
     notes = [*read, *predictions.notes, *references.notes, *pair.notes]
-    firsts = {image: texts[:1] for image, texts in pair.predictions.items()}
     notes += oddities(pair.predictions)
-    notes += too_long(firsts, "caption") + too_long(pair.references, "reference", how.tokenized)
     return Inputs(
         predictions.name,
         images,
@@ -172,7 +170,7 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
 
 
 def too_long(
-    captions: Mapping[ImageId, Sequence[str]], what: str, tokenized: bool = False
+    captions: Mapping[Any, Sequence[str]], what: str, tokenized: bool = False
 ) -> list[str]:
     """Return a note if SPICE cannot parse some of the captions that it is computed from.
 

@@ -40,7 +40,8 @@ def score(
         parts = score_tokenised(
             tokens, {"": captions}, set(), None, scored, spice=spice, with_held_out=False
         )[""]
-        plain = _flat(parts)
+        parts["diversity"].pop("novel", None)  # without train captions, all are novel
+        plain = flat(parts)
     if wanted:
         plain = _chosen(plain, wanted)
     return scores_of(plain, inputs.images, inputs.notes)
@@ -58,8 +59,7 @@ def _is_of(metric: str, name: str) -> bool:
     return metric == name or metric.startswith(f"{name}-")
 
 
-def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
+def flat(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of one decoding by metric, given by part as `score_tokenised` does."""
     best = {f"best-of-{parts['samples']} {name}": one for name, one in parts["oracle"].items()}
-    # Without train captions, all are novel.
-    diversity = {name: one for name, one in parts["diversity"].items() if name != "novel"}
-    return parts["quality"] | diversity | best
+    return parts["quality"] | parts["diversity"] | best

@@ -71,10 +71,11 @@ def _kind_of(source: Source) -> Kind:
     first = text.split("\n", 1)[0].rstrip("\r")
     if _TOKENS.match(first):
         return "flickr8k-tokens"
-    for kind, separator in (("tsv", "\t"), ("csv", ",")):
+    separators: dict[Kind, str] = {"tsv": "\t", "csv": ","}
+    for kind, separator in separators.items():
         columns = [column.strip(' "').lower() for column in first.split(separator)]
         if set(columns) & set(ID_COLUMNS) and set(columns) & set(CAPTION_COLUMNS):
-            return kind  # type: ignore[return-value]  # both are kinds
+            return kind
     example = "image_id\\tcaption" if "\t" in first else "image_id,caption"
     raise UserError(
         f"{source.name}: is of no known form. It begins with {first[:60]!r}. A table needs a first"
