@@ -1,4 +1,4 @@
-"""What a photo is: photos in folders and zips, told by content, and decoded or refused.
+"""What a photo is: photos in folders and zips, recognised by content, and decoded or refused.
 
 Commands and preprocessing alike read photos from a `PhotoSource` and by `decode`.
 """
@@ -92,7 +92,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 def is_source(path: Path) -> bool:
     """Return whether a path is a folder or a zip, so that its photos are read with `PhotoSource`.
 
-    A zip is told by its name or its first bytes.
+    A zip is recognised by its name or its first bytes.
     """
     if path.is_dir() or path.suffix.lower() == ".zip":
         return True
@@ -258,7 +258,7 @@ def _is_image(stream: IO[bytes]) -> bool:
 
 
 def _has_signature(start: bytes) -> bool:
-    # HEIC is told without its reader too. Pillow's plug-ins tell the other formats.
+    # HEIC is recognised without its reader too. Pillow's plug-ins recognise the other formats.
     tests = (Image.OPEN[name][1] for name in _formats() if name not in _SHORT_SIGNATURES)
     return start[4:].startswith((b"ftyphei", b"ftyphev", b"ftypmif1")) or any(
         accepts(start) for accepts in tests if accepts is not None

@@ -101,8 +101,8 @@ def take(request, tmp_path_factory) -> Step:
     words = np.array(vocabulary.words[len(SPECIALS) :])
     captions = [tuple(" ".join(rng.choice(words, 10)) for _ in range(5)) for _ in range(IMAGES)]
     examples = [
-        Example(CaptionedImage(i, f"{i}.jpg", "random", "train", said), said)
-        for i, said in enumerate(captions)
+        Example(CaptionedImage(i, f"{i}.jpg", "random", "train", texts), texts)
+        for i, texts in enumerate(captions)
     ]
     captioner = load_captioner(
         "autoregressive",

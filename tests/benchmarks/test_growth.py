@@ -38,15 +38,15 @@ def captions(images: int) -> list[list[str]]:
     chance = 1 / np.arange(1, WORDS + 1)
     lengths = rng.normal(10.5, 2.4, images * (REFERENCES + 1)).round().clip(5, 20).astype(int)
     drawn = iter(words[rng.choice(WORDS, lengths.sum(), p=chance / chance.sum())])
-    said = [" ".join(next(drawn) for _ in range(length)) for length in lengths]
-    return [said[at : at + REFERENCES + 1] for at in range(0, len(said), REFERENCES + 1)]
+    texts = [" ".join(next(drawn) for _ in range(length)) for length in lengths]
+    return [texts[at : at + REFERENCES + 1] for at in range(0, len(texts), REFERENCES + 1)]
 
 
 def prepare_data(images: int, folder: Path) -> Callable[[], object]:
     """Write tokens and vocabulary of captions to disk, and load them, as every later stage does."""
     of_image = [
-        CaptionedImage(i, f"{i}.jpg", "random", "train", tuple(said[:REFERENCES]))
-        for i, said in enumerate(captions(images))
+        CaptionedImage(i, f"{i}.jpg", "random", "train", tuple(texts[:REFERENCES]))
+        for i, texts in enumerate(captions(images))
     ]
 
     def run() -> None:
@@ -91,10 +91,10 @@ def _write_features(images: int, folder: Path) -> None:
 
 def score_ngrams(images: int, folder: Path) -> Callable[[], object]:
     """BLEU, ROUGE-L and CIDEr-D of one caption an image."""
-    said = captions(images)
+    texts = captions(images)
     references, candidates = (
-        {i: of[:REFERENCES] for i, of in enumerate(said)},
-        {i: of[-1] for i, of in enumerate(said)},
+        {i: of[:REFERENCES] for i, of in enumerate(texts)},
+        {i: of[-1] for i, of in enumerate(texts)},
     )
     return lambda: score_without_java(references, candidates)
 

@@ -85,11 +85,11 @@ def test_greedy_decoding(benchmark, whose, images, compiled, request):
     benchmark.group = f"{WORDS} words by our decoder and by transformers, batch {images}{how}"
     config = load_config(request.config.getoption("--latency-config"))
     run, parameters = whose(config, images, compiled)
-    said = benchmark.pedantic(run, rounds=100, warmup_rounds=10)
+    texts = benchmark.pedantic(run, rounds=100, warmup_rounds=10)
     lengths = (
-        {len(s) for of_image in said for s in of_image}
+        {len(s) for of_image in texts for s in of_image}
         if whose is ours
-        else {len(words) - 1 for words in said}
+        else {len(words) - 1 for words in texts}
     )
     assert lengths == {WORDS}
     benchmark.extra_info.update(

@@ -135,8 +135,8 @@ def stock_reward(
 ) -> np.ndarray:
     scorer = StockScorer()
     scorer.document_frequency = train.document_frequency
-    for said, candidate in zip(references, candidates, strict=True):
-        scorer += (candidate, said)
+    for texts, candidate in zip(references, candidates, strict=True):
+        scorer += (candidate, texts)
     return np.array(
         scorer.compute_cider()
     )  # its document count is the batch's, which is wrong but costs the same
@@ -147,9 +147,9 @@ def stock_reward(
 def test_reward(benchmark, captions, images, implementation):
     """Score a batch: each image's samples, by document frequencies of all images."""
     benchmark.group = f"CIDEr-D reward of {images} x {SAMPLES} captions"
-    references, said = list(captions[0].values()), list(captions[1].values())
+    references, texts = list(captions[0].values()), list(captions[1].values())
     batch = [references[i] for i in range(images) for _ in range(SAMPLES)]
-    samples = [said[i + s] for i in range(images) for s in range(SAMPLES)]
+    samples = [texts[i + s] for i in range(images) for s in range(SAMPLES)]
     if implementation == "ours":
         score = CiderDReward(references).score
     else:

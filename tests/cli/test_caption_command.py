@@ -95,8 +95,8 @@ def test_photos_in_folders_are_told_by_content(run, model, photos, tmp_path, as_
     assert (code, err) == (0, f"{given}: 1 left out as no photo: notes\n")
     captions = model.caption([tmp_path / "shots" / name for name in kinds])
     assert [json.loads(line) for line in out.splitlines()] == [
-        {"photo": f"{given}/{name}", "captions": said}
-        for name, said in zip(kinds, captions, strict=True)
+        {"photo": f"{given}/{name}", "captions": texts}
+        for name, texts in zip(kinds, captions, strict=True)
     ]
     for name, data in {"f.jpg": b"no photo", "g.jxl": b"no format that is read"}.items():
         (tmp_path / "shots" / name).write_bytes(data)
