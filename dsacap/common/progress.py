@@ -34,7 +34,7 @@ class _Lines(_Bar):
     """A bar that prints whole lines instead of redrawing one."""
 
     _decr_instances: Callable[[tqdm], None]  # tqdm's own; its type stubs lack it
-    _printed: tuple[float, str | None] | None = None  # count and postfix of the last line
+    _printed: Any = None  # count and postfix of the last line
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Print a line once there is progress; the arguments have no effect."""
