@@ -18,7 +18,14 @@ from dsacap.captioner.interface import ImageSpec, Memory, until_eos
 from dsacap.captioner.slot_decoding import NEVER
 from dsacap.method.dag_likelihood import after, passage
 from dsacap.method.dag_policy import GraphPolicy
-from dsacap.method.dag_search import bigram_model, draw, lookahead, viterbi
+from dsacap.method.dag_search import (
+    bigram_model,
+    considered,
+    draw,
+    lookahead,
+    perturbed,
+    viterbi,
+)
 from dsacap.method.inspection import Graph, graph_of
 from dsacap.method.readout import Readout, Uniform
 from dsacap.text.vocabulary import UNK
@@ -29,7 +36,7 @@ _TYPICAL_WORDS = 12  # sets the initial preference for near vertices
 class DirectedAcyclic(Readout):
     """Readout whose vertices form a directed acyclic graph with learned transitions."""
 
-    searches = ("lookahead", "viterbi", "draw")
+    searches = ("lookahead", "viterbi", "draw", "perturb")
     options = ("candidates", "bigram_weight", "temperature")
     self_conditions = True
     completes = True
@@ -137,18 +144,16 @@ class DirectedAcyclic(Readout):
                 words_BGV, transitions_BGG, uniform((max_words, 2))[:, None], decoding.temperature
             )[:, 0]
             return [until_eos(words) for words in drawn_BL.tolist()]
+        if decoding.search not in ("viterbi", "perturb"):
+            return lookahead(words_BGV, transitions_BGG, max_words)
+        bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
+        graph = words_BGV, transitions_BGG, max_words, decoding.candidates
+        bigrams = bigram_VV, decoding.bigram_weight, last_B
         if decoding.search == "viterbi":
-            bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
-            return viterbi(
-                words_BGV,
-                transitions_BGG,
-                max_words,
-                decoding.candidates,
-                bigram_VV,
-                decoding.bigram_weight,
-                last_B,
-            )
-        return lookahead(words_BGV, transitions_BGG, max_words)
+            return viterbi(*graph, *bigrams)
+        vertices = transitions_BGG.shape[1]
+        numbers = vertices * (considered(decoding.candidates, words_BGV) + vertices)
+        return perturbed(*graph, uniform((numbers,)), decoding.temperature, *bigrams)
 
     def learn_from(self, memory: Memory) -> None:
         """See `Captioner.learn_from`; only the bigram model uses it."""

@@ -50,6 +50,7 @@ def viterbi(
     bigram_VV: Tensor | None = None,
     bigram_weight: float = 0.0,
     last_B: Tensor | None = None,
+    added_BGC: Tensor | None = None,
 ) -> list[list[int]]:
     """Find the path and its words with the highest log-probability per transition.
 
@@ -68,17 +69,21 @@ def viterbi(
         bigram_weight: Its weight.
         last_B: If the graph is that of the rest of a caption, the word before it, of shape
             `(batch,)`. The rest may then be empty.
+        added_BGC: What is added to the log-probability of each considered word, the likeliest
+            first.
 
     Returns:
         The word ids of each row, without special ones.
     """
     batch, vertices = transitions_BGG.shape[:2]
-    candidates = min(candidates, words_BGV.shape[-1] - UNK - 1)
+    candidates = considered(candidates, words_BGV)
     start, end, states = 0, (vertices - 1) * candidates, vertices * candidates
     emit_BGC, word_BGC = (
         x + offset
         for x, offset in zip(words_BGV[..., UNK + 1 :].topk(candidates), (0, UNK + 1), strict=True)
     )
+    if added_BGC is not None:
+        emit_BGC = emit_BGC + added_BGC
     for vertex, word in ((0, BOS), (-1, EOS)):  # they emit nothing: one state each, at no cost
         emit_BGC[:, vertex], word_BGC[:, vertex] = -torch.inf, word
         emit_BGC[:, vertex, 0] = 0
@@ -115,6 +120,59 @@ def viterbi(
         words_LB.append(word_BS[rows, state_B])
     captions = torch.stack(words_LB[::-1], 1).tolist() if words_LB else [[] for _ in range(batch)]
     return [caption[:length] for caption, length in zip(captions, length_B.tolist(), strict=True)]
+
+
+def considered(candidates: int, words_BGV: Tensor) -> int:
+    """Return how many words of a vertex a search considers: no more than there are."""
+    return min(candidates, words_BGV.shape[-1] - UNK - 1)
+
+
+def perturbed(
+    words_BGV: Tensor,
+    transitions_BGG: Tensor,
+    max_words: int,
+    candidates: int,
+    uniform_BN: Tensor,
+    temperature: float,
+    bigram_VV: Tensor | None = None,
+    bigram_weight: float = 0.0,
+    last_B: Tensor | None = None,
+) -> list[list[int]]:
+    """Perturb the graph, then find its best caption by `viterbi`.
+
+    This is perturb-and-MAP (Papandreou & Yuille 2011): Gumbel noise times the temperature is added
+    to the log-probability of each transition and of each considered word. Unlike `draw`, which
+    follows the graph step by step, it returns a caption that is the best as a whole for scores
+    close to the graph's own.
+
+    Args:
+        words_BGV: As for `viterbi`.
+        transitions_BGG: As for `viterbi`.
+        max_words: As for `viterbi`.
+        candidates: As for `viterbi`; the likeliest words are those before the perturbation.
+        uniform_BN: Uniform numbers in [0, 1): G * C for the words, then G * G for the transitions.
+        temperature: The scale of the noise.
+        bigram_VV: As for `viterbi`.
+        bigram_weight: As for `viterbi`.
+        last_B: As for `viterbi`.
+
+    Returns:
+        The word ids of each row, without special ones.
+    """
+    batch, vertices = transitions_BGG.shape[:2]
+    # Zero would become an infinite perturbation; the next number above it is 2^-24.
+    noise_BN = -temperature * (-uniform_BN.clamp_min(2**-25).log()).log()
+    split = vertices * considered(candidates, words_BGV)
+    return viterbi(
+        words_BGV,
+        transitions_BGG + noise_BN[:, split:].view(batch, vertices, vertices),
+        max_words,
+        candidates,
+        bigram_VV,
+        bigram_weight,
+        last_B,
+        noise_BN[:, :split].view(batch, vertices, -1),
+    )
 
 
 def draw(

@@ -115,12 +115,12 @@ class DSACap(Captioner):
         Attributes:
             noise_level: t_s, the time to which the image is noised; it controls diversity.
             steps: K, the number of denoising steps.
-            search: `draw` or, for `dag`, `lookahead` or `viterbi`. None takes what the readout
-                considers likeliest, which for `dag` is `lookahead`.
-            candidates: Words per vertex that `viterbi` considers.
-            bigram_weight: Weight of the bigram model in `viterbi`.
-            temperature: Temperature of `draw`, which also controls diversity: it draws captions
-                from the readout.
+            search: `draw` or, for `dag`, `lookahead`, `viterbi` or `perturb`. None takes what the
+                readout considers likeliest, which for `dag` is `lookahead`.
+            candidates: Words per vertex that `viterbi` and `perturb` consider.
+            bigram_weight: Weight of the bigram model in `viterbi` and `perturb`.
+            temperature: Temperature of `draw`, which draws captions from the readout, or scale of
+                the noise of `perturb`. Either controls diversity too.
             passes: Passes of `cmlm`, 1 to 4.
         """
 
@@ -137,26 +137,29 @@ class DSACap(Captioner):
                 raise ValueError("needs 0 <= noise_level < 1 and steps >= 1")
             if not 1 <= self.passes <= 4:
                 raise ValueError("needs passes of 1 to 4")
-            if self.search not in (None, "lookahead", "viterbi", "draw"):
-                raise ValueError(f"search: {self.search!r} is not one of lookahead, viterbi, draw")
-            if self.temperature < 0 or (self.temperature > 0) != (self.search == "draw"):
+            if self.search not in (None, "lookahead", "viterbi", "draw", "perturb"):
                 raise ValueError(
-                    "search: draw needs a temperature > 0, and no other search has a temperature"
+                    f"search: {self.search!r} is not one of lookahead, viterbi, draw, perturb"
                 )
-            if (
-                self.candidates < 1
-                or self.bigram_weight < 0
-                or (self.bigram_weight and self.search != "viterbi")
-            ):
+            if self.temperature < 0 or (self.temperature > 0) != self.draws:
                 raise ValueError(
-                    "needs candidates >= 1 and bigram_weight >= 0; a bigram_weight needs search:"
-                    " viterbi"
+                    "search: draw and perturb need a temperature > 0, and no other search has a"
+                    " temperature"
                 )
+            if self.candidates < 1 or self.bigram_weight < 0:
+                raise ValueError("needs candidates >= 1 and bigram_weight >= 0")
+            if self.bigram_weight and self.search not in ("viterbi", "perturb"):
+                raise ValueError("a bigram_weight needs search: viterbi or perturb")
+
+        @property
+        def draws(self) -> bool:
+            """Whether words are drawn at random."""
+            return self.search in ("draw", "perturb")
 
         @property
         def random(self) -> bool:
             """Whether the captions of an image differ."""
-            return self.noise_level > 0 or self.search == "draw"
+            return self.noise_level > 0 or self.draws
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()

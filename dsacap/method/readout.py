@@ -103,7 +103,8 @@ class Readout(nn.Module, ABC):
         Args:
             image_BND: The denoiser's hidden states.
             decoding: An instance of `DSACap.Decoding`.
-            uniform: Source of uniform random numbers, which only `search: draw` uses.
+            uniform: Source of uniform random numbers, which only the searches `draw` and
+                `perturb` use.
         """
 
     def complete(

@@ -53,7 +53,7 @@ def test_captions_begin_with_the_words_asked_for(name):
     for how in options.get(
         name,
         [{"search": s} for s in ("lookahead", "viterbi")]
-        + [{"search": "draw", "temperature": 1.0}],
+        + [{"search": s, "temperature": 1.0} for s in ("draw", "perturb")],
     ):
         decoding = captioner.Decoding(**how)
         captions = captioner.caption(replace(batch, prefix=prefix), 2, 0, decoding)

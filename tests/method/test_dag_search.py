@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from dsacap.method.dag_search import bigram_model, lookahead, viterbi
+from dsacap.method.dag_search import bigram_model, lookahead, perturbed, viterbi
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 from helpers import LONGEST, VERTICES, VOCABULARY
 
@@ -97,6 +97,51 @@ def test_viterbi_continues_a_word_and_the_rest_may_be_empty(graph):
 def test_viterbi_limits_candidates_and_length(graph):
     assert viterbi(*graph, LONGEST, 50) == viterbi(*graph, LONGEST, VOCABULARY - UNK - 1)
     assert all(len(caption) == 1 for caption in viterbi(*graph, 1, 2))
+
+
+@pytest.mark.parametrize(("candidates", "weight"), [(1, 0.0), (2, 0.5)])
+def test_perturbed_search_finds_the_best_of_all_captions_of_the_perturbed_graph(
+    graph, candidates, weight
+):
+    words, transitions = (part[:1].double() for part in graph)
+    generator = torch.Generator().manual_seed(3)
+    bigram = torch.randn(VOCABULARY, VOCABULARY, generator=generator).double().log_softmax(-1)
+    split, temperature = VERTICES * candidates, 0.7
+    draws, found, expected = 100, [], []
+    for uniform in torch.rand(draws, 1, split + VERTICES**2, generator=generator).double():
+        found += perturbed(
+            words, transitions, LONGEST, candidates, uniform, temperature, bigram, weight
+        )
+        gumbel = -temperature * (-uniform[0].log()).log()
+        likeliest = words[0, :, UNK + 1 :].topk(candidates).indices + UNK + 1
+        noisy = torch.full_like(words[0], -torch.inf).scatter(
+            1, likeliest, words[0].gather(1, likeliest) + gumbel[:split].view(VERTICES, -1)
+        )
+        moves = transitions[0] + gumbel[split:].view(VERTICES, VERTICES)
+        expected.append(best_caption(noisy, moves, candidates, bigram, weight))
+    assert found == expected
+    assert len(set(map(tuple, found))) > 3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_perturbed_search_of_single_words_draws_each_with_its_probability(temperature):
+    """The largest of log p + T Gumbel has probability proportional to p^(1/T)."""
+    generator = torch.Generator().manual_seed(4)
+    draws, candidates = 4000, 3
+    words = torch.randn(1, 3, UNK + 1 + candidates, generator=generator)
+    only_way = torch.full((1, 3, 3), -1e4)
+    only_way[:, 0, 1] = only_way[:, 1, 2] = 0
+    uniform = torch.rand(draws, 3 * candidates + 9, generator=generator)
+    graphs = (part.expand(draws, -1, -1) for part in (words, only_way))
+    captions = perturbed(*graphs, 1, candidates, uniform, temperature)
+    counts = torch.bincount(torch.tensor(captions).flatten(), minlength=words.shape[-1])
+    expected = (words[0, 1, UNK + 1 :] / temperature).softmax(-1)
+    deviation = (expected * (1 - expected) / draws).sqrt()
+    assert ((counts[UNK + 1 :] / draws - expected).abs() < 5 * deviation).all()
+
+
+def test_perturbed_search_finds_a_caption_for_the_smallest_uniform_numbers(graph):
+    assert all(perturbed(*graph, LONGEST, 2, torch.zeros(2, VERTICES * (2 + VERTICES)), 0.5))
 
 
 def test_the_bigram_model_is_a_distribution_and_counts_the_captions():

@@ -30,10 +30,11 @@ def test_steps_on_a_clean_image_change_nothing(captioner):
 
 
 @pytest.mark.parametrize(
-    ("steps", "search"), [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw")]
+    ("steps", "search"),
+    [(1, "lookahead"), (4, "lookahead"), (1, "viterbi"), (1, "draw"), (1, "perturb")],
 )
 def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
-    temperature = {"temperature": 0.8} if search == "draw" else {}
+    temperature = {"temperature": 0.8} if search in ("draw", "perturb") else {}
     batch, decoding = (
         random_batch(5),
         DSACap.Decoding(noise_level=0.5, steps=steps, search=search, **temperature),
@@ -48,16 +49,17 @@ def test_captions_do_not_depend_on_the_batch(captioner, steps, search):
     )  # nor on how many are drawn
 
 
-def test_a_temperature_makes_captions_differ_on_the_clean_image(captioner):
+@pytest.mark.parametrize("search", ["draw", "perturb"])
+def test_a_temperature_makes_captions_differ_on_the_clean_image(captioner, search):
     batch = random_batch(6)
     cold, warm = (
-        captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0, search="draw", temperature=t))
+        captioner.caption(batch, 8, 0, DSACap.Decoding(noise_level=0, search=search, temperature=t))
         for t in (1e-6, 1.0)
     )
     assert all(len({tuple(c) for c in captions}) == 1 for captions in cold)
     assert all(len({tuple(c) for c in captions}) > 3 for captions in warm)
     assert warm != captioner.caption(
-        batch, 8, 1, DSACap.Decoding(noise_level=0, search="draw", temperature=1.0)
+        batch, 8, 1, DSACap.Decoding(noise_level=0, search=search, temperature=1.0)
     )
 
 
@@ -81,11 +83,12 @@ def test_bigrams_of_the_train_captions_change_the_captions(captioner):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"search": "beam"}, "not one of lookahead, viterbi, draw"),
-        ({"bigram_weight": 0.5}, "needs search: viterbi"),
+        ({"search": "beam"}, "not one of lookahead, viterbi, draw, perturb"),
+        ({"bigram_weight": 0.5}, "needs search: viterbi or perturb"),
         ({"candidates": 0}, ">= 1"),
-        ({"search": "draw"}, "needs a temperature > 0"),
+        ({"search": "draw"}, "need a temperature > 0"),
         ({"search": "viterbi", "temperature": 1}, "no other search has a temperature"),
+        ({"search": "perturb"}, "draw and perturb need a temperature > 0"),
     ],
 )
 def test_search_options_that_do_not_fit_are_refused(options, message):
