@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.shared import (
+from dsacap.baselines.shared import (
     KeysValues,
     ModuleList,
     image_keys_values,
     replace_method,
     training_captions,
 )
-from baselines.word_sampling import draw_words
+from dsacap.baselines.word_sampling import draw_words
 from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,

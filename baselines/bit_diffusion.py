@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.analog_bits import AnalogBits, noised, stepped
-from baselines.shared import (
+from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.baselines.shared import (
     KeysValues,
     ModuleList,
     image_keys_values,

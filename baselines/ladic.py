@@ -37,8 +37,8 @@ import torch.nn.functional as F
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
-from baselines.ladic_text import NamedText, SmallText
-from baselines.shared import KeysValues, ModuleList, replace_method, training_captions
+from dsacap.baselines.ladic_text import NamedText, SmallText
+from dsacap.baselines.shared import KeysValues, ModuleList, replace_method, training_captions
 from dsacap.captioner.batch_parts import Part
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows

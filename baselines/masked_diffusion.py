@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.shared import (
+from dsacap.baselines.shared import (
     KeysValues,
     ModuleList,
     image_keys_values,

@@ -23,7 +23,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from baselines.shared import ModuleList, replace_method, training_captions
+from dsacap.baselines.shared import ModuleList, replace_method, training_captions
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder
 from dsacap.captioner.reference_loss import reference_loss

@@ -34,8 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.analog_bits import AnalogBits, noised, stepped
-from baselines.shared import KeysValues, ModuleList, replace_method, training_captions
+from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.baselines.shared import KeysValues, ModuleList, replace_method, training_captions
 from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
