@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.baselines.shared import (
+    EncoderSize,
     KeysValues,
     ModuleList,
+    image_encoder,
     image_keys_values,
     replace_method,
     training_captions,
@@ -31,7 +33,7 @@ from dsacap.captioner.interface import (
     noise_of,
     until_eos,
 )
-from dsacap.captioner.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
+from dsacap.captioner.layers import DecoderBlock, repeat_rows, take_rows
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
@@ -42,7 +44,7 @@ class Autoregressive(Captioner):
     in_parts = True
 
     @dataclass(frozen=True)
-    class Model:
+    class Model(EncoderSize):
         """Size and objective.
 
         Attributes:
@@ -50,11 +52,7 @@ class Autoregressive(Captioner):
                 (dsacap/captioner/reference_loss.py); 0 is the mean over all their words.
         """
 
-        width: int = 128
-        heads: int = 4
-        encoder_layers: int = 2
         decoder_layers: int = 3
-        dropout: float = 0.0
         label_smoothing: float = 0.0
         beta: float = 0.0
 
@@ -94,14 +92,7 @@ class Autoregressive(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.image_encoder = ImageEncoder(
-            spec.tokens,
-            spec.channels,
-            model.width,
-            model.heads,
-            model.encoder_layers,
-            model.dropout,
-        )
+        self.image_encoder = image_encoder(model, spec)
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)

@@ -20,6 +20,7 @@ The paper decodes with an average of the weights, which is a setting of the trai
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,15 +28,17 @@ from torch import Tensor, nn
 
 from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
 from dsacap.baselines.shared import (
+    EncoderSize,
     KeysValues,
     ModuleList,
+    image_encoder,
     image_keys_values,
     replace_method,
     training_captions,
 )
 from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
-from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.captioner.layers import DecoderBlock, TimeEmbedding, repeat_rows
 
 
 class BitDiffusion(Captioner):
@@ -44,14 +47,10 @@ class BitDiffusion(Captioner):
     in_parts = True
 
     @dataclass(frozen=True)
-    class Model:
+    class Model(EncoderSize):
         """Sizes of the network."""
 
-        width: int = 128
-        heads: int = 4
-        encoder_layers: int = 2
         decoder_layers: int = 3
-        dropout: float = 0.0
 
     @dataclass(frozen=True)
     class Decoding:
@@ -66,6 +65,7 @@ class BitDiffusion(Captioner):
         steps: int = 20
         asymmetry: float = 0.0
         sampler: str = "ddim"
+        random: ClassVar[bool] = True  # every caption starts from noise of its own
 
         def __post_init__(self):
             if self.steps < 1 or self.asymmetry < 0:
@@ -73,23 +73,11 @@ class BitDiffusion(Captioner):
             if self.sampler not in ("ddim", "ddpm"):
                 raise ValueError(f"sampler: {self.sampler!r} is neither ddim nor ddpm")
 
-        @property
-        def random(self) -> bool:
-            """True: every caption starts from noise of its own."""
-            return True
-
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
         self.bits = AnalogBits(spec.vocabulary)
-        self.image_encoder = ImageEncoder(
-            spec.tokens,
-            spec.channels,
-            model.width,
-            model.heads,
-            model.encoder_layers,
-            model.dropout,
-        )
+        self.image_encoder = image_encoder(model, spec)
         self.read_bits = nn.Linear(2 * self.bits.count, model.width)
         self.time = TimeEmbedding(model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)

@@ -31,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +39,17 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from dsacap.baselines.ladic_text import NamedText, SmallText
-from dsacap.baselines.shared import KeysValues, ModuleList, replace_method, training_captions
+from dsacap.baselines.shared import (
+    EncoderSize,
+    KeysValues,
+    ModuleList,
+    image_encoder,
+    replace_method,
+    training_captions,
+)
 from dsacap.captioner.batch_parts import Part
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of
-from dsacap.captioner.layers import DecoderBlock, ImageEncoder, TimeEmbedding, repeat_rows
+from dsacap.captioner.layers import DecoderBlock, TimeEmbedding, repeat_rows
 from dsacap.common.files import check_pinned
 
 _TIMES = 1000
@@ -59,7 +67,7 @@ class LaDiC(Captioner):
     deviation: Tensor
 
     @dataclass(frozen=True)
-    class Model:
+    class Model(EncoderSize):
         """Size and objective.
 
         Attributes:
@@ -77,14 +85,10 @@ class LaDiC(Captioner):
 
         language_model: str | None = None
         revision: str | None = None
-        width: int = 128
         latent: int = 64
-        heads: int = 4
-        encoder_layers: int = 2
         text_layers: int = 2
         text_steps: int = 500
         decoder_layers: int = 3
-        dropout: float = 0.0
         dilate: float = 4.0
         words_weight: float = 0.2
         image_free: float = 0.1
@@ -116,6 +120,7 @@ class LaDiC(Captioner):
         stride: int = 30
         guidance: float = 1.0
         refine: bool = False
+        random: ClassVar[bool] = True  # every caption starts from noise of its own
 
         def __post_init__(self):
             if not 1 <= self.stride < _TIMES or self.guidance < 0:
@@ -131,11 +136,6 @@ class LaDiC(Captioner):
             """The times at which x_0 is estimated, from the noisiest on."""
             return range(_TIMES - 1, 0, -self.stride)
 
-        @property
-        def random(self) -> bool:
-            """True: every caption starts from noise of its own."""
-            return True
-
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
@@ -144,14 +144,7 @@ class LaDiC(Captioner):
             if model.language_model
             else SmallText(model.latent, model.heads, model.text_layers, model.dropout, spec)
         )
-        self.image_encoder = ImageEncoder(
-            spec.tokens,
-            spec.channels,
-            model.width,
-            model.heads,
-            model.encoder_layers,
-            model.dropout,
-        )
+        self.image_encoder = image_encoder(model, spec)
         self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
         self.read = nn.Linear(2 * self.text.width, model.width)
         self.time = TimeEmbedding(model.width)

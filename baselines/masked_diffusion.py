@@ -30,8 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.baselines.shared import (
+    EncoderSize,
     KeysValues,
     ModuleList,
+    image_encoder,
     image_keys_values,
     replace_method,
     training_captions,
@@ -46,7 +48,7 @@ from dsacap.captioner.interface import (
     closed,
     noise_of,
 )
-from dsacap.captioner.layers import DecoderBlock, ImageEncoder, repeat_rows, take_rows
+from dsacap.captioner.layers import DecoderBlock, repeat_rows, take_rows
 from dsacap.text.vocabulary import EOS, PAD, UNK
 
 
@@ -56,7 +58,7 @@ class MaskedDiffusion(Captioner):
     in_parts = True
 
     @dataclass(frozen=True)
-    class Model:
+    class Model(EncoderSize):
         """Size and objective.
 
         Attributes:
@@ -64,11 +66,7 @@ class MaskedDiffusion(Captioner):
             image_free: Share of the images that training leaves blank, for guidance.
         """
 
-        width: int = 128
-        heads: int = 4
-        encoder_layers: int = 2
         decoder_layers: int = 3
-        dropout: float = 0.0
         concentrated: bool = False
         image_free: float = 0.0
 
@@ -104,14 +102,7 @@ class MaskedDiffusion(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.mask = spec.vocabulary  # an id beyond the vocabulary
-        self.image_encoder = ImageEncoder(
-            spec.tokens,
-            spec.channels,
-            model.width,
-            model.heads,
-            model.encoder_layers,
-            model.dropout,
-        )
+        self.image_encoder = image_encoder(model, spec)
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)

@@ -23,9 +23,15 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from dsacap.baselines.shared import ModuleList, replace_method, training_captions
+from dsacap.baselines.shared import (
+    EncoderSize,
+    ModuleList,
+    image_encoder,
+    replace_method,
+    training_captions,
+)
 from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of
-from dsacap.captioner.layers import DecoderBlock, ImageEncoder
+from dsacap.captioner.layers import DecoderBlock
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs, write_slots
 
@@ -37,7 +43,7 @@ class Parallel(Captioner):
     distance_LN: Tensor
 
     @dataclass(frozen=True)
-    class Model:
+    class Model(EncoderSize):
         """Size and objective.
 
         Attributes:
@@ -45,11 +51,7 @@ class Parallel(Captioner):
                 (dsacap/captioner/reference_loss.py); at 0 the loss is their mean.
         """
 
-        width: int = 128
-        heads: int = 4
-        encoder_layers: int = 2
         decoder_layers: int = 3
-        dropout: float = 0.0
         beta: float = 0.0
 
         def __post_init__(self):
@@ -78,14 +80,7 @@ class Parallel(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.image_encoder = ImageEncoder(
-            spec.tokens,
-            spec.channels,
-            model.width,
-            model.heads,
-            model.encoder_layers,
-            model.dropout,
-        )
+        self.image_encoder = image_encoder(model, spec)
         self.suggest = nn.Linear(model.width, spec.vocabulary)
         self.embed = nn.Embedding(spec.vocabulary, model.width)
         self.position = nn.Parameter(torch.randn(spec.max_words + 1, model.width) * 0.02)

@@ -29,13 +29,21 @@ captions is a reference, as in the authors' guided self-critical training. Devia
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
-from dsacap.baselines.shared import KeysValues, ModuleList, replace_method, training_captions
+from dsacap.baselines.shared import (
+    EncoderSize,
+    KeysValues,
+    ModuleList,
+    image_encoder,
+    replace_method,
+    training_captions,
+)
 from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
@@ -50,7 +58,6 @@ from dsacap.captioner.interface import (
 from dsacap.captioner.layers import (
     DecoderBlock,
     EncoderBlock,
-    ImageEncoder,
     TimeEmbedding,
     repeat_rows,
 )
@@ -68,7 +75,7 @@ class SCDNet(Captioner):
     codes_Vb: Tensor
 
     @dataclass(frozen=True)
-    class Model:
+    class Model(EncoderSize):
         """Size and objective.
 
         Attributes:
@@ -78,12 +85,8 @@ class SCDNet(Captioner):
             retrieved: Number of similar images from which training chooses one.
         """
 
-        width: int = 128
-        heads: int = 4
-        encoder_layers: int = 2
         semantic_layers: int = 1
         decoder_layers: int = 2
-        dropout: float = 0.0
         cascades: int = 2
         retrieved: int = 5
         label_smoothing: float = 0.1
@@ -103,29 +106,18 @@ class SCDNet(Captioner):
 
         steps: int = 20
         asymmetry: float = 0.0
+        random: ClassVar[bool] = True  # every caption starts from noise of its own
 
         def __post_init__(self):
             if self.steps < 1 or self.asymmetry < 0:
                 raise ValueError("needs steps >= 1 and asymmetry >= 0")
-
-        @property
-        def random(self) -> bool:
-            """True: every caption starts from noise of its own."""
-            return True
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
         self.memory: Memory | None = None
         self.bits = AnalogBits(spec.vocabulary)
-        self.image_encoder = ImageEncoder(
-            spec.tokens,
-            spec.channels,
-            model.width,
-            model.heads,
-            model.encoder_layers,
-            model.dropout,
-        )
+        self.image_encoder = image_encoder(model, spec)
         self.stages = ModuleList(
             _Stage(model, spec, self.bits.count) for _ in range(model.cascades)
         )

@@ -1,12 +1,13 @@
 """Code that several baselines share."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from dsacap.captioner.interface import Batch
-from dsacap.captioner.layers import DecoderBlock
+from dsacap.captioner.interface import Batch, ImageSpec
+from dsacap.captioner.layers import DecoderBlock, ImageEncoder
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
 
 else:
     ModuleList = nn.ModuleList
+
+
+@dataclass(frozen=True)
+class EncoderSize:
+    """Size of a model's image encoder; the decoder has the same width, heads and dropout."""
+
+    width: int = 128
+    heads: int = 4
+    encoder_layers: int = 2
+    dropout: float = 0.0
+
+
+def image_encoder(size: EncoderSize, spec: ImageSpec) -> ImageEncoder:
+    """Return a new image encoder of the given size."""
+    return ImageEncoder(
+        spec.tokens, spec.channels, size.width, size.heads, size.encoder_layers, size.dropout
+    )
 
 
 def training_captions(batch: Batch) -> Tensor:

@@ -22,6 +22,18 @@ from dsacap.common.git_checkout import pins, stage_versions
 from dsacap.config.experiment import parse_config
 
 ABSENT = "absent"
+UNCHANGED = "meant to leave the result unchanged"
+_BY_LIKELIHOOD = (
+    "configuration",
+    "seed",
+    "data",
+    "signature",
+    "code",
+    "hardware",
+    "versions",
+    UNCHANGED,
+    "unknown",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,16 @@ class Cause:
     what: str
     old: str
     new: str
+
+    @property
+    def rank(self) -> int:
+        """The place of this cause among others, the likeliest first.
+
+        A processor changes the rounding of every sum; code that is meant to leave the result
+        unchanged is tested to do so.
+        """
+        unchanged = self.kind == "code" and UNCHANGED in self.what
+        return _BY_LIKELIHOOD.index(UNCHANGED if unchanged else self.kind)
 
     def __str__(self) -> str:
         return f"{self.what}: {self.old} -> {self.new}" if self.old or self.new else self.what
@@ -258,11 +280,7 @@ def _declared(old: dict, new: dict, verb: str) -> str:
     a, b = (declared_version(side, verb) for side in (old, new))
     if a is None or b is None:
         return "unknown whether meant to change the result"
-    return (
-        "meant to leave the result unchanged"
-        if a == b
-        else f"meant to change the result: stage version {a} -> {b}"
-    )
+    return UNCHANGED if a == b else f"meant to change the result: stage version {a} -> {b}"
 
 
 def declared_version(manifest: dict, verb: str) -> int | None:

@@ -112,24 +112,12 @@ def _verdict(found: Comparison) -> str:
 
 
 def _causes(differences: Iterable[Difference]) -> dict[Cause, tuple[str, ...]]:
-    """Return each cause with all stages that it affects, the most specific kinds first."""
-    order = (
-        "configuration",
-        "seed",
-        "data",
-        "signature",
-        "code",
-        "versions",
-        "hardware",
-        "unknown",
-    )
+    """Return each cause with all stages that it affects, the likeliest first."""
     found: dict[Cause, tuple[str, ...]] = {}
     for difference in differences:
         for cause, stages in difference.causes.items():
             found[cause] = tuple(dict.fromkeys((*found.get(cause, ()), *stages)))
-    return {
-        cause: found[cause] for cause in sorted(found, key=lambda cause: order.index(cause.kind))
-    }
+    return {cause: found[cause] for cause in sorted(found, key=lambda cause: cause.rank)}
 
 
 def _changed(found: Comparison, number: dict[Cause, int], cells: bool) -> str:

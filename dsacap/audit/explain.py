@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dsacap.audit.causes import UNCHANGED
 from dsacap.audit.chain import chain, parts_of, settings_of
 from dsacap.audit.freshness import SAME, STALE, UNCHECKED, checks_of, config_file, verdict
 from dsacap.audit.names import find_decoding, find_metric, find_system
@@ -114,11 +115,11 @@ def render(found: dict[str, Any]) -> str:
     if found["cell"]:
         shared = _shared(found["stages"])
         parts = [
-            _head(found),
+            _head(found) + f"\n{_verdict(found['fresh'])}",
             _all_stages(found["stages"], shared, any(found["cell"]["intervals"])),
         ]
         parts += [_one_stage(at, stage, shared) for at, stage in enumerate(found["stages"], 1)]
-        parts.append(_fresh(found["fresh"]))
+        parts.append("\n".join(["What was checked", *_checks(found["fresh"]["checks"])]))
     return "\n\n".join([*parts, *(_reported(row) for row in found["reported"])])
 
 
@@ -264,10 +265,16 @@ def _value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _fresh(fresh: dict[str, Any]) -> str:
-    changed = dict.fromkeys(check["what"] for check in fresh["checks"] if check["status"] == STALE)
-    answer = f"STALE, changed: {', '.join(changed)}" if changed else _VERDICTS[fresh["verdict"]]
-    return "\n".join([f"Is it up to date? {answer}", *_checks(fresh["checks"])])
+def _verdict(fresh: dict[str, Any]) -> str:
+    """Return whether the number would be the same now, which the list of checks explains."""
+    changed: dict[str, bool] = {}  # what changed -> whether it was meant to leave the result alone
+    for check in fresh["checks"]:
+        if check["status"] == STALE:
+            unchanged = UNCHANGED in check["detail"]
+            changed[check["what"]] = changed.get(check["what"], True) and unchanged
+    names = [f"{what} ({UNCHANGED})" if meant else what for what, meant in changed.items()]
+    answer = f"STALE, changed: {', '.join(names)}" if names else _VERDICTS[fresh["verdict"]]
+    return wrapped(f"  up to date: {answer} (the checks are listed at the end)", "    ")
 
 
 def _checks(checks: list[dict]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsacap.audit.causes import (
+    UNCHANGED,
     Cause,
     captioner_of,
     changed_settings,
@@ -176,14 +177,14 @@ def _check_code(manifests: dict[str, dict]) -> Iterator[Check]:
             )
         elif changed:
             meant = (
-                "to leave the result unchanged"
+                UNCHANGED
                 if then == now.get(verb)
-                else f"to change the result: stage version {then} -> {now.get(verb)}"
+                else f"meant to change the result: stage version {then} -> {now.get(verb)}"
             )
             yield Check(
                 "code",
                 STALE,
-                f"changed since {short(code['commit'])} (meant {meant}): {listed(changed)}",
+                f"changed since {short(code['commit'])} ({meant}): {listed(changed)}",
                 (stage,),
             )
         else:

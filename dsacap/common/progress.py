@@ -23,14 +23,23 @@ def show_no_progress() -> None:
     _silent = True
 
 
-class _Lines(tqdm):
-    """A tqdm that prints whole lines instead of redrawing one."""
+class _Bar(tqdm):
+    """A tqdm with a space before the unit, whether the rate is above one a second or below."""
+
+    def __str__(self) -> str:
+        return super().__str__().replace("s/ ", " s/")
+
+
+class _Lines(_Bar):
+    """A bar that prints whole lines instead of redrawing one."""
 
     _decr_instances: Callable[[tqdm], None]  # tqdm's own; its type stubs lack it
+    _printed: Any = None  # count and postfix of the last line
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Print a line once there is progress; the arguments have no effect."""
-        if self.n > self.initial:
+        if self.n > self.initial and (now := (self.n, self.postfix)) != self._printed:
+            self._printed = now
             self.fp.write(f"{self}\n")
             self.fp.flush()
 
@@ -64,13 +73,16 @@ def progress(
         The bar, an iterator over the items.
     """
     terminal = sys.stderr.isatty()
-    bar: Any = (tqdm if terminal else _Lines)(
+    bar: Any = (_Bar if terminal else _Lines)(
         items,
         desc=description,
         unit=f" {unit}",
         unit_scale=unit_scale,
         total=total,
         initial=initial,
+        # Otherwise a thread of tqdm's redraws slow bars, by the system's clock and not by ours
+        # below.
+        miniters=1,
         mininterval=0.2 if terminal else 15,
         maxinterval=0.2 if terminal else 15,
         dynamic_ncols=terminal,

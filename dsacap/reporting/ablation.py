@@ -16,17 +16,15 @@ from dsacap.reporting.table_file import write_csv
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.statistics import bootstrap_mean_interval
 
-_COLUMNS = {  # metric -> digits
+_QUALITY = {  # metric -> digits
     "CIDEr": 1,
-    "SPICE": 1,
-    "grammatical": 1,
     "true": 1,
+    "grammatical": 1,
+    "SPICE": 1,
     "reconstruction": 1,
     "judged_reconstruction": 1,
-    "mBLEU-4": 3,
-    "unique": 2,
-    "novel": 1,
 }
+_DIVERSITY = {"mBLEU-4": 3, "unique": 2, "novel": 1}
 # What tuning logs about the captions that it draws -> the factor to multiply it by, and digits.
 _HEALTH = {
     "words": (1, 1),
@@ -61,11 +59,15 @@ def write_ablation(layout: Layout) -> None:
         f"# {layout.config.name}: ablation",
         f"Test split; seeds {seeds}: mean (sd over seeds). Scores x100; ± is half the 95 %"
         " bootstrap interval over images.",
-        metric_table(table, _COLUMNS),
+        metric_table(table, _QUALITY),
         "reconstruction: cosine (x100) between what the generator makes of the caption and the"
         " encoder's features of the original; judged reconstruction: the same by the judge, a"
-        " second encoder and generator with other seeds, which no reward uses. mBLEU-4: lower is"
-        " more diverse. A human caption is the first reference.",
+        " second encoder and generator with other seeds, which no reward uses. The first row is the"
+        " first reference of each image.",
+        f"## Diversity of {layout.config.decoding.samples} captions per image",
+        metric_table(table, _DIVERSITY),
+        "mBLEU-4: lower is more diverse; unique: different captions per image; novel: share (%)"
+        " that does not occur word for word in train.",
         "## Can they judge?",
         "Share of validation images for which the right caption scores higher than a wrong one,"
         " x100.",

@@ -1,5 +1,8 @@
 """The cells of a table as text, for Markdown, LaTeX and the README alike."""
 
+from collections.abc import Iterable, Mapping
+
+from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
 from dsacap.reporting.table_file import HELD_OUT, Table
 from dsacap.runs.layout import ENCODER, HUMAN, PREDICTIONS
@@ -7,16 +10,14 @@ from dsacap.runs.layout import ENCODER, HUMAN, PREDICTIONS
 # Metric -> digits, of each section.
 QUALITY = {
     "CIDEr": 1,
-    "BLEU-1": 1,
-    "BLEU-2": 1,
-    "BLEU-3": 1,
+    "true": 1,
+    "grammatical": 1,
     "BLEU-4": 1,
     "METEOR": 1,
     "ROUGE-L": 1,
     "SPICE": 1,
-    "grammatical": 1,
-    "true": 1,
 }
+SHORTER_BLEU = {"BLEU-1": 1, "BLEU-2": 1, "BLEU-3": 1}
 DIVERSITY = {
     "Div-1": 3,
     "Div-2": 3,
@@ -34,6 +35,7 @@ _TRAINING = {"parameters": 0, "images_seen": 0, "train_cpu_seconds": 0, "val_CID
 _LATENCY = {"median_ms": 1, "p90_ms": 1, "images_per_s": 0}
 _WITH_INTERVAL = ("CIDEr", "SPICE", f"{HELD_OUT}CIDEr")
 Cells = tuple[list[str], list[list[str]]]  # headers, rows
+Row = tuple[str, str, str]  # system, decoding, marked label
 
 
 def labels_of(config: Config) -> dict[str, str]:
@@ -41,10 +43,14 @@ def labels_of(config: Config) -> dict[str, str]:
     return {name: system.label or name for name, system in config.systems.items()}
 
 
-def rows_of(table: Table) -> list[tuple[str, str, str]]:
-    """Return (system, decoding, marked label) of every row, humans first."""
+def rows_of(table: Table) -> list[Row]:
+    """Return every row; the captions of the references come first.
+
+    They are called "Human" where humans wrote them.
+    """
     config = table.experiment
-    rows = [(HUMAN, "references", "Human")]
+    generated = isinstance(config.dataset, Scenes)
+    rows = [(HUMAN, "references", "References" if generated else "Human")]
     for name, system in config.systems.items():
         label = system.label or name
         label += " †" if _mean(table, name, "", "val_still_rising") else ""
@@ -52,6 +58,14 @@ def rows_of(table: Table) -> list[tuple[str, str, str]]:
         rows += [(name, decoding, label) for decoding in system.decodings]
     others = [(name, PREDICTIONS, of.label or name) for name, of in config.predictions.items()]
     return rows + others
+
+
+def main_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return the first row of each system: its main decoding."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row[0], row)
+    return list(first.values())
 
 
 def cell(table: Table, system: str, decoding: str, metric: str, digits: int) -> str:
@@ -68,7 +82,10 @@ def cell(table: Table, system: str, decoding: str, metric: str, digits: int) -> 
 
 
 def metric_cells(
-    table: Table, metrics: dict[str, int], extra: dict[str, str] | None = None
+    table: Table,
+    metrics: Mapping[str, int],
+    extra: Mapping[str, str] | None = None,
+    rows: Iterable[Row] | None = None,
 ) -> Cells:
     """Return the cells of every row that has one of `metrics`.
 
@@ -76,20 +93,21 @@ def metric_cells(
         table: The table.
         metrics: Metric -> digits; those that no row has get no column.
         extra: Header -> text of further columns, the same in each row.
+        rows: The rows to consider; None for all.
     """
     present = {m: digits for m, digits in metrics.items() if (table.numbers.metric == m).any()}
     extra = extra or {}
-    rows = []
-    for system, decoding, label in rows_of(table):
+    lines = []
+    for system, decoding, label in rows_of(table) if rows is None else rows:
         cells = [
             cell(table, system, decoding, metric, digits) for metric, digits in present.items()
         ]
         if any(text != NOTHING for text in cells):
-            rows.append([label, decoding, *cells, *extra.values()])
+            lines.append([label, decoding, *cells, *extra.values()])
     names = [
         metric.removeprefix(HELD_OUT).removeprefix("SPICE-").replace("_", " ") for metric in present
     ]
-    return ["System", "Decoding", *names, *extra], rows
+    return ["System", "Decoding", *names, *extra], lines
 
 
 def latency_title(table: Table) -> str:

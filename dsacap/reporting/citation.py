@@ -20,6 +20,7 @@ from dsacap.reporting.cells import (
     AGAINST_HUMANS,
     DIVERSITY,
     QUALITY,
+    SHORTER_BLEU,
     Cells,
     latency_cells,
     latency_title,
@@ -132,8 +133,9 @@ def latex(table: Table, version: str) -> str:
     )
     sections: dict[str, tuple[str, Cells]] = {
         "quality": (quality, metric_cells(table, QUALITY)),
+        "bleu": (f"BLEU of shorter n-grams on {table.name}", metric_cells(table, SHORTER_BLEU)),
         "humans": (
-            f"Beside humans on {table.name}, against all references but one",
+            f"Captions and references of {table.name}, against all references but one",
             metric_cells(table, AGAINST_HUMANS),
         ),
         "diversity": (

@@ -1,16 +1,21 @@
 """table.md and samples.md, from a table."""
 
 import shlex
+from collections.abc import Iterable, Mapping
 
 from dsacap.config.experiment import Config
 from dsacap.reporting.cells import (
     AGAINST_HUMANS,
     DIVERSITY,
     QUALITY,
+    SHORTER_BLEU,
+    Row,
     labels_of,
     latency_cells,
     latency_title,
+    main_rows,
     metric_cells,
+    rows_of,
     training_cells,
 )
 from dsacap.reporting.pipe_table import markdown
@@ -33,6 +38,7 @@ def render(table: Table, no_spice: str | None, version: str) -> str:
         version: The version by which the table is cited.
     """
     config = table.experiment
+    references = rows_of(table)[0][2]
     of_first = of_seed(table.numbers, config.seeds[0])
     parts = [
         f"# Captioning benchmark: {config.name}",
@@ -40,15 +46,13 @@ def render(table: Table, no_spice: str | None, version: str) -> str:
         "Test split, each row scored once; settings and weights chosen on validation. "
         + ("One seed." if len(config.seeds) == 1 else f"Mean over {len(config.seeds)} seeds."),
         _missing(table),
-        "## Quality",
-        metric_table(table, QUALITY, extra={"SPICE": "n/a"} if no_spice else {}),
-        _quality_notes(table, no_spice),
+        *_quality(table, no_spice),
         *_spice(table),
-        "## Beside humans",
+        f"## Beside the {references.lower()}" if references == "References" else "## Beside humans",
         metric_table(table, AGAINST_HUMANS),
-        "Each reference is left out in turn, and the captions are scored against the others, for"
-        " humans and systems alike; shown is the mean. The human caption is the reference left out."
-        " in train: share (%) of the test captions that occur word for word in train.",
+        "Each reference is left out in turn, and the captions are scored against the others;"
+        f" shown is the mean. The row {references} is the reference left out. in train: share (%)"
+        " of the test captions that occur word for word in train.",
         f"## Diversity of {config.decoding.samples} captions per image",
         metric_table(table, DIVERSITY),
         "Div-n: distinct n-grams of an image's captions over their number of words; mBLEU-4: lower"
@@ -95,9 +99,14 @@ def render_samples(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def metric_table(table: Table, metrics: dict[str, int], extra: dict[str, str] | None = None) -> str:
+def metric_table(
+    table: Table,
+    metrics: Mapping[str, int],
+    extra: Mapping[str, str] | None = None,
+    rows: Iterable[Row] | None = None,
+) -> str:
     """Return `metric_cells` as Markdown."""
-    return markdown(*metric_cells(table, metrics, extra))
+    return markdown(*metric_cells(table, metrics, extra, rows))
 
 
 def weights_of(config: Config, manifests: dict[str, dict]) -> dict[str, str | None]:
@@ -127,16 +136,30 @@ def commits(manifests: dict[str, dict]) -> str:
     )
 
 
+def _quality(table: Table, no_spice: str | None) -> list[str]:
+    """One decoding of each system, then the other decodings, then the shorter n-grams."""
+    extra = {"SPICE": "n/a"} if no_spice else {}
+    rows = rows_of(table)
+    main = main_rows(rows)
+    parts = [
+        "## Quality",
+        metric_table(table, QUALITY, extra, main),
+        _quality_notes(table, no_spice),
+    ]
+    if others := [row for row in rows if row not in main]:
+        parts += ["## Quality of the other decodings", metric_table(table, QUALITY, extra, others)]
+    return [*parts, "## BLEU of shorter n-grams", metric_table(table, SHORTER_BLEU)]
+
+
 def _spice(table: Table) -> list[str]:
     """The section on SPICE's parts, where it was computed."""
     if not (table.numbers.metric == "SPICE").any():
         return []
     return [
-        "## SPICE",
-        metric_table(table, dict.fromkeys(SPICE, 1)),
-        "F, precision and recall of scene-graph tuples, and F within each category, x100. A"
-        " category is the mean over the images whose references have it (table.csv has their"
-        " number).",
+        "## Parts of SPICE",
+        metric_table(table, dict.fromkeys(SPICE[1:], 1)),
+        "Precision and recall of scene-graph tuples, and F within each category, x100. A category"
+        " is the mean over the images whose references have it (table.csv has their number).",
     ]
 
 

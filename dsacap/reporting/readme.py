@@ -23,7 +23,7 @@ from pathlib import Path
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_text, write_text
-from dsacap.reporting.cells import QUALITY, cell, latency_title, rows_of
+from dsacap.reporting.cells import QUALITY, SHORTER_BLEU, cell, latency_title, rows_of
 from dsacap.reporting.pipe_table import markdown
 from dsacap.reporting.table_file import Table, load_table
 
@@ -85,7 +85,7 @@ def small_table(table: Table, columns: list[str], rows: list[str]) -> str:
         UserError: There is no such column or row.
     """
     batch = table.experiment.timing.batch_sizes[0]
-    digits = QUALITY | {_MS: 1, _CPU_SECONDS: 0}
+    digits = QUALITY | SHORTER_BLEU | {_MS: 1, _CPU_SECONDS: 0}
     labels = {f"{system}, {decoding}": label for system, decoding, label in rows_of(table)}
     _check(table, "column", columns, digits)
     _check(table, "row", rows, labels)

@@ -11,11 +11,13 @@ from dsacap.common.machine import device_of
 from dsacap.config.sections import Generator, Sight
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import PhotoSource
+from dsacap.data.prepared import load_examples
 from dsacap.data.scenes import generate as scenes
 from dsacap.runs.layout import Layout
 
 if TYPE_CHECKING:
     from dsacap.vision.encoders.base import Encoder
+    from dsacap.vision.features.shards import PhotoSet
     from dsacap.vision.features.store import FeatureStore
     from dsacap.vision.generators import generator as generators
     from dsacap.vision.generators.judges import Reconstruction
@@ -27,6 +29,22 @@ def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str,
         name: PhotoSource(layout.photos[name])
         for name in sorted({image.source for image in images})
     }
+
+
+def photo_set(layout: Layout) -> "PhotoSet":
+    """Return the photos of a configuration's data, with the encoder's options of decoding."""
+    from dsacap.vision.features.shards import PhotoSet
+
+    images = [example.image for example in load_examples(layout.data)]
+    encoder = layout.config.encoder
+    return PhotoSet(
+        images,
+        photo_sources(layout, images),
+        encoder.batch_size,
+        encoder.shard_size,
+        encoder.on_bad_image,
+        encoder.workers,
+    )
 
 
 def load_scenes(layout: Layout) -> dict[int, scenes.Scene]:

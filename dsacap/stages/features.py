@@ -2,9 +2,8 @@
 
 import torch
 
-from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
-from dsacap.runs.models import load_configured_encoder, photo_sources
+from dsacap.runs.models import load_configured_encoder, photo_set
 
 
 def make_features(layout: Layout) -> dict:
@@ -19,18 +18,8 @@ def make_features(layout: Layout) -> dict:
     from dsacap.common.machine import device_of
     from dsacap.vision.features.encode import encode_photos
 
-    images = [example.image for example in load_examples(layout.data)]
-    encoder = layout.config.encoder
-    index = encode_photos(
-        images,
-        photo_sources(layout, images),
-        load_configured_encoder(layout).to(device_of(layout.config.device)),
-        layout.features,
-        batch_size=encoder.batch_size,
-        shard_size=encoder.shard_size,
-        on_bad_image=encoder.on_bad_image,
-        dtype=getattr(torch, encoder.dtype),
-        views=encoder.views,
-        workers=encoder.workers,
-    )
-    return {**index, "images": len(images) - len(index["skipped"])}
+    photos, settings = photo_set(layout), layout.config.encoder
+    encoder = load_configured_encoder(layout).to(device_of(layout.config.device))
+    dtype = getattr(torch, settings.dtype)
+    index = encode_photos(photos, encoder, layout.features, dtype, settings.views)
+    return {**index, "images": len(photos.images) - len(index["skipped"])}

@@ -1,8 +1,7 @@
 """The stage `pixels`: every photo is stored as the pixels that the encoder takes."""
 
-from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
-from dsacap.runs.models import load_configured_encoder, photo_sources
+from dsacap.runs.models import load_configured_encoder, photo_set
 
 
 def make_pixels(layout: Layout) -> dict:
@@ -16,16 +15,6 @@ def make_pixels(layout: Layout) -> dict:
     """
     from dsacap.vision.features.pixels import store_pixels
 
-    images = [example.image for example in load_examples(layout.data)]
-    encoder = layout.config.encoder
-    index = store_pixels(
-        images,
-        photo_sources(layout, images),
-        load_configured_encoder(layout),
-        layout.pixels,
-        batch_size=encoder.batch_size,
-        shard_size=encoder.shard_size,
-        on_bad_image=encoder.on_bad_image,
-        workers=encoder.workers,
-    )
-    return {**index, "images": len(images) - len(index["skipped"])}
+    photos = photo_set(layout)
+    index = store_pixels(photos, load_configured_encoder(layout), layout.pixels)
+    return {**index, "images": len(photos.images) - len(index["skipped"])}

@@ -5,14 +5,13 @@ replies are one line of JSON each. The first request names the system; a reply i
 {"error": ...}.
 """
 
-import contextlib
 import json
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 from dsacap.common.arithmetic import without_choice
+from dsacap.common.child_process import ChildEnded, ChildProcess
 from dsacap.common.errors import UserError, exhausted
 from dsacap.config.experiment import Config
 
@@ -53,13 +52,9 @@ class TimedSystem:
         """
         self.name = system
         environment = _QUIET | without_choice(os.environ, config.arithmetic)
-        self._process = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._process.stdin and self._process.stdout  # Popen opens them, as PIPE asks
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._child = ChildProcess(_COMMAND, environment)
         settings = config.model_dump(mode="json", exclude_unset=True)
-        self._send(
+        self._child.send(
             {
                 "config": settings,
                 "system": system,
@@ -73,11 +68,7 @@ class TimedSystem:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        with contextlib.suppress(BrokenPipeError):  # closing flushes what is left
-            self._stdin.close()
-        self._stdout.close()
-        self._process.wait()
+        self._child.close()
 
     def machine(self) -> dict:
         """Return the description of the machine by the process."""
@@ -122,28 +113,17 @@ class TimedSystem:
         )
 
     def _ask(self, request: dict) -> Any:
-        self._send(request)
-        line = self._stdout.readline()
-        if not line:
-            raise self._exited()
-        answer = json.loads(line)
+        try:
+            answer = self._child.ask(request)
+        except ChildEnded:
+            raise UserError(
+                f"timing {self.name}: its process exited with status"
+                f" {self._child.process.returncode}; see its output above, then run the same"
+                " command again"
+            ) from None
         if "error" in answer:
             raise UserError(f"timing {self.name}: {answer['error']}")
         return answer["answer"]
-
-    def _send(self, request: dict) -> None:
-        try:
-            self._stdin.write(json.dumps(request) + "\n")
-            self._stdin.flush()
-        except BrokenPipeError:
-            raise self._exited() from None
-
-    def _exited(self) -> UserError:
-        status = self._process.wait()
-        return UserError(
-            f"timing {self.name}: its process exited with status {status}; see its output above,"
-            " then run the same command again"
-        )
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ Three quarters of each batch are denoised from pure noise, because that is what 
 one step; with uniform timesteps this case would rarely be trained.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.common.progress import progress
+from dsacap.common.schedule import warmup_times_cosine
 from dsacap.config.sections import GeneratorTraining
 from dsacap.training.checkpoint import restore, save
 from dsacap.vision.generators.caption_prior import CaptionPrior
@@ -67,12 +67,7 @@ def train_caption_prior(
         initial=at.step,
     ):
         for group in optimizer.param_groups:
-            group["lr"] = (
-                settings.learning_rate
-                * min(1, (step + 1) / _WARMUP)
-                * 0.5
-                * (1 + math.cos(math.pi * step / settings.steps))
-            )
+            group["lr"] = warmup_times_cosine(settings.learning_rate, step, settings.steps, _WARMUP)
         rng = np.random.default_rng([settings.seed, step])
         chosen = rng.integers(len(captions), size=settings.batch_size)
         x0_BE = embeddings_IE[chosen].to(prior.device)

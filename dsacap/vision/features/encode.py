@@ -21,6 +21,7 @@ from dsacap.data.photos import PhotoSource, decode
 from dsacap.vision.features.shards import (
     Batches,
     PhotoReader,
+    PhotoSet,
     file_hashes,
     skipped_in,
     write_shards,
@@ -57,17 +58,11 @@ class FeatureSize(NamedTuple):
 
 
 def encode_photos(
-    images: Sequence[CaptionedImage],
-    sources: dict[str, PhotoSource],
+    photos: PhotoSet,
     encoder: Encoder,
     folder: Path,
-    *,
-    batch_size: int,
-    shard_size: int,
-    on_bad_image: str,
     dtype: torch.dtype = torch.float16,
     views: int = 1,
-    workers: int = 0,
 ) -> dict:
     """Decode and encode every photo once, a shard at a time.
 
@@ -77,16 +72,11 @@ def encode_photos(
     it.
 
     Args:
-        images: The images, with their splits.
-        sources: Where photos are read from, by the name of the source.
+        photos: The photos, with their splits.
         encoder: The frozen encoder.
         folder: Where the features go.
-        batch_size: Photos that are encoded at a time.
-        shard_size: Photos per shard.
-        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
         dtype: The type of the features on disk: float16 or bfloat16.
         views: Features per photo: one of the whole photo, the others of random crops.
-        workers: Processes that decode photos; with 0, the main process decodes them.
 
     Returns:
         The index (shards with their hashes, shape of tokens, skipped images with reasons), and
@@ -96,19 +86,15 @@ def encode_photos(
         UserError: A photo cannot be read, the disk has too little space, a feature does not fit
             `dtype`, or no photo of the train split could be decoded.
     """
-    reader = PhotoReader(
-        sources, encoder.preprocess, encoder.image_size, batch_size, on_bad_image, views, workers
-    )
+    reader = PhotoReader(photos, encoder.preprocess, encoder.image_size, views)
     paths, photos_per_second = write_shards(
         "features",
-        images,
         reader,
         folder,
-        shard_size,
-        lambda photos: FeatureSize(photos, views, *encoder.shape()),
+        lambda count: FeatureSize(count, views, *encoder.shape()),
         partial(_encode_shard, encoder=encoder, dtype=dtype, views=views),
     )
-    train = {image.image_id for image in images if image.split == "train"}
+    train = {image.image_id for image in photos.images if image.split == "train"}
     write_tensors(folder / "statistics.safetensors", _train_statistics(paths, train))
     index = _index(paths, views)
     write_json(folder / INDEX, index)

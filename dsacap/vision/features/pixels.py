@@ -18,11 +18,10 @@ from torch import Tensor
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json, write_tensors
-from dsacap.data.coco import CaptionedImage
-from dsacap.data.photos import PhotoSource
 from dsacap.vision.features.shards import (
     Batches,
     PhotoReader,
+    PhotoSet,
     file_hashes,
     skipped_in,
     write_shards,
@@ -56,31 +55,16 @@ class PixelSize(NamedTuple):
         )
 
 
-def store_pixels(
-    images: Sequence[CaptionedImage],
-    sources: dict[str, PhotoSource],
-    encoder: Encoder,
-    folder: Path,
-    *,
-    batch_size: int,
-    shard_size: int,
-    on_bad_image: str,
-    workers: int = 0,
-) -> dict:
+def store_pixels(photos: PhotoSet, encoder: Encoder, folder: Path) -> dict:
     """Decode every photo once, to pixels of the encoder's input size.
 
     As with `encode_photos`, the size on disk is printed and checked first, and an interrupted run
     can be resumed.
 
     Args:
-        images: The images, with their captions.
-        sources: Where photos are read from, by the name of the source.
+        photos: The photos, with their captions.
         encoder: The encoder that will take the pixels.
         folder: Where the pixels go.
-        batch_size: Photos that are decoded at a time.
-        shard_size: Photos per shard.
-        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
-        workers: Processes that decode photos; with 0, the main process decodes them.
 
     Returns:
         The index (shards with their hashes, height and width, skipped images with reasons), and
@@ -90,13 +74,11 @@ def store_pixels(
         UserError: A photo cannot be read, the disk has too little space, or the encoder's pixels
             cannot be kept in 8 bits (see `Encoder.to_bytes`).
     """
-    sided = {image.image_id for image in images if mentions_sides(image)}
-    reader = PhotoReader(
-        sources, encoder.to_bytes, encoder.image_size, batch_size, on_bad_image, workers=workers
-    )
+    sided = {image.image_id for image in photos.images if mentions_sides(image)}
+    reader = PhotoReader(photos, encoder.to_bytes, encoder.image_size)
     size = partial(PixelSize, height=encoder.image_size[0], width=encoder.image_size[1])
     paths, photos_per_second = write_shards(
-        "pixels", images, reader, folder, shard_size, size, partial(_write_shard, sided=sided)
+        "pixels", reader, folder, size, partial(_write_shard, sided=sided)
     )
     index = {"shards": file_hashes(paths), "size": encoder.image_size, "skipped": skipped_in(paths)}
     write_json(folder / INDEX, index)

@@ -34,26 +34,41 @@ class DiskSize(Protocol):
 
 
 @dataclass(frozen=True)
+class PhotoSet:
+    """Photos to decode, and how to.
+
+    Attributes:
+        images: The images, in the order of the shards.
+        sources: Where photos are read from, by the name of the source.
+        batch_size: Photos per batch.
+        shard_size: Photos per shard.
+        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
+        workers: Processes that decode photos; with 0, the main process decodes them.
+    """
+
+    images: Sequence[CaptionedImage]
+    sources: dict[str, PhotoSource]
+    batch_size: int
+    shard_size: int
+    on_bad_image: str
+    workers: int = 0
+
+
+@dataclass(frozen=True)
 class PhotoReader:
     """Decoder of photos in batches.
 
     Attributes:
-        sources: Where photos are read from, by the name of the source.
+        photos: The photos.
         preprocess: Turns a photo into an array.
         image_size: Height and width of a view that is a crop.
-        batch_size: Photos per batch.
-        on_bad_image: What to do with a photo that cannot be decoded: `error` or `skip`.
         views: Arrays per photo: one of the whole photo, the others of random crops.
-        workers: Processes that decode photos; with 0, the main process decodes them.
     """
 
-    sources: dict[str, PhotoSource]
+    photos: PhotoSet
     preprocess: Callable[[Image.Image], Tensor]
     image_size: tuple[int, int]
-    batch_size: int
-    on_bad_image: str
     views: int = 1
-    workers: int = 0
 
     def batches(
         self, images: Sequence[CaptionedImage], path: Path, skipped: dict[str, str], bar: tqdm
@@ -75,13 +90,16 @@ class PhotoReader:
         """
         any_decoded = False
         loader = DataLoader(
-            _Photos(images, self), self.batch_size, collate_fn=_collated, num_workers=self.workers
+            _Photos(images, self),
+            self.photos.batch_size,
+            collate_fn=_collated,
+            num_workers=self.photos.workers,
         )
         for ids, pixels, bad in _while_workers_live(loader, path):
             for image_id, error in bad.items():
                 if not isinstance(error, BadImage):
                     raise error
-                if self.on_bad_image == "error":
+                if self.photos.on_bad_image == "error":
                     raise BadImage(
                         f"{error}. Repair or remove the photo, or set encoder.on_bad_image: skip"
                     )
@@ -99,24 +117,20 @@ class PhotoReader:
 
 def write_shards(
     what: str,
-    images: Sequence[CaptionedImage],
     reader: PhotoReader,
     folder: Path,
-    shard_size: int,
     size: Callable[[int], DiskSize],
     write: Callable[[Batches, Path], None],
 ) -> tuple[list[Path], float | None]:
-    """Write the shards of some images, each with a list of the images that were skipped.
+    """Write the shards of some photos, each with a list of the images that were skipped.
 
     Complete shards are kept, so an interrupted run can be resumed. The size on disk is printed and
     checked before anything is written; the remaining time is printed after the first shard.
 
     Args:
         what: What is made, for messages and the progress bar.
-        images: The images, in the order of the shards.
-        reader: Decodes them.
+        reader: Decodes the photos.
         folder: Where the shards go.
-        shard_size: Images per shard.
         size: Returns the size on disk of a number of photos.
         write: Writes one shard from its decoded batches.
 
@@ -127,6 +141,7 @@ def write_shards(
     Raises:
         UserError: The disk has too little space, or decoding failed (see `PhotoReader.batches`).
     """
+    images, shard_size = reader.photos.images, reader.photos.shard_size
     chunks = [images[start : start + shard_size] for start in range(0, len(images), shard_size)]
     paths = [folder / f"shard-{number:05d}.safetensors" for number in range(len(chunks))]
     missing = [
@@ -202,7 +217,7 @@ class _Photos(Dataset):
         image, reader = self.images[at], self.reader
         name = f"{image.source}/{image.file_name} (image id {image.image_id})"
         try:
-            photo = decode(reader.sources[image.source].read(image.file_name), name)
+            photo = decode(reader.photos.sources[image.source].read(image.file_name), name)
         except UserError as error:
             # The main process raises it, so that the worker does not wrap its message.
             return image.image_id, error

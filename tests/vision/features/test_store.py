@@ -15,6 +15,7 @@ from dsacap.common.files import read_json, read_tensors
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import BadImage, PhotoSource
 from dsacap.vision.features.encode import FeatureSize, encode_photos
+from dsacap.vision.features.shards import PhotoSet
 from dsacap.vision.features.store import FeatureStore
 
 PHOTOS = 7
@@ -53,17 +54,9 @@ IMAGES = [
 ]
 
 
-def encode(photos, folder, on_bad_image="skip", encoder=None, images=IMAGES, **how):
-    return encode_photos(
-        images,
-        photos,
-        encoder or Brightness(),
-        folder,
-        batch_size=2,
-        shard_size=3,
-        on_bad_image=on_bad_image,
-        **how,
-    )
+def encode(photos, folder, on_bad_image="skip", encoder=None, images=IMAGES, workers=0, **how):
+    photo_set = PhotoSet(images, photos, 2, 3, on_bad_image, workers)
+    return encode_photos(photo_set, encoder or Brightness(), folder, **how)
 
 
 def test_a_train_split_without_photos_is_refused(photos, tmp_path):
@@ -125,16 +118,7 @@ def test_decoding_processes_change_nothing(photos, tmp_path):
 def test_a_missing_photo_is_named_without_a_traceback(photos, tmp_path, workers):
     images = [*IMAGES[:2], CaptionedImage(99, "away.png", "photos", "train", ("a",))]
     with pytest.raises(UserError) as raised:
-        encode_photos(
-            images,
-            photos,
-            Brightness(),
-            tmp_path / "f",
-            batch_size=2,
-            shard_size=3,
-            on_bad_image="skip",
-            workers=workers,
-        )
+        encode(photos, tmp_path / "f", images=images, workers=workers)
     assert str(raised.value) == f"{tmp_path}/photos.zip: no photo 'away.png' in it"
 
 
