@@ -92,7 +92,7 @@ $(VENV)/ready: requirements.lock requirements-uv.lock pyproject.toml
 
 # New pins: after a change of pyproject.toml, or to move to newer releases. environment.yml takes them from the same file.
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra photos --extra slurm --universal --generate-hashes --no-header \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-header \
 		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.shared import (
+from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
     ModuleList,
@@ -21,7 +21,7 @@ from baselines.shared import (
     replace_method,
     training_captions,
 )
-from baselines.word_sampling import draw_words
+from dsacap.baselines.word_sampling import draw_words
 from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,

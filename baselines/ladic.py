@@ -38,8 +38,8 @@ import torch.nn.functional as F
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
-from baselines.ladic_text import NamedText, SmallText
-from baselines.shared import (
+from dsacap.baselines.ladic_text import NamedText, SmallText
+from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
     ModuleList,

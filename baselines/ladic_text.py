@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertForMaskedLM
 
-from baselines.pieces import Pieces, from_pretrained, untie
+from dsacap.baselines.pieces import Pieces, from_pretrained, untie
 from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, until_eos
 from dsacap.captioner.layers import EncoderBlock

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.shared import (
+from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
     ModuleList,

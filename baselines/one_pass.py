@@ -23,7 +23,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from baselines.shared import (
+from dsacap.baselines.shared import (
     EncoderSize,
     ModuleList,
     image_encoder,

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from baselines.pieces import Pieces, from_pretrained, untie
-from baselines.shared import ModuleList, replace_method, training_captions
+from dsacap.baselines.pieces import Pieces, from_pretrained, untie
+from dsacap.baselines.shared import ModuleList, replace_method, training_captions
 from dsacap.captioner.interface import (
     Batch,
     Captioner,

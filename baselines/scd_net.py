@@ -35,8 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.analog_bits import AnalogBits, noised, stepped
-from baselines.shared import (
+from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
     ModuleList,

@@ -116,7 +116,7 @@ def load(folder: str | Path, device: str = "auto") -> PhotoCaptioner:
 
     Raises:
         UserError: The folder was not written by `dsacap export`, or a file in it, which the message
-            names, is missing, damaged or changed.
+            names, is missing, damaged or changed; or the extra `train` is not installed.
 
     Example:
         ```py
@@ -126,7 +126,10 @@ def load(folder: str | Path, device: str = "auto") -> PhotoCaptioner:
         captioner.caption(["photo.jpg"])
         ```
     """
-    from dsacap.common.machine import device_of
-    from dsacap.export.reading import read_folder
+    from dsacap.common.extras import naming_extras
 
-    return read_folder(Path(folder), device_of(device))
+    with naming_extras():
+        from dsacap.common.machine import device_of
+        from dsacap.export.reading import read_folder
+
+        return read_folder(Path(folder), device_of(device))

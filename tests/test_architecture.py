@@ -73,7 +73,7 @@ def test_files_hold_one_idea(path):
 def test_the_compiler_is_loaded_only_to_compile():
     """A decorator of torch.compiler once cost every stage of the pipeline five seconds."""
     code = (
-        "import sys, dsacap.stages.train, dsacap.stages.score, baselines.autoregressive;"
+        "import sys, dsacap.stages.train, dsacap.stages.score, dsacap.baselines.autoregressive;"
         " sys.exit('torch._dynamo' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

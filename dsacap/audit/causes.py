@@ -323,8 +323,8 @@ def _version_causes(old: dict, new: dict) -> Iterator[Cause]:
         yield Cause(
             "versions",
             "lock file (not in this checkout)",
-            old["code"]["lock"][:12],
-            new["code"]["lock"][:12],
+            (old["code"]["lock"] or "none")[:12],
+            (new["code"]["lock"] or "none")[:12],
         )
         return
     repinned = sorted(

@@ -20,6 +20,7 @@ from dsacap.common.git_checkout import is_commit
 
 _BEFORE_THE_MOVE = "dsacap/layout.py"  # only commits before the move have this file
 _PACKAGES = ("dsacap", "baselines")
+_LINK = "dsacap.baselines"  # a link, which git does not follow, to the folder baselines
 
 
 def files_changed(old: str, new: str | None, paths: Sequence[str]) -> list[str] | None:
@@ -129,6 +130,8 @@ class _Code:
 
     def meaning(self, dotted: str, visited: tuple[str, ...] = ()) -> str:
         """Return the present name of what a dotted name refers to, followed through re-exports."""
+        if f"{dotted}.".startswith(f"{_LINK}."):
+            dotted = dotted.removeprefix("dsacap.")
         module, path, rest = self._split(dotted)
         if path is None or dotted in visited:
             return dotted

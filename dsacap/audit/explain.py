@@ -172,7 +172,7 @@ def _environment(stage: dict) -> dict[str, str]:
         *(f"{key} {value}" for key, value in gpu.items() if value),
     ]
     changes = f" {code['changes'][:12]}" if code.get("changes") else ""
-    locked, configured = code["lock"][:12], stage["config_sha256"][:12]
+    locked, configured = (code["lock"] or "none")[:12], stage["config_sha256"][:12]
     return {
         "code": f"commit {(code['commit'] or 'unknown')[:12]}, {state}{changes};"
         f" lock file {locked}; configuration {configured}",

@@ -24,7 +24,7 @@ from dsacap.audit.stage_code import files_of_stage
 from dsacap.audit.text import listed, short
 from dsacap.common.errors import UserError
 from dsacap.common.files import sha256
-from dsacap.common.git_checkout import LOCK, ROOT, pins, stage_versions
+from dsacap.common.git_checkout import LOCK, ROOT, lock_hash, pins, stage_versions
 from dsacap.config.experiment import load_config, parse_config
 from dsacap.config.yaml_file import read_yaml
 from dsacap.reporting.table_file import Table
@@ -198,9 +198,13 @@ def _check_code(manifests: dict[str, dict]) -> Iterator[Check]:
 
 def _check_versions(manifests: dict[str, dict]) -> Iterator[Check]:
     """Compare the lock files. A package that was added since cannot have affected the number."""
-    here = sha256(ROOT / LOCK)
+    here = lock_hash()
     for stage, manifest in manifests.items():
         code = manifest["code"]
+        if here is None or code["lock"] is None:
+            place = "here" if here is None else "where it ran"
+            yield Check("versions", UNCHECKED, f"there is no {LOCK} {place}", (stage,))
+            continue
         if code["lock"] == here:
             yield Check("versions", SAME, f"{LOCK} is the same", (stage,))
             continue

@@ -24,7 +24,6 @@ _LEFT_OUT = tuple(
         "runs.stage_table",
     )
 )
-_PACKAGES = ("dsacap.", "baselines.")
 _NETWORKS = ("dsacap.vision", "dsacap.captioner", "dsacap.decoding", "dsacap.common.machine")
 _AT_THE_HEAD = ("dsacap.runs",)
 
@@ -37,7 +36,7 @@ def files_of_stage(verb: str, captioner: str | None = None) -> list[str]:
         captioner: The captioner of the system; its code counts if it is one of this package's.
 
     Returns:
-        Paths from the root of the checkout.
+        Paths from the root of the checkout, as git has them: dsacap/baselines is a link.
     """
     stage = STAGES[verb]
     modules = [stage.run.split(":")[0], *stage.code]
@@ -51,7 +50,7 @@ def files_of_stage(verb: str, captioner: str | None = None) -> list[str]:
             continue
         found[module] = path
         modules += _imports(path, everywhere=not _is_in(module, _AT_THE_HEAD))
-    return sorted({path.relative_to(ROOT).as_posix() for path in found.values()})
+    return sorted({path.resolve().relative_to(ROOT).as_posix() for path in found.values()})
 
 
 def _is_in(module: str, packages: tuple[str, ...]) -> bool:
@@ -75,4 +74,4 @@ def _imports(path: Path, everywhere: bool) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.startswith(_PACKAGES)]
+    return [name for name in names if name.startswith("dsacap.")]

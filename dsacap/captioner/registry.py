@@ -15,13 +15,13 @@ from dsacap.common.errors import UserError
 # A captioner is imported only when it is used.
 CAPTIONERS = {
     "dsacap": "dsacap.method.dsacap:DSACap",
-    "autoregressive": "baselines.autoregressive:Autoregressive",
-    "masked-diffusion": "baselines.masked_diffusion:MaskedDiffusion",
-    "bit-diffusion": "baselines.bit_diffusion:BitDiffusion",
-    "ladic": "baselines.ladic:LaDiC",
-    "parallel": "baselines.one_pass:Parallel",
-    "prefix-lm": "baselines.prefix_lm:PrefixLM",
-    "scd-net": "baselines.scd_net:SCDNet",
+    "autoregressive": "dsacap.baselines.autoregressive:Autoregressive",
+    "masked-diffusion": "dsacap.baselines.masked_diffusion:MaskedDiffusion",
+    "bit-diffusion": "dsacap.baselines.bit_diffusion:BitDiffusion",
+    "ladic": "dsacap.baselines.ladic:LaDiC",
+    "parallel": "dsacap.baselines.one_pass:Parallel",
+    "prefix-lm": "dsacap.baselines.prefix_lm:PrefixLM",
+    "scd-net": "dsacap.baselines.scd_net:SCDNet",
 }
 _GROUP = "dsacap.captioners"
 

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from dsacap.cli import finished_tables, measure_scale, own_files, reports, stages, verify
+from dsacap.common.extras import DISTRIBUTION
 
 _SHELLS = ("bash", "zsh", "tcsh")
 
@@ -16,6 +18,8 @@ class Contents:
 
     def __init__(self) -> None:
         self._parser = argparse.ArgumentParser(prog="dsacap", formatter_class=_WithoutList)
+        version = f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}"
+        self._parser.add_argument("--version", action="version", version=version)
         self._verbs = self._parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         self._chapters: dict[str, list[tuple[str, str]]] = {}
         self._last: list[tuple[str, str]] = []
@@ -107,10 +111,11 @@ def parser() -> argparse.ArgumentParser:
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; print what is wrong with them and exit with 2 if they are not right.
 
-    Photos may be named on both sides of an option, which argparse alone does not take.
+    Photos may be named on both sides of an option, which argparse alone does not take. Without
+    arguments, the help is printed.
     """
     whole = parser()
-    options, rest = whole.parse_known_args(arguments)
+    options, rest = whole.parse_known_args(arguments or ["--help"])
     options.arguments = list(arguments)
     if options.verb == "caption" and not any(word.startswith("-") and word != "-" for word in rest):
         options.photos += rest

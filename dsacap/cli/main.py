@@ -16,6 +16,7 @@ from dsacap.cli.arguments import parsed
 from dsacap.common import arithmetic
 from dsacap.common.broken_pipe import until_unread
 from dsacap.common.errors import PREEMPTED, Preempted, UserError, exhausted
+from dsacap.common.extras import naming_extras
 from dsacap.common.ranks import is_main
 
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if vars(options).get("config"):
             arithmetic.choose_before_torch(options.config)
-        with until_unread():
+        with until_unread(), naming_extras():
             return options.run(options)
         return 0
     except UserError as error:

@@ -8,14 +8,12 @@ from pathlib import Path
 from dsacap.common.errors import UserError
 from dsacap.common.printable import printable
 from dsacap.common.progress import progress
-from dsacap.config.experiment import load_config
 from dsacap.data.caption_files.forms import Captions, listed
 from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import check_predictions, read_captions
 from dsacap.data.caption_files.source import STDIN
 from dsacap.data.photos import PhotoSource, decode, is_source
 from dsacap.evaluation.inputs import Reading, load_references, match_inputs, too_long
-from dsacap.runs.layout import Layout
 
 _SHOWN = 5  # faults of the same kind that are listed
 
@@ -62,10 +60,7 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
     if is_source(path):
         return _photos(path)
     if path.suffix in (".yaml", ".yml"):
-        layout = Layout(load_config(path))
-        rows = sum(len(system.decodings) for system in layout.config.systems.values())
-        systems, trainings = len(layout.config.systems), len(layout.runs)
-        return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
+        return _configuration(path)
     captions = read_captions(path, how.form, how.decoding or how.split)
     if captions.parts:
         captions.notes.append(listed(captions.parts))
@@ -82,6 +77,17 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
         lines += [*captions.notes, *oddities(captions.by_image)]
         lines += too_long(captions.by_image, "caption", how.tokenized)
     return "\n".join(lines)
+
+
+def _configuration(path: Path) -> str:
+    # A configuration is checked by its captioners, which need torch; captions are not.
+    from dsacap.config.experiment import load_config
+    from dsacap.runs.layout import Layout
+
+    layout = Layout(load_config(path))
+    rows = sum(len(system.decodings) for system in layout.config.systems.values())
+    systems, trainings = len(layout.config.systems), len(layout.runs)
+    return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
 
 
 def _counts(found: Captions) -> str:

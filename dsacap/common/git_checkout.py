@@ -8,6 +8,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from dsacap.common.files import sha256
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = "requirements.lock"
 _STAGES = "dsacap/runs/stage_table.py"
@@ -17,7 +19,7 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 def git(*arguments: str) -> str | None:
-    """Run git in the checkout.
+    """Run git in the checkout, never in one of somebody else that the package is installed in.
 
     Args:
         arguments: The command line of git.
@@ -25,6 +27,8 @@ def git(*arguments: str) -> str | None:
     Returns:
         What git prints; None where there is no git, no checkout, or no such object.
     """
+    if not (ROOT / ".git").exists():
+        return None
     try:
         return subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
@@ -68,6 +72,12 @@ def pins(commit: str | None) -> dict[str, str] | None:
     """
     text = file_at(commit, LOCK)
     return None if text is None else dict(_PIN.findall(text))
+
+
+def lock_hash() -> str | None:
+    """Return the hash of the lock file; None for an installed package, which has none."""
+    lock = ROOT / LOCK
+    return sha256(lock) if lock.exists() else None
 
 
 def file_at(commit: str | None, name: str) -> str | None:

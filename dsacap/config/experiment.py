@@ -294,4 +294,9 @@ def parse_config(data: Any, where: str) -> Config:
 
 def load_config(path: Path) -> Config:
     """Read and check a configuration file; raise UserError if it is invalid."""
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file; name a configuration by --config: those of the benchmark are in"
+            " the folder config/ of a checkout of its repository"
+        )
     return parse_config(read_yaml(path), str(path))

@@ -16,7 +16,6 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_text, sha256, write_text
-from dsacap.common.git_checkout import ROOT
 from dsacap.reporting.cells import (
     AGAINST_HUMANS,
     DIVERSITY,
@@ -30,7 +29,7 @@ from dsacap.reporting.cells import (
 )
 from dsacap.reporting.table_file import Table
 
-CITATION = ROOT / "CITATION.cff"
+CITATION = Path(__file__).with_name("CITATION.cff")  # a link to that of the repository
 _MATHS = {"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"}  # as text they need a font encoding
 _FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}"
 _DIGITS = 12  # of hashes, which a reference list has to break
@@ -99,7 +98,7 @@ def key_of(table: Table, version: str) -> str:
 
 
 def citation() -> dict[str, Any]:
-    """Return CITATION.cff; UserError if the package does not run from its checkout."""
+    """Return CITATION.cff."""
     return yaml.safe_load(read_text(CITATION))
 
 

@@ -6,9 +6,10 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ import torch
 from dsacap.common import arithmetic
 from dsacap.common.errors import UserError
 from dsacap.common.files import sha256, write_json
-from dsacap.common.git_checkout import LOCK, ROOT, git
+from dsacap.common.git_checkout import git, lock_hash
 from dsacap.common.machine import cpu_name, machine
 from dsacap.common.ranks import is_main
 from dsacap.config.experiment import Config
@@ -118,7 +119,8 @@ def commit() -> dict:
 
     Returns:
         {"commit", "dirty": whether tracked files differ from it, "changes": the hash of their diff,
-        "lock": the hash of the lock file}. All but the last are None outside a git checkout.
+        "lock": the hash of the lock file}. They are None outside a git checkout, the last one if
+        the package is installed.
     """
     status = git("status", "--porcelain", "--untracked-files=no")
     changes = git("diff", "HEAD") if status else None
@@ -127,7 +129,7 @@ def commit() -> dict:
         "commit": head and head.strip(),
         "dirty": None if status is None else bool(status.strip()),
         "changes": changes and hashlib.sha256(changes.encode()).hexdigest(),
-        "lock": sha256(ROOT / LOCK),
+        "lock": lock_hash(),
     }
 
 
@@ -151,6 +153,13 @@ def require_committed(where: Path, manifests: dict[str, dict]) -> None:
         )
 
 
+def _versions() -> Iterator[tuple[str, str]]:
+    """Yield the versions of the packages; a stage that is run by hand needs no Snakemake."""
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
+
+
 def host() -> dict:
     """Describe the machine, its software, and the GPU if the stage used one."""
     return {
@@ -158,7 +167,7 @@ def host() -> dict:
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": dict(_versions()),
         "arithmetic": arithmetic.in_use(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "gpu": machine(torch.device("cuda")) if torch.cuda.is_initialized() else None,

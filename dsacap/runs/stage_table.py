@@ -253,7 +253,7 @@ STAGES: dict[str, Stage] = {
                 (name, 0) for name, given in layout.config.predictions.items() if given.checkpoint
             ],
             on_gpu=True,
-            code=("baselines.pretrained",),
+            code=("dsacap.baselines.pretrained",),
         ),
         Stage(
             "caption",

@@ -26,7 +26,7 @@ def caption_by_checkpoint(layout: Layout, row: str, seed: int = 0) -> dict:
     Raises:
         UserError: The row is a file, or the checkpoint cannot be loaded.
     """
-    from baselines.pretrained import PretrainedCaptioner
+    from dsacap.baselines.pretrained import PretrainedCaptioner
 
     settings, output = layout.config.predictions[row].checkpoint, layout.predictions(row)
     if settings is None:

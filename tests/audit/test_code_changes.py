@@ -60,8 +60,20 @@ def test_a_commit_that_git_does_not_know_gives_none(commit, tmp_path):
 
 def test_outside_a_checkout_the_result_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert files_changed("a" * 40, None, ["a.py"]) is None
+
+
+def test_baselines_have_their_folder_as_their_name(commit, tmp_path):
+    """Their modules were imported from it before `dsacap.baselines` was a link to it."""
+    table = "C = {'a': 'baselines.a:A'}\nD = 'baselines.a'\n"
+    files = {"baselines/a.py": "A = 1\n", "baselines/b.py": "from baselines.a import A\nB = A\n"}
+    old = commit(files | {"dsacap/c.py": table})
+    now = {name: text.replace("baselines.", "dsacap.baselines.") for name, text in files.items()}
+    new = commit(now | {"dsacap/c.py": table.replace("baselines.", "dsacap.baselines.")})
+    paths = [*files, "dsacap/c.py"]
+    assert files_changed(old, new, paths) == files_changed(old, None, paths) == []
+    (tmp_path / "baselines/b.py").write_text("from dsacap.baselines.c import A\nB = A\n")
+    assert files_changed(old, None, paths) == ["baselines/b.py"]
 
 
 def test_comments_and_order_are_no_change(commit):

@@ -173,6 +173,16 @@ def test_a_moved_pin_is_stale_and_a_new_one_is_not(checked, monkeypatch):
     assert "has changed (eeeeeeeeeeee then" in details(checked(another_lock), "versions")
 
 
+def test_an_installation_without_a_lock_file_is_unchecked(checked, monkeypatch):
+    def installed(table):
+        table.manifests["score ar seed 0"]["code"]["lock"] = None
+
+    there = "there is no requirements.lock where it ran ('score ar seed 0',)"
+    assert there in details(checked(installed), "versions", UNCHECKED)
+    monkeypatch.setattr(freshness, "lock_hash", lambda: None)
+    assert "there is no requirements.lock here" in details(checked(), "versions", UNCHECKED)
+
+
 def test_a_changed_file_of_predictions_is_stale(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "theirs.json").write_text("[]")

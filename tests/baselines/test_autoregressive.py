@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.autoregressive import Autoregressive, _State
-from baselines.word_sampling import draw_words
+from dsacap.baselines.autoregressive import Autoregressive, _State
+from dsacap.baselines.word_sampling import draw_words
 from dsacap.captioner.interface import Batch, ImageSpec
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 from helpers import SPEC, part_of, random_batch

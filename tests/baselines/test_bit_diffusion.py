@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from baselines.analog_bits import gamma, noised, stepped
-from baselines.bit_diffusion import BitDiffusion
+from dsacap.baselines.analog_bits import gamma, noised, stepped
+from dsacap.baselines.bit_diffusion import BitDiffusion
 from dsacap.text.vocabulary import UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 

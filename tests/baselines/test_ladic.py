@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from baselines.ladic import LaDiC
+from dsacap.baselines.ladic import LaDiC
 from dsacap.captioner.batch_parts import WHOLE
 from dsacap.text.vocabulary import EOS, PAD, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from baselines.ladic import LaDiC
+from dsacap.baselines.ladic import LaDiC
 from dsacap.common.errors import UserError
 from dsacap.text.vocabulary import SPECIALS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of

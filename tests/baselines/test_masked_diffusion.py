@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from baselines.masked_diffusion import MaskedDiffusion
+from dsacap.baselines.masked_diffusion import MaskedDiffusion
 from dsacap.text.vocabulary import UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 

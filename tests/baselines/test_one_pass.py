@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from baselines.one_pass import Parallel
+from dsacap.baselines.one_pass import Parallel
 from dsacap.text.vocabulary import EOS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of
 

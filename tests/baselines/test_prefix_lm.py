@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from baselines.prefix_lm import PrefixLM
+from dsacap.baselines.prefix_lm import PrefixLM
 from dsacap.common.errors import UserError
 from dsacap.text.vocabulary import EOS, SPECIALS, UNK
 from helpers import SPEC, learn_by_heart, part_of, random_batch, words_of

@@ -5,7 +5,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from baselines.pretrained import PretrainedCaptioner
+from dsacap.baselines.pretrained import PretrainedCaptioner
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
 from dsacap.config.sections import Checkpoint, Predictions

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from baselines.scd_net import SCDNet
+from dsacap.baselines.scd_net import SCDNet
 from dsacap.text.vocabulary import UNK
 from helpers import SPEC, ListMemory, learn_by_heart, part_of, random_batch, words_of
 

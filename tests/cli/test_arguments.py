@@ -20,11 +20,20 @@ def test_help_lists_every_verb_once_on_a_line_of_its_own(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    listed = [
-        line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] != "-h,"
-    ]
+    firsts = [line.split()[0] for line in lines if line.startswith("  ")]
+    listed = [word for word in firsts if not word.startswith("-")]
     assert sorted(listed) == sorted(verbs())
     assert all(len(line) <= 120 for line in lines)
+
+
+def test_the_command_alone_prints_its_help(capsys):
+    printed = []
+    for arguments in ([], ["--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and "score a predictions file" in printed[0]
 
 
 @pytest.mark.parametrize("verb", verbs())

@@ -34,7 +34,7 @@ def test_errors_are_one_line_without_a_traceback(config, capsys):
     message = capsys.readouterr().err
     assert "no such file" in message and "Traceback" not in message
     assert run("check", "--config", config.with_name("absent.yaml")) == 1
-    assert "absent.yaml: no such file" in capsys.readouterr().err
+    assert "absent.yaml: no such file; name a configuration by --config" in capsys.readouterr().err
     assert run("download", "--config", config, "--file", "x.zip") == 1
     assert "scenes are generated" in capsys.readouterr().err
     for verb, lacks in (

@@ -3,7 +3,7 @@ import subprocess
 import pytest
 
 from dsacap.common import git_checkout
-from dsacap.common.git_checkout import files_at, git, pins, stage_versions
+from dsacap.common.git_checkout import files_at, git, lock_hash, pins, stage_versions
 from dsacap.runs.stage_table import VERSIONS
 
 
@@ -65,8 +65,17 @@ def test_the_versions_of_the_table_of_stages_are_found_in_its_source():
 
 def test_outside_a_checkout_there_is_no_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git("rev-parse", "HEAD") is None and files_at(None) is None
+
+
+def test_the_repository_that_a_package_is_installed_in_is_not_its_own(
+    repository, tmp_path, monkeypatch
+):
+    commit = repository(a="1\n")
+    (tmp_path / "venv").mkdir()
+    monkeypatch.setattr(git_checkout, "ROOT", tmp_path / "venv")
+    assert git("rev-parse", "HEAD") is None and files_at(commit) is None
+    assert lock_hash() is None
 
 
 def test_options_of_git_are_not_taken_for_commits(repository, tmp_path):

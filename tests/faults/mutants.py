@@ -61,7 +61,7 @@ def copy_tree(folder: Path) -> None:
 
     Unchanged files keep their modification time, by which mutmut knows what it has already done.
     """
-    for name in ("dsacap", "baselines", "tests"):
+    for name in ("dsacap", "dsacap/baselines", "tests"):  # a link is not followed
         for source in (ROOT / name).rglob("*"):
             if source.is_file() and "__pycache__" not in source.parts:
                 text = source.read_bytes()

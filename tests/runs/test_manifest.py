@@ -1,4 +1,5 @@
 import hashlib
+from importlib.metadata import version
 
 from dsacap.runs import manifest
 from dsacap.runs.manifest import commit, run_stage
@@ -25,6 +26,11 @@ def test_a_manifest_has_the_hashes_of_files_read_and_written(tmp_path):
     assert written["inputs"] == {theirs.as_posix(): digests["annotations.json"]}
     assert written["version"] == VERSIONS["data"] and written["facts"] == {"images": 3}
     assert written["host"]["gpu"] is None and written["host"]["deterministic"] is False
+
+
+def test_packages_that_are_not_installed_have_no_version(monkeypatch):
+    monkeypatch.setattr(manifest, "_PACKAGES", ("numpy", "not-installed"))
+    assert manifest.host()["packages"] == {"numpy": version("numpy")}
 
 
 def test_uncommitted_changes_are_recorded_by_their_hash(monkeypatch):

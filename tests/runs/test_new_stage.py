@@ -14,7 +14,7 @@ from dsacap.common.git_checkout import ROOT
 from dsacap.runs.layout import manifest_of
 
 TABLE = "dsacap/runs/stage_table.py"
-PARTS = ("dsacap", "baselines", "workflow", "Snakefile", "environment.yml", "requirements.lock")
+PARTS = ("dsacap", "workflow", "Snakefile", "environment.yml", "requirements.lock")
 
 
 @pytest.fixture(scope="module")
