@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from dsacap.audit.causes import Cause
+from dsacap.audit.cause import Cause
 from dsacap.audit.chain import is_quality
 from dsacap.audit.compare import Comparison, cells_of
 from dsacap.audit.text import wrapped

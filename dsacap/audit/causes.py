@@ -7,63 +7,20 @@ on, files that its code imports, versions that both sides pin.
 import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any
 
+from dsacap.audit.cause import ABSENT, UNCHANGED, Cause
 from dsacap.audit.chain import parts_of, settings_of
 from dsacap.audit.code_changes import files_changed
+from dsacap.audit.environment import hardware_causes, version_causes
 from dsacap.audit.stage_code import files_of_stage
 from dsacap.audit.text import listed, short
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
-from dsacap.common.git_checkout import pins, stage_versions
+from dsacap.common.git_checkout import stage_versions
 from dsacap.config.experiment import parse_config
-
-ABSENT = "absent"
-UNCHANGED = "meant to leave the result unchanged"
-_BY_LIKELIHOOD = (
-    "configuration",
-    "seed",
-    "data",
-    "signature",
-    "code",
-    "hardware",
-    "versions",
-    UNCHANGED,
-    "unknown",
-)
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One difference between two runs that may explain a difference in their numbers.
-
-    Attributes:
-        kind: configuration, seed, data, code, versions, hardware, signature or unknown.
-        what: The name of what differs, such as a configuration key, a file or a package.
-        old: Its value on the old side, as text.
-        new: Its value on the new side, as text.
-    """
-
-    kind: str
-    what: str
-    old: str
-    new: str
-
-    @property
-    def rank(self) -> int:
-        """The place of this cause among others, the likeliest first.
-
-        A processor changes the rounding of every sum; code that is meant to leave the result
-        unchanged is tested to do so.
-        """
-        unchanged = self.kind == "code" and UNCHANGED in self.what
-        return _BY_LIKELIHOOD.index(UNCHANGED if unchanged else self.kind)
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.old} -> {self.new}" if self.old or self.new else self.what
 
 
 def outputs_of(manifest: dict[str, Any]) -> dict[str, str] | None:
@@ -121,8 +78,8 @@ def causes_of(
     captioner = captioner_of(new["config"], stage)
     verb = new.get("stage", parts_of(stage)[0])
     yield from _code_causes(old, new, verb, tuple(files_of_stage(verb, captioner)))
-    yield from _version_causes(old, new)
-    yield from _hardware_causes(old, new, timed)
+    yield from version_causes(old, new)
+    yield from hardware_causes(old, new, timed)
 
 
 def captioner_of(config: dict, stage: str) -> str | None:
@@ -301,66 +258,3 @@ def _versions(commit: str | None) -> dict[str, int] | None:
 @cache
 def _changed(old: str | None, new: str | None, files: tuple[str, ...]) -> list[str] | None:
     return files_changed(old, new, files) if old and new else None
-
-
-@cache
-def _pins(commit: str | None) -> dict[str, str] | None:
-    return pins(commit) if commit else None
-
-
-def _version_causes(old: dict, new: dict) -> Iterator[Cause]:
-    """Yield the packages whose version changed, by the manifests and, in git, the lock files."""
-    hosts = (old["host"], new["host"])
-    versions = [dict(host.get("packages", {}), python=host.get("python")) for host in hosts]
-    other_lock = old["code"]["lock"] != new["code"]["lock"]
-    pins_old, pins_new = (
-        _pins(side["code"]["commit"]) if other_lock else {} for side in (old, new)
-    )
-    for name in sorted(set(versions[0]) & set(versions[1])):
-        if versions[0][name] != versions[1][name]:
-            yield Cause("versions", name, versions[0][name], versions[1][name])
-    if pins_old is None or pins_new is None:
-        yield Cause(
-            "versions",
-            "lock file (not in this checkout)",
-            (old["code"]["lock"] or "none")[:12],
-            (new["code"]["lock"] or "none")[:12],
-        )
-        return
-    repinned = sorted(
-        name
-        for name in set(pins_old) & set(pins_new)
-        if pins_old[name] != pins_new[name] and name not in versions[0]
-    )
-    for name in repinned:
-        yield Cause("versions", f"{name} (lock file)", pins_old[name], pins_new[name])
-
-
-def _hardware_causes(old: dict, new: dict, timed: bool) -> Iterator[Cause]:
-    sides = []
-    # Portable arithmetic gives the same result on every processor, so the CPU is then no cause.
-    portable = not timed and all(
-        side["config"].get("arithmetic") == "portable" for side in (old, new)
-    )
-    for side in (old, new):
-        facts, host = side["facts"], side["host"]
-        gpu = host.get("gpu") or {}
-        cpu = None if portable else host.get("cpu")
-        found = {
-            "CPU": cpu,
-            "device": facts.get("device"),
-            "GPU": gpu.get("device"),
-            "driver": gpu.get("driver_version"),
-        }
-        if timed:
-            machine = {
-                key: value for key, value in (facts.get("machine") or {}).items() if key != "torch"
-            }
-            found |= {"cores": host.get("cores"), "system": host.get("system")} | {
-                f"machine.{key}": value for key, value in machine.items()
-            }
-        sides.append(found)
-    for key in dict.fromkeys([*sides[0], *sides[1]]):
-        a, b = (side.get(key) for side in sides)
-        if a is not None and b is not None and a != b:
-            yield Cause("hardware", key, _plain(a), _plain(b))

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dsacap.audit.causes import ABSENT, Cause, causes_of, wrote_the_same
+from dsacap.audit.cause import ABSENT, Cause
+from dsacap.audit.causes import causes_of, wrote_the_same
 from dsacap.audit.chain import chain, is_measured
 from dsacap.reporting.table_file import Table
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from dsacap.audit.causes import Cause
+from dsacap.audit.cause import Cause
 from dsacap.audit.chain import is_measured
 from dsacap.audit.compare import Comparison, Difference, Side
 from dsacap.audit.text import listed, short, wrapped

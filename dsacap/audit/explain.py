@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dsacap.audit.causes import UNCHANGED
+from dsacap.audit.cause import UNCHANGED
 from dsacap.audit.chain import chain, parts_of, settings_of
 from dsacap.audit.freshness import SAME, STALE, UNCHECKED, checks_of, config_file, verdict
 from dsacap.audit.names import find_decoding, find_metric, find_system

@@ -10,14 +10,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from dsacap.audit.causes import (
-    UNCHANGED,
-    Cause,
-    captioner_of,
-    changed_settings,
-    declared_version,
-    non_default_keys,
-)
+from dsacap.audit.cause import UNCHANGED, Cause
+from dsacap.audit.causes import captioner_of, changed_settings, declared_version, non_default_keys
 from dsacap.audit.chain import parts_of, settings_of
 from dsacap.audit.code_changes import files_changed
 from dsacap.audit.stage_code import files_of_stage

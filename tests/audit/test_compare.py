@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dsacap.audit import causes
+from dsacap.audit import causes, environment
 from dsacap.audit.compare import compare
 from dsacap.audit.diff import as_json, render
 from dsacap.cli.main import main
@@ -215,7 +215,7 @@ def test_pins_that_moved_are_named_and_new_ones_are_not(differ, monkeypatch):
         "c0ffee" + "0" * 34: {"torch": "2.0", "pillow": "11"},
         "d" * 40: {"torch": "2.0", "pillow": "12", "rocrate": "1"},
     }
-    monkeypatch.setattr(causes, "_pins", locks.get)
+    monkeypatch.setattr(environment, "_pins", locks.get)
     monkeypatch.setattr(causes, "_changed", lambda old, new, files: [])
     named = causes_named(
         differ(
