@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsacap.common.errors import UserError
-from dsacap.common.printable import printable
+from dsacap.common.printable import counted, printable
 from dsacap.common.progress import progress
-from dsacap.config.experiment import load_config
 from dsacap.data.caption_files.forms import Captions, listed
 from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import check_predictions, read_captions
 from dsacap.data.caption_files.source import STDIN
 from dsacap.data.photos import PhotoSource, decode, is_source
 from dsacap.evaluation.inputs import Reading, load_references, match_inputs, too_long
-from dsacap.runs.layout import Layout
 
 _SHOWN = 5  # faults of the same kind that are listed
 
@@ -62,10 +60,14 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
     if is_source(path):
         return _photos(path)
     if path.suffix in (".yaml", ".yml"):
+        from dsacap.config.experiment import load_config  # loads torch, as captions need not
+        from dsacap.runs.layout import Layout
+
         layout = Layout(load_config(path))
         rows = sum(len(system.decodings) for system in layout.config.systems.values())
         systems, trainings = len(layout.config.systems), len(layout.runs)
-        return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
+        count = f"{counted(systems, 'system')} in {counted(trainings, 'training')}"
+        return f"a configuration of {count}, {counted(rows, 'row')} a seed"
     captions = read_captions(path, how.form, how.decoding or how.split)
     if captions.parts:
         captions.notes.append(listed(captions.parts))
@@ -74,7 +76,9 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
         pair = match_inputs(
             check_predictions(captions, how.duplicates), load_references(references, how), how
         )
-        lines += ["every image of the references has its captions, and no other", *pair.notes]
+        part = "captions are of images of the references, of which some have none"
+        whole = "every image of the references has its captions, and no other"
+        lines += [part if how.subset else whole, *pair.notes]
         firsts = {image: texts[:1] for image, texts in pair.captions.items()}
         lines += too_long(firsts, "caption") + too_long(pair.references, "reference", how.tokenized)
     else:
@@ -91,12 +95,12 @@ def _counts(found: Captions) -> str:
     each = (
         f"{counts[0]} to {counts[-1]} captions"
         if len(counts) > 1
-        else f"{counts[0]} caption{'s' * (counts[0] > 1)}"
+        else counted(counts[0], "caption")
     )
     words = sum(len(caption.split()) for caption in everything) / len(everything)
     return (
-        f"{len(captions):,} images, {each} each, {words:.1f} words on average,"
-        f" {len(set(everything)):,} different captions"
+        f"{counted(len(captions), 'image')}, {each} each, {words:.1f} words on average,"
+        f" {counted(len(set(everything)), 'different caption')}"
     )
 
 
@@ -112,13 +116,13 @@ def _photos(path: Path) -> str:
         except UserError as error:
             bad.append(str(error))
     if bad or not names:
-        wrong = f"{len(bad):,} of {len(names):,} photos are unusable:" if bad else "no photos in it"
+        count = f"{len(bad):,} of {counted(len(names), 'photo')}"
+        wrong = f"unusable: {count}" if bad else "no photos in it"
         raise UserError("\n  ".join([f"{path}: {wrong}", *bad[:_SHOWN], *notes]))
     (width, height), most = sizes.most_common(1)[0]
     return "\n".join(
         [
-            f"{sizes.total():,} photos, all of them usable; {most:,} of them have"
-            f" {width} x {height} pixels",
+            f"{counted(sizes.total(), 'usable photo')}; of {width} x {height} pixels: {most:,}",
             *(f"note: {note}" for note in notes),
         ]
     )
