@@ -7,7 +7,7 @@ from PIL import Image
 from dsacap.common.errors import UserError
 from dsacap.data.photos import PhotoSource
 from dsacap.runs.models import load_configured_encoder
-from dsacap.vision.clipscore import clip_score
+from dsacap.vision.clipscore import clip_score, encode_texts
 from dsacap.vision.encoders.load import lacks_weights
 from dsacap.vision.encoders.timm_encoder import TimmEncoder
 
@@ -48,6 +48,15 @@ def test_scores_equal_the_formula(tiny_layout, tmp_path):
     assert scores["CLIPScore"].corpus == pytest.approx(
         sum(scores["CLIPScore"].per_image.values()) / 3
     )
+
+
+def test_half_a_character_is_encoded_as_its_replacement(tiny_layout):
+    encoder, tokenizer = (
+        load_configured_encoder(tiny_layout),
+        open_clip.SimpleTokenizer(context_length=40),
+    )
+    half, replaced = encode_texts(encoder, tokenizer, ["a \ud83d", "a \ufffd"])
+    assert torch.equal(half, replaced)
 
 
 def test_an_encoder_without_a_text_tower_is_refused():
