@@ -25,6 +25,7 @@ def score(
     *,
     metrics: Collection[str] | None = None,
     spice: Spice = "auto",
+    document_frequencies: Given | None = None,
     how: Reading | None = None,
 ) -> Scores:
     """Score captions against references, as `dsacap score` does.
@@ -33,14 +34,18 @@ def score(
         predictions: A dictionary from image id to a caption, or to as many captions for every
             image; or a file in any of the forms of docs/scoring.md.
         references: A dictionary from image id to captions, or a file; or several of them.
-        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all. Java runs
-            for METEOR and SPICE only.
+        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all. Besides
+            the tokeniser, Java runs for METEOR, SPICE and SPIDEr only.
         spice: "auto" computes SPICE if its parser is on this machine or can be downloaded,
-            "required" raises an error if not, and "off" leaves it out.
+            "required" raises an error if not, and "off" leaves it out, and SPIDEr with it.
+        document_frequencies: What CIDEr takes its document frequencies from: "coco-val2014", all
+            captions of COCO's val2014; or a file or a dictionary of references of many images. By
+            default they are those of `references`.
         how: How files are read and matched: an instance of `dsacap.evaluation.inputs.Reading`.
 
     Returns:
-        The scores by metric, each with its interval, per-image scores and signature.
+        The scores by metric, each with its interval, per-image scores and signature. A metric that
+        cannot be computed has the value None and the reason.
 
     Raises:
         UserError: The captions or references are malformed, or of different images, or a metric is
@@ -61,7 +66,14 @@ def score(
     """
     from dsacap.evaluation import scoring
 
-    return scoring.score(predictions, references, metrics=metrics, spice=spice, how=how)
+    return scoring.score(
+        predictions,
+        references,
+        metrics=metrics,
+        spice=spice,
+        document_frequencies=document_frequencies,
+        how=how,
+    )
 
 
 def compare(
@@ -69,6 +81,7 @@ def compare(
     references: Given | Sequence[Given],
     *,
     spice: Spice = "auto",
+    document_frequencies: Given | None = None,
     how: Reading | None = None,
 ) -> Comparison:
     """Compare several systems on the same images, as `dsacap compare` does.
@@ -78,6 +91,7 @@ def compare(
             or a file.
         references: A dictionary from image id to captions, or a file; or several of them.
         spice: See `score`.
+        document_frequencies: See `score`.
         how: How files are read and matched; see `score`.
 
     Returns:
@@ -100,7 +114,9 @@ def compare(
     """
     from dsacap.evaluation import comparison
 
-    return comparison.compare(systems, references, spice=spice, how=how)
+    return comparison.compare(
+        systems, references, spice=spice, document_frequencies=document_frequencies, how=how
+    )
 
 
 def load(folder: str | Path, device: str = "auto") -> PhotoCaptioner:

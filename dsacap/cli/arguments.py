@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dsacap.cli import finished_tables, measure_scale, own_files, reports, stages, verify
 from dsacap.common.extras import DISTRIBUTION
+from dsacap.common.outputs import output_path
 
 _SHELLS = ("bash", "zsh", "tcsh")
 
@@ -134,7 +135,7 @@ def completion(shell: str) -> str:
     )
     for sub in verbs.choices.values():
         for action in sub._actions:
-            if action.type is Path:
+            if action.type in (Path, output_path):
                 action.complete = shtab.FILE
     return shtab.complete(whole, shell)
 

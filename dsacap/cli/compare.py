@@ -3,17 +3,19 @@
 import argparse
 import csv
 import sys
+import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from tabulate import tabulate
 
-from dsacap.cli.reading import SPICE, reading_of
+from dsacap.cli.reading import SPICE, TABLE, check_files, reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, write_json, write_text
-from dsacap.common.outputs import check_outputs
-from dsacap.evaluation.comparison import LEVEL, Comparison, Difference, compare, names_of
-from dsacap.scoring.score import PERCENT
+from dsacap.common.outputs import beside
+from dsacap.common.printable import on_one_line, printable
+from dsacap.data.photos import PhotoSource
+from dsacap.evaluation.comparison import Comparison, Difference, compare, names_of
+from dsacap.reporting.comparison_page import RANKS, comparison_page, scaled
 
 _SHOWN = 5  # images
 
@@ -27,46 +29,63 @@ def compare_files(options: argparse.Namespace) -> None:
     Raises:
         UserError: A file is malformed, the images differ, or an output would overwrite an input.
     """
-    if not options.references:
-        raise UserError("--references: is missing; it is needed to compare captions")
-    read: list[Path] = [*options.files, *options.references]
-    check_outputs([options.json, options.csv, options.latex], read)
-    systems = names_of(options.files)
-    spice = SPICE[options.spice]
-    found = compare(systems, options.references, spice=spice, how=reading_of(options))
+    outputs = [options.json, options.csv, options.latex, options.html]
+    check_files(options, options.files, outputs)
+    if options.photos and not options.html:
+        raise UserError("--photos: are shown on the page only; give --html FILE too")
+    photos = PhotoSource(options.photos) if options.photos else None
+    found = compare(
+        names_of(options.files),
+        options.references,
+        spice=SPICE[options.spice],
+        document_frequencies=options.document_frequencies,
+        how=reading_of(options),
+    )
     for note in found.notes:
         print(note, file=sys.stderr)
+    with beside(outputs):
+        _print(found)
+    _write(options, found, photos)
+
+
+def _print(found: Comparison) -> None:
     print(_scores(found, "simple"))
-    print(
-        f"\nIn parentheses: ranks. Systems that do not differ significantly (p < {LEVEL}, a paired"
-        "\npermutation test over images with Holm's correction for all pairs) are tied.\n"
-    )
+    print(f"\n{textwrap.fill(RANKS, 90)}\n")
     headers = ["Metric", "First", "Second", "Difference", "95 % interval", "p", "p (Holm)"]
     rows = [_row(one) for one in found.differences]
     print(tabulate(rows, headers, disable_numparse=True, colalign=("left",) * 3 + ("right",) * 4))
     print("\n" + "\n".join(_images(found)))
-    _write(options, found)
 
 
-def _write(options: argparse.Namespace, found: Comparison) -> None:
+def _write(options: argparse.Namespace, found: Comparison, photos: PhotoSource | None) -> None:
     if options.json:
-        differences = [vars(one) for one in found.differences]
-        parts = {"values": found.values, "ranks": found.ranks, "differences": differences}
+        parts = {
+            "values": found.values,
+            "ranks": found.ranks,
+            "differences": [vars(one) for one in found.differences],
+            "signatures": found.signatures,
+            "notes": list(map(printable, found.notes)),
+        }
         write_json(options.json, parts)
     if options.csv:
-        with replacing(options.csv) as temporary, temporary.open("w", newline="") as file:
+        with replacing(options.csv) as temporary, temporary.open("w", **TABLE) as file:
             writer = csv.DictWriter(file, list(Difference.__annotations__), lineterminator="\n")
             writer.writeheader()
             writer.writerows(vars(one) for one in found.differences)
     if options.latex:
         write_text(options.latex, _scores(found, "latex_booktabs") + "\n")
+    if options.html:
+        page, problems = comparison_page(found, photos)
+        write_text(options.html, page)
+        for problem in problems:
+            print(f"not on the page: {problem}", file=sys.stderr)
 
 
 def _scores(found: Comparison, form: str) -> str:
     """The table of systems by metrics, scaled as in papers."""
     metrics = list(next(iter(found.values.values())))
     rows = [
-        [name, *(f"{_scaled(m, of[m]):.2f} ({found.ranks[name][m]})" for m in metrics)]
+        [name, *(f"{scaled(m, of[m]):.2f} ({found.ranks[name][m]})" for m in metrics)]
         for name, of in found.values.items()
     ]
     align = ("left", *["right"] * len(metrics))
@@ -75,14 +94,10 @@ def _scores(found: Comparison, form: str) -> str:
 
 
 def _row(one: Difference) -> list[str]:
-    low, high = (f"{_scaled(one.metric, bound):+.2f}" for bound in (one.low, one.high))
-    difference = f"{_scaled(one.metric, one.difference):+.2f}"
+    low, high = (f"{scaled(one.metric, bound):+.2f}" for bound in (one.low, one.high))
+    difference = f"{scaled(one.metric, one.difference):+.2f}"
     p = [f"{one.p:.4f}", f"{one.p_holm:.4f}"]
     return [one.metric, one.first, one.second, difference, f"{low} .. {high}", *p]
-
-
-def _scaled(metric: str, value: float) -> float:
-    return 100 * value if metric in PERCENT else value
 
 
 def _images(found: Comparison) -> Iterator[str]:
@@ -92,9 +107,4 @@ def _images(found: Comparison) -> Iterator[str]:
         yield f"  image {image}"
         for name, captions in found.captions.items():
             score = 100 * found.ciders[name][image]
-            yield f"    {name:<{width}}  {score:6.1f}  {_shown(captions[image])}"
-
-
-def _shown(caption: str) -> str:
-    """A caption without what would move the cursor or end the line."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in caption)
+            yield f"    {name:<{width}}  {score:6.1f}  {on_one_line(captions[image])}"

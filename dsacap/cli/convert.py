@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from dsacap.cli.reading import reading_of
+from dsacap.cli.reading import check_files, reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_json
-from dsacap.common.outputs import check_outputs
+from dsacap.common.outputs import beside
+from dsacap.common.printable import counted
 from dsacap.data.caption_files.ids import id_of_file_name, whole_text
 from dsacap.evaluation.inputs import load_predictions
 
@@ -21,7 +22,7 @@ def convert(options: argparse.Namespace) -> None:
         UserError: The file is malformed, has several captions of an image, or ids that are no
             numbers, or the output would overwrite it.
     """
-    check_outputs([options.output], [options.captions])
+    check_files(options, [options.captions], [options.output])
     found = load_predictions(options.captions, reading_of(options))
     records = []
     for image, texts in found.by_image.items():
@@ -41,4 +42,6 @@ def convert(options: argparse.Namespace) -> None:
     write_json(options.output, records)
     for note in found.notes:
         print(note, file=sys.stderr)
-    print(f"{options.output}: {len(records):,} captions; read from {found.name}, {found.form}")
+    with beside([options.output]):
+        count = counted(len(records), "caption")
+        print(f"{options.output}: {count}; read from {found.name}, {found.form}")

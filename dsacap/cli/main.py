@@ -17,6 +17,7 @@ from dsacap.common import arithmetic
 from dsacap.common.broken_pipe import until_unread
 from dsacap.common.errors import PREEMPTED, Preempted, UserError, exhausted
 from dsacap.common.extras import naming_extras
+from dsacap.common.printable import never_fail_on
 from dsacap.common.ranks import is_main
 
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        never_fail_on(stream)
     options = parsed(arguments)
     try:
         if vars(options).get("config"):

@@ -7,9 +7,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsacap.cli.reading import add_reading, add_references, reading_of
+from dsacap.cli.reading import add_document_frequencies, add_reading, add_references, reading_of
 from dsacap.cli.stages import opened, row_of, run_stage_verb
 from dsacap.common.errors import UserError
+from dsacap.common.outputs import output_path
 
 if TYPE_CHECKING:
     from dsacap.cli.arguments import Contents
@@ -23,7 +24,7 @@ def add_validate(contents: "Contents") -> None:
     valid = contents.add_parser("validate", text, run=_validate)
     text = "predictions, annotations, a split, a folder or zip of photos, a configuration"
     valid.add_argument("files", type=Path, nargs="+", metavar="FILE", help=text)
-    add_references(valid, subset=False)
+    add_references(valid)
 
 
 def add_verbs(contents: "Contents") -> None:
@@ -45,11 +46,7 @@ def _add_score(contents: "Contents") -> None:
     score.add_argument("--system", help="a system of the configuration, or human")
     score.add_argument("--seed", type=int, default=0, help=_SEED)
     add_references(score)
-    text = (
-        "take CIDEr's document frequencies from all captions of COCO's val2014 (coco-val2014), or "
-        "from those of FILE, which has the form of --references (default: from the references)"
-    )
-    score.add_argument("--document-frequencies", metavar="coco-val2014|FILE", help=text)
+    add_document_frequencies(score)
     text = "train captions (COCO), for novelty and the leak check"
     score.add_argument("--train", type=Path, nargs="+", metavar="FILE", help=text)
     text = (
@@ -64,10 +61,13 @@ def _add_score(contents: "Contents") -> None:
     score.add_argument("--encoder", default="ViT-B-32", help=text)
     text = "its pretrained tag or file (default: %(default)s)"
     score.add_argument("--pretrained", default="openai", help=text)
-    text = "write all scores, per image too"
-    score.add_argument("--json", type=Path, metavar="FILE", help=text)
-    text = "write metric, image_id, value, ci_low, ci_high; image_id is empty for the corpus"
-    score.add_argument("--csv", type=Path, metavar="FILE", help=text)
+    text = "write all scores, per image too; - for standard output"
+    score.add_argument("--json", type=output_path, metavar="FILE", help=text)
+    text = (
+        "write metric, image_id, value, ci_low, ci_high, and the domain where there are domains; "
+    )
+    text += "image_id is empty for the corpus"
+    score.add_argument("--csv", type=output_path, metavar="FILE", help=text)
 
 
 def _add_compare(contents: "Contents") -> None:
@@ -76,14 +76,18 @@ def _add_compare(contents: "Contents") -> None:
     text = "captions, in any form of docs/scoring.md"
     compare.add_argument("files", type=Path, nargs="+", metavar="FILE", help=text)
     add_references(compare)
+    add_document_frequencies(compare)
     text = "fail if SPICE cannot be computed, or leave it out (default: compute it if possible)"
     compare.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
-    text = "write scores, ranks and differences"
-    compare.add_argument("--json", type=Path, metavar="FILE", help=text)
+    text = "write scores, ranks, differences and signatures; - for standard output"
+    compare.add_argument("--json", type=output_path, metavar="FILE", help=text)
     text = "write a row for each metric and pair"
-    compare.add_argument("--csv", type=Path, metavar="FILE", help=text)
+    compare.add_argument("--csv", type=output_path, metavar="FILE", help=text)
     text = "write the table of scores and ranks"
-    compare.add_argument("--latex", type=Path, metavar="FILE", help=text)
+    compare.add_argument("--latex", type=output_path, metavar="FILE", help=text)
+    text = "write a page with all of it, and the images on which the systems differ most"
+    compare.add_argument("--html", type=output_path, metavar="FILE", help=text)
+    compare.add_argument("--photos", type=Path, help="folder or zip of the page's photos")
 
 
 def _add_convert(contents: "Contents") -> None:
@@ -91,7 +95,8 @@ def _add_convert(contents: "Contents") -> None:
     sub = contents.add_parser("convert", text, run=_convert)
     text = "captions, in any form of docs/scoring.md; - for standard input"
     sub.add_argument("captions", type=Path, help=text)
-    sub.add_argument("--output", type=Path, required=True, metavar="FILE", help="the results file")
+    text = "the results file; - for standard output"
+    sub.add_argument("--output", type=output_path, required=True, metavar="FILE", help=text)
     add_reading(sub)
 
 

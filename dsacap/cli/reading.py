@@ -1,8 +1,13 @@
 """The options of how files of captions are read, which `score`, `compare` and `validate` share."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dsacap.common.errors import UserError
+from dsacap.common.outputs import check_outputs
+from dsacap.data.caption_files.source import STDIN
 
 if TYPE_CHECKING:
     from dsacap.evaluation.inputs import Reading
@@ -10,6 +15,9 @@ if TYPE_CHECKING:
 
 # What --spice, --no-spice and neither of them ask for.
 SPICE: "dict[bool | None, Spice]" = {None: "auto", True: "required", False: "off"}
+
+# How tables are opened: in UTF-8, and with the line ends that the writer writes.
+TABLE: dict[str, Any] = {"newline": "", "encoding": "utf-8"}
 
 # The forms of files of captions, by name; tests/cli/test_arguments.py holds it to the reader's.
 FORM_NAMES = (
@@ -30,13 +38,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duplicates", choices=("first",), help=text)
 
 
-def add_references(parser: argparse.ArgumentParser, subset: bool = True) -> None:
-    """Add the options of how captions and their references are read.
-
-    Args:
-        parser: The parser of a verb.
-        subset: Whether the references may be of more images than the captions.
-    """
+def add_references(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how captions and their references are read."""
     text = "captions of people, in any form of docs/scoring.md"
     parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help=text)
     text = "the form of the references (default: found out from the content)"
@@ -45,10 +48,43 @@ def add_references(parser: argparse.ArgumentParser, subset: bool = True) -> None
     parser.add_argument("--split", help=text)
     text = "the references are PTB tokens already"
     parser.add_argument("--tokenized", action="store_true", help=text)
-    if subset:
-        text = "score the predicted images only if there are references of more"
-        parser.add_argument("--subset", action="store_true", help=text)
+    text = "take the predicted images only if there are references of more"
+    parser.add_argument("--subset", action="store_true", help=text)
     add_reading(parser)
+
+
+def add_document_frequencies(parser: argparse.ArgumentParser) -> None:
+    """Add the option of where CIDEr's document frequencies come from."""
+    text = (
+        "take CIDEr's document frequencies from all captions of COCO's val2014 (coco-val2014), or "
+        "from those of FILE, which has the form of --references (default: from the references)"
+    )
+    parser.add_argument("--document-frequencies", metavar="coco-val2014|FILE", help=text)
+
+
+def check_files(
+    options: argparse.Namespace, captions: Sequence[Path], outputs: Sequence[Path | None]
+) -> None:
+    """Check, before anything is read, that outputs can be written, and what inputs are.
+
+    Args:
+        options: The options of the verb.
+        captions: The captions that it reads.
+        outputs: The files that it writes; None for those that are not wanted.
+
+    Raises:
+        UserError: References are missing, several inputs are standard input, or an output cannot
+            be written or is an input.
+    """
+    given = vars(options)
+    if "references" in given and not given["references"]:
+        raise UserError("--references: is missing; captions are scored against references")
+    names = [*captions, *(given.get("references") or []), *(given.get("train") or [])]
+    others = [given.get("document_frequencies"), given.get("photos")]
+    inputs = [Path(name) for name in (*names, *others) if name]
+    if sum(str(path) == STDIN for path in inputs) > 1:
+        raise UserError("-: standard input is named twice, and can be read once; name a file")
+    check_outputs(outputs, inputs)
 
 
 def reading_of(options: argparse.Namespace) -> "Reading":

@@ -4,32 +4,26 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from tabulate import tabulate
 
-from dsacap.cli.reading import SPICE, reading_of
+from dsacap.cli.reading import SPICE, TABLE, check_files, reading_of
 from dsacap.common.errors import UserError
-from dsacap.common.files import replacing, sha256, write_json
-from dsacap.common.outputs import check_outputs
+from dsacap.common.files import replacing, write_json
+from dsacap.common.outputs import beside
+from dsacap.common.printable import counted, printable
+from dsacap.data.caption_files.forms import Captions
 from dsacap.data.photos import PhotoSource
-from dsacap.evaluation.inputs import Inputs, load_inputs, load_others
-from dsacap.evaluation.scoring import flat
-from dsacap.scoring.frequencies import Frequencies, frequencies_of, shipped_frequencies
+from dsacap.evaluation.corpus import Corpus, load_corpus
+from dsacap.evaluation.inputs import Inputs, load_captions, load_inputs
+from dsacap.evaluation.scoring import flat, score_inputs
 from dsacap.scoring.metrics.diversity import samples_per_image
-from dsacap.scoring.metrics.known_frequencies import known_files
 from dsacap.scoring.metrics.spice import CaptionTooLong
 from dsacap.scoring.result_cache import cached
-from dsacap.scoring.score import (
-    PERCENT,
-    Captions,
-    missing_score,
-    plain_scores,
-    score_decodings,
-    score_samples,
-    tokenise,
-)
+from dsacap.scoring.score import PERCENT, missing_score, plain_scores, score_samples, tokenise
 from dsacap.scoring.signature import GIVEN, Scored, scored_against
+
+_OF_METRICS = ("quality", "held_out", "oracle", "diversity")  # parts that are scores by metric
 
 
 def score_file(options: argparse.Namespace) -> None:
@@ -44,90 +38,75 @@ def score_file(options: argparse.Namespace) -> None:
         UserError: A file is malformed, the images do not match, a metric cannot be computed, or an
             output would overwrite an input.
     """
-    paths = [options.predictions, *_given_references(options), *(options.train or [])]
-    if options.document_frequencies:
-        paths.append(_frequencies_file(options.document_frequencies))
-    if options.photos:
-        paths.append(options.photos)
-    check_outputs([options.json, options.csv], paths)
+    outputs = [options.json, options.csv]
+    check_files(options, [options.predictions], outputs)
+    photos = PhotoSource(options.photos) if options.photos else None
     inputs = load_inputs(options.predictions, options.references, reading_of(options))
     for note in inputs.notes:
         print(note, file=sys.stderr)
+    clip_scores = _clip_scores(options, inputs, photos) if photos else {}
     parts = _score(options, inputs)
-    scores = flat(parts)
-    print(_table(scores))
+    parts["quality"] |= clip_scores
+    with beside(outputs):
+        _print(parts, options)
+    if options.json:
+        record = {"predictions": printable(str(options.predictions)), "sha256": inputs.hashes[0]}
+        named = _by_id(parts, inputs)
+        write_json(options.json, record | named | {"notes": list(map(printable, inputs.notes))})
+    if options.csv:
+        with replacing(options.csv) as temporary, temporary.open("w", **TABLE) as file:
+            csv.writer(file, lineterminator="\n").writerows(_rows(parts, inputs))
+
+
+def _print(parts: Mapping[str, dict], options: argparse.Namespace) -> None:
+    scores, domains = flat(parts), parts.get("domains", {})
+    print(_table(scores, domains))
     if options.train:
         leaks = parts["leaks"]
         print(
-            f"\n{leaks['verbatim']} of {leaks['captions']} captions occur word for word in the"
-            " train captions."
+            f"\n{leaks['verbatim']} of {counted(leaks['captions'], 'caption')} occur word for word"
+            " in the train captions."
         )
-    print("".join(f"\n{score['reason']}\n" for score in scores.values() if "reason" in score))
+    everything = [score for of in (scores, *domains.values()) for score in of.values()]
+    reasons = dict.fromkeys(score["reason"] for score in everything if "reason" in score)
+    print("".join(f"\n{reason}\n" for reason in reasons))
     print("\n".join(score["signature"] for score in scores.values()))
-    if options.json:
-        record = {"predictions": str(options.predictions), "sha256": inputs.hashes[0]}
-        write_json(options.json, record | _by_id(parts, inputs))
-    if options.csv:
-        with replacing(options.csv) as temporary, temporary.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(_rows(scores, inputs))
-
-
-def _given_references(options: argparse.Namespace) -> list[Path]:
-    if not options.references:
-        raise UserError("--references: is missing; it is needed to score a predictions file")
-    return options.references
-
-
-def _tokens(options: argparse.Namespace, inputs: Inputs) -> Captions:
-    return inputs.references if options.tokenized else tokenise(inputs.references)
 
 
 def _score(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
-    """Return all scores of `score_decodings` for one file, with CLIPScore if photos are given."""
-    train = load_others(options.train, "train") if options.train else None
-    how = vars(reading_of(options))
-    chosen = options.document_frequencies
-    settings = [len(options.references), *how.values(), options.spice, options.all_spice, chosen]
-    hashes = [*inputs.hashes, *([train.sha256] if train else [])]
-    if chosen:
-        hashes.append(sha256(_frequencies_file(chosen)))
-    parts = cached(hashes, settings, lambda: _score_captions(options, inputs, train))
-    if options.photos:
-        parts["quality"] |= _clip_scores(options, inputs)
-    return parts
-
-
-def _score_captions(options: argparse.Namespace, inputs: Inputs, train) -> dict[str, dict]:
+    """Return all scores of `score_inputs` for one file."""
     if options.all_spice and options.spice is False:
         raise UserError("--all-spice and --no-spice exclude each other; give one of them")
     if options.all_spice:
         samples_per_image(inputs.captions)  # refuses one caption per image, before long parsing
-    tokens = _tokens(options, inputs)
-    texts = tokenise(train.by_image).values() if train else ()
-    scored, spice = _scored(options, tokens), SPICE[options.spice]
-    parts = score_decodings(
-        tokens,
-        {"file": inputs.captions},
-        {caption for captions in texts for caption in captions},
-        None,
-        scored,
-        spice=spice,
-        with_held_out=False,
-        with_spider=True,
-        frequencies=_frequencies(options),
-    )["file"]
-    if train is None:
-        del parts["leaks"]  # without train captions, leaks are unknown rather than absent
-        parts["diversity"].pop("novel", None)
+    train = load_captions(options.train, "train") if options.train else None
+    how = reading_of(options)
+    corpus = load_corpus(options.document_frequencies, how)
+    settings = [len(options.references), *vars(how).values(), options.spice, options.all_spice]
+    hashes = [*inputs.hashes, *(one.sha256 if one else "" for one in (train, corpus))]
+    return cached(hashes, settings, lambda: _score_captions(options, inputs, train, corpus))
+
+
+def _score_captions(
+    options: argparse.Namespace, inputs: Inputs, train: Captions | None, corpus: Corpus | None
+) -> dict[str, dict]:
+    spice = SPICE[options.spice]
+    parts = score_inputs(inputs, reading_of(options), spice=spice, corpus=corpus, train=train)
     if options.all_spice:
-        tokenised = tokenise(inputs.captions)
-        samples = _samples(tokens, tokenised, scored, required=spice == "required")
+        tokens, captions = _tokens(inputs, options), tokenise(inputs.captions)
+        scored = _scored(options, tokens)
+        samples = _samples(tokens, captions, scored, required=spice == "required")
         parts["diversity"] |= samples["diversity"]
         parts["oracle"] |= samples["oracle"]
     return parts
 
 
-def _samples(tokens: Captions, tokenised: Captions, scored: Scored, required: bool) -> dict:
+def _samples(
+    tokens: Mapping[int, list[str]],
+    tokenised: Mapping[int, list[str]],
+    scored: Scored,
+    required: bool,
+) -> dict:
     """Return AllSPICE and the best of k by SPICE, or null and the reason unless required."""
     try:
         return score_samples(tokens, tokenised, scored)
@@ -137,69 +116,65 @@ def _samples(tokens: Captions, tokenised: Captions, scored: Scored, required: bo
         return {"diversity": missing_score("AllSPICE", f"All{error}", scored), "oracle": {}}
 
 
-def _frequencies_file(chosen: str) -> Path:
-    """Return the file of the document frequencies that `--document-frequencies` names."""
-    path = known_files().get(chosen, Path(chosen))
-    if not path.exists():
-        raise UserError(
-            f"--document-frequencies {chosen}: no such file; give one with references, or the name"
-            f" {' or '.join(known_files())}"
-        )
-    return path
+def _tokens(inputs: Inputs, options: argparse.Namespace) -> Mapping[int, list[str]]:
+    return inputs.references if options.tokenized else tokenise(inputs.references)
 
 
-def _frequencies(options: argparse.Namespace) -> Frequencies | None:
-    if not (chosen := options.document_frequencies):
-        return None
-    if chosen in known_files():
-        return shipped_frequencies(chosen)
-    captions = load_others([Path(chosen)], options.split).by_image.values()
-    if len(captions) < 2:
-        raise UserError(f"{chosen}: has one image; document frequencies need those of many")
-    references = dict(enumerate(captions))
-    return frequencies_of(references if options.tokenized else tokenise(references))
-
-
-def _scored(options: argparse.Namespace, tokens: Captions) -> Scored:
+def _scored(options: argparse.Namespace, tokens: Mapping[int, list[str]]) -> Scored:
     return scored_against(tokens, GIVEN if options.tokenized else None)
 
 
-def _clip_scores(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
-    import open_clip
-
-    from dsacap.vision.clipscore import clip_score
-    from dsacap.vision.encoders.load import load_encoder
-
+def _clip_scores(
+    options: argparse.Namespace, inputs: Inputs, photos: PhotoSource
+) -> dict[str, dict]:
     if unnamed := [image for i, image in inputs.images.items() if i not in inputs.file_names]:
         raise UserError(
-            f"--photos: the references name no photo of {len(unnamed):,} images, such as"
+            f"--photos: the references name no photo of {counted(len(unnamed), 'image')}, such as"
             f" {unnamed[0]!r}; give references that do, such as COCO's captions_*.json"
         )
-    encoder = load_encoder(
-        options.encoder, None if options.encoder.startswith("local-dir:") else options.pretrained
+    from dsacap.vision.clipscore import clip_score
+    from dsacap.vision.encoders.load import lacks_weights, load_encoder
+
+    scored = _scored(options, _tokens(inputs, options))
+    name = options.encoder
+    pretrained = None if name.startswith("local-dir:") else options.pretrained
+    if reason := lacks_weights(name, pretrained):
+        return missing_score("CLIPScore", f"CLIPScore: not computed: {reason}", scored)
+    import open_clip
+
+    scores = clip_score(
+        load_encoder(name, pretrained),
+        open_clip.get_tokenizer(name),
+        photos,
+        inputs.file_names,
+        inputs.references,
+        {i: captions[0] for i, captions in inputs.captions.items()},
     )
-    firsts = {i: captions[0] for i, captions in inputs.captions.items()}
-    tokenizer, photos = open_clip.get_tokenizer(options.encoder), PhotoSource(options.photos)
-    scores = clip_score(encoder, tokenizer, photos, inputs.file_names, inputs.references, firsts)
-    return plain_scores(
-        scores,
-        _scored(options, _tokens(options, inputs)),
-        encoder=f"{options.encoder}/{options.pretrained}",
-    )
+    return plain_scores(scores, scored, encoder=f"{name}/{options.pretrained}")
 
 
-def _table(scores: Mapping[str, dict]) -> str:
+def _table(scores: Mapping[str, dict], domains: Mapping[str, Mapping[str, dict]]) -> str:
+    """The table of metrics, with a column for each domain."""
     lines = []
     for metric, score in scores.items():
-        scale, digits = (100, 2) if metric.split()[-1] in PERCENT else (1, 4)
-        value = "n/a" if score["value"] is None else f"{scale * score['value']:.{digits}f}"
         interval = (
             "-"
             if score["interval"] is None
-            else " .. ".join(f"{scale * bound:.{digits}f}" for bound in score["interval"])
+            else " .. ".join(_shown(metric, bound) for bound in score["interval"])
         )
-        lines.append([metric, value, interval, str(score["n"] or "-")])
-    return _aligned(lines, ["Metric", "Score", "95 % interval", "Images"])
+        of_domains = [
+            _shown(metric, of[metric]["value"]) if metric in of else "-" for of in domains.values()
+        ]
+        value = _shown(metric, score["value"])
+        lines.append([metric, *of_domains, value, interval, str(score["n"] or "-")])
+    whole = "overall" if domains else "Score"
+    return _aligned(lines, ["Metric", *domains, whole, "95 % interval", "Images"])
+
+
+def _shown(metric: str, value: float | None) -> str:
+    """A number as papers print it."""
+    scale, digits = (100, 2) if metric.split()[-1] in PERCENT else (1, 4)
+    return "n/a" if value is None else f"{scale * value:.{digits}f}"
 
 
 def _aligned(lines: list[list[str]], headers: list[str]) -> str:
@@ -215,19 +190,34 @@ def _by_id(parts: Mapping[str, dict], inputs: Inputs) -> dict:
         per_image = {str(inputs.images[int(i)]): v for i, v in score["per_image"].items()}
         return score | {"per_image": per_image}
 
-    return {
-        part: {metric: named(score) for metric, score in scores.items()}
-        if part in ("quality", "held_out", "oracle", "diversity")
-        else scores
-        for part, scores in parts.items()
+    def all_named(scores: Mapping[str, dict]) -> dict:
+        return {metric: named(score) for metric, score in scores.items()}
+
+    with_ids = {
+        part: all_named(scores) if part in _OF_METRICS else scores for part, scores in parts.items()
     }
+    domains = parts.get("domains", {})
+    return with_ids | {"domains": {name: all_named(of) for name, of in domains.items()}}
 
 
-def _rows(scores: Mapping[str, dict], inputs: Inputs) -> Iterator[tuple]:
-    """Yield the rows of the CSV file, unscaled: CIDEr in 0..10, the others in 0..1."""
-    yield "metric", "image_id", "value", "ci_low", "ci_high"
-    for metric, score in scores.items():
-        low, high = score["interval"] or (None, None)
-        yield metric, None, score["value"], low, high
+def _rows(parts: Mapping[str, dict], inputs: Inputs) -> Iterator[tuple]:
+    """Yield the rows of the CSV file, unscaled: CIDEr in 0..10, the others in 0..1.
+
+    If there are domains, a last column names that of the image, or that of the score.
+    """
+    domains = parts.get("domains", {})
+    for *row, domain in _rows_with_domains(parts, domains, inputs):
+        yield (*row, domain) if domains else tuple(row)
+
+
+def _rows_with_domains(
+    parts: Mapping[str, dict], domains: Mapping[str, Mapping[str, dict]], inputs: Inputs
+) -> Iterator[tuple]:
+    yield "metric", "image_id", "value", "ci_low", "ci_high", "domain"
+    for metric, score in flat(parts).items():
+        for domain, of in ((None, {metric: score}), *domains.items()):
+            if metric in of:
+                low, high = of[metric]["interval"] or (None, None)
+                yield metric, None, of[metric]["value"], low, high, domain
         for i, value in score["per_image"].items():
-            yield metric, inputs.images[int(i)], value, None, None
+            yield metric, inputs.images[int(i)], value, None, None, inputs.groups.get(int(i))

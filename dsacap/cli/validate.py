@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsacap.common.errors import UserError
-from dsacap.common.printable import printable
+from dsacap.common.printable import counted, printable
 from dsacap.common.progress import progress
 from dsacap.data.caption_files.forms import Captions, listed
 from dsacap.data.caption_files.oddities import oddities
@@ -69,7 +69,9 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
         pair = match_inputs(
             check_predictions(captions, how.duplicates), load_references(references, how), how
         )
-        lines += ["every image of the references has its captions, and no other", *pair.notes]
+        part = "captions are of images of the references, of which some have none"
+        whole = "every image of the references has its captions, and no other"
+        lines += [part if how.subset else whole, *pair.notes]
         firsts = {image: texts[:1] for image, texts in pair.captions.items()}
         lines += too_long(firsts, "caption") + too_long(pair.references, "reference", how.tokenized)
     else:
@@ -87,7 +89,8 @@ def _configuration(path: Path) -> str:
     layout = Layout(load_config(path))
     rows = sum(len(system.decodings) for system in layout.config.systems.values())
     systems, trainings = len(layout.config.systems), len(layout.runs)
-    return f"a configuration of {systems} systems in {trainings} trainings, {rows} rows a seed"
+    count = f"{counted(systems, 'system')} in {counted(trainings, 'training')}"
+    return f"a configuration of {count}, {counted(rows, 'row')} a seed"
 
 
 def _counts(found: Captions) -> str:
@@ -97,12 +100,12 @@ def _counts(found: Captions) -> str:
     each = (
         f"{counts[0]} to {counts[-1]} captions"
         if len(counts) > 1
-        else f"{counts[0]} caption{'s' * (counts[0] > 1)}"
+        else counted(counts[0], "caption")
     )
     words = sum(len(caption.split()) for caption in everything) / len(everything)
     return (
-        f"{len(captions):,} images, {each} each, {words:.1f} words on average,"
-        f" {len(set(everything)):,} different captions"
+        f"{counted(len(captions), 'image')}, {each} each, {words:.1f} words on average,"
+        f" {counted(len(set(everything)), 'different caption')}"
     )
 
 
@@ -118,13 +121,13 @@ def _photos(path: Path) -> str:
         except UserError as error:
             bad.append(str(error))
     if bad or not names:
-        wrong = f"{len(bad):,} of {len(names):,} photos are unusable:" if bad else "no photos in it"
+        count = f"{len(bad):,} of {counted(len(names), 'photo')}"
+        wrong = f"unusable: {count}" if bad else "no photos in it"
         raise UserError("\n  ".join([f"{path}: {wrong}", *bad[:_SHOWN], *notes]))
     (width, height), most = sizes.most_common(1)[0]
     return "\n".join(
         [
-            f"{sizes.total():,} photos, all of them usable; {most:,} of them have"
-            f" {width} x {height} pixels",
+            f"{counted(sizes.total(), 'usable photo')}; of {width} x {height} pixels: {most:,}",
             *(f"note: {note}" for note in notes),
         ]
     )

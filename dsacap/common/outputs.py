@@ -1,11 +1,28 @@
 """Checks of where results are to be written, before they are computed."""
 
+import contextlib
 import os
 import stat
-from collections.abc import Iterable
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dsacap.common.errors import UserError
+
+STDOUT = Path("/dev/stdout")
+
+
+def output_path(text: str) -> Path:
+    """Return the file that an option names for an output; `-` is standard output."""
+    return STDOUT if text == "-" else Path(text)
+
+
+@contextlib.contextmanager
+def beside(outputs: Iterable[Path | None]) -> Iterator[None]:
+    """Print to standard error while standard output is to hold one of the outputs alone."""
+    with contextlib.redirect_stdout(sys.stderr if STDOUT in outputs else sys.stdout):
+        yield
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -> None:
@@ -16,8 +33,8 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -
         inputs: The files that are read.
 
     Raises:
-        UserError: An output is a folder, lies where no file can be, is one of the inputs, or is
-            named twice.
+        UserError: An output is a folder, lies where this process cannot write, is one of the
+            inputs, or is named twice.
     """
     wanted = [path for path in outputs if path is not None]
     read = {_identity(path): path for path in inputs}
@@ -25,20 +42,33 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -
     for path in wanted:
         try:
             mode = path.stat().st_mode if path.exists() else None
-            parent = path.resolve().parent
             if mode is not None and stat.S_ISDIR(mode):
                 raise UserError(f"{path}: is a folder; name a file to write")
-            if parent.exists() and not parent.is_dir():
-                raise UserError(f"{path}: cannot be written, since {parent} is a file")
+            if mode is None or stat.S_ISREG(mode):
+                _try_to_write(path)
+            elif not os.access(path, os.W_OK):
+                raise UserError(f"{path}: cannot be written; name another file")
             identity = _identity(path)
-        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-            raise UserError(f"{path}: cannot be written: {error}") from None
+        except (OSError, RuntimeError, ValueError) as error:
+            # RuntimeError: a loop of links. ValueError: a NUL in the name.
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{path}: cannot be written: {reason}; name another file") from None
         if identity in read:
             raise UserError(f"{path}: is read as {read[identity]}; write to another file")
         is_file = mode is None or stat.S_ISREG(mode)
-        if identity in seen and is_file:
+        if identity in seen and (is_file or path == STDOUT):
             raise UserError(f"{path}: is named for two outputs; write each to a file of its own")
         seen[identity] = path
+
+
+def _try_to_write(path: Path) -> None:
+    """Write a temporary file where `path` will be, or in the folder above that exists already."""
+    resolved = path.resolve()
+    above = next(folder for folder in resolved.parents if folder.exists())
+    if not above.is_dir():
+        raise UserError(f"{path}: cannot be written, since {above} is a file")
+    with tempfile.TemporaryFile(dir=above):
+        pass
 
 
 def _identity(path: Path) -> object:

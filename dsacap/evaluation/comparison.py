@@ -1,13 +1,15 @@
 """Comparison of several sets of captions of the same images: `dsacap.compare`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsacap.common.errors import UserError
+from dsacap.common.printable import counted, printable
 from dsacap.data.caption_files.ids import ImageId
+from dsacap.evaluation.corpus import load_corpus
 from dsacap.evaluation.inputs import (
     Given,
     Inputs,
@@ -16,11 +18,13 @@ from dsacap.evaluation.inputs import (
     load_references,
     match_inputs,
 )
+from dsacap.scoring.frequencies import Frequencies
 from dsacap.scoring.java.corenlp import CoreNlpMissing
 from dsacap.scoring.metrics.coco_metrics import score_many
 from dsacap.scoring.metrics.metric_result import MetricResult
-from dsacap.scoring.metrics.spice import score_spice
+from dsacap.scoring.metrics.spice import CaptionTooLong, score_spice
 from dsacap.scoring.score import Spice, tokenise
+from dsacap.scoring.signature import GIVEN, scored_against, signature
 from dsacap.scoring.statistics import compare as compare_pair
 
 if TYPE_CHECKING:
@@ -63,16 +67,22 @@ class Comparison:
         ranks: System -> metric -> rank: one more than the number of systems that are significantly
             better, so that systems which do not differ are tied.
         differences: One for each metric and pair of systems.
+        signatures: Metric -> what another number must share to be comparable.
         captions: System -> image -> its first caption.
         ciders: System -> image -> CIDEr.
+        references: Image -> its references, as they were read.
+        file_names: Image -> the name of its photo, where the references have it.
         notes: What was read, what was left out, and why a metric is missing.
     """
 
     values: dict[str, dict[str, float]]
     ranks: dict[str, dict[str, int]]
     differences: list[Difference]
+    signatures: dict[str, str]
     captions: dict[str, dict[ImageId, str]]
     ciders: dict[str, dict[ImageId, float]]
+    references: dict[ImageId, list[str]]
+    file_names: dict[ImageId, str]
     notes: tuple[str, ...]
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -85,11 +95,12 @@ class Comparison:
         """Return the images on which the systems' CIDEr differs most."""
         images = next(iter(self.ciders.values()))
 
-        def spread(image: ImageId) -> float:
-            scores = [of_system[image] for of_system in self.ciders.values()]
-            return max(scores) - min(scores)
+        return sorted(images, key=self.spread, reverse=True)[:count]
 
-        return sorted(images, key=spread, reverse=True)[:count]
+    def spread(self, image: ImageId) -> float:
+        """Return the largest difference of CIDEr between two systems on an image."""
+        scores = [of_system[image] for of_system in self.ciders.values()]
+        return max(scores) - min(scores)
 
 
 def compare(
@@ -97,6 +108,7 @@ def compare(
     references: Given | Sequence[Given],
     *,
     spice: Spice = "auto",
+    document_frequencies: Given | None = None,
     how: Reading | None = None,
 ) -> Comparison:
     """Compare systems; see `dsacap.compare`."""
@@ -116,17 +128,24 @@ def compare(
         if unmatched := set(one.images.values()) ^ set(inputs[first].images.values()):
             raise UserError(
                 f"{name}: not of the same images as {first}; only one of them has"
-                f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
+                f" {counted(len(unmatched), 'image')}, such as {min(unmatched, key=str)!r}"
             )
     several = [name for name, one in inputs.items() if len(next(iter(one.captions.values()))) > 1]
     first_only = tuple(f"{name}: the first caption of each image is compared" for name in several)
-    results, missing = _results(inputs, how, spice)
+    corpus = load_corpus(document_frequencies, how)
+    frequencies = corpus.frequencies() if corpus else None
+    tokens = inputs[first].references if how.tokenized else tokenise(inputs[first].references)
+    results, missing = _results(tokens, inputs, frequencies, spice)
+    scored = scored_against(tokens, GIVEN if how.tokenized else None)
+    if frequencies:
+        scored = replace(scored, frequencies=frequencies.name)
     differences = [one for metric in results[first] for one in _differences(metric, results)]
     images = inputs[first].images
     return Comparison(
         {name: {m: r.corpus for m, r in of.items()} for name, of in results.items()},
         {name: {m: _rank(name, m, differences) for m in of} for name, of in results.items()},
         differences,
+        {metric: signature(metric, scored) for metric in results[first]},
         {
             name: {images[i]: texts[0] for i, texts in one.captions.items()}
             for name, one in inputs.items()
@@ -135,6 +154,8 @@ def compare(
             name: {images[i]: score for i, score in of["CIDEr"].per_image.items()}
             for name, of in results.items()
         },
+        {images[i]: texts for i, texts in inputs[first].references.items()},
+        {images[i]: name for i, name in inputs[first].file_names.items()},
         tuple(dict.fromkeys(note for one in inputs.values() for note in one.notes))
         + first_only
         + missing,
@@ -145,7 +166,7 @@ def names_of(paths: Sequence[Path]) -> dict[str, Given]:
     """Return files by short names: their stems, or their paths where stems are the same."""
     stems = [path.name.removesuffix(".gz").rpartition(".")[0] or path.name for path in paths]
     unique = len(set(stems)) == len(stems)
-    names = stems if unique else list(map(str, paths))
+    names = [printable(name) for name in (stems if unique else map(str, paths))]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{twice}: is named twice; compare different files")
@@ -153,24 +174,28 @@ def names_of(paths: Sequence[Path]) -> dict[str, Given]:
 
 
 def _results(
-    inputs: Mapping[str, Inputs], how: Reading, spice: Spice
+    references: Mapping[int, list[str]],
+    inputs: Mapping[str, Inputs],
+    frequencies: Frequencies | None,
+    spice: Spice,
 ) -> tuple[dict[str, dict[str, MetricResult]], tuple[str, ...]]:
     """Return system -> metric -> result, and why SPICE is missing."""
-    references = next(iter(inputs.values())).references
-    tokens = references if how.tokenized else tokenise(references)
     firsts = [
         {i: texts[0] for i, texts in tokenise(one.captions).items()} for one in inputs.values()
     ]
-    results = dict(zip(inputs, score_many([(tokens, one) for one in firsts]), strict=True))
+    pairs = [(references, one) for one in firsts]
+    scores = score_many(pairs, frequencies=frequencies.table if frequencies else None)
+    results = dict(zip(inputs, scores, strict=True))
     if spice == "off":
         return results, ()
     try:
-        for name, one in zip(inputs, firsts, strict=True):
-            results[name]["SPICE"] = score_spice(tokens, one)["SPICE"]
-    except CoreNlpMissing as error:
+        spices = [score_spice(*pair)["SPICE"] for pair in pairs]
+    except (CoreNlpMissing, CaptionTooLong) as error:
         if spice == "required":
             raise
         return results, (str(error),)
+    for name, of_system in zip(inputs, spices, strict=True):
+        results[name]["SPICE"] = of_system
     return results, ()
 
 

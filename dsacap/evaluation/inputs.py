@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dsacap.common.errors import UserError
+from dsacap.common.printable import counted
 from dsacap.data.caption_files.forms import FORMS, Captions, captions_of_mapping
-from dsacap.data.caption_files.ids import ImageId
+from dsacap.data.caption_files.ids import ImageId, is_file_name
 from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import (
     Ids,
@@ -74,7 +75,7 @@ class Inputs:
         images: The id of each image by its number.
         captions: The predicted captions of each image.
         references: The references of each image, as they were read.
-        file_names: The name of each image's photo, where the references have it.
+        file_names: The name of each image's photo, where the references or the ids have it.
         groups: The group of each image, such as its domain, where the references have it.
         notes: What was read, what was left out, and what may be a mistake.
         hashes: The hashes of the files.
@@ -119,20 +120,23 @@ def load_references(given: Given | Sequence[Given], how: Reading) -> Captions:
     if not several:
         raise UserError("references: none are given")
     read = [_loaded(one, how.references_form, how.split, "references") for one in several]
-    return check_references(joined(read), how.tokenized)
+    found = check_references(joined(read), how.tokenized)
+    _check_words(found)
+    return found
 
 
-def load_others(paths: Sequence[Path], split: str | None) -> Captions:
+def load_captions(given: Sequence[Given], split: str | None, name: str = "captions") -> Captions:
     """Read captions that are not references, such as those of the train split.
 
     Args:
-        paths: The files.
+        given: The files, or dictionaries.
         split: The split that is read of those that have several.
+        name: What messages call a dictionary.
 
     Raises:
         UserError: A file is malformed, or has no such split.
     """
-    return check_references(joined([read_captions(path, part=split) for path in paths]))
+    return check_references(joined([_loaded(one, None, split, name) for one in given]))
 
 
 def predictions_of_run(path: Path) -> dict[int, list[str]]:
@@ -151,18 +155,21 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
     }
     origin = {number: pair.origin[image] for number, image in images.items()}
     read = [
-        f"{one.name}: {one.form}, {len(one.by_image):,} images,"
-        f" {sum(map(len, one.by_image.values())):,} captions"
+        f"{one.name}: {one.form}, {counted(len(one.by_image), 'image')},"
+        f" {counted(sum(map(len, one.by_image.values())), 'caption')}"
         for one in (predictions, references)
     ]
     notes = [*read, *predictions.notes, *references.notes, *pair.notes]
     notes += oddities(pair.predictions)
+    names: dict[ImageId, str] = {
+        key: key for key in pair.origin.values() if isinstance(key, str) and is_file_name(key)
+    }
     return Inputs(
         predictions.name,
         images,
         {number: pair.predictions[image] for number, image in images.items()},
         {number: pair.references[image] for number, image in images.items()},
-        _of_numbers(references.file_names, origin),
+        _of_numbers(names | references.file_names, origin),
         _of_numbers(references.groups, origin),
         tuple(notes),
         (predictions.sha256, references.sha256),
@@ -189,9 +196,26 @@ def too_long(
     if not images:
         return []
     return [
-        f"note: {len(images):,} {what}{'s' * (len(images) > 1)} of more than {MAX_WORDS} words,"
+        f"note: {counted(len(images), what)} of more than {MAX_WORDS} words,"
         f" which SPICE cannot parse; its score is n/a: image {images[0]}"
     ]
+
+
+def _check_words(references: Captions) -> None:
+    """Check that every image has a reference with a word: punctuation is no token."""
+    bare = {
+        image: texts
+        for image, texts in references.by_image.items()
+        if not any(character.isalnum() for text in texts for character in text)
+    }
+    tokens = iter(ptb_tokenize([text for texts in bare.values() for text in texts]))
+    for image, texts in bare.items():
+        if not any([next(tokens) for _ in texts]):
+            empty = ", ".join(repr(text[:40]) for text in texts)
+            raise UserError(
+                f"{references.name}: image {image!r}: its references have no word: {empty}; give it"
+                " a reference, or leave the image out of both files"
+            )
 
 
 def _loaded(given: Given, form: str | None, part: str | None, name: str) -> Captions:

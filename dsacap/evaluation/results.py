@@ -37,10 +37,17 @@ class Scores(Mapping[str, Score]):
 
     Attributes:
         notes: What was read, what was left out, and what may be a mistake.
+        domains: The scores of each domain of the references, such as those of nocaps, as if its
+            images were all.
     """
 
-    def __init__(self, scores: Mapping[str, Score], notes: tuple[str, ...] = ()) -> None:
-        self._scores, self.notes = dict(scores), notes
+    def __init__(
+        self,
+        scores: Mapping[str, Score],
+        notes: tuple[str, ...] = (),
+        domains: "Mapping[str, Scores] | None" = None,
+    ) -> None:
+        self._scores, self.notes, self.domains = dict(scores), notes, dict(domains or {})
 
     def __getitem__(self, metric: str) -> Score:
         return self._scores[metric]
@@ -60,14 +67,18 @@ class Scores(Mapping[str, Score]):
 
         Args:
             per_image: Whether rows are images and columns metrics. By default rows are metrics,
-                with columns value, low, high, images and signature.
+                with columns value, low, high, images and signature, and a column with the value of
+                each domain.
         """
         import pandas as pd
 
         if per_image:
             return pd.DataFrame({name: pd.Series(s.per_image) for name, s in self.items()})
-        rows = {name: _row(score) for name, score in self.items()}
+        rows = {name: _row(score) | self._of_domains(name) for name, score in self.items()}
         return pd.DataFrame.from_dict(rows, orient="index")
+
+    def _of_domains(self, metric: str) -> dict[str, float | None]:
+        return {domain: of[metric].value for domain, of in self.domains.items() if metric in of}
 
 
 def _row(score: Score) -> dict[str, Any]:
@@ -86,6 +97,7 @@ def scores_of(
     plain: Mapping[str, Mapping[str, Any]],
     images: Mapping[int, ImageId],
     notes: tuple[str, ...] = (),
+    domains: Mapping[str, Scores] | None = None,
 ) -> Scores:
     """Return scores that are plain data as typed ones.
 
@@ -93,6 +105,7 @@ def scores_of(
         plain: Metric -> {"value", "interval", "per_image", "signature"}, as `plain_scores` returns.
         images: The id of each image by its number.
         notes: See `Scores`.
+        domains: See `Scores`.
     """
     found = {}
     for metric, score in plain.items():
@@ -105,4 +118,4 @@ def scores_of(
             score["signature"],
             score.get("reason"),
         )
-    return Scores(found, notes)
+    return Scores(found, notes, domains)

@@ -4,14 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dsacap.common.errors import UserError
-from dsacap.evaluation.inputs import Given, Reading, load_inputs
+from dsacap.data.caption_files.forms import Captions
+from dsacap.evaluation.corpus import Corpus, load_corpus
+from dsacap.evaluation.inputs import Given, Inputs, Reading, load_inputs
 from dsacap.evaluation.results import Scores, scores_of
-from dsacap.scoring.metrics.coco_metrics import METRICS, score_captions, score_without_java
-from dsacap.scoring.score import Spice, plain_scores, score_tokenised, tokenise
+from dsacap.scoring.domains import score_domains
+from dsacap.scoring.metrics.coco_metrics import METRICS
+from dsacap.scoring.score import Spice, score_tokenised, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
 
-_WITHOUT_JAVA = {"BLEU", "ROUGE-L", "CIDEr", *METRICS} - {"METEOR"}
-_WITHOUT_SPICE = {*_WITHOUT_JAVA, "METEOR"}
+_OF_SPICE = {"SPICE", "SPIDEr"}
+_WITHOUT_METEOR = {"BLEU", *METRICS, *_OF_SPICE} - {"METEOR"}
 
 
 def score(
@@ -20,39 +23,97 @@ def score(
     *,
     metrics: Collection[str] | None = None,
     spice: Spice = "auto",
+    document_frequencies: Given | None = None,
     how: Reading | None = None,
 ) -> Scores:
     """Score captions; see `dsacap.score`."""
     how = how or Reading()
     wanted = {metrics} if isinstance(metrics, str) else set(metrics or ())
+    of_spice = [name for name in wanted if any(_is_of(name, one) for one in _OF_SPICE)]
+    if wanted and not of_spice:
+        spice = "off"
+    elif of_spice and spice == "off":
+        raise UserError(f"metrics: {of_spice[0]!r} needs SPICE, which spice='off' leaves out")
     inputs = load_inputs(predictions, references, how)
-    tokens = inputs.references if how.tokenized else tokenise(inputs.references)
-    scored = scored_against(tokens, GIVEN if how.tokenized else None)
-    captions = tokenise(inputs.captions)
-    one_each = len(next(iter(captions.values()))) == 1
-    if wanted and wanted <= _WITHOUT_SPICE and one_each:
-        firsts = {image: texts[0] for image, texts in captions.items()}
-        compute = score_without_java if wanted <= _WITHOUT_JAVA else score_captions
-        plain = plain_scores(compute(tokens, firsts), scored)
-    else:
-        if wanted and not any(_is_of(name, "SPICE") for name in wanted):
-            spice = "off"
-        parts = score_tokenised(
-            tokens, {"": captions}, set(), None, scored, spice=spice, with_held_out=False
-        )[""]
-        parts["diversity"].pop("novel", None)  # without train captions, all are novel
-        plain = flat(parts)
-    if wanted:
-        plain = _chosen(plain, wanted)
-    return scores_of(plain, inputs.images, inputs.notes)
-
-
-def _chosen(plain: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
-    """The metrics that are wanted: by their name, or "BLEU" for all its orders."""
+    parts = score_inputs(
+        inputs,
+        how,
+        spice=spice,
+        corpus=load_corpus(document_frequencies, how),
+        with_meteor=not wanted or not wanted <= _WITHOUT_METEOR,
+    )
+    plain, domains = flat(parts), parts.get("domains", {})
     for name in wanted:
         if not any(_is_of(metric, name) for metric in plain):
             raise UserError(f"metrics: {name!r} is not among {', '.join(plain)}")
-    return {metric: one for metric, one in plain.items() if any(_is_of(metric, w) for w in wanted)}
+    of_domains = {
+        name: scores_of(_chosen(of, wanted), inputs.images) for name, of in domains.items()
+    }
+    return scores_of(_chosen(plain, wanted), inputs.images, inputs.notes, of_domains)
+
+
+def score_inputs(
+    inputs: Inputs,
+    how: Reading,
+    *,
+    spice: Spice,
+    corpus: Corpus | None = None,
+    train: Captions | None = None,
+    with_meteor: bool = True,
+) -> dict[str, Any]:
+    """Score captions that were read.
+
+    Args:
+        inputs: The captions and their references.
+        how: How they were read.
+        spice: Whether SPICE is computed.
+        corpus: The captions that document frequencies are taken from; by default the references.
+        train: The captions of the train split.
+        with_meteor: Whether METEOR is computed.
+
+    Returns:
+        The parts of `score_tokenised`, and "domains" where the references have some. Without train
+        captions there are no "leaks" and no `novel`, which are unknown then.
+    """
+    tokens = inputs.references if how.tokenized else tokenise(inputs.references)
+    captions, tokenizer = tokenise(inputs.captions), GIVEN if how.tokenized else None
+    of_train = tokenise(dict(enumerate(train.by_image.values()))).values() if train else ()
+    frequencies = corpus.frequencies() if corpus else None
+    parts = score_tokenised(
+        tokens,
+        {"": captions},
+        {caption for texts in of_train for caption in texts},
+        None,
+        scored_against(tokens, tokenizer),
+        spice=spice,
+        with_held_out=False,
+        with_spider=True,
+        with_meteor=with_meteor,
+        frequencies=frequencies,
+    )[""]
+    if train is None:
+        del parts["leaks"]
+        parts["diversity"].pop("novel", None)
+    if inputs.groups:
+        parts["domains"] = score_domains(
+            tokens,
+            captions,
+            inputs.groups,
+            tokenizer,
+            spice=spice,
+            with_meteor=with_meteor,
+            frequencies=frequencies,
+        )
+    return parts
+
+
+def _chosen(plain: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """The metrics that are wanted, by name, or "BLEU" for all its orders; all if none is named."""
+    return {
+        metric: one
+        for metric, one in plain.items()
+        if not wanted or any(_is_of(metric, name) for name in wanted)
+    }
 
 
 def _is_of(metric: str, name: str) -> bool:

@@ -32,6 +32,7 @@ PERCENT = {*METRICS, *SPICE_METRICS, "AllSPICE", "SPIDEr"}  # metrics that paper
 # score is null, with the reason.
 Spice = Literal["auto", "required", "off"]
 _NO_SELF_CIDER = "Self-CIDEr: not computed, for the same reason as CIDEr."
+_NO_SPIDER = "SPIDEr: not computed, because it is the mean of SPICE and CIDEr."
 
 
 def score_decodings(
@@ -75,6 +76,7 @@ def score_tokenised(
     spice: Spice = "off",
     with_held_out: bool = True,
     with_spider: bool = False,
+    with_meteor: bool = True,
     frequencies: Frequencies | None = None,
 ) -> dict:
     """Score tokenised captions of several decodings against tokenised references.
@@ -87,8 +89,9 @@ def score_tokenised(
         scored: The description of the references in signatures; by default derived from them.
         spice: Whether SPICE is computed.
         with_held_out: Whether `held_out` is computed.
-        with_spider: Whether SPIDEr is computed, where there are SPICE and CIDEr. The benchmark's
-            tables do not have it.
+        with_spider: Whether SPIDEr is computed, unless SPICE is off. The benchmark's tables do not
+            have it.
+        with_meteor: Whether METEOR is computed.
         frequencies: The document frequencies of CIDEr and Self-CIDEr; by default those of the
             references.
 
@@ -96,9 +99,10 @@ def score_tokenised(
         Decoding -> {"quality", "held_out", "oracle", "diversity": {metric: score}, "leaks",
         "samples": k}. A score is {"value", "interval" (95 % bootstrap over images) or null, "n",
         "per_image", "signature"}. SPICE that cannot be computed has the value null and a "reason";
-        so do CIDEr and Self-CIDEr of one image without `frequencies`. `held_out` is quality against
-        all references but one, the same task as for a human caption, averaged over which reference
-        is left out. `oracle` (the best of k, without SPICE) and `diversity` are empty if k is 1.
+        so do CIDEr and Self-CIDEr of one image without `frequencies`, and SPIDEr without one of the
+        two. `held_out` is quality against all references but one, the same task as for a human
+        caption, averaged over which reference is left out. `oracle` (the best of k, without SPICE)
+        and `diversity` are empty if k is 1.
 
     Raises:
         CoreNlpMissing: SPICE is required, and CoreNLP is not available.
@@ -114,12 +118,19 @@ def score_tokenised(
     for name, by_image in tokenised.items():
         slots = _slots(by_image)
         rounds = [(others, slots[0]) for others in fewer]
-        scores = score_many([*((references, slot) for slot in slots), *rounds], frequencies=given)
+        scores = score_many(
+            [*((references, slot) for slot in slots), *rounds],
+            frequencies=given,
+            meteor=with_meteor,
+        )
         spices, no_spice = _spice_of([(references, slots[0]), *rounds], spice)
         quality = scores[0] | spices[0] | (score_truth(slots[0], scenes) if scenes else {})
+        no_cider = None if "CIDEr" in quality else NO_CIDER
+        no_spider = None
         if with_spider and {"SPICE", "CIDEr"} <= quality.keys():
             quality["SPIDEr"] = spider(quality["SPICE"], quality["CIDEr"])
-        no_cider = None if "CIDEr" in quality else NO_CIDER
+        elif with_spider and spice != "off":
+            no_spider = _NO_SPIDER
         several, varied = len(slots) > 1, {}
         if several:
             own = None if given or no_cider else document_frequencies(references.values())
@@ -130,7 +141,8 @@ def score_tokenised(
         result[name] = {
             "quality": plain_scores(quality, scored)
             | missing_score("CIDEr", no_cider, scored)
-            | missing_score("SPICE", no_spice, scored),
+            | missing_score("SPICE", no_spice, scored)
+            | missing_score("SPIDEr", no_spider, scored),
             "held_out": plain_scores(left_out, scored, refs_of="all but one"),
             "oracle": plain_scores(oracle(scores[: len(slots)]), scored, best_of=len(slots))
             if several

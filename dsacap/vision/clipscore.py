@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsacap.common.errors import UserError
+from dsacap.common.printable import printable
 from dsacap.common.progress import progress
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
@@ -114,7 +115,8 @@ def encode_texts(
             " encoder.name to a model of open_clip"
         )
     texts = [
-        tokenizer([prompt + caption for caption in part]) for part in _batches(captions, batch_size)
+        tokenizer([prompt + printable(caption) for caption in part])
+        for part in _batches(captions, batch_size)
     ]
     return torch.cat(
         [F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts]

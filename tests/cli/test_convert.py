@@ -64,3 +64,10 @@ def test_the_captions_are_not_overwritten(tmp_path, capsys):
     assert run(tmp_path / "captions.json", "--output", tmp_path / "captions.json") == 1
     assert "write to another file" in capsys.readouterr().err
     assert read_json(tmp_path / "captions.json") == RESULTS
+
+
+def test_standard_output_holds_the_results_alone(tmp_path, capfd):
+    (tmp_path / "captions.json").write_text(json.dumps(RESULTS))
+    assert run(tmp_path / "captions.json", "--output", "-") == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out) == RESULTS and "2 captions; read from" in err

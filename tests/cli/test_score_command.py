@@ -1,6 +1,5 @@
-"""`dsacap score` and `dsacap compare` as a user types them."""
+"""`dsacap score` as a user types them."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,72 +11,13 @@ import pycocoevalcap
 import pytest
 
 from dsacap.cli import score as evaluate
-from dsacap.cli.main import main
 from dsacap.common.files import read_json
 from dsacap.scoring import result_cache
 from dsacap.scoring import score as score_module
-from dsacap.scoring.java import corenlp
-from dsacap.scoring.java.jvm import METEOR_FOLDER
 from dsacap.scoring.metrics import spice
-from dsacap.scoring.metrics.paraphrases import paraphrase_index
+from score_fixtures import COCO, run, run_score
 
-COCO = {
-    "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
-    "annotations": [
-        {"id": 10 * i + k, "image_id": i, "caption": caption}
-        for i, captions in {
-            1: ["A red dog.", "The dog is red!"],
-            2: ["A cat sleeps.", "Sleeping cat"],
-            3: ["Two birds", "Birds, two."],
-        }.items()
-        for k, caption in enumerate(captions)
-    ],
-}
-
-
-@pytest.fixture(scope="module")
-def index() -> Path:
-    """The index of METEOR's paraphrases, which takes 20 s to build."""
-    paraphrase_index(METEOR_FOLDER / "data" / "paraphrase-en.gz")
-    return next(corenlp.cache_folder().glob("paraphrases-*"))
-
-
-@pytest.fixture(autouse=True)
-def no_corenlp(tmp_path, monkeypatch, index):
-    """Use an empty cache without downloads: SPICE itself is tested in tests/scoring."""
-    for cache in ("cache", "other"):
-        (tmp_path / cache).mkdir()
-        shutil.copy(index, tmp_path / cache)
-    monkeypatch.setenv("DSACAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("CORENLP_DIR", raising=False)
-    for source in ("_from_maven", "_from_zip"):
-        monkeypatch.setattr(corenlp, source, _unreachable)
-
-
-def _unreachable(*_):
-    raise OSError("no network")
-
-
-@pytest.fixture
-def files(tmp_path):
-    def write(name, data):
-        (tmp_path / name).write_text(json.dumps(data))
-        return tmp_path / name
-
-    references = write("references.json", COCO)
-    predicted = {1: "a red dog", 2: "a dog sleeps", 3: "birds"}
-    predictions = write(
-        "predictions.json", [{"image_id": i, "caption": c} for i, c in predicted.items()]
-    )
-    return tmp_path, predictions, references, write
-
-
-def run(*arguments) -> int:
-    return main([str(a) for a in arguments])
-
-
-def run_score(*arguments) -> int:
-    return run("score", *arguments, "--no-spice")
+pytestmark = pytest.mark.usefixtures("no_corenlp")
 
 
 def test_table_json_and_csv_agree(files, capsys):
@@ -138,46 +78,6 @@ def test_tokenised_references_are_left_alone(files):
     per_image = read_json(folder / "s.json")["quality"]["BLEU-1"]["per_image"]
     assert per_image["1"] == pytest.approx(1)
     assert per_image["3"] == pytest.approx(0, abs=1e-6)  # 'birds,' stays one token
-
-
-def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
-    _, predictions, references, write = files
-    other = write(
-        "other.json",
-        [
-            {"image_id": i, "caption": c}
-            for i, c in {1: "a red dog", 2: "a cat sleeps", 3: "two birds"}.items()
-        ],
-    )
-    assert run("compare", other, predictions, "--references", references) == 0
-    printed = capsys.readouterr().out
-    cider = next(line.split() for line in printed.splitlines() if line.split()[:1] == ["CIDEr"])
-    assert cider[1:3] == ["other", "predictions"] and float(cider[3]) > 0
-    assert 0 < float(cider[-2]) <= float(cider[-1]) <= 1
-    assert "image 2" in printed and "a cat sleeps" in printed and "a dog sleeps" in printed
-    same = write("same.json", read_json(predictions))
-    assert run("compare", predictions, same, "--references", references) == 0
-    assert "+0.00 .. +0.00  1.0000" in capsys.readouterr().out
-
-
-def test_compare_takes_any_number_of_files_and_writes_tables(files, capsys):
-    folder, predictions, references, write = files
-    others = [write(f"{name}.json", read_json(predictions)) for name in ("b", "c")]
-    written = {name: folder / f"out.{name}" for name in ("json", "csv", "latex")}
-    outputs = [word for name, path in written.items() for word in (f"--{name}", path)]
-    command = ("compare", predictions, *others, "--references", references, *outputs)
-    assert run(*command) == 0
-    parts = read_json(written["json"])
-    assert list(parts["values"]) == ["predictions", "b", "c"]
-    assert parts["ranks"]["c"]["CIDEr"] == 1  # tied
-    table = pd.read_csv(written["csv"])
-    assert len(table) == 3 * len(parts["values"]["b"]) and (table["p_holm"] == 1).all()
-    assert "predictions &" in written["latex"].read_text()
-    assert run("compare", predictions, predictions, "--references", references) == 1
-    assert "is named twice" in capsys.readouterr().err
-    before = predictions.read_bytes()
-    assert run(*command[:-1], predictions) == 1
-    assert "write to another file" in capsys.readouterr().err and predictions.read_bytes() == before
 
 
 def test_train_captions_are_read_by_themselves(files, capsys):
@@ -271,7 +171,7 @@ def test_a_long_caption_costs_the_file_its_spice_only(files, capsys, monkeypatch
     given = (predictions, "--references", references)
     assert run("score", *given, "--json", folder / "s.json") == 0
     scores = read_json(folder / "s.json")["quality"]
-    assert scores["SPICE"]["value"] is None and "SPIDEr" not in scores
+    assert scores["SPICE"]["value"] is None and scores["SPIDEr"]["value"] is None
     kind = {"prediction": "caption"}.get(side, side)
     assert f"image 2: a {kind} of {words} words" in scores["SPICE"]["reason"]
     others = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -401,7 +301,7 @@ def test_a_scored_file_is_read_from_the_cache(files, capsys, monkeypatch):
     folder, predictions, references, _ = files
     assert run_score(predictions, "--references", references, "--json", folder / "a.json") == 0
     first = capsys.readouterr()
-    monkeypatch.setattr(evaluate, "score_decodings", None)  # a call would fail
+    monkeypatch.setattr(evaluate, "score_inputs", None)  # a call would fail
     assert run_score(predictions, "--references", references, "--json", folder / "b.json") == 0
     second = capsys.readouterr()
     assert (
@@ -453,10 +353,3 @@ def test_scores_do_not_need_a_writable_cache(files, capsys, monkeypatch):
     assert run_score(predictions, "--references", references) == 0
     printed = capsys.readouterr()
     assert "CIDEr" in printed.out and "not kept" in printed.err
-
-
-def test_compared_files_must_be_of_the_same_images(files, capsys):
-    _, predictions, references, write = files
-    part = write("part.json", [{"image_id": i, "caption": "a dog"} for i in (1, 2)])
-    assert run("compare", predictions, part, "--references", references) == 1
-    assert "part.json: 1 of 3 images have no prediction" in capsys.readouterr().err

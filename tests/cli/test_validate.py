@@ -42,10 +42,19 @@ def test_predictions_are_counted(write):
 def test_predictions_are_compared_with_references(write):
     path = write("p.json", PREDICTIONS)
     assert "every image of the references" in validate(path, [write("r.json", annotations(1, 2))])
-    with pytest.raises(UserError, match=r"1 of 3 images have no prediction; first: image 3"):
+    with pytest.raises(UserError, match=r"no prediction for 1 of 3 images; first: image 3"):
         validate(path, [write("r.json", annotations(1, 2, 3))])
-    with pytest.raises(UserError, match=r"1 of 2 predicted images have no references; first: im"):
+    with pytest.raises(UserError, match=r"no references for 1 of 2 predicted images; first: im"):
         validate(path, [write("r.json", annotations(1))])
+
+
+def test_a_part_of_the_images_needs_its_option(write, capsys):
+    path, references = write("p.json", PREDICTIONS), write("r.json", annotations(1, 2, 3))
+    given = ["validate", str(path), "--references", str(references)]
+    assert main(given) == 1
+    assert "no prediction for 1 of 3 images" in capsys.readouterr().err
+    assert main([*given, "--subset"]) == 0
+    assert "left out: 1 image without a prediction" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,7 @@ def test_other_kinds_of_captions_are_known(write):
         "COCO annotations: 2 images, 1 caption each"
     )
     assert validate(write("t.json", {"5": ["a ring", "two rings"]})).startswith(
-        "a dictionary: 1 images, 2 captions each"
+        "a dictionary: 1 image, 2 captions each"
     )
     images = [
         {"filename": f"{i}.jpg", "imgid": i, "split": s, "sentences": [{"raw": "A ring."}]}
@@ -100,7 +109,7 @@ def test_other_kinds_of_captions_are_known(write):
     ]
     report = validate(write("k.json", {"images": images}))
     assert report.startswith("Karpathy's splits: 3 images, 1 caption each")
-    assert "restval (1 images), test (1 images), train (1 images)" in report
+    assert "restval (1 image), test (1 image), train (1 image)" in report
     with pytest.raises(UserError, match=r"x.json: 'captions': the caption must be text, not '3'"):
         validate(write("x.json", {"captions": 3}))
 
@@ -118,16 +127,11 @@ def test_photos_are_decoded(tmp_path):
     (tmp_path / "photos").mkdir()
     for name in "ab":
         Image.effect_noise((32, 24), 50).save(tmp_path / "photos" / f"{name}.png")
-    assert (
-        validate(tmp_path / "photos")
-        == "2 photos, all of them usable; 2 of them have 32 x 24 pixels"
-    )
+    assert validate(tmp_path / "photos") == "2 usable photos; of 32 x 24 pixels: 2"
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "photos" / "a.png", "train/a.png")
         archive.writestr("train/torn.png", (tmp_path / "photos" / "b.png").read_bytes()[:200])
-    with pytest.raises(
-        UserError, match=r"1 of 2 photos are unusable:\n  train/torn.png: truncated"
-    ):
+    with pytest.raises(UserError, match=r"unusable: 1 of 2 photos\n  train/torn.png: truncated"):
         validate(tmp_path / "photos.zip")
 
 
@@ -141,7 +145,7 @@ def test_what_is_no_photo_is_named_and_what_cannot_be_used_is_counted(tmp_path):
     (folder / ".DS_Store").touch()
     (folder / "loop").symlink_to(".")
     assert validate(folder).splitlines() == [
-        "3 photos, all of them usable; 3 of them have 32 x 24 pixels",
+        "3 usable photos; of 32 x 24 pixels: 3",
         "note: 1 left out as no photo: Thumbs.db",
         "note: 1 left out as hidden: .DS_Store",
         "note: 1 left out as a folder that is read under another name: loop",
@@ -151,7 +155,7 @@ def test_what_is_no_photo_is_named_and_what_cannot_be_used_is_counted(tmp_path):
     with pytest.raises(UserError) as error:
         validate(folder)
     assert str(error.value).splitlines()[:4] == [
-        f"{folder}: 2 of 5 photos are unusable:",
+        f"{folder}: unusable: 2 of 5 photos",
         f"  {folder}: cannot read 'gone' (a link to a file that does not exist); fetch the photos"
         " again",
         "  z.jpeg: empty file (0 bytes); fetch it again",
@@ -170,7 +174,7 @@ def test_a_zip_is_known_by_its_content(tmp_path):
     for name in ("PHOTOS.ZIP", "download"):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.write(tmp_path / "a.png", "a.png")
-        assert validate(tmp_path / name).startswith("1 photos, all of them usable")
+        assert validate(tmp_path / name).startswith("1 usable photo;")
 
 
 def test_names_that_are_not_utf8_are_reported(tmp_path, capsys):
@@ -183,7 +187,7 @@ def test_names_that_are_not_utf8_are_reported(tmp_path, capsys):
 
 
 def test_the_photos_of_the_survey(real_data):
-    with pytest.raises(UserError, match=r"2 of 6 photos are unusable:\n  IMG_0001\.HEIC: "):
+    with pytest.raises(UserError, match=r"unusable: 2 of 6 photos\n  IMG_0001\.HEIC: "):
         validate(real_data / "scorer" / "photos" / "mixed")
 
 

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_text
-from dsacap.common.outputs import check_outputs
+from dsacap.common.outputs import STDOUT, beside, check_outputs, output_path
 
 
 def test_an_input_is_never_an_output(tmp_path):
@@ -42,6 +43,27 @@ def test_a_place_where_no_file_can_be_is_refused(tmp_path):
         check_outputs([tmp_path / "file" / "below"])
     with pytest.raises(UserError, match="cannot be written"):
         check_outputs([tmp_path / ("x" * 300)])
+
+
+@pytest.mark.parametrize("name", ["/proc/none", "/proc/none/deep/file", "n\0ul"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(name):
+    with pytest.raises(UserError, match=r"cannot be written: .*; name another file"):
+        check_outputs([Path(name)])
+
+
+def test_the_check_leaves_nothing_behind(tmp_path):
+    check_outputs([tmp_path / "file", tmp_path / "new" / "folder" / "file"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_standard_output_takes_one_output_alone(capsys):
+    assert output_path("-") == STDOUT and output_path("./-") == Path("-")
+    with pytest.raises(UserError, match="is named for two outputs"):
+        check_outputs([STDOUT, STDOUT])
+    for outputs in ([STDOUT], [None, Path("x")]):
+        with beside(outputs):
+            print(len(outputs))
+    assert capsys.readouterr() == ("2\n", "1\n")
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):

@@ -6,6 +6,7 @@ import dsacap
 from dsacap.common.errors import UserError
 from dsacap.evaluation.comparison import holm
 from dsacap.evaluation.inputs import Reading
+from dsacap.scoring.metrics import spice
 
 WORDS = ("dog", "cat", "bird", "horse", "cow")
 REFERENCES = {i: [f"a {WORDS[i % 5]} number {i} runs"] for i in range(60)}
@@ -45,7 +46,7 @@ def test_systems_that_do_not_differ_are_tied():
 def test_one_system_or_other_images_are_refused():
     with pytest.raises(UserError, match="needs two or more"):
         dsacap.compare({"one": GOOD}, REFERENCES)
-    with pytest.raises(UserError, match="b: 59 of 60 images have no prediction"):
+    with pytest.raises(UserError, match="b: no prediction for 59 of 60 images"):
         dsacap.compare({"a": GOOD, "b": {1: "x"}}, REFERENCES)
     with pytest.raises(UserError, match="b: not of the same images as a; only one of them has 58"):
         dsacap.compare({"a": GOOD, "b": {1: "x", 2: "y"}}, REFERENCES, how=Reading(subset=True))
@@ -56,3 +57,22 @@ def test_several_captions_are_compared_by_the_first_and_it_is_noted():
     found = dsacap.compare({"one": GOOD, "two": several}, REFERENCES, spice="off")
     assert found.values["one"] == found.values["two"]
     assert "two: the first caption of each image is compared" in found.notes
+
+
+def test_signatures_and_document_frequencies():
+    few, settings = range(4), {"spice": "off"}
+    good, bad, references = ({i: of[i] for i in few} for of in (GOOD, BAD, REFERENCES))
+    own = dsacap.compare({"one": good, "two": bad}, references, **settings)
+    expected = dsacap.score(good, references, **settings)
+    assert own.signatures == {metric: score.signature for metric, score in expected.items()}
+    settings["document_frequencies"] = "coco-val2014"
+    coco = dsacap.compare({"one": good, "two": bad}, references, **settings)
+    cider = dsacap.score(good, references, metrics="CIDEr", **settings)["CIDEr"]
+    assert coco.signatures["CIDEr"] == cider.signature != own.signatures["CIDEr"]
+    assert coco.values["one"]["CIDEr"] == cider.value != own.values["one"]["CIDEr"]
+
+
+def test_a_caption_too_long_for_spice_costs_spice_only(monkeypatch):
+    monkeypatch.setattr(spice, "corenlp_jars", lambda *_, **__: pytest.fail("asked for SPICE"))
+    found = dsacap.compare({"one": {**GOOD, 7: "a dog " * 60}, "two": BAD}, REFERENCES)
+    assert "SPICE" not in found.values["one"] and "of 120 words" in found.notes[-1]

@@ -91,7 +91,7 @@ def test_what_may_be_a_mistake_is_noted(real_data):
     inputs = load_inputs(folder / "special_tokens/preds.json", folder / "special_tokens/refs.json")
     assert any("special tokens" in note and "<start>" in note for note in inputs.notes)
     inputs = load_inputs(folder / BASE, folder / "vizwiz/val.json")
-    assert "4 captions marked rejected are left out" in inputs.notes
+    assert "left out: 4 captions marked rejected" in inputs.notes
 
 
 CAPTIONS = {"b.jpg": ["A dog runs.", "A dog."], "a.jpg": ["Two cats"], 10**30: ["A bird"]}

@@ -1,6 +1,7 @@
 """`dsacap.score` from Python: the numbers of the command line, without torch."""
 
 import inspect
+import json
 import subprocess
 import sys
 
@@ -9,7 +10,10 @@ import pytest
 import dsacap
 from dsacap.common.errors import UserError
 from dsacap.evaluation.inputs import Reading
+from dsacap.scoring import score as score_module
+from dsacap.scoring.java.corenlp import CoreNlpMissing
 from dsacap.scoring.metrics.coco_metrics import score_captions
+from dsacap.scoring.metrics.metric_result import mean_over_images
 from dsacap.scoring.score import tokenise
 
 REFERENCES = {"a.jpg": ["A red dog runs.", "The dog!"], 7: ["Two cats."], "x": ["Birds", "A bird"]}
@@ -55,11 +59,83 @@ def test_errors_say_what_is_wrong():
         dsacap.score(PREDICTIONS, REFERENCES, metrics=["CIDER"], spice="off")
     with pytest.raises(UserError, match=r"predictions: '7': the caption must be text, not 'None'"):
         dsacap.score({7: None}, REFERENCES)
-    with pytest.raises(UserError, match="2 of 3 images have no prediction"):
+    with pytest.raises(UserError, match="no prediction for 2 of 3 images"):
         dsacap.score({7: "two cats"}, REFERENCES)
     assert dsacap.score(
         {7: "two cats", "x": "a bird"}, REFERENCES, metrics="BLEU", how=Reading(subset=True)
     )
+
+
+def test_spider_implies_spice_and_cider(monkeypatch):
+    def spices(references, _):
+        return {"SPICE": mean_over_images({i: i / 10 for i in references})}
+
+    monkeypatch.setattr(score_module, "score_spice", spices)
+    scores = dsacap.score(PREDICTIONS, REFERENCES, metrics=["SPIDEr", "SPICE", "CIDEr"])
+    assert list(scores) == ["CIDEr", "SPICE", "SPIDEr"]
+    expected = {
+        i: (scores["SPICE"].per_image[i] + c) / 2 for i, c in scores["CIDEr"].per_image.items()
+    }
+    assert scores["SPIDEr"].per_image == expected
+    alone = dsacap.score(PREDICTIONS, REFERENCES, metrics=["SPIDEr"])
+    assert list(alone) == ["SPIDEr"] and alone["SPIDEr"] == scores["SPIDEr"]
+    assert "SPIDEr" in dsacap.score(PREDICTIONS, REFERENCES)
+    with pytest.raises(UserError, match="metrics: 'SPIDEr' needs SPICE, which spice='off' leaves"):
+        dsacap.score(PREDICTIONS, REFERENCES, metrics=["SPIDEr"], spice="off")
+
+
+def test_spider_without_spice_has_the_reason(monkeypatch):
+    def missing(*_):
+        raise CoreNlpMissing("SPICE: no parser")
+
+    monkeypatch.setattr(score_module, "score_spice", missing)
+    score = dsacap.score(PREDICTIONS, REFERENCES, metrics="SPIDEr")["SPIDEr"]
+    assert score.value is None and score.reason == (
+        "SPIDEr: not computed, because it is the mean of SPICE and CIDEr."
+    )
+
+
+def test_cider_of_one_image_is_none_with_the_reason_or_by_other_frequencies():
+    score = dsacap.score({7: "two cats"}, {7: ["Two cats."]}, metrics=["CIDEr"])["CIDEr"]
+    assert score.value is None and "there is one image only" in score.reason
+    for corpus in ("coco-val2014", REFERENCES):
+        found = dsacap.score(
+            {7: "two cats"}, {7: ["Two cats."]}, metrics="CIDEr", document_frequencies=corpus
+        )
+        assert found["CIDEr"].value > 1 and "|df:test-refs|" not in found["CIDEr"].signature
+    with pytest.raises(UserError, match="document frequencies: has one image"):
+        dsacap.score(PREDICTIONS, REFERENCES, document_frequencies={1: ["a"]})
+
+
+def test_domains(tmp_path):
+    images = [{"id": i, "domain": f"{'in' if i < 3 else 'out'}-domain"} for i in (1, 2, 3, 4)]
+    texts = {1: "A dog runs.", 2: "Two cats.", 3: "A red bird.", 4: "A cow eats."}
+    annotations = [{"image_id": i, "caption": text} for i, text in texts.items()]
+    path = tmp_path / "nocaps.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    predictions = {1: "a dog", 2: "two cats", 3: "a bird", 4: "a dog"}
+    scores = dsacap.score(predictions, path, metrics=["CIDEr", "BLEU"])
+    assert list(scores.domains) == ["in-domain", "out-domain"]
+    for domain, ids in (("in-domain", (1, 2)), ("out-domain", (3, 4))):
+        alone = dsacap.score(
+            {i: predictions[i] for i in ids},
+            {i: [texts[i]] for i in ids},
+            metrics=["CIDEr", "BLEU"],
+        )
+        assert dict(scores.domains[domain]) == dict(alone)
+        assert scores.to_pandas().loc["CIDEr", domain] == alone["CIDEr"].value
+    assert not alone.domains and "in-domain" not in alone.to_pandas()
+
+
+def test_an_empty_reference_is_named_with_its_file(tmp_path):
+    path = tmp_path / "refs.json"
+    path.write_text(json.dumps({"a.jpg": ["A dog."], "b.jpg": ["", " ... "]}))
+    message = r"refs\.json: image 'b\.jpg': its references have no word: '', ' \.\.\. '; give it a"
+    with pytest.raises(UserError, match=message):
+        dsacap.score({"a.jpg": "a dog", "b.jpg": "a cat"}, path, metrics="BLEU")
+    with pytest.raises(UserError, match=r"references: image 'b\.jpg': its references have no word"):
+        dsacap.score({"b.jpg": "a cat"}, {"b.jpg": "!"}, metrics="BLEU")
+    assert dsacap.score({"b.jpg": "@"}, {"b.jpg": "@"}, metrics="BLEU")["BLEU-1"].value > 0.9
 
 
 def test_the_example_of_the_documentation_runs_and_needs_no_torch():

@@ -64,5 +64,5 @@ def test_its_scores_are_shown_with_the_others(with_predictions):
 def test_a_file_that_lacks_an_image_is_refused(with_predictions):
     file = with_predictions.config.predictions["theirs"].file
     file.write_text(json.dumps(json.loads(file.read_text())[1:]))
-    with pytest.raises(UserError, match=r"1 of 6 images have no prediction"):
+    with pytest.raises(UserError, match=r"no prediction for 1 of 6 images"):
         score_system(with_predictions, "theirs", 0)

@@ -181,8 +181,10 @@ def test_spider_is_computed_where_it_is_wanted_and_both_exist(spice):
         both = [scores[metric]["per_image"][i] for metric in ("SPICE", "CIDEr")]
         assert scores["SPIDEr"]["per_image"][i] == sum(both) / 2
     assert scores["SPIDEr"]["signature"].startswith("SPIDEr|df:test-refs|")
-    without = [quality(with_spider=False), quality(wanted="off"), quality({1: REFERENCES[1]})]
-    assert not any("SPIDEr" in scores for scores in without)
+    for without in (quality(with_spider=False), quality(wanted="off")):
+        assert "SPIDEr" not in without
+    of_one_image = quality({1: REFERENCES[1]})["SPIDEr"]  # which has no CIDEr
+    assert of_one_image["value"] is None and "mean of SPICE and CIDEr" in of_one_image["reason"]
 
 
 # ------------------------------------------------------------------------------------- one image

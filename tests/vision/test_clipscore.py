@@ -7,7 +7,8 @@ from PIL import Image
 from dsacap.common.errors import UserError
 from dsacap.data.photos import PhotoSource
 from dsacap.runs.models import load_configured_encoder
-from dsacap.vision.clipscore import clip_score
+from dsacap.vision.clipscore import clip_score, encode_texts
+from dsacap.vision.encoders.load import lacks_weights
 from dsacap.vision.encoders.timm_encoder import TimmEncoder
 
 
@@ -49,6 +50,30 @@ def test_scores_equal_the_formula(tiny_layout, tmp_path):
     )
 
 
+def test_half_a_character_is_encoded_as_its_replacement(tiny_layout):
+    encoder, tokenizer = (
+        load_configured_encoder(tiny_layout),
+        open_clip.SimpleTokenizer(context_length=40),
+    )
+    half, replaced = encode_texts(encoder, tokenizer, ["a \ud83d", "a \ufffd"])
+    assert torch.equal(half, replaced)
+
+
 def test_an_encoder_without_a_text_tower_is_refused():
     with pytest.raises(UserError, match="CLIPScore: needs an image-text encoder"):
         clip_score(TimmEncoder(timm.create_model("test_efficientnet")), None, None, {}, {}, {})
+
+
+def test_weights_on_this_machine_are_found_without_a_download(tmp_path, monkeypatch):
+    """The cache is the hub's: models--OWNER--NAME/snapshots/COMMIT, and refs that name COMMIT."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert "hf download timm/vit_base_patch32_clip_224.openai`" in lacks_weights(
+        "ViT-B-32", "openai"
+    )
+    model = tmp_path / "models--timm--vit_base_patch32_clip_224.openai"
+    for folder in ("snapshots/abc", "refs"):
+        (model / folder).mkdir(parents=True)
+    (model / "refs" / "main").write_text("abc")
+    (model / "snapshots" / "abc" / "open_clip_model.safetensors").touch()
+    assert lacks_weights("ViT-B-32", "openai") is None
+    assert lacks_weights("ViT-B-32", "file.pt") is None  # `load_encoder` says what is wrong

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import unique_keys
+from dsacap.common.printable import counted
 from dsacap.data.caption_files.source import Source
 
 Kind = Literal["json", "jsonl", "csv", "tsv", "flickr8k-tokens"]
 
 ID_COLUMNS = ("image_id", "id", "image", "image_name", "file_name", "filename")
 CAPTION_COLUMNS = ("caption", "captions", "comment", "text")
+_SEPARATORS = ("\t", ",", ";", "|")  # the first is of TSV, and the others are of CSV
 _TOKENS = re.compile(r"[^\t\n]+#[0-9]+\t")
 
 
@@ -71,16 +73,22 @@ def _kind_of(source: Source) -> Kind:
     first = text.split("\n", 1)[0].rstrip("\r")
     if _TOKENS.match(first):
         return "flickr8k-tokens"
-    separators: dict[Kind, str] = {"tsv": "\t", "csv": ","}
-    for kind, separator in separators.items():
-        columns = [column.strip(' "').lower() for column in first.split(separator)]
-        if set(columns) & set(ID_COLUMNS) and set(columns) & set(CAPTION_COLUMNS):
-            return kind
+    if separator := _separator(first):
+        return "tsv" if separator == "\t" else "csv"
     example = "image_id\\tcaption" if "\t" in first else "image_id,caption"
     raise UserError(
         f"{source.name}: is of no known form. It begins with {first[:60]!r}. A table needs a first"
         f" line with names of columns, such as {example}; JSON begins with [ or {{"
     )
+
+
+def _separator(first_line: str) -> str | None:
+    """Return what separates names of columns; None if the line names none that are known."""
+    for separator in _SEPARATORS:
+        columns = {column.strip(' "').lower() for column in first_line.split(separator)}
+        if columns & set(ID_COLUMNS) and columns & set(CAPTION_COLUMNS):
+            return separator
+    return None
 
 
 def _parse_json(source: Source, kind: Kind) -> Document:
@@ -142,9 +150,16 @@ def _parse_tokens(source: Source) -> Document:
 
 
 def _parse_table(source: Source, kind: Kind) -> Document:
-    separator = "\t" if kind == "tsv" else ","
+    # Flickr30k's results.csv has `image_name| comment_number| comment`.
+    separator = "\t" if kind == "tsv" else _separator(source.text.lstrip().split("\n", 1)[0]) or ","
     quoting: Literal[0, 3] = csv.QUOTE_NONE if _has_bare_quotes(source, kind) else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(source.text), delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(
+        io.StringIO(source.text),
+        delimiter=separator,
+        quoting=quoting,
+        skipinitialspace=separator == "|",
+        strict=True,
+    )
     records, lines, joined = [], [], 0
     try:
         header = [name.strip().lower() for name in next(reader)]
@@ -158,15 +173,19 @@ def _parse_table(source: Source, kind: Kind) -> Document:
                 joined += 1
             if len(row) != len(header):
                 raise UserError(
-                    f"{source.name}:{reader.line_num}: has {len(row)} fields, and the first line"
-                    f" names {len(header)}; quote captions that contain the separator"
+                    f"{source.name}:{reader.line_num}: has {counted(len(row), 'field')}, and the"
+                    f" first line names {len(header)}; quote captions that contain the separator"
                 )
             records.append({"image_id": row[id_at], "caption": row[caption_at]})
             lines.append(reader.line_num)
     except csv.Error as error:
         raise UserError(f"{source.name}:{reader.line_num}: not {kind.upper()}: {error}") from None
-    notes = (f"{joined:,} captions contain unquoted separators, which were kept",) if joined else ()
-    return Document(source.name, kind, records, tuple(lines), notes)
+    notes = []
+    if separator not in ("\t", ","):
+        notes.append(f"{source.name}: its columns are separated by {separator!r}")
+    if joined:
+        notes.append(f"unquoted separators in {counted(joined, 'caption')} were kept")
+    return Document(source.name, kind, records, tuple(lines), tuple(notes))
 
 
 def _has_bare_quotes(source: Source, kind: Kind) -> bool:

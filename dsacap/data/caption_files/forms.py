@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dsacap.common.errors import UserError
+from dsacap.common.printable import counted
 from dsacap.data.caption_files.document import Document
-from dsacap.data.caption_files.ids import ImageId, image_id
+from dsacap.data.caption_files.ids import ImageId, image_id, whole_text
 
 _ID_KEYS = ("image_id", "photo")  # the second ones are of `dsacap caption --json`
 _CAPTION_KEYS = ("caption", "captions")
@@ -53,6 +54,10 @@ def captions_of(document: Document, form: str | None = None, part: str | None = 
     Raises:
         UserError: The document is malformed, or not of that form.
     """
+    if form is None and (key := _key_of_results(document)):
+        note = f"{document.name}: of its keys, {key!r} is read, which has the captions"
+        notes = (*document.notes, note)
+        document = replace(document, value=document.value[key], notes=notes)
     form = form or _form_of(document)
     if form == "coco-results" and isinstance(document.value, dict):  # one line of JSON
         document = replace(document, value=[document.value])
@@ -83,6 +88,27 @@ def _items(captions: Mapping[Any, Any], name: str) -> Records:
     for key, of_image in captions.items():
         where = f"{name}: {str(key)[:60]!r}"
         yield image_id(key, where), _captions(of_image, where)
+
+
+def _key_of_results(document: Document) -> str | None:
+    """Return the one key of an object under which a tool put its list of results.
+
+    Dictionaries by id have such lists too, as COCO's `imgToAnns`; there the key is the image.
+    """
+    if document.kind != "json" or not isinstance(document.value, dict):
+        return None
+    if _form_of(document) not in ("dictionary", "textcaps"):
+        return None
+    keys = [key for key, records in document.value.items() if _are_results(key, records)]
+    return keys[0] if len(keys) == 1 else None
+
+
+def _are_results(key: str, records: Any) -> bool:
+    first = records[0] if isinstance(records, list) and records else None
+    if not isinstance(first, dict) or not first.keys() & set(_CAPTION_KEYS):
+        return False
+    ids = [str(first[name]) for name in _ID_KEYS if name in first]
+    return bool(ids) and key not in ids
 
 
 def _form_of(document: Document) -> str:
@@ -193,7 +219,7 @@ def _annotations(document: Document, part: str | None) -> Captions:
         order[key] = []
         for into, name in ((file_names, "file_name"), (groups, "domain")):
             if isinstance(image.get(name), str):
-                into[key] = image[name]
+                into[key] = whole_text(image[name], f"{where}: {name}")
     left_out: Counter[str] = Counter()
     for number, annotation in enumerate(value["annotations"]):
         where = f"{document.name}: annotations[{number}]"
@@ -209,9 +235,12 @@ def _annotations(document: Document, part: str | None) -> Captions:
             left_out[mark.removeprefix("is_")] += 1
         else:
             order[key] += _captions(annotation.get("caption"), f"{where} (image {key})")
-    notes = [f"{count:,} captions marked {mark} are left out" for mark, count in left_out.items()]
+    notes = [
+        f"left out: {counted(count, 'caption')} marked {mark}" for mark, count in left_out.items()
+    ]
     if bare := [key for key, captions in order.items() if not captions]:
-        notes.append(f"{len(bare):,} images without captions are left out; first: {bare[0]!r}")
+        count = counted(len(bare), "image")
+        notes.append(f"left out: {count} without captions; first: {bare[0]!r}")
     by_image = {key: captions for key, captions in order.items() if captions}
     return Captions(document.name, "COCO annotations", by_image, file_names, groups, notes=notes)
 
@@ -250,7 +279,7 @@ def _karpathy(document: Document, part: str | None) -> Captions:
 
 def listed(parts: Counter[str]) -> str:
     """Return the names of splits or decodings with their sizes, for messages."""
-    return ", ".join(f"{name} ({count:,} images)" for name, count in sorted(parts.items()))
+    return ", ".join(f"{name} ({counted(count, 'image')})" for name, count in sorted(parts.items()))
 
 
 def _run(document: Document, part: str | None) -> Captions:

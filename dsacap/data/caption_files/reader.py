@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dsacap.common.errors import UserError
+from dsacap.common.printable import counted
 from dsacap.data.caption_files.document import Kind, parse
 from dsacap.data.caption_files.forms import Captions, captions_of, listed
 from dsacap.data.caption_files.ids import ImageId, id_of_file_name, is_file_name
@@ -84,14 +85,16 @@ def check_predictions(captions: Captions, duplicates: Literal["first"] | None = 
         more = sum(len(texts) - 1 for texts in captions.by_image.values())
         captions.by_image = {image: texts[:1] for image, texts in captions.by_image.items()}
         if more:
-            captions.notes.append(f"{more:,} further captions of the same images are left out")
+            further = counted(more, "further caption")
+            captions.notes.append(f"left out: {further} of the same images")
     first, count = next((image, len(texts)) for image, texts in captions.by_image.items())
     for image, texts in captions.by_image.items():
         if len(texts) != count:
             raise UserError(
-                f"{captions.name}: image {image!r} has {len(texts)} captions, image {first!r} has"
-                f" {count}; give every image the same number, or pass --duplicates first, which"
-                " keeps the first caption of an image (distributed evaluation repeats some)"
+                f"{captions.name}: image {image!r} has {counted(len(texts), 'caption')}, image"
+                f" {first!r} has {count}; give every image the same number, or pass --duplicates"
+                " first, which keeps the first caption of an image (distributed evaluation repeats"
+                " some)"
             )
     return captions
 
@@ -183,20 +186,21 @@ def matched(
         if ids == "as-given" and (is_file_name(unknown[0]) or is_file_name(next(iter(described)))):
             hint = "Pass --ids file-names if ids are names of image files."
         raise UserError(
-            f"{predictions.name}: {len(unknown):,} of {len(predicted):,} predicted images have no"
-            f" references; first: image {unknown[0]!r}. The references have image"
+            f"{predictions.name}: no references for {len(unknown):,} of"
+            f" {counted(len(predicted), 'predicted image')}; first: image {unknown[0]!r}. The"
+            " references have image"
             f" {next(iter(described))!r} and others. {hint}"
         )
     missing = [key for key in described if key not in predicted]
     if missing and not subset:
         raise UserError(
-            f"{predictions.name}: {len(missing):,} of {len(described):,} images have no"
-            f" prediction; first: image {missing[0]!r}. Predict them, or pass --subset to score the"
-            " predicted images only: CIDEr then takes its document frequencies from these, and the"
-            " score is not comparable with any other"
+            f"{predictions.name}: no prediction for {len(missing):,} of"
+            f" {counted(len(described), 'image')}; first: image {missing[0]!r}. Predict them, or"
+            " pass --subset to score the predicted images only: CIDEr then takes its document"
+            " frequencies from these, and the score is not comparable with any other"
         )
     if missing:
-        notes.append(f"{len(missing):,} images without a prediction are left out")
+        notes.append(f"left out: {counted(len(missing), 'image')} without a prediction")
     order = [key for key in described if key in predicted]
     return Matched(
         {key: predicted[key] for key in order},
@@ -227,6 +231,6 @@ def _by_file_name(
     if not changed:
         return found, origin, []
     key, image = changed[0]
-    count = f"{len(changed):,} of {len(found):,} ids"
-    note = f"{captions.name}: {count} are matched by file names; {key!r} is image {image!r}"
+    count = f"{len(changed):,} of {counted(len(found), 'id')}"
+    note = f"{captions.name}: matched by file names: {count}; {key!r} is image {image!r}"
     return found, origin, [note]

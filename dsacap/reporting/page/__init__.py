@@ -7,8 +7,6 @@ text. A content security policy admits no script, style or image other than thos
 photos from the reader's disk.
 """
 
-import base64
-import hashlib
 import html
 import json
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from dsacap.common.files import sha256, write_text
 from dsacap.reporting.page.content import content_of
+from dsacap.reporting.policy import policy_of
 from dsacap.runs.layout import Layout
 
 _HERE = Path(__file__).parent
@@ -55,13 +54,9 @@ def assemble(content: dict[str, Any], table: str) -> str:
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     photos = "data:" if content["photos"]["embedded"] else "'self' file:"
-    policy = (
-        f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)};"
-        f" img-src {photos}; base-uri 'none'; form-action 'none'"
-    )
     return Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title_of(content["name"])),
-        policy=html.escape(policy),
+        policy=html.escape(policy_of(style, script, photos)),
         table=table,
         style=style,
         content=_json_in_html(content),
@@ -78,8 +73,3 @@ def _json_in_html(content: Any) -> str:
     """JSON that cannot contain `</script>` or `<!--`."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _hash_of(text: str) -> str:
-    """The hash by which a content security policy admits a script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

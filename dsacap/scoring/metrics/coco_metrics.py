@@ -60,23 +60,27 @@ def score_many(
     pairs: Sequence[tuple[References, Candidates]],
     worker: JvmWorker | None = None,
     frequencies: DocumentFrequencies | None = None,
+    meteor: bool = True,
 ) -> list[dict[str, MetricResult]]:
     """Score several pairs of references and candidates as `score_captions` does, in their order.
 
-    It is faster than scoring them one by one if they have images in common.
+    It is faster than scoring them one by one if they have images in common. Without `meteor`, there
+    is no METEOR, and no Java runs.
     """
     for pair in pairs:
         _check(*pair)
     if not pairs:
         return []
+    if not meteor:
+        return [score_without_java(*pair, frequencies) for pair in pairs]
     with ThreadPoolExecutor(1) as thread:
         without_java = thread.submit(
             lambda: [score_without_java(*pair, frequencies) for pair in pairs]
         )
-        meteor = score_meteors(pairs, worker)
+        meteors = score_meteors(pairs, worker)
     scores = [
         {**others, "METEOR": of_pair}
-        for others, of_pair in zip(without_java.result(), meteor, strict=True)
+        for others, of_pair in zip(without_java.result(), meteors, strict=True)
     ]
     return [
         {metric: of_pair[metric] for metric in METRICS if metric in of_pair} for of_pair in scores

@@ -65,6 +65,43 @@ def load_encoder(
     return ClipEncoder(clip, preprocess, grid, file)
 
 
+def lacks_weights(name: str, pretrained: str | None) -> str | None:
+    """Return why a model of open_clip cannot be loaded without a download, if that is so.
+
+    Args:
+        name: As for `load_encoder`.
+        pretrained: As for `load_encoder`.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    import open_clip
+
+    check_known(name)
+    tag = open_clip.get_pretrained_cfg(name, pretrained or "")
+    if not tag:
+        return None
+    repository, _, file = tag["hf_hub"].rpartition("/")
+    files = (file or open_clip.constants.HF_WEIGHTS_NAME, open_clip.constants.HF_SAFE_WEIGHTS_NAME)
+    files += (str(Path(file).with_suffix(".safetensors")),) if file else ()
+    if any(_is_here(repository, one) for one in files):
+        return None
+    return (
+        f"the weights of {name} ({pretrained}) are not on this machine. Download them by"
+        f" `hf download {repository}{f' {file}' if file else ''}`, or name a file of weights by"
+        " --pretrained"
+    )
+
+
+def _is_here(repository: str, file: str) -> bool:
+    from transformers.utils import cached_file
+
+    try:
+        return cached_file(repository, file, local_files_only=True) is not None
+    except OSError:
+        return False
+
+
 def shape_without_weights(name: str, grid: int | None = None) -> tuple[int, int, int]:
     """Return `Encoder.shape` of an encoder within a second and without downloading anything.
 

@@ -56,6 +56,12 @@ FILES = {
     ),
     "run.json": {"greedy": {str(i): texts for i, texts in CAPTIONS.items()}},
     "quoted.tsv": 'image_id\tcaption\n7\t"a red ring"\n3\ttwo rings, one small\n',
+    "semicolons.csv": "image_id;caption\n7;a red ring\n3;two rings, one small\n",
+    "flickr30k.csv": (
+        "image_name| comment_number| comment\n7| 0| a red ring\n3| 0| two rings, one small\n"
+    ),
+    "under_a_key.json": {"model": "ours", "scores": [1, 2], "results": RECORDS},
+    "under_data.json": {"data": RECORDS},
     "tokens.txt": "7#0\ta red ring\n3#0\ttwo rings, one small\n",
 }
 
@@ -80,6 +86,19 @@ def test_encodings_with_a_mark_and_gzip(tmp_path, name, encoding, packed):
     data = write(tmp_path / name, FILES[name]).read_text().encode(encoding)
     (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
     assert read_captions(tmp_path / name).by_image == CAPTIONS
+
+
+def test_what_is_taken_of_an_unusual_file_is_noted(tmp_path):
+    path = write(tmp_path / "f", FILES["under_a_key.json"])
+    note = "of its keys, 'results' is read, which has the captions"
+    assert read_captions(path).notes == [f"{path}: {note}"]
+    path = write(tmp_path / "f", FILES["semicolons.csv"])
+    assert read_captions(path).notes == [f"{path}: its columns are separated by ';'"]
+    of_one_image = {"7": [{"image_id": 7, "caption": "a"}, {"image_id": 7, "caption": "b"}]}
+    found = read_captions(write(tmp_path / "f", of_one_image))  # a dictionary, by image
+    assert found.by_image == {7: ["a", "b"]} and not found.notes
+    with pytest.raises(UserError, match="'a': the caption must be text"):  # which of the two?
+        read_captions(write(tmp_path / "f", {"a": [*RECORDS, 1], "b": RECORDS}))
 
 
 def test_one_line_of_json_is_a_record(tmp_path):
@@ -128,9 +147,9 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
         ("7", "is of no known form. It begins with '7'"),
         ("7,a ring\n", "needs a first line with names of columns, such as image_id,caption"),
         ("7\ta ring\n", r"such as image_id\\tcaption"),
-        ("image_id,caption\n7,8,9,a\n3\n", ":3: has 1 fields"),
+        ("image_id,caption\n7,8,9,a\n3\n", ":3: has 1 field"),
         ('image_id,caption\n7,"a\n', "not CSV"),
-        ("image_id\tcaption\n7\n", ":2: has 1 fields"),
+        ("image_id\tcaption\n7\n", ":2: has 1 field"),
         ("id,image_name,caption\n1,a,b\n", "several columns of ids: id, image_name; leave one"),
         ("image_id,text,caption\n1,a,b\n", "several columns of captions: text, caption"),
         ("image_id,caption,caption\n1,a,b\n", "several columns of captions"),
@@ -230,15 +249,15 @@ def test_captions_that_are_left_out_are_counted(tmp_path):
     found = read_captions(write(tmp_path / "f.json", data))
     assert found.by_image == CAPTIONS
     assert found.notes == [
-        "2 captions marked rejected are left out",
-        "1 captions marked precanned are left out",
-        "1 images without captions are left out; first: 9",
+        "left out: 2 captions marked rejected",
+        "left out: 1 caption marked precanned",
+        "left out: 1 image without captions; first: 9",
     ]
     doubled = write(tmp_path / "d.json", [*RECORDS, RECORDS[0]])
-    with pytest.raises(UserError, match=r"image 3 has 1 captions, image 7 has 2.*--duplicates f"):
+    with pytest.raises(UserError, match=r"image 3 has 1 caption, image 7 has 2.*--duplicates f"):
         check_predictions(read_captions(doubled))
     found = check_predictions(read_captions(doubled), "first")
-    assert found.by_image == CAPTIONS and "1 further captions" in found.notes[0]
+    assert found.by_image == CAPTIONS and "1 further caption of" in found.notes[0]
 
 
 def test_a_split_is_chosen(tmp_path):
@@ -246,9 +265,9 @@ def test_a_split_is_chosen(tmp_path):
     path = write(tmp_path / "k.json", {"images": images})
     assert read_captions(path, part="test").by_image == CAPTIONS
     assert read_captions(path, part="test").file_names == {7: "7.jpg", 3: "3.jpg"}
-    with pytest.raises(UserError, match=r"has no split 'val'; it has restval \(1 images\), test"):
+    with pytest.raises(UserError, match=r"has no split 'val'; it has restval \(1 image\), test"):
         read_captions(path, part="val")
-    with pytest.raises(UserError, match=r"choose one by --split: restval \(1 images\), test \(2"):
+    with pytest.raises(UserError, match=r"choose one by --split: restval \(1 image\), test \(2"):
         check_references(read_captions(path))
     plain = captions_of_mapping({11: ["x"]}, "plain")
     with pytest.raises(UserError, match=r"choose one by --split: restval"):
@@ -262,7 +281,7 @@ def test_a_decoding_of_a_run_is_chosen(tmp_path):
     path = write(tmp_path / "run.json", {"greedy": captions, "T=1": {"7": ["x", "y"]}})
     assert read_captions(path, part="greedy").by_image == CAPTIONS
     assert read_captions(path, part="T=1").by_image == {7: ["x", "y"]}
-    with pytest.raises(UserError, match=r"choose one by --decoding: T=1 \(1 images\), greedy \(2"):
+    with pytest.raises(UserError, match=r"choose one by --decoding: T=1 \(1 image\), greedy \(2"):
         check_predictions(read_captions(path))
     with pytest.raises(UserError, match="has no decoding 'beam'"):
         read_captions(path, part="beam")
@@ -278,12 +297,15 @@ def test_tokens_have_neither_capitals_nor_full_stops():
 def test_predictions_are_matched_in_the_order_of_the_references():
     references = captions_of_mapping({1: ["a"], 2: ["b"], 3: ["c"]}, "refs")
     predictions = captions_of_mapping({3: "z", 1: "x"}, "preds")
-    with pytest.raises(UserError, match=r"preds: 1 of 3 images have no prediction; first: image 2"):
+    with pytest.raises(UserError, match=r"preds: no prediction for 1 of 3 images; first: image 2"):
         matched(predictions, references)
     found = matched(predictions, references, subset=True)
     assert list(found.predictions.items()) == [(1, ["x"]), (3, ["z"])]
-    assert list(found.references) == [1, 3] and "1 images without a prediction" in found.notes[0]
-    with pytest.raises(UserError, match=r"1 of 1 predicted images have no references.*image 9"):
+    assert (
+        list(found.references) == [1, 3]
+        and "left out: 1 image without a prediction" in found.notes[0]
+    )
+    with pytest.raises(UserError, match=r"no references for 1 of 1 predicted image.*image 9"):
         matched(captions_of_mapping({9: "x"}, "preds"), references, subset=True)
 
 
@@ -295,7 +317,7 @@ def test_file_names_are_matched_only_when_asked_for():
     found = matched(predictions, references, ids="file-names")
     assert found.predictions == {391895: ["x"]}
     assert (
-        "1 of 1 ids are matched by file names; 'COCO_val2014_000000391895.jpg' is image 391895"
+        "matched by file names: 1 of 1 id; 'COCO_val2014_000000391895.jpg' is image 391895"
         in (found.notes[0])
     )
     twice = captions_of_mapping({"7.jpg": "x", "7.png": "y"}, "preds")
