@@ -160,6 +160,10 @@ class Autoregressive(Captioner):
         """Return the distribution over captions, factorised word by word."""
         return _WordByWord(self, batch)
 
+    def evidence(self, batch: Batch) -> Policy:
+        """See `Captioner.evidence`."""
+        return self.policy(batch)
+
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Compile the step that predicts the next word."""
         replace_method(self, "_next", compiled)

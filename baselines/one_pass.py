@@ -117,6 +117,10 @@ class Parallel(Captioner):
         """Return the words at all positions as independent distributions."""
         return SlotPolicy(self._log_probs(batch.features), batch.part)
 
+    def evidence(self, batch: Batch) -> Policy:
+        """See `Captioner.evidence`."""
+        return self.policy(batch)
+
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Compile the pass of the network."""
         replace_method(self, "_log_probs", compiled)

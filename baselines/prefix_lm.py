@@ -162,6 +162,10 @@ class PrefixLM(Captioner):
             return super().policy(batch)
         return _TokenByToken(self, batch)
 
+    def evidence(self, batch: Batch) -> Policy:
+        """See `Captioner.evidence`."""
+        return self.policy(batch)
+
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Compile the language model's forward pass."""
         replace_method(self.lm, "forward", compiled)

@@ -49,7 +49,6 @@ from dsacap.captioner.interface import (
     Batch,
     Captioner,
     ImageSpec,
-    Memory,
     Policy,
     by_image,
     noise_of,
@@ -115,7 +114,6 @@ class SCDNet(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.memory: Memory | None = None
         self.bits = AnalogBits(spec.vocabulary)
         self.image_encoder = image_encoder(model, spec)
         self.stages = ModuleList(
@@ -124,10 +122,6 @@ class SCDNet(Captioner):
         self.register_buffer(
             "codes_Vb", self.bits.encode(torch.arange(spec.vocabulary)), persistent=False
         )
-
-    def learn_from(self, memory: Memory) -> None:
-        """Keep the training split, in which similar images are looked up."""
-        self.memory = memory
 
     @property
     def passes(self) -> list[nn.Module]:

@@ -174,6 +174,9 @@ class Captioner(nn.Module, ABC):
     fixed_shapes = False
     """Set by `speed_up`: decoding then pads to `max_words`, so that functions compile only once."""
 
+    memory: Memory | None = None
+    """The train split, set by `learn_from`."""
+
     in_parts = False
     """Whether a batch can be trained on in parts (see `dsacap/captioner/batch_parts.py`).
 
@@ -248,11 +251,25 @@ class Captioner(nn.Module, ABC):
             " tuned by a reward"
         )
 
+    def evidence(self, batch: Batch) -> Policy:
+        """Return the distribution over captions given the images as they are, without noise.
+
+        Only systems whose `log_prob` is exact and without randomness implement it.
+
+        Raises:
+            UserError: The system does not.
+        """
+        raise UserError(
+            f"{type(self).__name__} does not compute the exact probability of a caption, which"
+            " choose: rerank needs"
+        )
+
     def learn_from(self, memory: Memory) -> None:
-        """Accept the train split, for systems that look something up in it.
+        """Keep the train split, in which systems and decodings look things up.
 
         It is called before training and before decoding.
         """
+        self.memory = memory
 
     def inspect(self, batch: Batch, seed: int, decoding, steps: int) -> list[Any]:
         """Record what happens inside the system while it captions, if `inspects` is true.

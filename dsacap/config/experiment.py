@@ -13,7 +13,13 @@ from pydantic import Field, ValidationError, model_validator
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.config.dataset import Coco, Downloads, Scenes
-from dsacap.config.parsing import checked_options, message_of, parse_section, strict_json
+from dsacap.config.parsing import (
+    checked_options,
+    decoding_of,
+    message_of,
+    parse_section,
+    strict_json,
+)
 from dsacap.config.section import Section
 from dsacap.config.sections import (
     Ablation,
@@ -98,11 +104,7 @@ class Config(Section):
             model = checked_options(cls.Model, self.trained(name).model, f"systems.{name}.model")
             for decoding, options in system.decodings.items():
                 where = f"systems.{name}.decodings.{decoding}"
-                checked = checked_options(cls.Decoding, options, where)
-                try:
-                    cls.check(model, checked)
-                except ValueError as error:
-                    raise ValueError(f"{where}: {error}") from None
+                decoding_of(cls, options, where, model)
             try:
                 self.training_of(name)
             except ValidationError as error:
@@ -206,9 +208,9 @@ class Config(Section):
         """Return the steps of a row's decoding; None if it has none or there is no such row."""
         if system not in self.systems or decoding not in self.systems[system].decodings:
             return None
-        decoding_class = captioner_class(self.captioner_of(system)).Decoding
-        options = decoding_class(**self.systems[system].decodings[decoding])
-        return getattr(options, "steps", None)
+        options = self.systems[system].decodings[decoding]
+        parsed = decoding_of(captioner_class(self.captioner_of(system)), options, decoding)
+        return getattr(parsed, "steps", None)
 
     def training_of(self, system: str) -> Training:
         """Return a system's training settings: its own over the common ones, or its tuning."""

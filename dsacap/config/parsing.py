@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from dsacap.captioner.choice import Choice, ChosenDecoding
+from dsacap.captioner.interface import Captioner
 from dsacap.common.errors import UserError
 from dsacap.config.section import Section
 
@@ -37,6 +39,48 @@ def checked_options(settings: type, options: dict[str, Any], where: str) -> Any:
         return TypeAdapter(settings).validate_json(strict_json(options), strict=True)
     except ValidationError as error:
         raise ValueError(message_of(error.errors()[0], where)) from None
+
+
+def decoding_of(
+    captioner: type[Captioner], options: dict[str, Any], where: str, model: Any = None
+) -> Any:
+    """Return the options of a decoding: the captioner's own, or with `choose` a `ChosenDecoding`.
+
+    Args:
+        captioner: The class of the captioner.
+        options: Options by name, as in the configuration.
+        where: Place of the options in the configuration, for messages.
+        model: The captioner's `Model`, which has to support the decoding; None to leave that out.
+
+    Raises:
+        ValueError: An option is unknown, or its type or value is wrong, or `model` does not support
+            the decoding.
+    """
+    if "choose" not in options:
+        decoding = own = checked_options(captioner.Decoding, options, where)
+    else:
+        names = {field.name for field in dataclasses.fields(Choice)}
+        parts: tuple[dict, dict] = ({}, {})
+        for key, value in options.items():
+            parts[key in names][key] = value
+        own = checked_options(captioner.Decoding, parts[0], where)
+        decoding = ChosenDecoding(own, checked_options(Choice, parts[1], where))
+        if not own.random:
+            raise ValueError(
+                f"{where}: choose needs a decoding that draws different captions, for example by a"
+                " temperature"
+            )
+        if decoding.choice.choose == "rerank" and captioner.evidence is Captioner.evidence:
+            raise ValueError(
+                f"{where}: choose: rerank needs the exact probability of a caption, which"
+                f" {captioner.__name__} does not compute"
+            )
+    if model is not None:
+        try:
+            captioner.check(model, own)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    return decoding
 
 
 def message_of(error: ErrorDetails, *where: str) -> str:

@@ -6,6 +6,7 @@ import torch
 
 from dsacap.captioner.interface import Batch, Captioner
 from dsacap.common.progress import progress
+from dsacap.decoding.caption_batch import caption_batch
 from dsacap.text.vocabulary import Vocabulary
 from dsacap.vision.features.pixels import PixelFeatures
 from dsacap.vision.features.store import FeatureStore
@@ -31,7 +32,7 @@ def caption_images(
         store: The features of the images.
         vocabulary: The vocabulary of the captioner.
         image_ids: The images to caption.
-        decoding: The captioner's decoding options.
+        decoding: The captioner's decoding options, or a `ChosenDecoding`.
         samples: How many captions to draw for each image; a decoding without randomness gives one.
         seed: The seed of the random draws.
         batch_size: How many images are decoded together.
@@ -55,7 +56,7 @@ def caption_images(
         )
         batch = Batch(ids, store.read(ids, device=device), prefix=prefix)
         for image_id, decoded in zip(
-            ids, captioner.caption(batch, samples, seed, decoding), strict=True
+            ids, caption_batch(captioner, batch, samples, seed, decoding), strict=True
         ):
             captions[image_id] = [vocabulary.decode(words) for words in decoded]
     captioner.train(training)

@@ -15,6 +15,7 @@ from dsacap.captioner.interface import Batch, Captioner
 from dsacap.common.errors import UserError
 from dsacap.data.photo_pixels import BadImage, from_array, from_image
 from dsacap.data.photos import decode
+from dsacap.decoding.caption_batch import caption_batch
 from dsacap.decoding.train_memory import PhotoMemory
 from dsacap.vision.encoders.base import Encoder
 
@@ -180,7 +181,7 @@ class PhotoCaptioner:
         if min(seed, *(photo.image_id for photo in photos)) < 0:
             raise UserError("seeds and image ids must not be negative")
         batch = Batch(tuple(photo.image_id for photo in photos), self.features(photos))
-        captions = self.captioner.caption(batch, samples, seed, options)
+        captions = caption_batch(self.captioner, batch, samples, seed, options)
         return [
             [" ".join(self.words[word] for word in caption) for caption in captions_of_photo]
             for captions_of_photo in captions

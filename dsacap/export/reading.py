@@ -16,7 +16,7 @@ from dsacap.captioner.interface import Captioner, ImageSpec
 from dsacap.captioner.registry import captioner_class, load_captioner, release_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_tensors, sha256
-from dsacap.config.parsing import checked_options, parse_section
+from dsacap.config.parsing import checked_options, decoding_of, parse_section
 from dsacap.decoding.train_memory import Images, PhotoMemory
 from dsacap.export import encoders
 from dsacap.export.description import FORMAT, Description, Index
@@ -152,11 +152,9 @@ def _captioner(
             )
         model = checked_options(cls.Model, description.model, "model")
         decodings = {
-            name: checked_options(cls.Decoding, options, f"decodings.{name}")
+            name: decoding_of(cls, options, f"decodings.{name}", model)
             for name, options in description.decodings.items()
         }
-        for decoding in decodings.values():
-            cls.check(model, decoding)
     except ValueError as error:
         provider = f" (it was provided by {description.release})" if description.release else ""
         raise UserError(f"{MODEL}: {error}{provider}") from None

@@ -20,6 +20,7 @@ from dsacap.common.files import (
     write_tensors,
     write_text,
 )
+from dsacap.decoding.caption_batch import caption_batch
 from dsacap.decoding.train_memory import PhotoMemory, TrainMemory
 from dsacap.export import reading
 from dsacap.export.card import model_card
@@ -196,7 +197,7 @@ def _looked_up(
     image_id = inputs.memory.examples[0].image_id
     features = store.read([image_id], device=next(captioner.parameters()).device)
     for options in inputs.decodings(system).values():
-        captioner.caption(Batch((image_id,), features), 1, 0, options)
+        caption_batch(captioner, Batch((image_id,), features), 1, 0, options)
     tensors = {}
     if "captions" in recorded.used:
         tensors["captions"] = torch.tensor(list(inputs.memory.captions()), dtype=torch.int32)

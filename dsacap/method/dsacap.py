@@ -213,6 +213,11 @@ class DSACap(Captioner):
         _, hidden_BND = self._denoised(batch.features, batch.part)
         return self.readout.policy(hidden_BND, batch.part)
 
+    def evidence(self, batch: Batch) -> Policy:
+        """See `Captioner.evidence`: the image is at time 0."""
+        _, hidden_BND = self.denoiser(batch.features, batch.features.new_zeros(len(batch.features)))
+        return self.readout.policy(hidden_BND)
+
     def _denoised(self, z0_BNC: Tensor, part: Part) -> tuple[Tensor, Tensor]:
         """Return the denoiser's outputs for the image noised to a random time of training."""
         t_B = part.drawn(torch.rand, (len(z0_BNC),), z0_BNC.device) * self.model.t_max
@@ -321,4 +326,5 @@ class DSACap(Captioner):
 
     def learn_from(self, memory: Memory) -> None:
         """See `Captioner.learn_from`."""
+        super().learn_from(memory)
         self.readout.learn_from(memory)

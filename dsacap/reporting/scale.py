@@ -12,6 +12,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_text
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
+from dsacap.config.parsing import decoding_of
 from dsacap.config.sections import Tuning
 from dsacap.reporting.pipe_table import markdown
 
@@ -237,10 +238,8 @@ def _reward(config: Config, facts: dict, tuning: Tuning, name: str) -> _Part:
 
 def _samples(config: Config, system: str) -> dict[str, int]:
     """The number of captions per image that each decoding of a system draws."""
-    captioner = config.trained(system).captioner
-    assert captioner is not None  # only a tuned system names none
-    options = captioner_class(captioner).Decoding
+    captioner = captioner_class(config.captioner_of(system))
     return {
-        decoding: config.decoding.samples if options(**settings).random else 1
-        for decoding, settings in config.systems[system].decodings.items()
+        name: config.decoding.samples if decoding_of(captioner, options, name).random else 1
+        for name, options in config.systems[system].decodings.items()
     }

@@ -8,6 +8,7 @@ from dsacap.captioner.interface import Captioner, ImageSpec
 from dsacap.captioner.registry import captioner_class, load_captioner
 from dsacap.common.files import read_tensors
 from dsacap.common.machine import device_of
+from dsacap.config.parsing import decoding_of
 from dsacap.data.prepared import Example, load_examples, load_vocabulary
 from dsacap.decoding.train_memory import TrainMemory
 from dsacap.runs.layout import Layout
@@ -106,8 +107,8 @@ class Inputs:
 
     def decodings(self, system: str) -> dict:
         """Return a system's decodings by name; the first one selects weights on validation too."""
-        decoding = captioner_class(self.layout.config.captioner_of(system)).Decoding
+        captioner = captioner_class(self.layout.config.captioner_of(system))
         return {
-            name: decoding(**options)
+            name: decoding_of(captioner, options, name)
             for name, options in self.layout.config.systems[system].decodings.items()
         }

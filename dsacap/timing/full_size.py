@@ -24,8 +24,10 @@ from dsacap.common.machine import device_of, machine
 from dsacap.common.progress import progress
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config, parse_config
+from dsacap.config.parsing import decoding_of
 from dsacap.config.training import Training, Tuning
 from dsacap.data.prepared import Example
+from dsacap.decoding.caption_batch import caption_batch
 from dsacap.text.vocabulary import SPECIALS, Vocabulary
 from dsacap.timing.clock import repeated
 from dsacap.timing.decode_cost import FlopCounter
@@ -204,11 +206,12 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
         ids = tuple(range(size.images))
         with torch.no_grad():
             batch = Batch(ids, store.read(ids, device=accelerator.device))
-        decoding_class = captioner_class(captioner_name(config, system)).Decoding
+        captioner_type = captioner_class(captioner_name(config, system))
         rates = {}
         for name, options in config.systems[system].decodings.items():
-            decode = partial(captioner.caption, batch, 1, 0, decoding_class(**options))
-            rates[name] = size.images / _seconds(decode, accelerator.device, size)
+            decoding = decoding_of(captioner_type, options, name)
+            caption = partial(caption_batch, captioner, batch, 1, 0, decoding)
+            rates[name] = size.images / _seconds(caption, accelerator.device, size)
     return {
         "step": cost | {"precision": training.precision, "compiled": training.compile},
         "decode": rates,

@@ -17,8 +17,10 @@ from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Memory
 from dsacap.captioner.registry import captioner_class, load_captioner
 from dsacap.common.machine import device_of
 from dsacap.config.experiment import Config
+from dsacap.config.parsing import decoding_of
 from dsacap.data.photos import PhotoSource
 from dsacap.data.photos import decode as decode_photo
+from dsacap.decoding.caption_batch import caption_batch
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import ENCODER, Layout
 from dsacap.runs.models import load_configured_encoder, photo_sources
@@ -190,7 +192,7 @@ class Subject:
 
     def _caption(self, batch: Batch, decoding: str) -> list[list[list[int]]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self._decoder().caption(batch, 1, 0, self.decodings[decoding])
+            return caption_batch(self._decoder(), batch, 1, 0, self.decodings[decoding])
 
     def _from_files(self, indices: Sequence[int], decoding: str) -> list[str]:
         photos = self._test_split()
@@ -241,9 +243,8 @@ def untrained(config: Config, system: str, spec: ImageSpec) -> Subject:
     captioner = load_captioner(name, config.trained(system).model, spec).to(device).eval()
     captioner.learn_from(RandomCaptions(spec))
     captioner.endless = True
-    options_class = captioner_class(name).Decoding
     decodings = {
-        label: options_class(**options)
+        label: decoding_of(captioner_class(name), options, label)
         for label, options in config.systems[system].decodings.items()
     }
 
