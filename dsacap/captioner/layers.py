@@ -203,12 +203,12 @@ class TimeEmbedding(nn.Sequential):
 
 
 def time_embedding(t_B: Tensor, width: int) -> Tensor:
-    """Return the sinusoidal embedding `(B, width)` of continuous time in [0, 1].
+    """Return the sinusoidal embedding `(..., width)` of continuous times `(...)` in [0, 1].
 
     It is that of Vaswani et al. 2017, with t scaled to 1000.
     """
     frequencies = torch.exp(
         -math.log(10_000) * torch.arange(width // 2, device=t_B.device) / (width // 2)
     )
-    angles = 1000 * t_B[:, None] * frequencies
+    angles = 1000 * t_B[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -41,11 +41,12 @@ class DiTBlock(Block):
             nn.init.zeros_(self.cross_attention.out.weight)
             nn.init.zeros_(self.cross_attention.out.bias)
 
-    def forward(self, x_BND: Tensor, time_BD: Tensor, caption_BGD: Tensor | None) -> Tensor:
-        """Return the outputs `(B, N, D)`, given embedded times and perhaps a caption."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time_BD)[:, None].chunk(
-            6, dim=-1
-        )
+    def forward(self, x_BND: Tensor, time_BXD: Tensor, caption_BGD: Tensor | None) -> Tensor:
+        """Return the outputs `(B, N, D)`, given embedded times and perhaps a caption.
+
+        Times are those of the image, `(B, 1, D)`, or of each token, `(B, N, D)`.
+        """
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time_BXD).chunk(6, dim=-1)
         h = self.norm1(x_BND) * (1 + scale1) + shift1
         x_BND = x_BND + gate1 * self.attention(h, self.attention.keys_values(h))
         if caption_BGD is not None:
@@ -68,6 +69,7 @@ class Denoiser(nn.Module):
         dropout: Dropout rate.
         expansion: Width of the feed-forward's hidden layer, in units of `width`.
         self_conditioning: Whether it attends to a caption.
+        read_from: The layer, from 1 on, whose output is the hidden states; 0 for the last.
     """
 
     def __init__(
@@ -80,9 +82,10 @@ class Denoiser(nn.Module):
         dropout: float = 0.0,
         expansion: int = 4,
         self_conditioning: bool = False,
+        read_from: int = 0,
     ):
         super().__init__()
-        self.width = width
+        self.width, self.read_from = width, read_from
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.dropout = Dropout(dropout)
@@ -95,6 +98,7 @@ class Denoiser(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
         self.caption_norm = nn.LayerNorm(width) if self_conditioning else None
+        self.read_norm = nn.LayerNorm(width) if read_from else None
 
     def forward(
         self, z_BNC: Tensor, t_B: Tensor, caption_BGD: Tensor | None = None
@@ -103,7 +107,7 @@ class Denoiser(nn.Module):
 
         Args:
             z_BNC: Noised latents z_t.
-            t_B: Times in [0, 1].
+            t_B: Times in [0, 1], one for each image `(B,)` or for each token `(B, N)`.
             caption_BGD: The previous soft caption, for self-conditioning; None stands for zeros.
 
         Returns:
@@ -111,12 +115,15 @@ class Denoiser(nn.Module):
             attends to.
         """
         x_BND = self.dropout(self.project(z_BNC) + self.position)
-        time_BD = self.time(time_embedding(t_B, self.width))
+        time_BXD = self.time(time_embedding(t_B, self.width)).reshape(len(t_B), -1, self.width)
         context_BGD = self._caption_context(caption_BGD, x_BND)
-        for block in self.blocks:
-            x_BND = block(x_BND, time_BD, context_BGD)
+        hidden_BND = None
+        for layer, block in enumerate(self.blocks, 1):
+            x_BND = block(x_BND, time_BXD, context_BGD)
+            if self.read_norm is not None and layer == self.read_from:
+                hidden_BND = self.read_norm(x_BND)
         x_BND = self.norm(x_BND)
-        return self.out(x_BND), x_BND
+        return self.out(x_BND), x_BND if hidden_BND is None else hidden_BND
 
     def _caption_context(self, caption_BGD: Tensor | None, x_BND: Tensor) -> Tensor | None:
         """Return what the blocks attend to: the caption, with sinusoidal positions added."""

@@ -5,7 +5,8 @@ open is decided here and marked `our reading`; each such choice is a configurati
 
 - Latent z_0 (our reading): the tokens of a frozen image encoder, standardised per channel. Fixed
   targets cannot collapse.
-- Noise (our reading): variance preserving, with a cosine schedule; t ~ U(0, t_max) in training.
+- Noise (our reading): variance preserving, with a cosine schedule; t ~ U(0, t_max) in training,
+  the same for all tokens unless `noise_per_token`.
 - Readout (our reading): a directed acyclic graph, see dag.py. Others, for comparison, implement the
   same interface (readout.py).
 - Inference: the image is noised to `noise_level`, then denoised in `steps` deterministic steps. The
@@ -37,7 +38,7 @@ from dsacap.method.ctc import CTC
 from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.denoiser import Denoiser
 from dsacap.method.inspection import Frame, Inside, distance
-from dsacap.method.noise import add_noise, ddim_step
+from dsacap.method.noise import add_noise, ddim_step, shifted
 from dsacap.method.readout import Readout
 from dsacap.method.slots import Slots
 
@@ -71,7 +72,10 @@ class DSACap(Captioner):
             transition_heads: Heads of the transitions of `dag`.
             expansion: Width of the feed-forwards' hidden layers in units of `width`. A smaller one
                 compensates for the parameters of adaLN, which other systems do not have.
+            read_from: Layer of the denoiser, from 1 on, that the readout attends to; 0 is the last.
             t_max: Highest time to which the image is noised in training.
+            noise_shift: Factor by which training raises the ratio of noise to signal at each time.
+            noise_per_token: Whether training draws a time for each token, not for each image.
             beta: How sharply the best reference is selected; 0 is their mean.
             denoise_weight: Weight lambda of the denoising loss.
             dropout: Dropout rate.
@@ -88,7 +92,10 @@ class DSACap(Captioner):
         vertices: int = 40
         transition_heads: int = 4
         expansion: int = 4
+        read_from: int = 0
         t_max: float = 0.5
+        noise_shift: float = 1.0
+        noise_per_token: bool = False
         beta: float = 8.0
         denoise_weight: float = 0.3
         dropout: float = 0.0
@@ -105,6 +112,12 @@ class DSACap(Captioner):
                     f"self_conditioning works only with the readouts {able}; {self.readout} has no"
                     " soft caption"
                 )
+            if not 0 <= self.read_from <= self.denoiser_layers:
+                raise ValueError(
+                    f"read_from: {self.read_from} is not a layer from 1 to denoiser_layers, nor 0"
+                )
+            if self.noise_shift <= 0:
+                raise ValueError("needs noise_shift > 0")
             if not 0 <= self.t_max <= 1 or self.beta < 0 or self.denoise_weight < 0:
                 raise ValueError("needs 0 <= t_max <= 1, beta >= 0, denoise_weight >= 0")
 
@@ -173,6 +186,7 @@ class DSACap(Captioner):
             model.dropout,
             model.expansion,
             model.self_conditioning,
+            model.read_from,
         )
         self.readout: Readout = READOUTS[model.readout](model, spec)
 
@@ -220,7 +234,10 @@ class DSACap(Captioner):
 
     def _denoised(self, z0_BNC: Tensor, part: Part) -> tuple[Tensor, Tensor]:
         """Return the denoiser's outputs for the image noised to a random time of training."""
-        t_B = part.drawn(torch.rand, (len(z0_BNC),), z0_BNC.device) * self.model.t_max
+        times = z0_BNC.shape[:2] if self.model.noise_per_token else z0_BNC.shape[:1]
+        t_B = part.drawn(torch.rand, times, z0_BNC.device) * self.model.t_max
+        if self.model.noise_shift != 1:
+            t_B = shifted(t_B, self.model.noise_shift)
         z_BNC = add_noise(z0_BNC, part.drawn(torch.randn, z0_BNC.shape, z0_BNC.device), t_B)
         caption_BGD = None
         if self.model.self_conditioning and torch.rand(()) < 0.5:

@@ -13,16 +13,30 @@ import torch
 from torch import Tensor
 
 
+def shifted(t_B: Tensor, shift: float) -> Tensor:
+    """Return the times at which the ratio of noise to signal is `shift` times that of given times.
+
+    Larger latents, whose neighbouring values are alike, need more noise for the same loss of
+    information (Hoogeboom et al. 2023, arXiv 2301.11093, eq. 4).
+
+    Args:
+        t_B: Times in [0, 1].
+        shift: The factor, above 0.
+    """
+    angle = t_B * (math.pi / 2)
+    return torch.atan2(shift * angle.sin(), angle.cos()) * (2 / math.pi)
+
+
 def alpha_sigma(t_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return alpha_t and sigma_t at given times.
 
     Args:
-        t_B: Times in [0, 1], of shape `(batch,)`.
+        t_B: Times in [0, 1], of shape `(batch,)` or, one for each token, `(batch, tokens)`.
 
     Returns:
-        Both, of shape `(batch, 1, 1)`, so that they scale latents of shape `(B, N, C)`.
+        Both, of shape `(batch, 1 or tokens, 1)`, so that they scale latents of shape `(B, N, C)`.
     """
-    angle = t_B[:, None, None] * (math.pi / 2)
+    angle = t_B.reshape(len(t_B), -1, 1) * (math.pi / 2)
     return torch.cos(angle), torch.sin(angle)
 
 
