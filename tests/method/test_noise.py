@@ -1,7 +1,7 @@
 import torch
 from diffusers import DDIMScheduler
 
-from dsacap.method.noise import add_noise, alpha_sigma, ddim_step
+from dsacap.method.noise import add_noise, alpha_sigma, ddim_step, shifted
 
 
 def test_variance_is_preserved_and_signal_falls():
@@ -34,3 +34,21 @@ def test_step_equals_diffusers_scheduler():
     expected = scheduler.step(guess, at, z, eta=0.0).prev_sample
     ours = ddim_step(z, guess, t_all[[at, at]], t_all[[earlier, earlier]])
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shifted_time_has_so_much_more_noise_for_its_signal():
+    times = torch.linspace(0.1, 0.9, 9)
+    for shift in (0.5, 1.0, 3.0):
+        (alpha, sigma), (alpha0, sigma0) = map(alpha_sigma, (shifted(times, shift), times))
+        torch.testing.assert_close(sigma / alpha, shift * sigma0 / alpha0)
+    ends = torch.tensor([0.0, 1.0])
+    torch.testing.assert_close(shifted(ends, 3.0), ends)
+
+
+def test_tokens_may_have_times_of_their_own():
+    z0, noise = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    times = torch.rand(2, 3)
+    noised = add_noise(z0, noise, times)
+    for token in range(3):
+        alone = add_noise(z0[:, [token]], noise[:, [token]], times[:, token])
+        torch.testing.assert_close(noised[:, [token]], alone)
