@@ -34,7 +34,7 @@ from dsacap.scoring.metrics.accumulation import late_minus_early, recovery
 from dsacap.scoring.statistics import bootstrap_seeds_interval
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "not supported", "undecided"
-_SPEED = "images_per_s"
+SPEED = "images_per_s"
 _ALONG = ("late_minus_early", "recovery")
 # Shown as percentages, as scores are.
 _SHARES = (*_ALONG, "reconstruction", "judged_reconstruction")
@@ -76,6 +76,7 @@ def write_claims(layout: Layout) -> None:
     records = [
         {
             "claim": name,
+            "says": claims[name].says,
             "verdict_of_claim": verdict(findings),
             "metric": test.metric,
             "better": _named(test.better),
@@ -136,7 +137,7 @@ def verdict(findings: list[Finding]) -> str:
 
 
 def _test(layout: Layout, test: Comparison) -> Finding:
-    if test.metric == _SPEED:
+    if test.metric == SPEED:
         return _speed(layout, test)
     shared = [
         seed
@@ -245,9 +246,9 @@ def _findings_table(tests: tuple[Comparison, ...], findings: list[Finding]) -> s
             f"{finding.better:.3f}",
             _named(test.worse),
             f"{finding.worse:.3f}",
-            f"{finding.effect:+.3f}" if test.metric != _SPEED else f"x{finding.effect:.2f}",
+            f"{finding.effect:+.3f}" if test.metric != SPEED else f"x{finding.effect:.2f}",
             f"{finding.low:.3f} to {finding.high:.3f}",
-            f"{'-' if test.metric == _SPEED else finding.seeds} / {finding.images}",
+            f"{'-' if test.metric == SPEED else finding.seeds} / {finding.images}",
             finding.verdict,
         ]
         for test, finding in zip(tests, findings, strict=True)

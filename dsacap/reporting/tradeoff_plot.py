@@ -92,7 +92,7 @@ def _draw(axes: "Axes", table: pd.DataFrame, size: int, styles: Mapping[str, Sty
         colour = COLOURS[style.colour][0]
         known = rows.dropna(subset=["low", "high"])
         ends = [known.quality - known.low, known.high - known.quality]
-        bars = {"fmt": "none", "ecolor": colour, "elinewidth": 1.1, "alpha": 0.6}
+        bars: Any = {"fmt": "none", "ecolor": colour, "elinewidth": 1.1, "alpha": 0.6}
         axes.errorbar(known.ms, known.quality, ends, **bars)
         axes.plot(rows.ms, rows.quality, style.marker, color=colour, markersize=6)
         sweep = (
@@ -136,7 +136,7 @@ def _name(
         style = styles[row.system]
         colour = COLOURS[style.colour][0]
         end = (_LABELS, y)
-        drawn = {"xycoords": "data", "textcoords": axes.transAxes, "annotation_clip": False}
+        drawn: Any = {"xycoords": "data", "textcoords": axes.transAxes, "annotation_clip": False}
         line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7, "shrinkB": 4}
         axes.annotate("", (row.ms, row.quality), end, arrowprops=line, **drawn)
         axes.plot(

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dsacap.reporting import page as reporting_page
 from dsacap.reporting.page import assemble
+from dsacap.reporting.page.board import QUALITY, Cell, board
 from pages import made_up
 
 CHROMIUM = next(
@@ -77,22 +78,22 @@ def test_photos_are_searched_and_sorted_as_the_address_says(opened):
         (0, 11): ["a cozebra"],
     }
     page = assemble(made_up(30, captions=captions), "0" * 64)
-    assert files_of(opened(page, "page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
-    found = opened(page, "q=zebra")
+    assert files_of(opened(page, "view=photos&page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
+    found = opened(page, "view=photos&q=zebra")
     assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
     assert (
         '<p id="status" class="unseen" role="status">2 of 30 photos; with “zebra”</p>' in found
         and "<mark>zebra</mark>s" in found
     )
-    assert files_of(opened(page, "q=two+eleph")) == ["photo-4.png"]  # in one caption
+    assert files_of(opened(page, "view=photos&q=two+eleph")) == ["photo-4.png"]  # in one caption
     by_score = sorted(range(30), key=lambda i: (-((i * 8) % 101), i))
-    assert files_of(opened(page, "sort=score&by=s1/greedy")) == [
+    assert files_of(opened(page, "view=photos&sort=score&by=s1/greedy")) == [
         f"photo-{i}.png" for i in by_score[:24]
     ]
     lowest = sorted(range(30), key=lambda i: ((i * 9) % 101 - (i * 7) % 101, i))
-    assert files_of(opened(page, "sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")) == [
-        f"photo-{i}.png" for i in lowest[:24]
-    ]
+    assert files_of(
+        opened(page, "view=photos&sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")
+    ) == [f"photo-{i}.png" for i in lowest[:24]]
 
 
 def test_disagreement_is_the_share_of_words_not_shared(opened):
@@ -110,7 +111,9 @@ def test_disagreement_is_the_share_of_words_not_shared(opened):
 
     of_two = sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 2)), 9), i))
     assert of_two != sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 1, 2)), 9), i))
-    dom = opened(assemble(content, "0" * 64), "sort=disagreement&row=s0/greedy&row=s2/greedy")
+    dom = opened(
+        assemble(content, "0" * 64), "view=photos&sort=disagreement&row=s0/greedy&row=s2/greedy"
+    )
     assert files_of(dom) == [f"photo-{i}.png" for i in of_two]
 
 
@@ -143,30 +146,35 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
     monkeypatch.setattr(
         reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js"))
     )
-    dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64))
+    dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64), "view=photos")
     steps = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
-    assert steps[0] == ["#q=zebra", "photo-4.png", "q"] and steps[1] == ["", "photo-0.png", "q"]
+    assert steps[0] == ["#view=photos&q=zebra", "photo-4.png", "q"]
+    assert steps[1] == ["#view=photos", "photo-0.png", "q"]
     assert [address for address, *_ in steps[2:4]] == [
-        "#sort=disagreement",
-        "#sort=disagreement&order=lowest",
+        "#view=photos&sort=disagreement",
+        "#view=photos&sort=disagreement&order=lowest",
     ] and steps[3][2] == "order"
     assert (
-        steps[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
+        steps[4][0] == "#view=photos&sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
         and steps[4][2] == "row"
     )
     assert steps[5][0] == f"{steps[4][0]}&page=2" and steps[5][1] != steps[4][1]
 
 
-@pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])
+@pytest.mark.parametrize("view", ["results", "photos", "inside", "tradeoff", "training"])
 def test_captions_are_text_and_never_run(opened, view):
     content = made_up(
         6, captions={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)}
     )
-    content |= {"name": HOSTILE[1], "note": HOSTILE[0]}
+    content |= {"title": HOSTILE[1], "note": HOSTILE[0]}
     content["images"][0]["references"] = HOSTILE
-    content["rows"][0]["label"] = content["tradeoff"][0]["label"] = content["curves"][0][
-        "label"
-    ] = HOSTILE[0]
+    for part in ("rows", "tradeoff", "systems"):
+        content[part][0]["label"] = HOSTILE[0]
+    content["board"]["rows"][0]["label"] = content["curves"][0]["title"] = HOSTILE[0]
+    content["findings"] = {
+        "sentences": [HOSTILE[0]],
+        "claims": [{"name": HOSTILE[0], "says": HOSTILE[1], "verdict": "x", "tests": HOSTILE}],
+    }
     content["insides"]["s0"]["images"]["1"]["frames"][1]["caption"] = content["insides"]["s0"][
         "images"
     ]["1"]["caption"] = HOSTILE[0]
@@ -180,7 +188,8 @@ def test_captions_are_text_and_never_run(opened, view):
 def test_the_policy_lets_no_other_script_run(opened):
     page = assemble(made_up(2), "0" * 64)
     dom = opened(
-        page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>')
+        page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>'),
+        "view=photos",
     )
     assert "it ran" not in re.search("<title>(.*?)</title>", dom)[1] and files_of(dom) == [
         "photo-0.png",
@@ -194,9 +203,9 @@ def test_photos_that_are_not_embedded_are_shown_from_the_readers_folder(opened, 
         del image["webp"]
     (tmp_path / "my photos").mkdir()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "my photos" / "photo-0.png")
-    dom = opened(assemble(content, "0" * 64), "photos=my+photos")
+    dom = opened(assemble(content, "0" * 64), "view=photos&photos=my+photos")
     assert (
-        dom.count('<img class="photo" src="my photos/photo-0.png"') == 1
+        dom.count('<img class="photo" src="my%20photos/photo-0.png"') == 1
         and dom.count('<span class="photo gone">photo-1.png') == 1
     )
 
@@ -212,11 +221,93 @@ def test_the_other_views_have_their_data_as_tables(opened):
     tradeoff = opened(page, "view=tradeoff")
     assert (
         '<code title="0123456789abcdef">01234567</code>' in tradeoff
-        and tradeoff.count('role="img"') == 3
+        and tradeoff.count('role="img"') == 4
     )
-    assert "<h3>Reward: cider</h3>" in opened(page, "view=training")
+    assert "<h3>Reward: CIDEr</h3>" in opened(page, "view=training")
 
 
 def test_of_five_thousand_photos_one_page_is_shown(opened):
-    dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "sort=disagreement&q=red")
+    dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "view=photos&sort=disagreement&q=red")
     assert len(files_of(dom)) == 24 and "of 5,000 photos" in dom
+
+
+def systems_of(dom: str) -> list[str]:
+    """The first cells of the rows of the first table: the leaderboard."""
+    body = re.search("<tbody>(.*?)</tbody>", dom, re.DOTALL)[1]
+    return [
+        html.unescape(re.sub("<[^>]*>", "", cell)).strip()
+        for cell in re.findall('<th scope="row">(.*?)</th>', body, re.DOTALL)
+    ]
+
+
+def several_decodings() -> dict:
+    """Two systems with two decodings each; the second decoding of the first system is the best."""
+    values = {("s0", "greedy"): 80, ("s0", "beam"): 95, ("s1", "greedy"): 94, ("s1", "beam"): 70}
+    rows = [
+        (
+            {"system": s, "label": s.upper(), "decoding": d, "first": d == "greedy"},
+            {"CIDEr": Cell(value, value - 2, value + 2), "SPICE": Cell(100 - value)},
+        )
+        for (s, d), value in values.items()
+    ]
+    return made_up(2) | {"board": board(rows, QUALITY)}
+
+
+def test_the_page_opens_with_the_leaderboard_the_best_first(opened):
+    dom = opened(assemble(several_decodings(), "0" * 64))
+    assert systems_of(dom) == ["S1 greedy", "S0 greedy"]
+    assert "2 more rows, of other systems or decodings." in dom
+    assert '<strong class="tie" title="within the interval of the best">94.0</strong>' in dom
+    assert (
+        "Made on 24 November 2026 from commit c0ffee0 and 1 more.</p></footer>" in dom
+        and "@misc{made-up}" in dom
+        and '<a href="table.md">' in dom
+    )
+
+
+def test_the_leaderboard_is_sorted_and_filtered_as_the_address_says(opened):
+    page = assemble(several_decodings(), "0" * 64)
+    by_spice = opened(page, "decodings=all&column=SPICE")
+    assert systems_of(by_spice) == ["S1 beam", "S0 greedy", "S1 greedy", "S0 beam"]
+    assert 'aria-sort="descending"' in by_spice and "more row" not in by_spice
+    assert systems_of(opened(page, "decodings=best&column=-CIDEr")) == ["S1 greedy", "S0 beam"]
+    assert systems_of(opened(page, "of=s0&decodings=all")) == ["S0 beam", "S0 greedy"]
+
+
+def test_views_and_parts_without_content_are_left_out(opened):
+    content = made_up(2) | {"tradeoff": [], "curves": [], "insides": {}, "findings": None}
+    content |= {"citation": None, "files": [], "note": None, "signatures": []}
+    dom = opened(assemble(content), "view=training")
+    assert re.findall("#view=([a-z]+)", dom) == ["results", "photos"]
+    assert systems_of(dom) and "cite" not in dom and "Verdicts" not in dom
+    assert '<p id="note" hidden="">' in dom and 'name="table"' not in dom
+
+
+def test_captions_are_marked_and_photos_with_false_ones_are_found(opened):
+    marks = {"kind": "truth", "names": ["true", "false"], "rows": [["0", "1", "0"], ["0"] * 3]}
+    content = made_up(3, rows=2) | {"marks": marks}
+    page = assemble(content, "0" * 64)
+    dom = opened(page, "view=photos&only=bad")
+    assert files_of(dom) == ["photo-1.png"] and "1 of 3 photos; with a false caption" in dom
+    assert dom.count('<span class="sign bad" role="img" aria-label="false"') == 1
+    assert dom.count('<span class="sign good" role="img" aria-label="true"') == 1
+    assert files_of(opened(page, "view=photos&only=good")) == ["photo-0.png", "photo-2.png"]
+
+
+def test_the_rows_by_which_photos_are_sorted_are_shown(opened):
+    page = assemble(made_up(2), "0" * 64)
+    asked = "view=photos&row=s1/greedy&sort=difference&by=s0/greedy&minus=s2/greedy"
+    dom = opened(page, asked)
+    assert [name for name in re.findall('<th scope="row">(.*?)</th>', dom)][:3] == [
+        "System 0, greedy",
+        "System 1, greedy",
+        "System 2, greedy",
+    ]
+
+
+def test_a_system_that_is_switched_off_is_not_drawn(opened):
+    dom = opened(assemble(made_up(2), "0" * 64), "view=tradeoff&off=s1")
+    plot = re.search(r'<svg width="[0-9]+" height="3.*?</svg>', dom, re.DOTALL)[0]
+    assert "System 0" in plot and "System 1" not in plot
+    assert 'name="key s1" aria-pressed="false"' in dom and "CIDEr (x100)" in plot
+    assert "(log scale)" in plot and "milliseconds to decode one image" in plot
