@@ -1,30 +1,20 @@
-"""The page in a real browser: what it shows for an address.
-
-The tests need Chromium (Debian: apt-get install chromium).
-"""
+"""The page in a real browser: what it shows for an address, of photos and in general."""
 
 import html
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections import Counter
 from itertools import combinations
 
 import pytest
 from PIL import Image
 
+from browser import WITH_BROWSER, files_of
 from dsacap.reporting import page as reporting_page
 from dsacap.reporting.page import assemble
-from dsacap.reporting.page.board import QUALITY, Cell, board
 from pages import made_up
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
-    None,
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = WITH_BROWSER
 
 RUNS = "document.title = 'it ran'"
 HOSTILE = [
@@ -35,41 +25,7 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture
-def opened(tmp_path):
-    """(page, address after #) -> the document that its scripts made, up to the first script."""
-
-    def dom(page: str, address: str = "") -> str:
-        (tmp_path / "index.html").write_text(page, encoding="utf-8")
-        options = [
-            "--headless",
-            "--disable-gpu",
-            "--virtual-time-budget=10000",
-            f"--user-data-dir={tmp_path / 'profile'}",
-        ]
-        options += (
-            ["--no-sandbox"] if os.geteuid() == 0 else []
-        )  # Chromium's own sandbox wants no root
-        command = [
-            CHROMIUM,
-            *options,
-            "--dump-dom",
-            f"{(tmp_path / 'index.html').as_uri()}#{address}",
-        ]
-        made = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=120
-        ).stdout
-        return made.split('<script type="application/json"')[0]
-
-    return dom
-
-
-def files_of(dom: str) -> list[str]:
-    """The files of the photos shown, in their order."""
-    return re.findall(r'<article class="card" aria-label="([^"]+)"', dom)
-
-
-def test_photos_are_searched_and_sorted_as_the_address_says(opened):
+def test_photos_are_searched_and_sorted_as_the_address_says(seen):
     captions = {
         (0, 4): ["a purple zebra"],
         (1, 4): ["two elephants"],
@@ -77,23 +33,25 @@ def test_photos_are_searched_and_sorted_as_the_address_says(opened):
         (0, 9): ["zebras"],
         (0, 11): ["a cozebra"],
     }
-    page = assemble(made_up(30, captions=captions), "0" * 64)
-    assert files_of(opened(page, "view=photos&page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
-    found = opened(page, "view=photos&q=zebra")
+    second, found, in_one, scored, differing = seen(
+        made_up(30, captions=captions),
+        "view=photos&page=2",
+        "view=photos&q=zebra",
+        "view=photos&q=two+eleph",
+        "view=photos&sort=score&by=s1/greedy",
+        "view=photos&sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest",
+    )
+    assert files_of(second) == [f"photo-{i}.png" for i in range(24, 30)]
     assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
     assert (
         '<p id="status" class="unseen" role="status">2 of 30 photos; with “zebra”</p>' in found
         and "<mark>zebra</mark>s" in found
     )
-    assert files_of(opened(page, "view=photos&q=two+eleph")) == ["photo-4.png"]  # in one caption
+    assert files_of(in_one) == ["photo-4.png"]  # in one caption
     by_score = sorted(range(30), key=lambda i: (-((i * 8) % 101), i))
-    assert files_of(opened(page, "view=photos&sort=score&by=s1/greedy")) == [
-        f"photo-{i}.png" for i in by_score[:24]
-    ]
+    assert files_of(scored) == [f"photo-{i}.png" for i in by_score[:24]]
     lowest = sorted(range(30), key=lambda i: ((i * 9) % 101 - (i * 7) % 101, i))
-    assert files_of(
-        opened(page, "view=photos&sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")
-    ) == [f"photo-{i}.png" for i in lowest[:24]]
+    assert files_of(differing) == [f"photo-{i}.png" for i in lowest[:24]]
 
 
 def test_disagreement_is_the_share_of_words_not_shared(opened):
@@ -210,104 +168,20 @@ def test_photos_that_are_not_embedded_are_shown_from_the_readers_folder(opened, 
     )
 
 
-def test_the_other_views_have_their_data_as_tables(opened):
-    page = assemble(made_up(3), "0" * 64)
-    inside = opened(page, "view=inside")
+def test_the_other_views_have_their_data_as_tables(seen):
+    inside, tradeoff, training = seen(made_up(3), "view=inside", "view=tradeoff", "view=training")
     assert (
         inside.count('<path class="arc') == 4
         and inside.count('<path class="arc best"') == 3
         and "<mark>cross</mark>" in inside
     )
-    tradeoff = opened(page, "view=tradeoff")
     assert (
         '<code title="0123456789abcdef">01234567</code>' in tradeoff
         and tradeoff.count('role="img"') == 4
     )
-    assert "<h3>Reward: CIDEr</h3>" in opened(page, "view=training")
+    assert "<h3>Reward: CIDEr</h3>" in training
 
 
 def test_of_five_thousand_photos_one_page_is_shown(opened):
     dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "view=photos&sort=disagreement&q=red")
     assert len(files_of(dom)) == 24 and "of 5,000 photos" in dom
-
-
-def systems_of(dom: str) -> list[str]:
-    """The first cells of the rows of the first table: the leaderboard."""
-    body = re.search("<tbody>(.*?)</tbody>", dom, re.DOTALL)[1]
-    return [
-        html.unescape(re.sub("<[^>]*>", "", cell)).strip()
-        for cell in re.findall('<th scope="row">(.*?)</th>', body, re.DOTALL)
-    ]
-
-
-def several_decodings() -> dict:
-    """Two systems with two decodings each; the second decoding of the first system is the best."""
-    values = {("s0", "greedy"): 80, ("s0", "beam"): 95, ("s1", "greedy"): 94, ("s1", "beam"): 70}
-    rows = [
-        (
-            {"system": s, "label": s.upper(), "decoding": d, "first": d == "greedy"},
-            {"CIDEr": Cell(value, value - 2, value + 2), "SPICE": Cell(100 - value)},
-        )
-        for (s, d), value in values.items()
-    ]
-    return made_up(2) | {"board": board(rows, QUALITY)}
-
-
-def test_the_page_opens_with_the_leaderboard_the_best_first(opened):
-    dom = opened(assemble(several_decodings(), "0" * 64))
-    assert systems_of(dom) == ["S1 greedy", "S0 greedy"]
-    assert "2 more rows, of other systems or decodings." in dom
-    assert '<strong class="tie" title="within the interval of the best">94.0</strong>' in dom
-    assert (
-        "Made on 24 November 2026 from commit c0ffee0 and 1 more.</p></footer>" in dom
-        and "@misc{made-up}" in dom
-        and '<a href="table.md">' in dom
-    )
-
-
-def test_the_leaderboard_is_sorted_and_filtered_as_the_address_says(opened):
-    page = assemble(several_decodings(), "0" * 64)
-    by_spice = opened(page, "decodings=all&column=SPICE")
-    assert systems_of(by_spice) == ["S1 beam", "S0 greedy", "S1 greedy", "S0 beam"]
-    assert 'aria-sort="descending"' in by_spice and "more row" not in by_spice
-    assert systems_of(opened(page, "decodings=best&column=-CIDEr")) == ["S1 greedy", "S0 beam"]
-    assert systems_of(opened(page, "of=s0&decodings=all")) == ["S0 beam", "S0 greedy"]
-
-
-def test_views_and_parts_without_content_are_left_out(opened):
-    content = made_up(2) | {"tradeoff": [], "curves": [], "insides": {}, "findings": None}
-    content |= {"citation": None, "files": [], "note": None, "signatures": []}
-    dom = opened(assemble(content), "view=training")
-    assert re.findall("#view=([a-z]+)", dom) == ["results", "photos"]
-    assert systems_of(dom) and "cite" not in dom and "Verdicts" not in dom
-    assert '<p id="note" hidden="">' in dom and 'name="table"' not in dom
-
-
-def test_captions_are_marked_and_photos_with_false_ones_are_found(opened):
-    marks = {"kind": "truth", "names": ["true", "false"], "rows": [["0", "1", "0"], ["0"] * 3]}
-    content = made_up(3, rows=2) | {"marks": marks}
-    page = assemble(content, "0" * 64)
-    dom = opened(page, "view=photos&only=bad")
-    assert files_of(dom) == ["photo-1.png"] and "1 of 3 photos; with a false caption" in dom
-    assert dom.count('<span class="sign bad" role="img" aria-label="false"') == 1
-    assert dom.count('<span class="sign good" role="img" aria-label="true"') == 1
-    assert files_of(opened(page, "view=photos&only=good")) == ["photo-0.png", "photo-2.png"]
-
-
-def test_the_rows_by_which_photos_are_sorted_are_shown(opened):
-    page = assemble(made_up(2), "0" * 64)
-    asked = "view=photos&row=s1/greedy&sort=difference&by=s0/greedy&minus=s2/greedy"
-    dom = opened(page, asked)
-    assert [name for name in re.findall('<th scope="row">(.*?)</th>', dom)][:3] == [
-        "System 0, greedy",
-        "System 1, greedy",
-        "System 2, greedy",
-    ]
-
-
-def test_a_system_that_is_switched_off_is_not_drawn(opened):
-    dom = opened(assemble(made_up(2), "0" * 64), "view=tradeoff&off=s1")
-    plot = re.search(r'<svg width="[0-9]+" height="3.*?</svg>', dom, re.DOTALL)[0]
-    assert "System 0" in plot and "System 1" not in plot
-    assert 'name="key s1" aria-pressed="false"' in dom and "CIDEr (x100)" in plot
-    assert "(log scale)" in plot and "milliseconds to decode one image" in plot
