@@ -124,7 +124,7 @@ function rowChooser(shown) {
 }
 
 function folderControl() {
-  const label = "Photos of this data set may not be redistributed, so they are not in this file. If you have them, enter their folder:";
+  const label = "The photos are not in this file. It shows them from this folder of yours:";
   const onchange = (event) => go({ photos: event.target.value });
   return controls("Your photos", h("label", label, h("input", { name: "photos", value: photoFolder(), onchange })));
 }

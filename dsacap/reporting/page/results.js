@@ -23,12 +23,12 @@ function chosenDecodings() {
 /** Choices of the system and of its decodings, where there are several. */
 function rowControls(lines) {
   const present = systems.filter((system) => lines.some((line) => line.system === system));
-  if (present.length === lines.length && present.length < 3) return null;
+  if (present.length === lines.length) return null; // the table has no more to choose from than it shows
   const all = [["", "all"], ...present.map((system) => [system, labelOf(system)])];
   return controls(
     "Rows",
     choice("System", "of", all, state().get("of") ?? "", { decodings: state().get("of") ? null : "all" }),
-    present.length < lines.length ? choice("Decodings", "decodings", Object.entries(decodings), chosenDecodings()) : null,
+    choice("Decodings", "decodings", Object.entries(decodings), chosenDecodings()),
   );
 }
 
