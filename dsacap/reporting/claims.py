@@ -20,6 +20,7 @@ import pandas as pd
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, replacing, write_text
 from dsacap.config.sections import Claim, Comparison, Row
+from dsacap.reporting.cells import labels_of
 from dsacap.reporting.claim_tables import (
     DIVERSITY,
     along_the_caption,
@@ -81,6 +82,8 @@ def write_claims(layout: Layout) -> None:
             "metric": test.metric,
             "better": _named(test.better),
             "worse": _named(test.worse),
+            "better_label": _labelled(layout, test.better),
+            "worse_label": _labelled(layout, test.worse),
             **{
                 f"value_of_{key}" if key in ("better", "worse") else key: value
                 for key, value in vars(finding).items()
@@ -237,6 +240,10 @@ def _where_defined(values: dict[str, float | None]) -> dict[str, float]:
 
 def _named(row: Row) -> str:
     return f"{row.system}, {row.decoding}"
+
+
+def _labelled(layout: Layout, row: Row) -> str:
+    return f"{labels_of(layout.config)[row.system]} ({row.decoding})"
 
 
 def _findings_table(tests: tuple[Comparison, ...], findings: list[Finding]) -> str:

@@ -64,7 +64,7 @@ def content_of(layout: Layout) -> dict[str, Any]:
         for system, seed in layout.inspected
         if (path := layout.inside(system, seed)).exists()
     }
-    found = findings_of(layout, table.label)
+    found = findings_of(layout)
     manifests = [*table.manifests.values(), *(read_json(manifest_of(p)) for p in insides.values())]
     images = [example.image_id for example in examples]
     return {

@@ -7,7 +7,7 @@ it, since a claim is supported only if all of its tests are.
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from dsacap.common.errors import UserError
@@ -17,8 +17,8 @@ from dsacap.runs.layout import Layout
 
 _SENTENCES = 3
 _COLUMNS = (
-    *("claim", "says", "verdict_of_claim", "metric", "better", "worse", "value_of_better"),
-    *("value_of_worse", "effect", "low", "high", "seeds", "verdict"),
+    *("claim", "says", "verdict_of_claim", "metric", "better_label", "worse_label"),
+    *("value_of_better", "value_of_worse", "effect", "low", "high", "seeds", "verdict"),
 )
 _IN_WORDS = {
     "true": "true captions (%)",
@@ -34,12 +34,8 @@ _IN_WORDS = {
 }
 
 
-def findings_of(layout: Layout, label: Callable[[str], str]) -> dict[str, Any] | None:
+def findings_of(layout: Layout) -> dict[str, Any] | None:
     """Return the sentences and the claims; None if no claims of this data set were tested.
-
-    Args:
-        layout: The layout of the configuration.
-        label: The name by which a system is shown.
 
     Raises:
         UserError: claims.csv was written by another version.
@@ -54,10 +50,10 @@ def findings_of(layout: Layout, label: Callable[[str], str]) -> dict[str, Any] |
         raise UserError(
             f"{file}: has no column {absent[0]!r}; write it again by `dsacap report-claims`"
         )
-    return findings(list(rows), label)
+    return findings(list(rows))
 
 
-def findings(rows: list[dict[str, str]], label: Callable[[str], str]) -> dict[str, Any]:
+def findings(rows: list[dict[str, str]]) -> dict[str, Any]:
     """Return the sentences and the claims from the rows of claims.csv."""
     claims: dict[str, list[dict[str, str]]] = {}
     for row in rows:
@@ -65,13 +61,13 @@ def findings(rows: list[dict[str, str]], label: Callable[[str], str]) -> dict[st
     decided = sorted(claims.values(), key=lambda tests: _verdict_of(tests) == UNDECIDED)
     hardest = [found for tests in decided if (found := _hardest(tests))]
     return {
-        "sentences": [_sentence(row, label) for row in hardest[:_SENTENCES]],
+        "sentences": [_sentence(row) for row in hardest[:_SENTENCES]],
         "claims": [
             {
                 "name": name,
                 "says": tests[0]["says"],
                 "verdict": _verdict_of(tests),
-                "tests": [_sentence(row, label) for row in _compared(tests)],
+                "tests": [_sentence(row) for row in _compared(tests)],
             }
             for name, tests in claims.items()
         ],
@@ -99,8 +95,7 @@ def _hardest(tests: list[dict[str, str]]) -> dict[str, str] | None:
     return min(_compared(tests), key=strength, default=None)
 
 
-def _sentence(test: dict[str, str], label: Callable[[str], str]) -> str:
-    better, worse = (_row(test[key], label) for key in ("better", "worse"))
+def _sentence(test: dict[str, str]) -> str:
     metric = _IN_WORDS.get(test["metric"], test["metric"])
     a, b, effect, low, high = (
         float(test[key]) for key in ("value_of_better", "value_of_worse", "effect", "low", "high")
@@ -111,7 +106,7 @@ def _sentence(test: dict[str, str], label: Callable[[str], str]) -> str:
     else:
         interval = f"{low:+.{digits}f} to {high:+.{digits}f}"
         change = f"a difference of {effect:+.{digits}f} (95 % interval {interval})"
-    compared = f"{better} has {a:.{digits}f} and {worse} {b:.{digits}f}"
+    compared = f"{test['better_label']} has {a:.{digits}f} and {test['worse_label']} {b:.{digits}f}"
     one_seed = ", as there is one seed" if _only_for_one_seed(test) else ""
     return f"{metric[0].upper()}{metric[1:]}: {compared}, {change}; {test['verdict']}{one_seed}."
 
@@ -121,8 +116,3 @@ def _only_for_one_seed(test: dict[str, str]) -> bool:
     if test["verdict"] != UNDECIDED or test["metric"] == SPEED:
         return False
     return test["seeds"] == "1" and not float(test["low"]) <= 0 <= float(test["high"])
-
-
-def _row(named: str, label: Callable[[str], str]) -> str:
-    system, _, decoding = named.partition(", ")
-    return f"{label(system)} ({decoding})"

@@ -42,7 +42,7 @@ function moreRows(shown, lines) {
 }
 
 const BOARD =
-  "Bold and underlined: the best of a column, among all rows; bold: within the 95 % interval of the best. ±: half of that interval, a bootstrap over " +
+  "Bold and underlined: the best of a column, among all rows; bold: within the 95\u00a0% interval of the best. ±: half of that interval, a bootstrap over " +
   "images. ↓: lower is better. The head of a column sorts by it.";
 
 function leaderboard({ columns, rows: lines, notes }) {

@@ -10,7 +10,7 @@ const COSTS = {
 };
 
 const TRADEOFF =
-  "A row is one file of weights, named by the sha256 of its model.safetensors, with one decoding. Bars: 95 % intervals. Grey line and star: " +
+  "A row is one file of weights, named by the sha256 of its model.safetensors, with one decoding. Bars: 95\u00a0% intervals. Grey line and star: " +
   "no other row is as fast and as high in CIDEr, and better in one of the two. A decoding without randomness has no diversity.";
 
 function tradeoffView() {

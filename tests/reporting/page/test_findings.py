@@ -3,12 +3,6 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.reporting.page.findings import findings, findings_of
 
-LABELS = {"ar": "Autoregressive", "dsacap": "DSACap"}
-
-
-def label(system: str) -> str:
-    return LABELS.get(system, system)
-
 
 def row(claim: str, verdict: str, effect: float, low: float, high: float, **changes) -> dict:
     return {
@@ -16,8 +10,8 @@ def row(claim: str, verdict: str, effect: float, low: float, high: float, **chan
         "says": f"what {claim} says",
         "verdict_of_claim": verdict,
         "metric": "CIDEr",
-        "better": "dsacap, K=1, t_s=0",
-        "worse": "ar, greedy",
+        "better_label": "DSACap (K=1, t_s=0)",
+        "worse_label": "Autoregressive (greedy)",
         "value_of_better": str(100 + effect),
         "value_of_worse": "100.0",
         "effect": str(effect),
@@ -30,7 +24,7 @@ def row(claim: str, verdict: str, effect: float, low: float, high: float, **chan
 
 
 def test_a_sentence_has_the_values_the_difference_and_the_verdict():
-    found = findings([row("C1", "supported", 13.52, 5.31, 21.79)], label)
+    found = findings([row("C1", "supported", 13.52, 5.31, 21.79)])
     assert found["sentences"] == [
         "CIDEr: DSACap (K=1, t_s=0) has 113.5 and Autoregressive (greedy) 100.0, a difference of"
         " +13.5 (95 % interval +5.3 to +21.8); supported."
@@ -53,14 +47,14 @@ def test_of_each_claim_the_hardest_test_is_told_and_decided_claims_first():
         row("C", "undecided", 2, -1, 5),
         row("D", "supported", 9, 8, 10),
     ]
-    told = findings(rows, label)["sentences"]
+    told = findings(rows)["sentences"]
     assert ["-5.0" in told[0], "+9.0" in told[1], "+1.0" in told[2], len(told)] == [True] * 3 + [3]
-    assert [claim["name"] for claim in findings(rows, label)["claims"]] == ["A", "B", "C", "D"]
+    assert [claim["name"] for claim in findings(rows)["claims"]] == ["A", "B", "C", "D"]
 
 
 def test_a_ratio_is_told_as_one():
     speed = {"metric": "images_per_s", "value_of_better": "400", "value_of_worse": "100"}
-    (told,) = findings([row("Q", "supported", 3.9, 3.8, 4.1, **speed)], label)["sentences"]
+    (told,) = findings([row("Q", "supported", 3.9, 3.8, 4.1, **speed)])["sentences"]
     assert "Images per second" in told and "3.90 times as many (95 % interval 3.80 to 4.10)" in told
 
 
@@ -69,22 +63,22 @@ def test_one_seed_is_named_where_it_alone_keeps_a_test_undecided():
         row("A", "undecided", 9, 8, 10, seeds="1"),
         row("B", "undecided", 1, -1, 3, seeds="1"),
     ]
-    told = findings(rows, label)["sentences"]
+    told = findings(rows)["sentences"]
     assert told[0].endswith("; undecided, as there is one seed.") and told[1].endswith("undecided.")
 
 
 def test_a_test_without_images_is_not_told():
     nan = float("nan")
-    found = findings([row("A", "undecided", nan, nan, nan)], label)
+    found = findings([row("A", "undecided", nan, nan, nan)])
     assert found["sentences"] == [] and found["claims"][0]["tests"] == []
 
 
 def test_claims_of_another_data_set_are_not_those_of_this_page(layout):
-    assert findings_of(layout, label) is None
+    assert findings_of(layout) is None
     layout.claims.parent.mkdir(parents=True, exist_ok=True)
     layout.claims.write_text("# other: which of the paper's claims hold\n")
     layout.claims.with_suffix(".csv").write_text("claim,verdict\nA,supported\n")
-    assert findings_of(layout, label) is None
+    assert findings_of(layout) is None
     layout.claims.write_text("# tiny: which of the paper's claims hold\n")
     with pytest.raises(UserError, match=r"no column 'says'.*report-claims"):
-        findings_of(layout, label)
+        findings_of(layout)
