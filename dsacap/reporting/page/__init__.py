@@ -11,11 +11,13 @@ import base64
 import hashlib
 import html
 import json
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from dsacap.common.files import sha256, write_text
+from dsacap.common.printable import printable
 from dsacap.reporting.page.content import content_of
 from dsacap.reporting.series_style import colour_rules
 from dsacap.runs.layout import Layout
@@ -62,7 +64,7 @@ def assemble(content: dict[str, Any], table: str | None = None) -> str:
         f" img-src {photos}; base-uri 'none'; form-action 'none'"
     )
     return Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(content["title"]),
+        title=html.escape(printable(content["title"])),
         policy=html.escape(policy),
         table=f'<meta name="table" content="sha256:{table}">\n' if table else "",
         style=style,
@@ -72,8 +74,9 @@ def assemble(content: dict[str, Any], table: str | None = None) -> str:
 
 
 def _json_in_html(content: Any) -> str:
-    """JSON that cannot contain `</script>` or `<!--`."""
+    """JSON without `</script>`, `<!--` and halves of characters, which no file can hold."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 

@@ -58,15 +58,12 @@ def write_page_of_files(
     how = how or Reading()
     inputs = _inputs(systems, references, how)
     first = next(iter(inputs.values()))
+    files = _photo_files(first, photos) if photos else first.file_names
     tokens = first.references if how.tokenized else tokenise(first.references)
     scored = scored_against(tokens, GIVEN if how.tokenized else None)
     captions = {name: tokenise(one.captions) for name, one in inputs.items()}
     parts = score_tokenised(tokens, captions, set(), None, scored, spice=spice, with_held_out=False)
-    files = _photo_files(first, photos) if photos else first.file_names
-    shown = {
-        "embedded": False,
-        "folder": _relative(photos, output) if photos else "",
-    }
+    shown = {"embedded": False, "folder": _relative(photos, output) if photos else ""}
     images = list(_images(first, tokens, files))
     write_text(output, assemble(_content(inputs, parts) | {"photos": shown, "images": images}))
     notes = [note for one in inputs.values() for note in one.notes]

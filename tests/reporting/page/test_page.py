@@ -243,6 +243,11 @@ def test_content_cannot_end_its_element():
     assert f"<title>{html.escape(hostile)}</title>" in page
 
 
+def test_half_a_character_in_a_caption_is_kept_as_an_escape():
+    page = assemble(made_up(1, captions={(0, 0): ["a \ud800 dog"]}), "0" * 64)
+    assert "a \\ud800 dog" in page and page.encode()
+
+
 def test_rows_of_the_first_seed_are_needed(finished):
     for system in finished.config.systems:
         finished.scores(system, 0).unlink()
