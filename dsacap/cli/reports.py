@@ -31,7 +31,7 @@ _REPORTS = {
     "report-page": (
         "dsacap.reporting.page:write_page",
         None,
-        "write index.html: photos with every system's captions, the inside of DSACap, plots",
+        "write index.html: results, every system's captions, the inside of DSACap, plots",
     ),
     "report-robustness": (
         "dsacap.reporting.robustness:write_robustness",

@@ -20,6 +20,7 @@ import pandas as pd
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, replacing, write_text
 from dsacap.config.sections import Claim, Comparison, Row
+from dsacap.reporting.cells import labels_of
 from dsacap.reporting.claim_tables import (
     DIVERSITY,
     along_the_caption,
@@ -34,7 +35,7 @@ from dsacap.scoring.metrics.accumulation import late_minus_early, recovery
 from dsacap.scoring.statistics import bootstrap_seeds_interval
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "not supported", "undecided"
-_SPEED = "images_per_s"
+SPEED = "images_per_s"
 _ALONG = ("late_minus_early", "recovery")
 # Shown as percentages, as scores are.
 _SHARES = (*_ALONG, "reconstruction", "judged_reconstruction")
@@ -76,10 +77,13 @@ def write_claims(layout: Layout) -> None:
     records = [
         {
             "claim": name,
+            "says": claims[name].says,
             "verdict_of_claim": verdict(findings),
             "metric": test.metric,
             "better": _named(test.better),
             "worse": _named(test.worse),
+            "better_label": _labelled(layout, test.better),
+            "worse_label": _labelled(layout, test.worse),
             **{
                 f"value_of_{key}" if key in ("better", "worse") else key: value
                 for key, value in vars(finding).items()
@@ -136,7 +140,7 @@ def verdict(findings: list[Finding]) -> str:
 
 
 def _test(layout: Layout, test: Comparison) -> Finding:
-    if test.metric == _SPEED:
+    if test.metric == SPEED:
         return _speed(layout, test)
     shared = [
         seed
@@ -238,6 +242,10 @@ def _named(row: Row) -> str:
     return f"{row.system}, {row.decoding}"
 
 
+def _labelled(layout: Layout, row: Row) -> str:
+    return f"{labels_of(layout.config)[row.system]} ({row.decoding})"
+
+
 def _findings_table(tests: tuple[Comparison, ...], findings: list[Finding]) -> str:
     rows = [
         [
@@ -245,9 +253,9 @@ def _findings_table(tests: tuple[Comparison, ...], findings: list[Finding]) -> s
             f"{finding.better:.3f}",
             _named(test.worse),
             f"{finding.worse:.3f}",
-            f"{finding.effect:+.3f}" if test.metric != _SPEED else f"x{finding.effect:.2f}",
+            f"{finding.effect:+.3f}" if test.metric != SPEED else f"x{finding.effect:.2f}",
             f"{finding.low:.3f} to {finding.high:.3f}",
-            f"{'-' if test.metric == _SPEED else finding.seeds} / {finding.images}",
+            f"{'-' if test.metric == SPEED else finding.seeds} / {finding.images}",
             finding.verdict,
         ]
         for test, finding in zip(tests, findings, strict=True)

@@ -6,6 +6,7 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.config.sections import Claim, Comparison, Row
 from dsacap.reporting.claims import CONTRADICTED, SUPPORTED, UNDECIDED, write_claims
+from dsacap.reporting.page.findings import findings_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.statistics import bootstrap_seeds_interval
 from helpers import tiny_config
@@ -80,6 +81,25 @@ def test_verdicts(tmp_path):
     one = {key: value for key, value in scores.items() if key[1] == 0}
     assert set(verdicts(layout_with(tmp_path / "one", one, claims, seeds=[0])).values()) == {
         UNDECIDED
+    }
+
+
+def test_the_page_tells_the_findings_in_words(tmp_path):
+    scores = {(GREEDY, seed): {"CIDEr": [1.0] * len(IMAGES)} for seed in (0, 1)}
+    scores |= {(DRAWN, seed): {"CIDEr": [0.9] * len(IMAGES)} for seed in (0, 1)}
+    test = Comparison(metric="CIDEr", better=GREEDY, worse=DRAWN)
+    layout = layout_with(tmp_path, scores, {"first": (test,)})
+    assert findings_of(layout) is None  # before claims.csv is written
+    write_claims(layout)
+    sentence = (
+        "CIDEr: ar (greedy) has 100.0 and dsacap (K=1) 90.0, a difference of +10.0 (95 % interval"
+        " +10.0 to +10.0); supported."
+    )
+    assert findings_of(layout) == {
+        "sentences": [sentence],
+        "claims": [
+            {"name": "first", "says": "a claim", "verdict": "supported", "tests": [sentence]}
+        ],
     }
 
 
