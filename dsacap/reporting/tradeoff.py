@@ -11,6 +11,7 @@ from dsacap.reporting.pipe_table import markdown
 
 _QUALITY = "CIDEr"
 _OF_DECODING = {"CIDEr": 1, "SPICE": 1, "BLEU-4": 1, "mBLEU-4": 3, "unique": 2}  # metric -> digits
+_SHOWN = ("CIDEr", "mBLEU-4")  # in Markdown, where all would be wider than a page
 _OF_SYSTEM = {
     "memory_process_mib": "process MiB",
     "parameters": "parameters",
@@ -134,15 +135,14 @@ def tradeoff_section(
         "System",
         "Decoding",
         "weights",
-        "K",
-        *_OF_DECODING,
+        *_SHOWN,
         *(f"batch {size}: ms" for size in timed),
         *costs.values(),
     ]
     rows = []
     for row in table.to_dict("records"):
         named = [labels[row["system"]], row["decoding"], (weights[row["system"]] or "-")[:8]]
-        scores = [_cell(row[name], digits) for name, digits in {"steps": 0, **_OF_DECODING}.items()]
+        scores = [_cell(row[name], _OF_DECODING[name]) for name in _SHOWN]
         times = [
             _cell(row[f"ms_{size}"], 1) + (" *" if row[f"front_{size}"] is True else "")
             for size in timed
