@@ -1,5 +1,6 @@
 """What is scored: predictions and references of the same images, from files or dictionaries."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from dsacap.data.caption_files.reader import (
 from dsacap.scoring.metrics.spice import MAX_WORDS
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
+_WORD = re.compile("[A-Za-z0-9]")
 _FORMS = (None, *FORMS)
 _KNOWN: dict[str, tuple] = {
     "form": _FORMS,
@@ -144,6 +146,7 @@ def predictions_of_run(path: Path) -> dict[int, list[str]]:
 def match_inputs(predictions: Captions, references: Captions, how: Reading) -> Inputs:
     """Match predictions with the references of their images; see `load_inputs`."""
     pair = matched(predictions, references, how.subset, how.ids)
+    _check_words(pair.references, references.name, how.tokenized)
     have_numbers = all(isinstance(image, int) for image in pair.references)
     images = {
         image if have_numbers and isinstance(image, int) else number: image
@@ -192,6 +195,18 @@ def too_long(
         f"note: {len(images):,} {what}{'s' * (len(images) > 1)} of more than {MAX_WORDS} words,"
         f" which SPICE cannot parse; its score is n/a: image {images[0]}"
     ]
+
+
+def _check_words(references: Mapping[ImageId, list[str]], name: str, tokenized: bool) -> None:
+    """Check that every image has a reference with words, without which no score is defined."""
+    # A letter or digit of English is a token at least, so other references need no Java.
+    bare = {i: texts for i, texts in references.items() if not any(map(_WORD.search, texts))}
+    for image, texts in bare.items():
+        if not any(texts if tokenized else ptb_tokenize(texts)):
+            raise UserError(
+                f"{name}: image {image!r}: no word is left of its references, such as"
+                f" {texts[0][:60]!r}, once punctuation is removed; add one, or leave the image out"
+            )
 
 
 def _loaded(given: Given, form: str | None, part: str | None, name: str) -> Captions:
