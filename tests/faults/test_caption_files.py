@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from functools import cache
 from itertools import product
 
@@ -36,7 +37,7 @@ from ulps import assert_close_to_stock
 _KINDS = list(product(ROLES, LAYOUTS))
 _OUTPUTS = ("scores.json", "scores.csv")
 _OLD = b"an output of before"
-_EACH = 50  # of so many files that are scored, one has its tokens checked
+_EACH = 50  # of about so many files that are scored, one has its tokens checked
 _run_java = ptb_tokenizer._run
 
 
@@ -65,7 +66,7 @@ def quickly(monkeypatch, tmp_path_factory):
 def test_malformed_caption_files(tried, quickly, stock_meteor, monkeypatch):
     def body(trial, case):
         inputs = _checked(trial, case, stock_meteor, monkeypatch)
-        if inputs and trial.ended["scored"] % _EACH == 0:
+        if inputs and zlib.crc32(case.data) % _EACH == 0:
             _check_tokens(inputs, monkeypatch)
             trial.ended["tokens checked"] += 1
 
@@ -162,5 +163,10 @@ def _check_tokens(inputs: Inputs, monkeypatch) -> None:
         patch.setattr(ptb_tokenizer, "_run", _run_java)
         for captions in (inputs.references, inputs.captions):
             ours = [text for texts in tokenise(captions).values() for text in texts]
-            lines = [" ".join(t.splitlines()) for texts in captions.values() for t in texts]
-            assert ours == stock_tokenize(lines)
+            texts = [text for of_image in captions.values() for text in of_image]
+            assert ours == stock_tokenize([_as_stock_takes_it(text) for text in texts])
+
+
+def _as_stock_takes_it(text: str) -> str:
+    """Return a caption without what pycocoevalcap fails on: other line breaks, half characters."""
+    return " ".join(text.splitlines()).encode(errors="replace").decode()
