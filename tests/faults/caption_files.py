@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 from malformed import bent, torn
 
+from dsacap.data.caption_files.forms import FORMS
 from dsacap.data.caption_files.ids import ImageId, image_id
 
 Texts = dict[Any, list[str]]  # image id, as a file has it -> captions
@@ -149,8 +150,8 @@ def _written(layout: str, tree: Any, plainly: bool) -> str:
 
 ROLES = ("predictions", "references")
 _OPTIONS = {
-    "references": ("--tokenized", "--ids file-names", "--references-format coco-annotations"),
-    "predictions": ("--duplicates first", "--ids file-names", "--format jsonl"),
+    "references": ("--tokenized", "--ids file-names", "--references-format"),
+    "predictions": ("--duplicates first", "--ids file-names", "--format"),
 }
 _ENCODINGS = ("utf-8",) * 8 + ("utf-8-sig", "utf-16", "utf-32", "utf-16-le", "latin-1", "cp1252")
 
@@ -184,6 +185,8 @@ def cases(draw, role: str, layout: str) -> Case:
     samples = draw(st.sampled_from((1, 1, 1, 2)))
     several = {"references": st.integers(1, 3), "predictions": st.just(samples)}
     options = draw(st.sampled_from(("", "", "", *_OPTIONS[role]))).split()
+    if options and options[0].endswith("format"):
+        options.append(draw(st.sampled_from(sorted(FORMS))))
     own = _tokens if "--tokenized" in options else _captions
     [texts, sound] = [
         {i: [draw(text) for _ in range(draw(several[which]))] for i in ids}
