@@ -202,7 +202,7 @@ def _check_words(references: Mapping[ImageId, list[str]], name: str, tokenized: 
     # A letter or digit of English is a token at least, so other references need no Java.
     bare = {i: texts for i, texts in references.items() if not any(map(_WORD.search, texts))}
     for image, texts in bare.items():
-        if not any(texts if tokenized else ptb_tokenize(texts)):
+        if not any(tokens.split() for tokens in (texts if tokenized else ptb_tokenize(texts))):
             raise UserError(
                 f"{name}: image {image!r}: no word is left of its references, such as"
                 f" {texts[0][:60]!r}, once punctuation is removed; add one, or leave the image out"
