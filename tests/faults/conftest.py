@@ -14,6 +14,7 @@ The long version, whose counts are kept:
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def tried(request, tmp_path, count):
         body: Callable[[Trial, object], None],
         inputs: int | None = None,
     ) -> None:
-        inputs = inputs or max(1, round(share * request.config.getoption("--inputs")))
+        inputs = inputs or math.ceil(share * request.config.getoption("--inputs"))
         limits = settings(
             max_examples=inputs,
             deadline=None,
