@@ -215,7 +215,16 @@ class Config(Section):
         """Return a system's training settings: its own over the common ones, or its tuning."""
         settings = self.systems[system]
         own = strict_json({**self.training.model_dump(), **settings.training})
-        return settings.tuning or Training.model_validate_json(own, strict=True)
+        if settings.tuning is None:
+            return Training.model_validate_json(own, strict=True)
+        # What a system was trained in, it is tuned in, unless its tuning says otherwise.
+        base = self.training_of(self.base_of(system))
+        inherited = {
+            name: getattr(base, name)
+            for name in ("precision", "ema")
+            if name not in settings.tuning.model_fields_set
+        }
+        return settings.tuning.model_copy(update=inherited)
 
     def sees_pixels(self, system: str) -> bool:
         """Return whether a system or the one that it is tuned from has an encoder of its own."""
@@ -243,8 +252,8 @@ class Config(Section):
         Raises:
             UserError: The system is not tuned.
         """
-        tuning = self.systems[system].tuning
-        if tuning is None:
+        tuning = self.training_of(system)
+        if not isinstance(tuning, Tuning):
             raise UserError(f"systems.{system}.tuning: is missing; the system is not tuned")
         return tuning
 

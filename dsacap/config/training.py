@@ -133,7 +133,8 @@ class Tuning(Training):
     guided: bool = Field(
         False,
         description="replace one of an image's samples by a reference, as in SCD-Net's guided"
-        " self-critical training",
+        " self-critical training; it is scored by the other references, and is no part of the"
+        " baseline of the other samples",
     )
     spread: Literal["batch", "image"] = Field(
         "batch",
@@ -151,6 +152,8 @@ class Tuning(Training):
     def _one_objective(self) -> "Tuning":
         if (self.rewards is None) == (self.ngrams is None):
             raise ValueError("give either rewards or ngrams")
+        if self.guided and self.samples < 3:
+            raise ValueError("guided needs samples >= 3: two that are compared with each other")
         if self.ngrams and self.kl:
             raise ValueError(
                 "kl is a term of the reward; with ngrams, use supervised to stay close to what was"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, Memory, until_eos
 from dsacap.captioner.slot_decoding import NEVER
-from dsacap.method.dag_likelihood import after, passage
+from dsacap.method.dag_likelihood import after, log_likelihood, passage
 from dsacap.method.dag_policy import GraphPolicy
 from dsacap.method.dag_search import (
     bigram_model,
@@ -28,7 +28,7 @@ from dsacap.method.dag_search import (
 )
 from dsacap.method.inspection import Graph, graph_of
 from dsacap.method.readout import Readout, Uniform
-from dsacap.text.vocabulary import UNK
+from dsacap.text.vocabulary import EOS, PAD, UNK
 
 _TYPICAL_WORDS = 12  # sets the initial preference for near vertices
 
@@ -105,6 +105,11 @@ class DirectedAcyclic(Readout):
         """See `Readout.policy`."""
         words_BGV, transitions_BGG = self(image_BND)
         return GraphPolicy(words_BGV, transitions_BGG, self.spec.max_words, part)
+
+    def log_prob(self, image_BND: Tensor, captions_BRL: Tensor, part: Part = WHOLE) -> Tensor:
+        """See `Readout.log_prob`. References end where they are cut, as for all other systems."""
+        words_BRL = captions_BRL[..., :-1]
+        return log_likelihood(*self(image_BND), words_BRL.masked_fill(words_BRL == EOS, PAD))
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
         """See `Readout.expected_words`."""

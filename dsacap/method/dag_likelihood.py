@@ -34,7 +34,9 @@ def exact(sums: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @exact
-def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor) -> Tensor:
+def log_likelihood(
+    words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Tensor, cut_at: int | None = None
+) -> Tensor:
     """Return the log-likelihood of captions, summed over all paths.
 
     It uses the forward algorithm in log space. The sum over earlier vertices is a matrix product of
@@ -45,6 +47,8 @@ def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Ten
         words_BGV: Log-probabilities of words at each vertex.
         transitions_BGG: Log-probabilities of transitions, from row to column.
         captions_BRL: Word ids, without EOS and padded with PAD.
+        cut_at: If given, a caption of so many words is the beginning of a longer one or ends there,
+            as captions are drawn.
 
     Returns:
         Log-likelihoods of shape `(batch, references)`.
@@ -58,7 +62,10 @@ def log_likelihood(words_BGV: Tensor, transitions_BGG: Tensor, captions_BRL: Ten
     for at in range(captions_BRL.shape[-1]):
         if at > 0:
             forward_BRG = _log_matmul(forward_BRG, step_BGG) + emit_BRLG[:, :, at]
-        ends.append(_log_matmul(forward_BRG, step_BGG[:, :, -1:])[..., 0])
+        if at + 1 == cut_at:  # whatever follows; the last vertex emits no word
+            ends.append(forward_BRG[..., :-1].logsumexp(-1))
+        else:
+            ends.append(_log_matmul(forward_BRG, step_BGG[:, :, -1:])[..., 0])
     return torch.stack(ends, dim=-1).gather(-1, length_BR[..., None] - 1)[..., 0]
 
 

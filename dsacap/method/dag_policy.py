@@ -40,10 +40,13 @@ class GraphPolicy(Policy):
         return draw(self.words_BGV, self.transitions_BGG, uniform_BSL2)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:
-        """See `Policy.log_prob`."""
+        """See `Policy.log_prob`. A caption of `max_words` words was cut there by `sample`."""
         words_BSL = captions_BSL[..., :-1]
         return log_likelihood(
-            self.words_BGV, self.transitions_BGG, words_BSL.masked_fill(words_BSL == EOS, PAD)
+            self.words_BGV,
+            self.transitions_BGG,
+            words_BSL.masked_fill(words_BSL == EOS, PAD),
+            self.max_words,
         )
 
     def expected_overlap(self, captions_BRL: Tensor, orders: int, temperature: float) -> Tensor:

@@ -7,9 +7,11 @@
 The baseline is the mean reward of the image's other captions (Kool et al. 2019, "Buy 4 REINFORCE
 samples, get a baseline for free!"), which in captioning is known as the new self-critical (Luo
 2020, arXiv 2003.09971). p_0 is the system before tuning, which gets the same noise on the image.
-"""
 
-from functools import partial
+With `guided`, the last sample of an image is one of its references, so that a caption is rewarded
+which the system might never draw. It is compared with the samples, which are not compared with it:
+otherwise they would all be worse than their baseline, whatever they say.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import Batch, Captioner, Policy, until_eos
 from dsacap.config.training import Tuning
 from dsacap.scoring.metrics.caption_faults import stops_short
-from dsacap.text.vocabulary import PAD, Vocabulary
+from dsacap.text.vocabulary import PAD, UNK, Vocabulary
 from dsacap.training.rewards import RewardSum, repeats
 
 
@@ -62,18 +64,20 @@ class Reinforce:
         before = self._policy_before(noised)
         policy = self.captioner.policy(noised)
         captions_BSL = policy.sample(samples // noises).view(len(batch.image_ids), samples, -1)
+        guided_B = torch.zeros(len(captions_BSL), dtype=torch.bool, device=captions_BSL.device)
         if self.settings.guided:
             if policy.stops_early:
                 batch.part.require_whole("captions drawn word by word cannot be guided")
             assert batch.captions is not None  # batches of training have their references
-            captions_BSL = _guided(captions_BSL, batch.captions, batch.part)
+            captions_BSL, guided_B = _guided(captions_BSL, batch.captions, batch.part)
         drawn_GSL = captions_BSL.view(len(noised.image_ids), samples // noises, -1)
         texts = [
             [self.vocabulary.decode(until_eos(words)) for words in of_image]
             for of_image in captions_BSL.tolist()
         ]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
-        total, parts = self.reward(batch.image_ids, texts)
+        guided = guided_B.tolist() if self.settings.guided else None
+        total, parts = self.reward(batch.image_ids, texts, guided)
         reward_BS = torch.from_numpy(total).to(log_p_BS)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
         if before is not None:
@@ -81,7 +85,9 @@ class Reinforce:
                 log_ratio_BS = log_p_BS - before.log_prob(drawn_GSL).view(-1, samples)
             reward_BS = reward_BS - self.settings.kl * log_ratio_BS
             facts["kl"] = log_ratio_BS.mean()
-        loss = -(advantages(reward_BS, self.settings.spread, batch.part) * log_p_BS).mean()
+        loss = -(
+            advantages(reward_BS, self.settings.spread, batch.part, guided_B) * log_p_BS
+        ).mean()
         if self.settings.supervised:
             loss = loss + self.settings.supervised * self.captioner.loss(batch)["loss"]
         return {"loss": loss, **facts, **_health(texts, log_p_BS.detach())}
@@ -100,19 +106,34 @@ class Reinforce:
             return self.before.policy(batch)
 
 
-def _guided(captions_BSL: Tensor, references_BRL: Tensor, part: Part) -> Tensor:
-    """Replace the last sample of each image by one of its references, drawn at random."""
+def _guided(captions_BSL: Tensor, references_BRL: Tensor, part: Part) -> tuple[Tensor, Tensor]:
+    """Replace the last sample of each image by one of its references, drawn at random.
+
+    A reference with an unknown word is no guide, since it would teach the system to say <unk>.
+
+    Returns:
+        The captions, and whether the last one of each image is a reference: not where all have an
+        unknown word.
+    """
     longest = max(captions_BSL.shape[-1], references_BRL.shape[-1])
     captions_BSL, references_BRL = (
         F.pad(x, (0, longest - x.shape[-1]), value=PAD) for x in (captions_BSL, references_BRL)
     )
-    choose = partial(torch.randint, 0, references_BRL.shape[1])
-    which_B = part.drawn(choose, (len(references_BRL),)).to(references_BRL.device)
+    known_BR = (references_BRL != UNK).all(-1)
+    order_BR = part.drawn(torch.rand, references_BRL.shape[:2], references_BRL.device)
+    which_B = order_BR.masked_fill(~known_BR, -1).argmax(-1)
     reference_BL = references_BRL[torch.arange(len(references_BRL), device=which_B.device), which_B]
-    return torch.cat([captions_BSL[:, :-1], reference_BL[:, None]], dim=1)
+    guided_B = known_BR.any(-1)
+    last_BL = torch.where(guided_B[:, None], reference_BL, captions_BSL[:, -1])
+    return torch.cat([captions_BSL[:, :-1], last_BL[:, None]], dim=1), guided_B
 
 
-def advantages(reward_BS: Tensor, spread: str = "batch", part: Part = WHOLE) -> Tensor:
+def advantages(
+    reward_BS: Tensor,
+    spread: str = "batch",
+    part: Part = WHOLE,
+    guided_B: Tensor | None = None,
+) -> Tensor:
     """Return the advantages of captions: each reward minus the mean of the image's other rewards.
 
     They are divided by their root mean square. With `spread="image"`, images whose samples differ
@@ -122,12 +143,16 @@ def advantages(reward_BS: Tensor, spread: str = "batch", part: Part = WHOLE) -> 
         reward_BS: Rewards of shape `(batch, samples)`.
         spread: Over what the root mean square is taken: `batch` or `image`.
         part: The part of a batch that the rewards are of.
+        guided_B: Whether the last caption of an image is a guide, which is in no baseline.
 
     Returns:
         Advantages of shape `(batch, samples)`, 0 if no reward differs.
     """
-    samples = reward_BS.shape[1]
-    advantage_BS = reward_BS - (reward_BS.sum(1, keepdim=True) - reward_BS) / (samples - 1)
+    own_BS = torch.ones_like(reward_BS)
+    if guided_B is not None:
+        own_BS[:, -1] -= guided_B.to(own_BS)
+    others_BS = (own_BS * reward_BS).sum(1, keepdim=True) - own_BS * reward_BS
+    advantage_BS = reward_BS - others_BS / (own_BS.sum(1, keepdim=True) - own_BS)
     square = (
         part.mean(advantage_BS.square().mean())
         if spread == "batch"

@@ -36,19 +36,27 @@ class RewardSum:
         self._cider = CiderDReward(self.references.values())
 
     def __call__(
-        self, image_ids: Sequence[int], captions_BS: Captions
+        self,
+        image_ids: Sequence[int],
+        captions_BS: Captions,
+        guided: Sequence[bool] | None = None,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Score the captions of some images.
 
         Args:
             image_ids: The ids of the images.
             captions_BS: Tokenised captions, nested as `[image][sample]`.
+            guided: For each image, whether its last caption is one of its references, which CIDEr
+                then scores by the other references; None: no image's is.
 
         Returns:
             The weighted sum of shape `(batch, samples)`, and the rewards by name, of the same shape
             and unweighted.
         """
         parts = {name: self._part(name)(image_ids, captions_BS) for name in self.weights}
+        if guided is not None and "cider" in parts:
+            for at in np.flatnonzero(guided).tolist():
+                parts["cider"][at, -1] = self._cider_of_guide(image_ids[at], captions_BS[at][-1])
         return sum(weight * parts[name] for name, weight in self.weights.items()), parts
 
     def _part(self, name: str) -> Callable[[Sequence[int], Captions], np.ndarray]:
@@ -60,6 +68,13 @@ class RewardSum:
         return self._cider.score(
             [self.references[i] for i in image_ids for _ in range(samples)], flat
         ).reshape(-1, samples)
+
+    def _cider_of_guide(self, image_id: int, guide: str) -> float:
+        """Return the CIDEr-D of a reference by the image's other references; 0 without others."""
+        others = list(self.references[image_id])
+        if guide in others:  # a reference that was cut at the longest length is not among them
+            others.remove(guide)
+        return float(self._cider.score([others], [guide])[0]) if others else 0.0
 
     def _coverage_of(self, image_ids: Sequence[int], captions_BS: Captions) -> np.ndarray:
         """Return what the coverage of an image's references loses without each caption.

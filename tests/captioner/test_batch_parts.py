@@ -36,7 +36,7 @@ TUNED = ["autoregressive", "parallel", "scd-net", "dsacap", "dsacap, ctc", "dsac
 
 
 class CountB:
-    def __call__(self, image_ids, captions):
+    def __call__(self, image_ids, captions, guided=None):
         part = torch.tensor(
             [[float(text.count("b")) for text in of_image] for of_image in captions]
         ).numpy()

@@ -261,3 +261,12 @@ def test_nor_are_they_in_a_captioners_own_options(value):
 def test_a_learning_rate_must_be_finite(value):
     with pytest.raises(UserError, match=r"training\.learning_rate"):
         parse_config(changed("training.learning_rate", value), "here.yaml")
+
+
+def test_a_system_is_tuned_in_the_precision_and_with_the_average_that_it_was_trained_with():
+    settings = changed("systems.dsacap.training", {"ema": 0.9, "precision": "bf16"})
+    inherited = parse_config(settings, "here").training_of("dsacap-rl")
+    assert (inherited.ema, inherited.precision) == (0.9, "bf16")
+    settings["systems"]["dsacap-rl"]["tuning"]["ema"] = 0.0
+    own = parse_config(settings, "here").training_of("dsacap-rl")
+    assert (own.ema, own.precision) == (0.0, "bf16")

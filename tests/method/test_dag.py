@@ -6,6 +6,7 @@ import torch
 from dsacap.captioner.interface import ImageSpec
 from dsacap.method.dag import DirectedAcyclic
 from dsacap.method.dag_likelihood import after, log_likelihood, passage
+from dsacap.method.dag_policy import GraphPolicy
 from dsacap.method.dsacap import DSACap
 from dsacap.text.vocabulary import EOS, PAD, UNK
 from helpers import LONGEST, VERTICES, VOCABULARY, ListMemory
@@ -31,6 +32,17 @@ def test_likelihood_equals_the_sum_over_all_paths(graph):
             assert ours[b, r].item() == pytest.approx(
                 brute_force(words[b], transitions[b], caption), abs=1e-6
             )
+
+
+def test_captions_that_are_drawn_with_a_cut_have_probabilities_that_sum_to_one(graph):
+    """A caption of the longest length is drawn whether or not its path would have ended there."""
+    words, transitions = (part[:1] for part in graph)
+    policy, total = GraphPolicy(words, transitions, max_words=2), transitions[0, 0, -1].exp().item()
+    for n in (1, 2):
+        every = torch.tensor(list(itertools.product(range(UNK, VOCABULARY), repeat=n)))
+        closed = torch.nn.functional.pad(every, (0, 1), value=EOS)
+        total += policy.log_prob(closed[None]).exp().sum().item()
+    assert total == pytest.approx(1, abs=1e-6)
 
 
 def test_a_very_unlikely_caption_is_as_precise_as_likely_ones(graph):

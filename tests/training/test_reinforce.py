@@ -3,11 +3,12 @@ import copy
 import pytest
 import torch
 
+from dsacap.captioner.batch_parts import WHOLE
 from dsacap.captioner.interface import until_eos
 from dsacap.captioner.registry import load_captioner
 from dsacap.config.training import Rewards, Tuning
-from dsacap.text.vocabulary import SPECIALS, Vocabulary
-from dsacap.training.reinforce import Reinforce, advantages
+from dsacap.text.vocabulary import SPECIALS, UNK, Vocabulary
+from dsacap.training.reinforce import Reinforce, _guided, advantages
 from helpers import SPEC, random_batch
 
 VOCABULARY = Vocabulary([*SPECIALS, *"abcdefghij"])
@@ -25,7 +26,7 @@ CAPTIONERS = {
 class BeginWithB:
     """A reward of 1 for captions that begin with b."""
 
-    def __call__(self, image_ids, captions):
+    def __call__(self, image_ids, captions, guided=None):
         part = torch.tensor(
             [[float(text.startswith("b")) for text in of_image] for of_image in captions]
         ).numpy()
@@ -101,12 +102,30 @@ def test_an_advantage_is_over_the_mean_of_the_others():
     torch.testing.assert_close(by_image.square().mean(1), torch.tensor([1.0, 1.0, 0.0]))
 
 
+def test_a_guide_is_compared_with_the_samples_which_are_not_compared_with_it():
+    reward = torch.tensor([[1.0, 3.0, 9.0], [2.0, 2.0, 0.5]])
+    got = advantages(reward, guided_B=torch.tensor([True, False]))
+    raw = torch.tensor([[1 - 3, 3 - 1, 9 - 2], [2 - 1.25, 2 - 1.25, 0.5 - 2]])
+    torch.testing.assert_close(got, raw / raw.square().mean().sqrt())
+
+
+def test_a_reference_with_an_unknown_word_is_no_guide():
+    references = torch.tensor([[[4, UNK, 2], [5, 6, 2]], [[UNK, 4, 2], [UNK, 2, 0]]])
+    drawn = torch.full((2, 3, 4), 7)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        captions, guided = _guided(drawn, references, WHOLE)
+        assert guided.tolist() == [True, False]
+        assert captions[0, -1].tolist() == [5, 6, 2, 0] and (captions[1] == 7).all()
+        assert (captions[:, :-1] == 7).all()
+
+
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_a_guided_sample_is_a_reference(name):
     """A reference is then rewarded even if the system would never draw it."""
     tuned, batch = objective(name, samples=4, guided=True), random_batch(4)
     rewarded = []
-    tuned.reward = lambda ids, texts: rewarded.extend(texts) or BeginWithB()(ids, texts)
+    tuned.reward = lambda ids, texts, guided: rewarded.extend(texts) or BeginWithB()(ids, texts)
     tuned(batch)["loss"].backward()
     references = [
         {VOCABULARY.decode(until_eos(words)) for words in of_image}

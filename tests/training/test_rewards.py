@@ -57,6 +57,19 @@ def test_the_sum_is_weighted_and_its_parts_are_not(examples):
     assert total[0, 0] > total[0, 1]
 
 
+def test_a_guide_is_scored_by_the_other_references(examples):
+    captions = [["a blue bar", "a blue bar and a ring"], ["two rings", "two rings"]]
+    reward = RewardSum(Rewards(cider=1.0), examples)
+    _, plain = reward([8, 9], captions)
+    _, parts = reward([8, 9], captions, [True, False])
+    references = [[c for c in of_image if c] for of_image in REFERENCES.values()]
+    alone = CiderDReward(references).score([["a blue bar"]], ["a blue bar and a ring"])
+    assert parts["cider"][0].tolist() == [plain["cider"][0, 0], alone[0]]
+    assert alone[0] < plain["cider"][0, 1]
+    assert parts["cider"][1].tolist() == plain["cider"][1].tolist()
+    assert reward([9], [["x", "two rings"]], [True])[1]["cider"][0, 1] == 0  # it has no other
+
+
 def test_a_reward_without_weight_is_not_computed(examples):
     assert list(RewardSum(Rewards(cider=1), examples)([7], [["a ring"]])[1]) == ["cider"]
 
