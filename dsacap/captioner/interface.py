@@ -254,7 +254,7 @@ class Captioner(nn.Module, ABC):
         It is called before training and before decoding.
         """
 
-    def inspect(self, batch: Batch, seed: int, decoding, steps: int) -> list[Any]:
+    def inspect(self, batch: Batch, seed: int, decoding: Any, steps: int) -> list[Any]:
         """Record what happens inside the system while it captions, if `inspects` is true.
 
         Args:
@@ -273,7 +273,9 @@ class Captioner(nn.Module, ABC):
         raise UserError(f"{type(self).__name__} does not support inspection")
 
     @abstractmethod
-    def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Any
+    ) -> list[list[list[int]]]:
         """Generate captions.
 
         Random numbers must come from `noise_of`, so that the captions of an image do not depend on
