@@ -249,10 +249,7 @@ class Captioner(nn.Module, ABC):
         )
 
     def learn_from(self, memory: Memory) -> None:
-        """Accept the train split, for systems that look something up in it.
-
-        It is called before training and before decoding.
-        """
+        """Accept the train split before training or decoding, to look something up in it."""
 
     def inspect(self, batch: Batch, seed: int, decoding: Any, steps: int) -> list[Any]:
         """Record what happens inside the system while it captions, if `inspects` is true.
