@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from dsacap.captioner.interface import Batch, ImageSpec, Memory
+from dsacap.captioner.interface import Batch, ImageSpec
+from dsacap.captioner.memory import Memory
 from dsacap.config.experiment import Config, parse_config
 from dsacap.runs.layout import Layout
 from dsacap.text.vocabulary import EOS, PAD, UNK

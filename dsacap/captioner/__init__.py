@@ -4,13 +4,13 @@ from dsacap.captioner.interface import (
     Batch,
     Captioner,
     ImageSpec,
-    Memory,
     Policy,
     by_image,
     closed,
     noise_of,
     until_eos,
 )
+from dsacap.captioner.memory import Memory
 from dsacap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 
 __all__ = [

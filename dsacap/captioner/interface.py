@@ -13,7 +13,7 @@ Captions are word ids. In tensors they are terminated by EOS and padded with PAD
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.layers import Block
+from dsacap.captioner.memory import Memory
 from dsacap.common.errors import UserError
 from dsacap.text.vocabulary import EOS, PAD, UNK
 
@@ -67,26 +68,6 @@ class Batch:
     captions: Tensor | None = None
     prefix: Tensor | None = None
     part: Part = WHOLE
-
-
-class Memory(ABC):
-    """The train split, for systems that look something up in it; read on demand."""
-
-    @abstractmethod
-    def captions(self) -> Iterator[Sequence[int]]:
-        """Iterate over all train captions, as word ids terminated and padded as in a batch."""
-
-    @abstractmethod
-    def nearest(self, image_ids: Sequence[int], count: int) -> Tensor:
-        """Return captions of the train images that are most similar to given images.
-
-        Args:
-            image_ids: The images to compare with. A train image is never its own neighbour.
-            count: Neighbours per image.
-
-        Returns:
-            One caption of each neighbour, of shape `(batch, count, max_words + 1)`.
-        """
 
 
 class Policy(ABC):
@@ -265,13 +246,10 @@ class Captioner(nn.Module, ABC):
         )
 
     def learn_from(self, memory: Memory) -> None:
-        """Keep the train split, in which systems and decodings look things up.
-
-        It is called before training and before decoding.
-        """
+        """Keep the train split, in which systems and decodings look things up, before they do."""
         self.memory = memory
 
-    def inspect(self, batch: Batch, seed: int, decoding, steps: int) -> list[Any]:
+    def inspect(self, batch: Batch, seed: int, decoding: Any, steps: int) -> list[Any]:
         """Record what happens inside the system while it captions, if `inspects` is true.
 
         Args:
@@ -290,7 +268,9 @@ class Captioner(nn.Module, ABC):
         raise UserError(f"{type(self).__name__} does not support inspection")
 
     @abstractmethod
-    def caption(self, batch: Batch, samples: int, seed: int, decoding) -> list[list[list[int]]]:
+    def caption(
+        self, batch: Batch, samples: int, seed: int, decoding: Any
+    ) -> list[list[list[int]]]:
         """Generate captions.
 
         Random numbers must come from `noise_of`, so that the captions of an image do not depend on

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
+from dsacap.cli.printing import scale_of, signature_lines
 from dsacap.cli.reading import SPICE, TABLE, check_files, reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, write_json, write_text
-from dsacap.common.outputs import beside
+from dsacap.common.outputs import beside, print_written
 from dsacap.common.printable import on_one_line, printable
 from dsacap.data.photos import PhotoSource
 from dsacap.evaluation.comparison import Comparison, Difference, compare, names_of
-from dsacap.reporting.comparison_page import RANKS, comparison_page, scaled
+from dsacap.reporting.comparison_page import RANKS, comparison_page, highest, scaled
 
-_SHOWN = 5  # images
+_SHOWN = 5  # images of each winner
 
 
 def compare_files(options: argparse.Namespace) -> None:
@@ -50,11 +51,12 @@ def compare_files(options: argparse.Namespace) -> None:
 
 def _print(found: Comparison) -> None:
     print(_scores(found, "simple"))
-    print(f"\n{textwrap.fill(RANKS, 90)}\n")
+    print(f"\n{scale_of(found.signatures)}\n{textwrap.fill(RANKS, 90)}\n")
+    print("Differences: the score of the first minus that of the second, x100.\n")
     headers = ["Metric", "First", "Second", "Difference", "95 % interval", "p", "p (Holm)"]
     rows = [_row(one) for one in found.differences]
     print(tabulate(rows, headers, disable_numparse=True, colalign=("left",) * 3 + ("right",) * 4))
-    print("\n" + "\n".join(_images(found)))
+    print("\n".join(["", *_images(found), "", *signature_lines(found.signatures.values())]))
 
 
 def _write(options: argparse.Namespace, found: Comparison, photos: PhotoSource | None) -> None:
@@ -79,6 +81,7 @@ def _write(options: argparse.Namespace, found: Comparison, photos: PhotoSource |
         write_text(options.html, page)
         for problem in problems:
             print(f"not on the page: {problem}", file=sys.stderr)
+    print_written([options.json, options.csv, options.latex, options.html])
 
 
 def _scores(found: Comparison, form: str) -> str:
@@ -101,10 +104,14 @@ def _row(one: Difference) -> list[str]:
 
 
 def _images(found: Comparison) -> Iterator[str]:
-    yield "Images on which CIDEr differs most:"
-    width = max(map(len, found.captions))
-    for image in found.most_different(_SHOWN):
-        yield f"  image {image}"
-        for name, captions in found.captions.items():
-            score = 100 * found.ciders[name][image]
-            yield f"    {name:<{width}}  {score:6.1f}  {on_one_line(captions[image])}"
+    won, images, width = found.won(), len(found.references), max(map(len, found.captions))
+    equal = sum(not found.spread(image) for image in found.references)
+    yield f"Images: all systems have the same CIDEr on {equal:,} of {images:,}; those on which they"
+    yield "differ most follow, each once, under a system with the highest CIDEr."
+    for winner, examples in found.examples(_SHOWN).items():
+        yield f"\n{highest(winner, len(won[winner]), images)}"
+        for image in examples:
+            yield f"  image {image}"
+            for name, captions in found.captions.items():
+                score = 100 * found.ciders[name][image]
+                yield f"    {name:<{width}}  {score:6.1f}  {on_one_line(captions[image])}"

@@ -102,6 +102,7 @@ def _diff(options: argparse.Namespace) -> int:
 def _cite(options: argparse.Namespace) -> int:
     """Write table.bib and table.tex, and print the entry."""
     from dsacap.common.files import read_text
+    from dsacap.common.outputs import print_written
     from dsacap.reporting.citation import write_citation
     from dsacap.reporting.table_file import load_table
 
@@ -110,6 +111,7 @@ def _cite(options: argparse.Namespace) -> int:
     )
     write_citation(load_table(csv))
     print(read_text(csv.with_suffix(".bib")), end="")
+    print_written([csv.with_suffix(".bib"), csv.with_suffix(".tex")])
     return 0
 
 

@@ -32,6 +32,7 @@ def add_verbs(contents: "Contents") -> None:
 
 def _measure_scale(options: argparse.Namespace) -> int:
     from dsacap.common.machine import device_of
+    from dsacap.common.outputs import print_written
     from dsacap.config.experiment import load_config
     from dsacap.reporting.scale import check_page, record_of, write_scale
     from dsacap.runs.manifest import run_stage
@@ -43,4 +44,5 @@ def _measure_scale(options: argparse.Namespace) -> int:
     check_page(config, options.output)
     run_stage(options.verb, config, lambda: measure_scale(config, size), record)
     write_scale(config, options.output)
+    print_written([options.output])
     return 0

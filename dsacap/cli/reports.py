@@ -7,44 +7,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsacap.cli.stages import opened, require_section
+from dsacap.common.outputs import print_written
 
 if TYPE_CHECKING:
     from dsacap.cli.arguments import Contents
 
-# verb: (function that writes it, section of the configuration that it needs, help)
+# verb: (function that writes it, its name in the layout, the section of the configuration that it
+# needs, help)
 _REPORTS = {
     "report": (
         "dsacap.reporting.table:write_tables",
+        "table",
         None,
         "write the tables of the rows that are finished; they name those that are not",
     ),
     "report-samples": (
         "dsacap.reporting.table:write_sample_table",
+        "sample_table",
         None,
         "write the table of what score-samples computes",
     ),
     "report-captions": (
         "dsacap.reporting.captions:write_caption_page",
+        "caption_page",
         None,
         "write the captions of some photos, and the faults of all: grammar, length, agreement",
     ),
     "report-page": (
         "dsacap.reporting.page:write_page",
+        "page",
         None,
         "write index.html: results, every system's captions, the inside of DSACap, plots",
     ),
     "report-robustness": (
         "dsacap.reporting.robustness:write_robustness",
+        "robustness_table",
         None,
         "write the table of scores of captions of degraded photos",
     ),
     "report-ablation": (
         "dsacap.reporting.ablation:write_ablation",
+        "ablation_table",
         "judge",
         "write the table of the ablation",
     ),
     "report-claims": (
         "dsacap.reporting.claims:write_claims",
+        "claims",
         "ablation",
         "test the ablation's claims and write the verdicts",
     ),
@@ -53,7 +62,7 @@ _REPORTS = {
 
 def add_verbs(contents: "Contents") -> None:
     """Add the verbs that write tables and pages."""
-    for verb, (_, _, text) in _REPORTS.items():
+    for verb, (*_, text) in _REPORTS.items():
         contents.verb(verb, text, run=_report)
     text = "write the page of what pytest --benchmark-only measured"
     latency = contents.add_parser("report-latency", text, run=_report_latency)
@@ -74,7 +83,7 @@ def add_keeping(contents: "Contents") -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    written_by, section, _ = _REPORTS[options.verb]
+    written_by, place, section, _ = _REPORTS[options.verb]
     layout = opened(options.config)
     if section:
         require_section(layout, options.config, section)
@@ -83,7 +92,14 @@ def _report(options: argparse.Namespace) -> int:
     size = write(layout)
     if options.verb == "report-page":
         print(f"{layout.page}: {size:,} bytes; open it in a browser")
+    else:
+        print_written(_with_forms(getattr(layout, place)))
     return 0
+
+
+def _with_forms(page: Path) -> list[Path]:
+    """Return a page, and the files with the same numbers next to it: table.csv, table.json, ..."""
+    return [page, *(path for path in sorted(page.parent.glob(f"{page.stem}.*")) if path != page)]
 
 
 def _report_latency(options: argparse.Namespace) -> int:
@@ -92,6 +108,7 @@ def _report_latency(options: argparse.Namespace) -> int:
 
     check_outputs([options.output], options.benchmarks)
     write_latency(options.benchmarks, options.output)
+    print_written(_with_forms(options.output))
     return 0
 
 

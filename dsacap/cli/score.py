@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from tabulate import tabulate
 
+from dsacap.cli.printing import is_percentage, scale_of, signature_lines
 from dsacap.cli.reading import SPICE, TABLE, check_files, reading_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, write_json
-from dsacap.common.outputs import beside
+from dsacap.common.outputs import beside, print_written
 from dsacap.common.printable import counted, printable
 from dsacap.data.caption_files.forms import Captions
 from dsacap.data.photos import PhotoSource
@@ -20,9 +21,11 @@ from dsacap.evaluation.scoring import flat, score_inputs
 from dsacap.scoring.metrics.diversity import samples_per_image
 from dsacap.scoring.metrics.spice import CaptionTooLong
 from dsacap.scoring.result_cache import cached
-from dsacap.scoring.score import PERCENT, missing_score, plain_scores, score_samples, tokenise
+from dsacap.scoring.score import missing_score, plain_scores, score_samples, tokenise
 from dsacap.scoring.signature import GIVEN, Scored, scored_against
 
+_IN_PAPERS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
+_COUNTS = ("vocabulary",)  # whole numbers
 _OF_METRICS = ("quality", "held_out", "oracle", "diversity")  # parts that are scores by metric
 
 
@@ -48,7 +51,7 @@ def score_file(options: argparse.Namespace) -> None:
     parts = _score(options, inputs)
     parts["quality"] |= clip_scores
     with beside(outputs):
-        _print(parts, options)
+        _print(parts, inputs, options)
     if options.json:
         record = {"predictions": printable(str(options.predictions)), "sha256": inputs.hashes[0]}
         named = _by_id(parts, inputs)
@@ -56,11 +59,14 @@ def score_file(options: argparse.Namespace) -> None:
     if options.csv:
         with replacing(options.csv) as temporary, temporary.open("w", **TABLE) as file:
             csv.writer(file, lineterminator="\n").writerows(_rows(parts, inputs))
+    print_written(outputs)
 
 
-def _print(parts: Mapping[str, dict], options: argparse.Namespace) -> None:
+def _print(parts: Mapping[str, dict], inputs: Inputs, options: argparse.Namespace) -> None:
     scores, domains = flat(parts), parts.get("domains", {})
+    print(f"{_headline(scores)} ({counted(len(inputs.images), 'image')})\n")
     print(_table(scores, domains))
+    print(f"\n{scale_of(scores)}")
     if options.train:
         leaks = parts["leaks"]
         print(
@@ -70,7 +76,16 @@ def _print(parts: Mapping[str, dict], options: argparse.Namespace) -> None:
     everything = [score for of in (scores, *domains.values()) for score in of.values()]
     reasons = dict.fromkeys(score["reason"] for score in everything if "reason" in score)
     print("".join(f"\n{reason}\n" for reason in reasons))
-    print("\n".join(score["signature"] for score in scores.values()))
+    print("\n".join(signature_lines(score["signature"] for score in scores.values())))
+
+
+def _headline(scores: Mapping[str, dict]) -> str:
+    """Return the scores of a row in a paper, in the order and with the digits of papers."""
+    values = {metric: scores[metric]["value"] for metric in _IN_PAPERS if metric in scores}
+    return ", ".join(
+        f"{metric} {'n/a' if value is None else f'{100 * value:.1f}'}"
+        for metric, value in values.items()
+    )
 
 
 def _score(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
@@ -173,8 +188,11 @@ def _table(scores: Mapping[str, dict], domains: Mapping[str, Mapping[str, dict]]
 
 def _shown(metric: str, value: float | None) -> str:
     """A number as papers print it."""
-    scale, digits = (100, 2) if metric.split()[-1] in PERCENT else (1, 4)
-    return "n/a" if value is None else f"{scale * value:.{digits}f}"
+    if value is None:
+        return "n/a"
+    if metric in _COUNTS:
+        return f"{value:.0f}"
+    return f"{100 * value:.2f}" if is_percentage(metric) else f"{value:.4f}"
 
 
 def _aligned(lines: list[list[str]], headers: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checks of where results are to be written, before they are computed."""
+"""Where results are to be written, which is checked before they are computed."""
 
 import contextlib
 import os
@@ -23,6 +23,13 @@ def beside(outputs: Iterable[Path | None]) -> Iterator[None]:
     """Print to standard error while standard output is to hold one of the outputs alone."""
     with contextlib.redirect_stdout(sys.stderr if STDOUT in outputs else sys.stdout):
         yield
+
+
+def print_written(outputs: Iterable[Path | None]) -> None:
+    """Print the names of the files that were written, as the last line of a command."""
+    names = [str(path) for path in outputs if path not in (None, STDOUT)]
+    if names:
+        print(f"wrote {', '.join(names)}", file=sys.stderr)
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -> None:

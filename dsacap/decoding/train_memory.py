@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dsacap.captioner.interface import Memory
+from dsacap.captioner.memory import Memory
 from dsacap.common.errors import UserError
 from dsacap.data.prepared import Example
 from dsacap.text.vocabulary import Vocabulary

@@ -91,11 +91,28 @@ class Comparison:
 
         return pd.DataFrame([vars(difference) for difference in self.differences])
 
-    def most_different(self, count: int = 5) -> list[ImageId]:
-        """Return the images on which the systems' CIDEr differs most."""
-        images = next(iter(self.ciders.values()))
+    def won(self) -> dict[str, list[ImageId]]:
+        """Return system -> the images on which its CIDEr is the highest, alone or with others.
 
-        return sorted(images, key=self.spread, reverse=True)[:count]
+        Those on which systems differ most come first; where all are equal, nobody wins.
+        """
+        images = sorted(filter(self.spread, self.references), key=self.spread, reverse=True)
+        highest = {i: max(of[i] for of in self.ciders.values()) for i in images}
+        return {
+            name: [i for i in images if of[i] == highest[i]] for name, of in self.ciders.items()
+        }
+
+    def examples(self, count: int = 5) -> dict[str, list[ImageId]]:
+        """Return system -> images that it won, those on which systems differ most; none twice.
+
+        Args:
+            count: The number of images of each system, or fewer if there are no others.
+        """
+        chosen: dict[str, list[ImageId]] = {}
+        for name, images in self.won().items():
+            seen = {image for of_other in chosen.values() for image in of_other}
+            chosen[name] = [image for image in images if image not in seen][:count]
+        return chosen
 
     def spread(self, image: ImageId) -> float:
         """Return the largest difference of CIDEr between two systems on an image."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsacap.captioner.interface import Batch, Captioner, Memory
+from dsacap.captioner.interface import Batch, Captioner
+from dsacap.captioner.memory import Memory
 from dsacap.captioner.registry import release_of
 from dsacap.common.errors import UserError
 from dsacap.common.files import (

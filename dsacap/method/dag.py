@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dsacap.captioner.batch_parts import WHOLE, Part
-from dsacap.captioner.interface import ImageSpec, Memory, until_eos
+from dsacap.captioner.interface import ImageSpec, until_eos
+from dsacap.captioner.memory import Memory
 from dsacap.captioner.slot_decoding import NEVER
 from dsacap.method.dag_likelihood import after, log_likelihood, passage
 from dsacap.method.dag_policy import GraphPolicy

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dsacap.captioner.batch_parts import WHOLE, Part
-from dsacap.captioner.interface import Memory, Policy
+from dsacap.captioner.interface import Policy
 from dsacap.captioner.layers import DecoderBlock
+from dsacap.captioner.memory import Memory
 from dsacap.common.errors import UserError
 from dsacap.method.inspection import Graph
 

@@ -18,7 +18,7 @@ from dsacap.evaluation.comparison import LEVEL, Comparison
 from dsacap.reporting.policy import policy_of
 from dsacap.scoring.score import PERCENT
 
-_IMAGES = 30  # that are shown
+_SHOWN = 15  # images of each winner
 _SIDE = 288  # pixels of a photo: it is shown at half of that, and sharp on a fine screen
 _STYLE = """
 .card { content-visibility: visible; } /* the images are few, and so they are printed too */
@@ -50,12 +50,21 @@ def comparison_page(found: Comparison, photos: PhotoSource | None = None) -> tup
     main = SubElement(body, "main")
     _add_scores(_section(main, "Scores and ranks"), found)
     _add_differences(_section(main, "Differences"), found)
-    problems = _add_images(_section(main, "Images on which CIDEr differs most"), found, photos)
+    problems = []
+    won = found.won()
+    for winner, examples in found.examples(_SHOWN).items():
+        section = _section(main, highest(winner, len(won[winner]), images))
+        problems += _add_images(section, found, examples, photos)
     _add_list(_section(main, "Notes"), found.notes)
     signatures = _section(main, "Signatures")
     _add(signatures, "p", "Numbers are comparable only if their signatures are the same.")
     _add_list(signatures, list(found.signatures.values()))
     return f"<!doctype html>\n{tostring(root, encoding='unicode', method='html')}\n", problems
+
+
+def highest(winner: str, won: int, images: int) -> str:
+    """Return the heading of the images that a system won."""
+    return f"{winner}: the highest CIDEr on {won:,} of {counted(images, 'image')}"
 
 
 def scaled(metric: str, value: float) -> float:
@@ -125,7 +134,7 @@ def _add_table(
 
 
 def _add_scores(section: Element, found: Comparison) -> None:
-    _add(section, "p", RANKS)
+    _add(section, "p", f"Scores are x100, as papers print them. {RANKS}")
     metrics = list(found.signatures)
     add_row = _add_table(section, ["System", *metrics], 1, "Scores and ranks")
     for name, of in found.values.items():
@@ -149,10 +158,12 @@ def _add_differences(section: Element, found: Comparison) -> None:
         add_row([one.metric, one.first, one.second, difference, f"{low} .. {high}", *p])
 
 
-def _add_images(section: Element, found: Comparison, photos: PhotoSource | None) -> list[str]:
+def _add_images(
+    section: Element, found: Comparison, images: Sequence[ImageId], photos: PhotoSource | None
+) -> list[str]:
     problems = []
     cards = SubElement(section, "ul", {"class": "cards"})
-    for image in found.most_different(_IMAGES):
+    for image in images:
         card = SubElement(cards, "li", {"class": "card" if photos else "card bare"})
         if photos and (problem := _add_photo(card, found, image, photos)):
             problems.append(problem)

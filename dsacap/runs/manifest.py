@@ -86,9 +86,11 @@ def run_stage(
         "facts": facts,
     }
     write_json(manifest, record)
+    # A folder is named by itself, since its files may be many.
+    made = written[0] if len(written) == 1 else manifest.parent if written else manifest
     print(
-        f"{stage}: {record['seconds']:.0f} s, {record['cpu_seconds']:.0f} CPU-s,"
-        f" peak {record['peak_memory_mib']} MiB",
+        f"{stage}: wrote {made} in {record['seconds']:.0f} s"
+        f" ({record['cpu_seconds']:.0f} CPU-s, peak {record['peak_memory_mib']} MiB)",
         file=sys.stderr,
     )
     return record

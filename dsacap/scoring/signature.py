@@ -8,7 +8,7 @@ Two numbers are comparable only if their signatures are equal. An example, wrapp
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -112,6 +112,22 @@ def signature(metric: str, scored: Scored, **parameters: str | int) -> str:
                 " signature; choose a name without it"
             )
     return "|".join([name, *(f"{key}:{value}" for key, value in parts.items())])
+
+
+def split_shared(signatures: Iterable[str]) -> tuple[list[str], list[str], list[list[str]]]:
+    """Split signatures into what they share and what distinguishes them.
+
+    Args:
+        signatures: Signatures, one for each metric.
+
+    Returns:
+        The fields that are in all of them, the names of the metrics, and the other fields of each.
+    """
+    parts = [signature.split("|") for signature in signatures]
+    in_all = set.intersection(*(set(fields) for _, *fields in parts))
+    shared = [field for field in parts[0][1:] if field in in_all]
+    own = [[field for field in fields if field not in in_all] for _, *fields in parts]
+    return shared, [name for name, *_ in parts], own
 
 
 def _fixed(metric: str, scored: Scored) -> dict[str, str | int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dsacap.common.disk import check_room
 from dsacap.common.errors import UserError
+from dsacap.common.outputs import print_written
 from dsacap.config.dataset import Downloads, Remote, Scenes
 from dsacap.data.download.archives import extract
 from dsacap.data.download.fetch import fetch, lacking, verify
@@ -113,6 +114,7 @@ def unpack(layout: Layout, target: Path) -> None:
         target.parent,
         [path.relative_to(target.parent).as_posix() for path in remote.unpack],
     )
+    print_written(remote.unpack)
 
 
 def verify_sources(layout: Layout) -> None:

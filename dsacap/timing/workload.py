@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Memory
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec
+from dsacap.captioner.memory import Memory
 from dsacap.captioner.registry import captioner_class, load_captioner
 from dsacap.common.machine import device_of
 from dsacap.config.experiment import Config

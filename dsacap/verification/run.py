@@ -107,7 +107,7 @@ def _score(
     found: dict[Path, list[Scored]] = defaultdict(list)
     folder_of: dict[Future, Path] = {}
     waiting = list(tables)
-    with progress(None, "verify", "rows", total=sum(map(len, rows.values()))) as bar:
+    with progress(None, "verify", "row", total=sum(map(len, rows.values()))) as bar:
         while waiting or folder_of:
             futures = [*folder_of, *(data[table.folder] for table in waiting)]
             done, _ = wait(futures, return_when=FIRST_COMPLETED)

@@ -24,6 +24,11 @@ def test_compare_shows_effect_interval_p_and_the_images(files, capsys):
     assert cider[1:3] == ["other", "predictions"] and float(cider[3]) > 0
     assert 0 < float(cider[-2]) <= float(cider[-1]) <= 1
     assert "image 2" in printed and "a cat sleeps" in printed and "a dog sleeps" in printed
+    assert "the same CIDEr on 1 of 3" in printed
+    assert "other: the highest CIDEr on 2 of 3 images" in printed
+    assert "predictions: the highest CIDEr on 0 of 3 images" in printed
+    assert [printed.count(f"image {i}\n") for i in (1, 2, 3)] == [0, 1, 1]
+    assert "Scores are x100" in printed and "  CIDEr-D|df:test-refs|n:4|sigma:6\n" in printed
     same = write("same.json", read_json(predictions))
     assert run("compare", predictions, same, "--references", references) == 0
     assert "+0.00 .. +0.00  1.0000" in capsys.readouterr().out
@@ -58,7 +63,7 @@ def test_compared_files_must_be_of_the_same_images(files, capsys):
 
 def test_compare_writes_a_page_signatures_and_notes(files, capsys):
     folder, predictions, references, write = files
-    other = write("b.json", read_json(predictions))
+    other = write("b.json", [{"image_id": i, "caption": "a red dog"} for i in (1, 2, 3)])
     given = ("compare", predictions, other, "--references", references, "--no-spice")
     page = folder / "page.html"
     frequencies = ("--document-frequencies", "coco-val2014")
@@ -67,7 +72,8 @@ def test_compare_writes_a_page_signatures_and_notes(files, capsys):
     assert parts["signatures"].keys() == parts["values"]["b"].keys()
     assert "|df:coco-val2014@sha256:" in parts["signatures"]["CIDEr"]
     assert f"{other}: COCO results, 3 images, 3 captions" in parts["notes"]
-    assert "<h3>Image 1</h3>" in page.read_text()
+    assert "<h3>Image 2</h3>" in page.read_text() and "<h3>Image 1</h3>" not in page.read_text()
+    assert capsys.readouterr().err.endswith(f"wrote {folder / 'c.json'}, {page}\n")
     assert run(*given, "--photos", folder) == 1
     assert "--photos: are shown on the page only; give --html" in capsys.readouterr().err
     assert run(*given, "--html", page, "--photos", folder / "none") == 1

@@ -1,6 +1,7 @@
 """`dsacap score` as a user types them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,13 +25,19 @@ def test_table_json_and_csv_agree(files, capsys):
     folder, predictions, references, _ = files
     outputs = ("--json", folder / "s.json", "--csv", folder / "s.csv")
     assert run_score(predictions, "--references", references, *outputs) == 0
-    table, signatures = capsys.readouterr().out.split("\n\n")
+    captured = capsys.readouterr()
+    headline, table, scale, signatures = captured.out.split("\n\n")
     printed = {line.split()[0]: line.split()[1] for line in table.splitlines()[2:]}
     scores = read_json(folder / "s.json")["quality"]
-    assert (
-        signatures.splitlines() == [score["signature"] for score in scores.values()]
-        and "|images:3|" in signatures
-    )
+    in_paper = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+    row = ", ".join(f"{name} {100 * scores[name]['value']:.1f}" for name in in_paper)
+    assert headline == f"{row} (3 images)"
+    assert "x100" in scale and "0..10" in scale
+    # What is printed once, and what a metric adds, make up the signature in the file.
+    shared, cider = signatures.splitlines()[1].strip(), signatures.splitlines()[-1].strip()
+    assert "images:3|" in shared and f"{cider}|{shared}" == scores["CIDEr"]["signature"]
+    assert signatures.splitlines()[3].startswith("  BLEU-1 to BLEU-4|len:closest")
+    assert captured.err.endswith(f"wrote {folder / 's.json'}, {folder / 's.csv'}\n")
     rows = pd.read_csv(folder / "s.csv")
     assert {"BLEU-4", "METEOR", "ROUGE-L", "CIDEr"} <= set(printed)
     for metric, score in scores.items():
@@ -61,6 +68,8 @@ def test_several_captions_an_image_add_diversity_and_novelty(files, capsys):
     assert parts["leaks"]["verbatim"] == 3
     assert parts["oracle"]["CIDEr"]["value"] >= parts["quality"]["CIDEr"]["value"]
     printed = capsys.readouterr().out
+    assert "Scores with two decimals are x100" in printed
+    assert re.search(r"^vocabulary +8 ", printed, re.MULTILINE)
     assert (
         "mBLEU-4" in printed
         and "best-of-2 CIDEr" in printed

@@ -29,7 +29,8 @@ def test_domains_are_columns(files, capsys):
     references = write("nocaps.json", {**COCO, "images": images})
     outputs = ("--json", folder / "s.json", "--csv", folder / "s.csv")
     assert run_score(predictions, "--references", references, *outputs) == 0
-    printed = capsys.readouterr().out
+    headline, _, printed = capsys.readouterr().out.partition("\n\n")
+    assert headline.startswith("BLEU-1") and headline.endswith("(3 images)")  # of all domains
     assert printed.split("\n")[0].split()[:4] == ["Metric", "in-domain", "near-domain", "overall"]
     parts = read_json(folder / "s.json")
     near = parts["domains"]["near-domain"]["BLEU-1"]
@@ -108,8 +109,9 @@ def test_half_characters_and_ascii_terminals_end_in_no_traceback(files, monkeypa
     assert run("score", other, *given) == 0
     assert read_json(folder / "s.json")["predictions"].endswith("/\ufffd\u00e9.json")
     page = folder / "page.html"
-    assert run("compare", odd, other, *given, "--html", page) == 0
-    assert list(read_json(folder / "s.json")["values"]) == ["odd", "\ufffd\u00e9"]
+    plain = write("plain.json", [{"image_id": i, "caption": "a red dog"} for i in (1, 2, 3)])
+    assert run("compare", odd, other, plain, *given, "--html", page) == 0
+    assert list(read_json(folder / "s.json")["values"]) == ["odd", "\ufffd\u00e9", "plain"]
     assert "a r\u00e9d dog" in page.read_text(encoding="utf-8")
     assert run("validate", odd, other, "--references", references) == 0
     bad = write("bad.json", [{"image_id": "a\ud83d", "caption": "x"}])

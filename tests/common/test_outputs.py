@@ -10,7 +10,7 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_text
-from dsacap.common.outputs import STDOUT, beside, check_outputs, output_path
+from dsacap.common.outputs import STDOUT, beside, check_outputs, output_path, print_written
 
 
 def test_an_input_is_never_an_output(tmp_path):
@@ -111,3 +111,10 @@ def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
     path = tmp_path / ("x" * 255)
     write_text(path, "text")
     assert path.read_text() == "text"
+
+
+def test_written_files_are_named_but_not_standard_output(tmp_path, capsys):
+    print_written([tmp_path / "a", None, STDOUT, tmp_path / "b"])
+    assert capsys.readouterr().err == f"wrote {tmp_path / 'a'}, {tmp_path / 'b'}\n"
+    print_written([None, STDOUT])
+    assert capsys.readouterr().err == ""

@@ -39,8 +39,17 @@ def test_systems_that_do_not_differ_are_tied():
     assert len(table) == 3 * 7
     assert found.captions["good"][7] == GOOD[7]
     spread = {i: found.ciders["good"][i] - found.ciders["bad"][i] for i in GOOD}
-    first = found.most_different(1)[0]
-    assert abs(spread[first]) == pytest.approx(max(map(abs, spread.values())))
+    won, examples = found.won(), found.examples(2)
+    assert won["good"] == won["twin"] and len(won["good"]) == 60 and not won["bad"]
+    assert spread[won["good"][0]] == pytest.approx(max(spread.values()))
+    # Images that two systems share are examples of one of them only.
+    assert examples == {"bad": [], "good": won["good"][:2], "twin": won["twin"][2:4]}
+
+
+def test_an_image_on_which_all_are_equal_is_won_by_none():
+    other = GOOD | {3: "a horse number 3 runs"}
+    found = dsacap.compare({"good": GOOD, "other": other}, REFERENCES, spice="off")
+    assert found.won() == found.examples() == {"good": [], "other": [3]}
 
 
 def test_one_system_or_other_images_are_refused():

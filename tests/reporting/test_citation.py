@@ -163,4 +163,6 @@ def test_the_verb_prints_the_entry(layout, capsys):
     csv = finished(layout)
     csv.with_suffix(".bib").unlink()
     assert main(["cite", str(csv.parent)]) == 0
-    assert capsys.readouterr().out == csv.with_suffix(".bib").read_text()
+    printed, bib = capsys.readouterr(), csv.with_suffix(".bib")
+    assert printed.out == bib.read_text()
+    assert printed.err.endswith(f"wrote {bib}, {csv.with_suffix('.tex')}\n")

@@ -57,7 +57,9 @@ def test_scores_differences_and_images_are_shown(found):
     cells = read.of("td") + read.of("b")
     ours, theirs = (100 * found.values[name]["CIDEr"] for name in SYSTEMS)
     assert {f"{ours:.2f} (1)", f"{theirs:.2f} (1)", f"{ours - theirs:+.2f}"} <= set(cells)
-    assert set(read.of("h3")) == {f"Image {name}" for name in NAMES}
+    assert sorted(read.of("h3")) == [f"Image {name}" for name in NAMES]  # none twice
+    assert "<b>ours</b>: the highest CIDEr on 0 of 3 images" in read.of("h2")
+    assert "theirs: the highest CIDEr on 3 of 3 images" in read.of("h2")
     assert {*found.signatures.values(), *found.notes} <= set(read.of("li"))
     assert {texts[0] for texts in NAMES.values()} <= set(read.of("li"))
 

@@ -7,7 +7,7 @@ from dsacap.runs.stage_table import VERSIONS
 from helpers import tiny_config
 
 
-def test_a_manifest_has_the_hashes_of_files_read_and_written(tmp_path):
+def test_a_manifest_has_the_hashes_of_files_read_and_written(tmp_path, capsys):
     config = tiny_config(tmp_path / "work")
     ours, theirs = tmp_path / "work/tiny/data/captions.jsonl", tmp_path / "annotations.json"
 
@@ -20,6 +20,7 @@ def test_a_manifest_has_the_hashes_of_files_read_and_written(tmp_path):
     written = run_stage(
         "data", config, stage, tmp_path / "manifest.json", lambda: ([theirs], [ours])
     )
+    assert capsys.readouterr().err.startswith(f"data: wrote {ours} in 0 s (")
     digests = {file.name: hashlib.sha256(file.name.encode()).hexdigest() for file in (ours, theirs)}
     # Files of the run are named by their place in it, others as in the configuration.
     assert written["outputs"] == {"data/captions.jsonl": digests["captions.jsonl"]}

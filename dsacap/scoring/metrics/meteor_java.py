@@ -83,7 +83,7 @@ def score_meteors(
         jobs = threads.map(partial(_job, normal, index, Path(folder)), parts, count())
         done = [
             worker.call("meteor_align", **job)
-            for job in (progress(jobs, "METEOR", "batches", len(parts)) if len(parts) > 1 else jobs)
+            for job in (progress(jobs, "METEOR", "batch", len(parts)) if len(parts) > 1 else jobs)
         ]
     best: list[list[tuple[float, str]]] = [[] for _ in sent]
     for part, of_part in zip(parts, map(iter, done), strict=True):

@@ -183,7 +183,7 @@ def caption_tuples(
         if not missing:
             return tuples
         settings = {"jars": _jars(corenlp_jars(download)), "annotators": annotators}
-        with progress((), "SPICE, parsing", "captions", total=len(missing)) as bar:
+        with progress((), "SPICE, parsing", "caption", total=len(missing)) as bar:
             parsers = (
                 [worker]
                 if worker
