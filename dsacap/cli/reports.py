@@ -39,7 +39,7 @@ _REPORTS = {
         None,
         "write index.html: results, every system's captions, the inside of DSACap, plots",
     ),
-    "report-robustness": (
+    "report-degraded": (
         "dsacap.reporting.robustness:write_robustness",
         "robustness_table",
         None,

@@ -73,20 +73,20 @@ rule report_page:
 
 
 # Not part of the default table: captions of degraded test photos by every row.
-rule report_robustness:
+rule report_degraded:
     input:
         [layout.robustness(*run) for run in layout.degradable],
     output:
         layout.robustness_table,
         layout.robustness_table.with_suffix(".csv"),
     log:
-        f"logs/{settings.name}/report-robustness.log",
+        f"logs/{settings.name}/report-degraded.log",
     conda:
         "../../environment.yml"
     params:
         config=CONFIG,
     shell:
-        "dsacap report-robustness --config {params.config} 2>&1 | tee {log}"
+        "dsacap report-degraded --config {params.config} 2>&1 | tee {log}"
 
 
 if settings.judge:
