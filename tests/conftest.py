@@ -1,10 +1,13 @@
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from pycocoevalcap.meteor.meteor import Meteor
 
+from dsacap.common import git_checkout
 from dsacap.common.files import write_json
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.stages.data import make_data
@@ -68,6 +71,29 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder} (set DSACAP_REALDATA)")
     return folder
+
+
+@pytest.fixture
+def commit(tmp_path, monkeypatch) -> Callable[[dict[str, str]], str]:
+    """Return a function that commits these files alone, in a repository instead of the checkout."""
+    monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "somebody")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "somebody")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    git = git_checkout.git
+
+    def made(files: dict[str, str]) -> str:
+        git("rm", "-rfq", "--ignore-unmatch", ".")
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        git("add", "-A")
+        assert git("commit", "-q", "--allow-empty", "-m", "x") is not None
+        return git("rev-parse", "HEAD").strip()
+
+    return made
 
 
 @pytest.fixture

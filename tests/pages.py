@@ -1,5 +1,8 @@
 """The content of a page of any size, made up for tests."""
 
+from dsacap.reporting.page.board import QUALITY, Cell, board
+from dsacap.reporting.page.content import styles
+
 WORDS = ("a", "red", "blue", "ring", "cross", "above", "below", "big", "tiny", "and", "on", "white")
 ONE_PIXEL = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="  # a WebP
 
@@ -52,16 +55,26 @@ def made_up(
         "mBLEU-4": 0.5,
         "unique": 4.0,
         "front_1": True,
+        "intervals": {},
     }
     tradeoff = [
         {**row, **scores, **costs, "CIDEr": 90.0 + r, "ms_1": 2.0 + r}
         for r, row in enumerate(names)
     ]
     return {
-        "name": "made-up",
+        "title": "made-up",
         "note": "A note.",
-        "seed": 0,
-        "commit": "c0ffee0",
+        "made": {"what": "Test split.", "on": "2026-11-24", "commits": ["c0ffee0", "facade1"]},
+        "files": [{"file": "table.md", "title": "the whole table"}],
+        "citation": "@misc{made-up}",
+        "signatures": ["CIDEr-D|made-up"],
+        "board": board(
+            [(row, {"CIDEr": Cell(90.0 + r, 88.5 + r, 91.5 + r)}) for r, row in enumerate(names)],
+            QUALITY,
+        ),
+        "reported": None,
+        "findings": None,
+        **styles({row["system"]: row["label"] for row in names}),
         "photos": {"embedded": True},
         "rows": names,
         "metrics": ["CIDEr"],
@@ -74,12 +87,13 @@ def made_up(
         ],
         "scores": [{"CIDEr": [(i * (r + 7)) % 101 for i in range(images)]} for r in range(rows)],
         "tradeoff": tradeoff,
+        "marks": None,
         "curves": [
             {
-                "system": "s0",
-                "label": "System 0",
                 "tuned": True,
-                "logged": {"reward_cider": [[20, 1.0], [40, 2.0]]},
+                "title": "Reward: CIDEr",
+                "unit": "mean reward",
+                "curves": {"s0": [[20, 1.0], [40, 2.0]]},
             }
         ],
         "insides": {"s0": {"decoding": "greedy", "images": {"1": inside}}},

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +50,16 @@ def stock_tokenize(captions: list[str]) -> list[str]:
 
 
 def stock_scores(
-    references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor
+    references: dict[int, list[str]], candidates: dict[int, str], meteor: Meteor | None
 ) -> dict[str, MetricResult]:
-    """Score tokenised captions with pycocoevalcap, as its README does."""
+    """Score tokenised captions with pycocoevalcap, as its README does; without METEOR if None."""
     candidates = {image_id: [candidates[image_id]] for image_id in references}
     scores = {}
-    for names, scorer in [
-        (METRICS[:4], Bleu(4)),
-        ("METEOR", meteor),
-        ("ROUGE-L", Rouge()),
-        ("CIDEr", Cider()),
-    ]:
-        corpus, per_image = scorer.compute_score(references, candidates)
+    bleu = partial(Bleu(4).compute_score, verbose=0)
+    scorers = [(METRICS[:4], bleu), ("ROUGE-L", Rouge().compute_score)]
+    scorers.append(("CIDEr", Cider().compute_score))
+    for names, score in [*scorers, *([("METEOR", meteor.compute_score)] if meteor else [])]:
+        corpus, per_image = score(references, candidates)
         pairs = (
             [(names, corpus, per_image)]
             if isinstance(names, str)
@@ -69,7 +68,7 @@ def stock_scores(
         scores |= {
             name: MetricResult(c, dict(zip(references, p, strict=True))) for name, c, p in pairs
         }
-    return scores
+    return {metric: scores[metric] for metric in METRICS if metric in scores}
 
 
 def corenlp_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The verbs for the user's own files: `validate`, `score`, `compare`, `caption`, `export`.
+"""The verbs for the user's own files: `validate`, `score`, `compare`, `page`, `caption`, `export`.
 
 `score` and `caption` are stages too, when they are given a system of a configuration and no files.
 """
@@ -31,6 +31,7 @@ def add_verbs(contents: "Contents") -> None:
     """Add the verbs that score captions and caption photos."""
     _add_score(contents)
     _add_compare(contents)
+    _add_page(contents)
     _add_convert(contents)
     _add_caption(contents)
     text = "write a trained system to a folder of its own, for `dsacap caption --from` and "
@@ -90,6 +91,21 @@ def _add_compare(contents: "Contents") -> None:
     compare.add_argument("--photos", type=Path, help="folder or zip of the page's photos")
 
 
+def _add_page(contents: "Contents") -> None:
+    text = "write a page of captions of one or several systems: a leaderboard, and each photo"
+    more = f"{text}; the page of a configuration is written by `dsacap report-page`"
+    page = contents.add_parser("page", text, more, run=_page)
+    text = "captions, in any form of docs/scoring.md"
+    page.add_argument("files", type=Path, nargs="+", metavar="FILE", help=text)
+    add_references(page)
+    text = "fail if SPICE cannot be computed, or leave it out (default: compute it if possible)"
+    page.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
+    text = "the folder of the photos, from which the page shows them"
+    page.add_argument("--photos", type=Path, metavar="FOLDER", help=text)
+    place, text = Path("page.html"), "the page (default: %(default)s)"
+    page.add_argument("--output", type=Path, default=place, metavar="FILE", help=text)
+
+
 def _add_convert(contents: "Contents") -> None:
     text = "write captions of any form as a results file for COCO's and nocaps' servers"
     sub = contents.add_parser("convert", text, run=_convert)
@@ -147,6 +163,13 @@ def _compare(options: argparse.Namespace) -> int:
     from dsacap.cli.compare import compare_files
 
     compare_files(options)
+    return 0
+
+
+def _page(options: argparse.Namespace) -> int:
+    from dsacap.cli.page import page_of_files
+
+    page_of_files(options)
     return 0
 
 

@@ -31,7 +31,12 @@ _REPORTS = {
     "report-page": (
         "dsacap.reporting.page:write_page",
         None,
-        "write index.html: photos with every system's captions, the inside of DSACap, plots",
+        "write index.html: results, every system's captions, the inside of DSACap, plots",
+    ),
+    "report-robustness": (
+        "dsacap.reporting.robustness:write_robustness",
+        None,
+        "write the table of scores of captions of degraded photos",
     ),
     "report-ablation": (
         "dsacap.reporting.ablation:write_ablation",

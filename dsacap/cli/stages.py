@@ -11,7 +11,8 @@ from dsacap.cli.launch import dsacap, launch
 from dsacap.common import arithmetic
 from dsacap.common.errors import PREEMPTED, UserError
 from dsacap.common.ranks import is_main, launched
-from dsacap.runs.stage_table import STAGES, Row, Stage
+from dsacap.runs.stage import Row, Stage
+from dsacap.runs.stage_table import STAGES
 
 if TYPE_CHECKING:
     from dsacap.cli.arguments import Contents

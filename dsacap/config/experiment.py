@@ -14,6 +14,7 @@ from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.config.claims import Ablation
 from dsacap.config.dataset import Coco, Downloads, Scenes
+from dsacap.config.measurements import Inspection, Robustness, Scoring, Timing
 from dsacap.config.parsing import (
     checked_options,
     decoding_of,
@@ -26,15 +27,12 @@ from dsacap.config.sections import (
     Decoding,
     Encoder,
     Generator,
-    Inspection,
     Judge,
     Name,
     Predictions,
     Row,
-    Scoring,
     System,
     Text,
-    Timing,
 )
 from dsacap.config.training import Training, Tuning
 from dsacap.config.yaml_file import read_yaml
@@ -77,6 +75,7 @@ class Config(Section):
     scoring: Scoring = Scoring()
     timing: Timing = Timing()
     inspection: Inspection = Inspection()
+    robustness: Robustness = Robustness()
     ablation: Ablation | None = None
     published: Path | None = Field(
         None,

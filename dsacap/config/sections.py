@@ -254,37 +254,6 @@ class Decoding(Section):
     seed: int = 0
 
 
-class Inspection(Section):
-    """What `dsacap inspect` records of systems that support it; see dsacap/method/inspection.py."""
-
-    images: int = Field(24, ge=1, description="images of the test split, evenly spaced")
-    steps: int = Field(
-        8,
-        ge=1,
-        description="denoising steps, from the highest noise level of training",
-    )
-
-
-class Scoring(Section):
-    """Which metrics are computed."""
-
-    spice: Literal["auto", "required", "off"] = Field(
-        "auto", description="auto: if its parser is available, otherwise n/a with the reason"
-    )
-
-
-class Timing(Section):
-    """Measurement of latency: `rounds` visits to every system, of `iterations` batches each.
-
-    See `dsacap/timing/latency.py`.
-    """
-
-    batch_sizes: tuple[int, ...] = (1, 32)
-    warmup: int = Field(10, ge=1)
-    rounds: int = Field(10, ge=1)
-    iterations: int = Field(3, ge=1)
-
-
 class Judge(Section):
     """A second encoder and generator, which no reward uses.
 

@@ -21,6 +21,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
 from dsacap.data.folder_walk import is_hidden, walk
 from dsacap.data.json_fields import few
+from dsacap.data.photo_damage import check_whole
 from dsacap.data.photo_pixels import BadImage, upright_rgb
 
 # The most bytes of a name in usual file systems, and the most characters of a path, which leave
@@ -289,7 +290,10 @@ def decode(data: bytes, where: str) -> Image.Image:
             # These concern metadata that nothing here reads, and do not name the file.
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return upright_rgb(Image.open(io.BytesIO(data), formats=_formats()), where)
+            image = Image.open(io.BytesIO(data), formats=_formats())
+            pixels = upright_rgb(image, where)
+            check_whole(data, image.format)
+            return pixels
     except (BadImage, MemoryError):  # lack of memory is no fault of the photo
         raise
     except Image.UnidentifiedImageError:

@@ -1,5 +1,6 @@
 """What is scored: predictions and references of the same images, from files or dictionaries."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from dsacap.data.caption_files.reader import (
 from dsacap.scoring.metrics.spice import MAX_WORDS
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
+_WORD = re.compile("[A-Za-z0-9]")
 _FORMS = (None, *FORMS)
 _KNOWN: dict[str, tuple] = {
     "form": _FORMS,
@@ -120,9 +122,7 @@ def load_references(given: Given | Sequence[Given], how: Reading) -> Captions:
     if not several:
         raise UserError("references: none are given")
     read = [_loaded(one, how.references_form, how.split, "references") for one in several]
-    found = check_references(joined(read), how.tokenized)
-    _check_words(found)
-    return found
+    return check_references(joined(read), how.tokenized)
 
 
 def load_captions(given: Sequence[Given], split: str | None, name: str = "captions") -> Captions:
@@ -148,6 +148,7 @@ def predictions_of_run(path: Path) -> dict[int, list[str]]:
 def match_inputs(predictions: Captions, references: Captions, how: Reading) -> Inputs:
     """Match predictions with the references of their images; see `load_inputs`."""
     pair = matched(predictions, references, how.subset, how.ids)
+    _check_words(pair.references, references.name, how.tokenized)
     have_numbers = all(isinstance(image, int) for image in pair.references)
     images = {
         image if have_numbers and isinstance(image, int) else number: image
@@ -201,20 +202,15 @@ def too_long(
     ]
 
 
-def _check_words(references: Captions) -> None:
-    """Check that every image has a reference with a word: punctuation is no token."""
-    bare = {
-        image: texts
-        for image, texts in references.by_image.items()
-        if not any(character.isalnum() for text in texts for character in text)
-    }
-    tokens = iter(ptb_tokenize([text for texts in bare.values() for text in texts]))
+def _check_words(references: Mapping[ImageId, list[str]], name: str, tokenized: bool) -> None:
+    """Check that every image has a reference with words, without which no score is defined."""
+    # A letter or digit of English is a token at least, so other references need no Java.
+    bare = {i: texts for i, texts in references.items() if not any(map(_WORD.search, texts))}
     for image, texts in bare.items():
-        if not any([next(tokens) for _ in texts]):
-            empty = ", ".join(repr(text[:40]) for text in texts)
+        if not any(tokens.split() for tokens in (texts if tokenized else ptb_tokenize(texts))):
             raise UserError(
-                f"{references.name}: image {image!r}: its references have no word: {empty}; give it"
-                " a reference, or leave the image out of both files"
+                f"{name}: image {image!r}: no word is left of its references, such as"
+                f" {texts[0][:60]!r}, once punctuation is removed; add one, or leave the image out"
             )
 
 

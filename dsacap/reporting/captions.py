@@ -102,9 +102,8 @@ def _by_agreement(
     layout: Layout, captions: pd.DataFrame, references: dict[int, list[str]]
 ) -> list[str]:
     """The section on thirds of the images; empty if images have one reference only."""
-    if not (rounds := held_out(references)):
+    if (agreement := agreement_of(references)) is None:
         return []
-    agreement = pd.DataFrame([score_cider(others, one).per_image for one, others in rounds]).mean()
     thirds = pd.qcut(agreement.rank(method="first"), 3, labels=_THIRDS)
     by_third = (
         captions.groupby([*_ROW, captions.image.map(thirds)], sort=False, observed=True)
@@ -118,6 +117,16 @@ def _by_agreement(
         " each against the others): where they disagree, a parallel decoder is most likely to mix"
         " several captions up.",
     ]
+
+
+def agreement_of(references: dict[int, list[str]]) -> pd.Series | None:
+    """Return how well the references of an image describe each other, by image id.
+
+    That is the mean CIDEr (0..10) of each against the others; None if some image has only one.
+    """
+    if not (rounds := held_out(references)):
+        return None
+    return pd.DataFrame([score_cider(others, one).per_image for one, others in rounds]).mean()
 
 
 def _photos(layout: Layout, captions: pd.DataFrame, test: list[Example]) -> Iterator[str]:

@@ -31,6 +31,14 @@ AGAINST_HUMANS = {
     f"{HELD_OUT}{metric}": 1 for metric in ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L", "SPICE")
 } | {"in_train": 1}
 NOTHING = "-"
+STILL_RISING = (
+    "†: validation CIDEr was still rising: higher at the last evaluation than at the one before, by"
+    " more than chance over the validation images; more training would help this row."
+)
+OWN_ENCODER = (
+    "‡: with an encoder of its own, which was trained too (fine_tune). Its features differ from"
+    " those of the other rows; parameters and latency do not include the encoder."
+)
 _TRAINING = {"parameters": 0, "images_seen": 0, "train_cpu_seconds": 0, "val_CIDEr": 1}
 _LATENCY = {"median_ms": 1, "p90_ms": 1, "images_per_s": 0}
 _WITH_INTERVAL = ("CIDEr", "SPICE", f"{HELD_OUT}CIDEr")

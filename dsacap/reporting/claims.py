@@ -93,7 +93,7 @@ def write_claims(layout: Layout) -> None:
         for finding in result.findings
     ]
     with replacing(layout.claims.with_suffix(".csv")) as temporary:
-        pd.DataFrame(records).to_csv(temporary, index=False)
+        pd.DataFrame(records).astype({"batch_size": "Int64"}).to_csv(temporary, index=False)
     rows = layout.ablation_table if layout.config.judge else layout.table
     parts = [
         f"# {layout.config.name}: which of the paper's claims hold",

@@ -7,8 +7,10 @@ from dsacap.config.experiment import Config
 from dsacap.reporting.cells import (
     AGAINST_HUMANS,
     DIVERSITY,
+    OWN_ENCODER,
     QUALITY,
     SHORTER_BLEU,
+    STILL_RISING,
     Row,
     labels_of,
     latency_cells,
@@ -122,13 +124,18 @@ def weights_of(config: Config, manifests: dict[str, dict]) -> dict[str, str | No
 
 
 def commits(manifests: dict[str, dict]) -> str:
-    """Return the commits that the stages were run from, separated by commas.
+    """Return the commits that the stages were run from, separated by commas."""
+    return ", ".join(commits_of(manifests.values()))
+
+
+def commits_of(manifests: Iterable[dict]) -> list[str]:
+    """Return the commits that the stages were run from, each once.
 
     There are several where a run was resumed after an update. Outside a git checkout nothing shows
     that the code is unchanged, so it is reported as changed.
     """
-    codes = [manifest["code"] for manifest in manifests.values()]
-    return ", ".join(
+    codes = [manifest["code"] for manifest in manifests]
+    return list(
         dict.fromkeys(
             f"{code['commit'] or 'unknown'}{LOCAL_CHANGES if code['dirty'] is not False else ''}"
             for code in codes
@@ -181,15 +188,9 @@ def _quality_notes(table: Table, no_spice: str | None) -> str:
         )
     notes.append(_flips(table))
     if (numbers[numbers.metric == "val_still_rising"].value > 0).any():
-        notes.append(
-            "†: validation CIDEr was still rising by more than 1 % at the last evaluation; more"
-            " training would help this row."
-        )
+        notes.append(STILL_RISING)
     if any(config.sees_pixels(name) for name in config.systems):
-        notes.append(
-            "‡: with an encoder of its own, which was trained too (fine_tune). Its features differ"
-            " from those of the other rows; parameters and latency do not include the encoder."
-        )
+        notes.append(OWN_ENCODER)
     return "\n".join(f"- {note}" for note in notes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_text, sha256
 from dsacap.reporting.markdown import LOCAL_CHANGES
-from dsacap.reporting.page import title_of
+from dsacap.reporting.page.content import title_of
 from dsacap.reporting.readme import update_readme
 from dsacap.runs.kept_rows import keep_rows, rows_without_captions
 from dsacap.runs.layout import Layout

@@ -15,7 +15,7 @@ from dsacap.common.files import read_text
 from dsacap.reporting.pipe_table import markdown
 
 _PLAIN, _MARKED = ("V", "V2"), ("A", "S")
-_METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
+MEASURES = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
 _TEXTS = ("dataset", "group", "model", "encoder", "passes", "rl", "verified", "source", "note")
 _NUMBER = re.compile(r"\d+(\.\d+)?(-\d+(\.\d+)?)?")
 
@@ -33,7 +33,7 @@ def published_section(file: Path, dataset: str) -> str:
     texts = ("model", "group", "encoder", "passes", "rl", "source")
     headers = ["Reported, not measured here", "Kind", "Encoder", "Passes", "Tuned by RL", "Source"]
     table = [
-        [*(row[key] or "-" for key in texts), *(_cell(row, metric) for metric in _METRICS)]
+        [*(row[key] or "-" for key in texts), *(_cell(row, metric) for metric in MEASURES)]
         for row in rows
     ]
     parts = [
@@ -41,7 +41,7 @@ def published_section(file: Path, dataset: str) -> str:
         "Figures that we did not measure, as given in their sources, with other encoders, training"
         " data and hardware; they cannot be compared with the rows above. [A]: read in the abstract"
         " only; [S]: second-hand; all others were read in the source.",
-        markdown([*headers, *_METRICS], table, len(texts)),
+        markdown([*headers, *MEASURES], table, len(texts)),
         "\n".join(dict.fromkeys(notes)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -63,7 +63,7 @@ def reported_on(file: Path, dataset: str) -> list[dict]:
     return [
         {key: row[key] for key in ("model", "source", "group", "encoder", "passes", "rl", "note")}
         | {
-            "figures": {metric: row[metric] for metric in _METRICS if row[metric]},
+            "figures": {metric: row[metric] for metric in MEASURES if row[metric]},
             "read": read[row["verified"]],
             "where": str(file),
         }
@@ -73,8 +73,8 @@ def reported_on(file: Path, dataset: str) -> list[dict]:
 
 def _read(file: Path) -> list[dict[str, str]]:
     rows = csv.DictReader(io.StringIO(read_text(file)), strict=True)
-    if rows.fieldnames is None or set(rows.fieldnames) != {*_TEXTS, *_METRICS}:
-        raise UserError(f"{file}: the columns must be {', '.join((*_TEXTS, *_METRICS))}")
+    if rows.fieldnames is None or set(rows.fieldnames) != {*_TEXTS, *MEASURES}:
+        raise UserError(f"{file}: the columns must be {', '.join((*_TEXTS, *MEASURES))}")
     checked = []
     for row in rows:
         where = f"{file}:{rows.line_num}"
@@ -90,7 +90,7 @@ def _read(file: Path) -> list[dict[str, str]]:
             )
         if not row["source"] or not row["model"]:
             raise UserError(f"{where}: a reported figure needs its model and its source")
-        for metric in _METRICS:
+        for metric in MEASURES:
             if row[metric] and not _NUMBER.fullmatch(row[metric]):
                 raise UserError(
                     f"{where}: {metric} is {row[metric]!r}; a number is expected, or, where"

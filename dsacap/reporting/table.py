@@ -21,7 +21,8 @@ from dsacap.reporting.table_file import (
     write_csv,
     write_table,
 )
-from dsacap.reporting.tradeoff import of_seed, write_plot
+from dsacap.reporting.tradeoff import of_seed
+from dsacap.reporting.tradeoff_plot import write_plot
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from dsacap.scoring.score import PERCENT
 

@@ -4,25 +4,20 @@ Rows on the Pareto front of quality and latency are marked.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from dsacap.common.files import replacing
 from dsacap.reporting.pipe_table import markdown
 
 _QUALITY = "CIDEr"
 _OF_DECODING = {"CIDEr": 1, "SPICE": 1, "BLEU-4": 1, "mBLEU-4": 3, "unique": 2}  # metric -> digits
+_SHOWN = ("CIDEr", "mBLEU-4")  # in Markdown, where all would be wider than a page
 _OF_SYSTEM = {
     "memory_process_mib": "process MiB",
     "parameters": "parameters",
     "train_cpu_seconds": "CPU seconds",
 }
 _GPU_MEMORY = {"memory_allocated_mib": "GPU MiB"}  # of a decoding; without a GPU, no column
-# Of matplotlib. The file is the same every time, and its text can be searched.
-_STYLE: Any = {"svg.hashsalt": "dsacap", "svg.fonttype": "none", "font.size": 9}
-_MARKERS = "osD^v<>phXP*d"
 
 
 def of_seed(numbers: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -80,8 +75,9 @@ def checkpoints(
 def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
     """Return the points of the plot for one batch size, as means over seeds.
 
-    Columns are system, decoding, steps, quality (CIDEr), ms (per batch), images_per_s, and front:
-    whether the point is on the Pareto front of CIDEr and ms.
+    Columns are system, decoding, steps, quality (CIDEr), ms (per batch), images_per_s, low and high
+    (the ends of the 95 % interval of CIDEr; NaN if there is none), and front: whether the point is
+    on the Pareto front of CIDEr and ms.
     """
     named = {
         _QUALITY: "quality",
@@ -94,10 +90,13 @@ def points(numbers: pd.DataFrame, batch_size: int) -> pd.DataFrame:
     ).dropna()
     if not {"quality", "ms"} <= set(table.columns):
         return pd.DataFrame(
-            columns=["system", "decoding", "steps", *named.values(), "front"]
+            columns=["system", "decoding", "steps", *named.values(), "low", "high", "front"]
         ).astype({"front": bool})
     steps = numbers.drop_duplicates(["system", "decoding"]).set_index(["system", "decoding"]).steps
-    table = table.join(steps).reset_index()
+    of_quality = numbers[numbers.metric == _QUALITY].astype({"ci_low": float, "ci_high": float})
+    ends = of_quality.groupby(["system", "decoding"])[["ci_low", "ci_high"]].mean()
+    ends = ends.rename(columns={"ci_low": "low", "ci_high": "high"})
+    table = table.join(steps).join(ends).reset_index()
     return table.assign(front=on_front(table.ms, table.quality))
 
 
@@ -136,15 +135,14 @@ def tradeoff_section(
         "System",
         "Decoding",
         "weights",
-        "K",
-        *_OF_DECODING,
+        *_SHOWN,
         *(f"batch {size}: ms" for size in timed),
         *costs.values(),
     ]
     rows = []
     for row in table.to_dict("records"):
         named = [labels[row["system"]], row["decoding"], (weights[row["system"]] or "-")[:8]]
-        scores = [_cell(row[name], digits) for name, digits in {"steps": 0, **_OF_DECODING}.items()]
+        scores = [_cell(row[name], _OF_DECODING[name]) for name in _SHOWN]
         times = [
             _cell(row[f"ms_{size}"], 1) + (" *" if row[f"front_{size}"] is True else "")
             for size in timed
@@ -166,70 +164,3 @@ def tradeoff_section(
 
 def _cell(value: float, digits: int) -> str:
     return "-" if pd.isna(value) else f"{value:,.{digits}f}"
-
-
-def write_plot(
-    numbers: pd.DataFrame, labels: dict[str, str], batch_sizes: Sequence[int], path: Path
-) -> None:
-    """Draw the trade-off as an SVG with one panel per batch size.
-
-    Per system, a line joins the best decoding of each number of steps; a grey line is the front.
-
-    Args:
-        numbers: The numbers of one seed (see `of_seed`).
-        labels: The name by which each system is shown.
-        batch_sizes: The batch sizes to draw.
-        path: The file to write.
-    """
-    from matplotlib import rc_context  # takes a second to load, which other pages can do without
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(6.2 * len(batch_sizes), 4.8), layout="constrained")
-        for axes, size in zip(
-            figure.subplots(1, len(batch_sizes), squeeze=False)[0], batch_sizes, strict=True
-        ):
-            found = points(numbers, size)
-            for at, (system, rows) in enumerate(found.groupby("system", sort=False)):
-                colour, marker = f"C{at % 10}", _MARKERS[at % len(_MARKERS)]
-                axes.plot(
-                    rows.ms, rows.quality, marker, color=colour, label=labels[system], markersize=5
-                )
-                sweep = (
-                    rows.sort_values("quality")
-                    .drop_duplicates("steps", keep="last")
-                    .dropna()
-                    .sort_values("steps")
-                )
-                if len(sweep) > 1:
-                    axes.plot(sweep.ms, sweep.quality, "-", color=colour, linewidth=0.8)
-            front = found[found.front].sort_values("ms")
-            axes.step(
-                front.ms,
-                front.quality,
-                where="post",
-                color="0.6",
-                linewidth=4,
-                alpha=0.5,
-                zorder=0,
-                label="front",
-            )
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set(
-                xlabel=f"ms per batch of {size}, decoding only",
-                ylabel=_QUALITY,
-                title=f"batch {size}",
-            )
-            axes.grid(alpha=0.3)
-        figure.legend(
-            *figure.axes[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=3,
-            fontsize=8,
-        )
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})

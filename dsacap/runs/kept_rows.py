@@ -13,7 +13,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, replacing
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.runs.manifest import require_committed
-from dsacap.runs.stage_table import Row
+from dsacap.runs.stage import Row
 
 
 def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:

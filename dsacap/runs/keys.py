@@ -86,6 +86,11 @@ class Keys:
         )
 
     @property
+    def degraded(self) -> str:
+        """Key of the stage `degrade`."""
+        return key("degrade", self.features, self.config.robustness)
+
+    @property
     def pixels(self) -> str:
         """Key of the stage `pixels`."""
         encoder = self.config.encoder

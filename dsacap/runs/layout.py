@@ -14,7 +14,8 @@ from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
 from dsacap.data.scenes import generate as scenes
 from dsacap.runs.keys import Keys, key, with_encoder_of_generator
-from dsacap.runs.stage_table import HUMAN, Row
+from dsacap.runs.stage import Row
+from dsacap.runs.stage_table import HUMAN
 
 ENCODER = "encoder"  # the row of the encoder that all systems share, where time is measured
 PREDICTIONS = "predictions"  # replaces the name of a decoding if captions come from a file
@@ -63,6 +64,15 @@ class Layout:
     def features(self) -> Path:
         """Folder of the encoder's features of every photo."""
         return self.root / f"features-{self._keys.features}"
+
+    @property
+    def degraded(self) -> Path:
+        """Folder of the encoder's features of the degraded test photos."""
+        return self.root / f"degraded-{self._keys.degraded}"
+
+    def degraded_as(self, kind: str, strength: float) -> Path:
+        """Return the folder of the features of the test photos, degraded in one way."""
+        return self.degraded / f"{kind}-{strength:g}"
 
     @property
     def pixels(self) -> Path:
@@ -160,6 +170,11 @@ class Layout:
         name = key(stage, self._keys.captions(system, seed))
         return self.system(system, seed) / f"{stage}-{name}.json"
 
+    def robustness(self, system: str, seed: int) -> Path:
+        """Return the file of a row's captions of degraded photos, and their scores."""
+        name = key("score-degraded", self._keys.captions(system, seed), self._keys.degraded)
+        return self.system(system, seed) / f"robustness-{name}.json"
+
     def completions(self, system: str, seed: int) -> Path:
         """Return the file of how a row continues right and wrong beginnings of captions."""
         name = key(
@@ -189,6 +204,11 @@ class Layout:
         rows are still being trained.
         """
         return [run for run in self.runs if self.scores(*run).exists()]
+
+    @property
+    def degradable(self) -> list[Row]:
+        """The rows that caption degraded photos: those that use the common encoder's features."""
+        return [row for row in self.runs if not self.config.sees_pixels(row[0])]
 
     @property
     def inspected(self) -> list[Row]:
@@ -230,6 +250,11 @@ class Layout:
     def sample_table(self) -> Path:
         """The table of the costly scores."""
         return self.config.results / "samples.md"
+
+    @property
+    def robustness_table(self) -> Path:
+        """The table of scores of captions of degraded photos."""
+        return self.config.results / "robustness.md"
 
     @property
     def ablation_table(self) -> Path:

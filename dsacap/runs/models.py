@@ -31,11 +31,11 @@ def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str,
     }
 
 
-def photo_set(layout: Layout) -> "PhotoSet":
-    """Return the photos of a configuration's data, with the encoder's options of decoding."""
+def photo_set(layout: Layout, split: str | None = None) -> "PhotoSet":
+    """Return the photos of a split, or of all, with the encoder's options of decoding."""
     from dsacap.vision.features.shards import PhotoSet
 
-    images = [example.image for example in load_examples(layout.data)]
+    images = [example.image for example in load_examples(layout.data, split)]
     encoder = layout.config.encoder
     return PhotoSet(
         images,

@@ -12,7 +12,8 @@ from pathlib import Path
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256
 from dsacap.runs.layout import Layout, manifest_of
-from dsacap.runs.stage_table import STAGES, Row
+from dsacap.runs.stage import Row
+from dsacap.runs.stage_table import STAGES
 from dsacap.vision.features.store import INDEX
 
 Files = tuple[list[Path], list[Path]]  # read, written

@@ -1,7 +1,5 @@
 """What counts as a change of code: what a stage computes, not where it is written."""
 
-import subprocess
-
 import pytest
 
 from dsacap.audit import code_changes
@@ -9,35 +7,8 @@ from dsacap.audit.code_changes import files_changed
 from dsacap.audit.moved_names import FILES, NAMES
 from dsacap.audit.stage_code import files_of_stage
 from dsacap.common import git_checkout
-from dsacap.common.git_checkout import git
 
 LAYOUT = {"dsacap/layout.py": "VERSIONS = {}\n"}  # a file that only code before the move has
-
-
-@pytest.fixture
-def commit(tmp_path, monkeypatch):
-    """Return a function that makes a commit of these files alone, in a repository of its own."""
-    monkeypatch.setattr(git_checkout, "ROOT", tmp_path)
-    for name in (
-        "GIT_AUTHOR_NAME",
-        "GIT_AUTHOR_EMAIL",
-        "GIT_COMMITTER_NAME",
-        "GIT_COMMITTER_EMAIL",
-    ):
-        monkeypatch.setenv(name, "somebody")
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-
-    def made(files: dict[str, str]) -> str:
-        git("rm", "-rfq", "--ignore-unmatch", ".")
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        git("add", "-A")
-        assert git("commit", "-q", "--allow-empty", "-m", "x") is not None
-        return git("rev-parse", "HEAD").strip()
-
-    return made
 
 
 def test_the_most_changed_come_first(commit, tmp_path):

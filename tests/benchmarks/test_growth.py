@@ -7,6 +7,7 @@ vocabulary has the size of COCO's and the word frequencies of English. Each part
 of its own; the report has its CPU-seconds and its peak of memory above that at its start.
 """
 
+import json
 import multiprocessing
 import os
 import time
@@ -21,6 +22,7 @@ import torch
 from dsacap.common.files import write_json, write_tensors
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.prepared import load_examples, prepare
+from dsacap.evaluation.scoring import score
 from dsacap.scoring.metrics.coco_metrics import score_without_java
 from dsacap.training.batches import batch_indices
 from dsacap.training.cider_reward import CiderDReward
@@ -99,6 +101,20 @@ def score_ngrams(images: int, folder: Path) -> Callable[[], object]:
     return lambda: score_without_java(references, candidates)
 
 
+def score_files(images: int, folder: Path) -> Callable[[], object]:
+    """The same of files, which are read, matched and tokenised first: what `dsacap.score` does."""
+    texts = captions(images)
+    for name, of_image in (("references", slice(REFERENCES)), ("predictions", slice(-1, None))):
+        with (folder / name).open("w") as file:
+            for i, of in enumerate(texts):
+                for text in of[of_image]:
+                    file.write(json.dumps({"image_id": i, "caption": text}) + "\n")
+    del texts
+    return lambda: score(
+        folder / "predictions", folder / "references", metrics=("BLEU", "ROUGE-L", "CIDEr")
+    )
+
+
 def count_documents(images: int, folder: Path) -> Callable[[], object]:
     """What a CIDEr reward begins with: the document frequencies of the train split."""
     references = [of[:REFERENCES] for of in captions(images)]
@@ -129,7 +145,8 @@ def memory_mib(field: str) -> float:
 
 @pytest.mark.parametrize("images", COUNTS)
 @pytest.mark.parametrize(
-    "part", [prepare_data, open_features, read_features, count_documents, score_ngrams]
+    "part",
+    [prepare_data, open_features, read_features, count_documents, score_ngrams, score_files],
 )
 def test_growth(benchmark, part, images, tmp_path):
     benchmark.group = part.__name__

@@ -157,3 +157,12 @@ def test_file_names_and_groups_follow_their_images(tmp_path):
     path.write_text(str({"images": images, "annotations": annotations}).replace("'", '"'))
     inputs = load_inputs({"x2": "a dog"}, path, Reading(subset=True))
     assert inputs.file_names == {0: "x2.jpg"} and inputs.groups == {0: "near"}
+
+
+def test_an_image_without_words_in_its_references_is_refused():
+    """No score is defined for it, so `validate` must say the same as `score`."""
+    for bare, how in ([" ...", "-!"], None), (["", " \x85"], Reading(tokenized=True)):
+        with pytest.raises(UserError, match=r"references: image 2: no word is left .*leave the"):
+            load_inputs({1: "x", 2: "y"}, {1: ["x"], 2: bare}, how)
+        load_inputs({1: "x", 2: "y"}, {1: ["x"], 2: [*bare, "y"]}, how)
+    load_inputs({2: "y"}, {2: ["一个男人"]})  # words, if not English ones

@@ -14,6 +14,7 @@ The long version, whose counts are kept:
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def pytest_addoption(parser):
         "--inputs",
         type=int,
         default=10_000,
-        help="the number of malformed inputs, of all kinds together (default: %(default)s)",
+        help="the number of malformed files of captions, and of inputs of all other kinds together"
+        " (default: %(default)s)",
     )
     group.addoption(
         "--faults-seed",
@@ -87,12 +89,15 @@ def count(request):
 @pytest.fixture
 def tried(request, tmp_path, count):
     """A function that runs a test's body on its share of the inputs."""
+    trial = Trial(tmp_path)
 
     def run(
-        strategy: st.SearchStrategy, share: float, body: Callable[[Trial, object], None]
+        strategy: st.SearchStrategy,
+        share: float,
+        body: Callable[[Trial, object], None],
+        inputs: int | None = None,
     ) -> None:
-        trial = Trial(tmp_path)
-        inputs = max(1, round(share * request.config.getoption("--inputs")))
+        inputs = inputs or math.ceil(share * request.config.getoption("--inputs"))
         limits = settings(
             max_examples=inputs,
             deadline=None,
@@ -101,7 +106,7 @@ def tried(request, tmp_path, count):
             print_blob=True,
         )
 
-        @seed(request.config.getoption("--faults-seed"))
+        @seed(request.config.getoption("--faults-seed") + trial.ended["inputs"])
         @limits
         @given(strategy)
         def all_of_them(one):

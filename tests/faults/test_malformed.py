@@ -1,7 +1,7 @@
 """Ten thousand malformed inputs: each is accepted, or refused by a message that names the file.
 
 There is no traceback and no hang, an accepted input is read as a plain reader reads it, and no file
-is lost or written.
+is lost or written. Captions to be scored are tried in test_caption_files.py.
 
     pytest tests/faults -m faults -k malformed --inputs 10000
 """
@@ -27,12 +27,9 @@ from trial import contents
 from dsacap.common import git_checkout
 from dsacap.common.errors import UserError
 from dsacap.config.experiment import load_config
-from dsacap.data.caption_files.ids import image_id
-from dsacap.data.caption_files.reader import read_captions as read_file
 from dsacap.data.coco import load_coco, read_captions, read_split
 from dsacap.data.download.archives import extract
 from dsacap.data.photos import PhotoSource, decode
-from dsacap.evaluation.inputs import Reading, load_references
 from dsacap.export.reading import read_folder
 from exports import listed_again
 from handmade import HandMade
@@ -58,8 +55,6 @@ SPLIT = {
         for i, split in enumerate(("train", "restval", "val", "test"), 1)
     ]
 }
-PREDICTIONS = [{"image_id": i, "caption": f"a dog {i}"} for i in range(1, 5)]
-TOKENS = {str(i): ["a dog", "the dog"] for i in range(1, 5)}
 
 
 def as_json(tree) -> st.SearchStrategy[bytes]:
@@ -114,67 +109,6 @@ def _id(record: dict) -> int:
         if record.get("cocoid") is not None
         else record.get("imgid") or int(record["filename"].removesuffix(".jpg"))
     )
-
-
-@pytest.mark.faults
-def test_malformed_predictions(tried):
-    def body(trial, data):
-        path, references = (
-            trial.write("predictions.json", data),
-            trial.write("captions.json", json.dumps(COCO).encode()),
-        )
-        if trial.command("validate", path, named=path) and isinstance(
-            plain := json.loads(data), list
-        ):
-            expected = {}
-            for one in plain:
-                key, found = image_id(one["image_id"], "here"), one["caption"]
-                expected.setdefault(key, []).extend(found if isinstance(found, list) else [found])
-            assert read_file(path).by_image == expected
-            trial.command("validate", path, "--references", references, named=path)
-
-    tried(as_json(PREDICTIONS), 0.12, body)
-
-
-@pytest.mark.faults
-def test_malformed_tokenised_references(tried):
-    def body(trial, data):
-        path = trial.write("tokens.json", data)
-        found = trial.call(load_references, path, Reading(tokenized=True), named=path)
-        if found and found.form == "a dictionary":
-            assert found.by_image == {
-                image_id(i, "here"): tokens if isinstance(tokens, list) else [tokens]
-                for i, tokens in json.loads(data).items()
-            }
-        trial.command("validate", path, named=path)
-
-    tried(as_json(TOKENS), 0.06, body)
-
-
-TABLES = {
-    "captions.csv": 'image_id,caption\n1,a dog\n2,"a dog, red"\n3,a cat\n',
-    "captions.tsv": "image_id\tcaption\n1\ta dog\n2\ta dog, red\n3\ta cat\n",
-    "captions.jsonl": "".join(json.dumps(one) + "\n" for one in PREDICTIONS),
-    "captions.token.txt": "1#0\ta dog\n1#1\ta red dog\n2#0\ta cat\n",
-    "captions.json": json.dumps({"data": [{"image_id": "a", "caption_str": "a dog"}]}),
-    "results.json": json.dumps({"imgToEval": {"1": {"caption": "a dog"}}}),
-}
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", TABLES)
-def test_malformed_tables_of_captions(tried, name):
-    """Every form of the reader, its text damaged."""
-
-    def body(trial, data):
-        path = trial.write(name, data)
-        accepted = trial.command("validate", path, named=path)
-        found = trial.call(read_file, path, named=path)
-        assert accepted == bool(found)
-        for captions in found.by_image.values() if found else ():
-            assert captions and all(isinstance(caption, str) for caption in captions)
-
-    tried(torn(TABLES[name].encode()), 0.02, body)
 
 
 @pytest.mark.faults

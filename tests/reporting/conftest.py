@@ -1,6 +1,8 @@
+import pandas as pd
 import pytest
 
 from dsacap.common.files import write_json
+from dsacap.reporting.table_file import COLUMNS
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from helpers import score, tiny_config
 
@@ -94,6 +96,29 @@ def layout(tmp_path) -> Layout:
             )
             write_json(manifest_of(path), {**manifest, "facts": facts, "outputs": outputs})
     return layout
+
+
+@pytest.fixture
+def numbers() -> pd.DataFrame:
+    """The numbers of four rows, with CIDEr of two seeds and latency."""
+    rows = []
+    for system, decoding, steps, ciders, ms, per_s in (
+        ("ar", "greedy", None, (100, 102), 8.0, 125),
+        ("ar", "beam=3", None, (110, 112), 16.0, 62),
+        ("dsacap", "K=1", 1, (99, 100), 2.0, 500),
+        ("dsacap", "K=4", 4, (98, 99), 7.0, 140),
+    ):
+        made = {
+            "latency_median_ms_batch_1": [(None, ms)],
+            "latency_images_per_s_batch_1": [(None, per_s)],
+            "CIDEr": enumerate(ciders),
+        }
+        rows += [
+            ("tiny", system, decoding, steps, seed, metric, value, None, None, 5, "x")
+            for metric, values in made.items()
+            for seed, value in values
+        ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _latency(system, decoding, ms):

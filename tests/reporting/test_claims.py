@@ -15,6 +15,7 @@ from dsacap.reporting.claims import (
     UNDECIDED,
     write_claims,
 )
+from dsacap.reporting.page.findings import findings_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.random_effects import parts_of, quantile
 from helpers import JUDGE, score_files, tiny_config
@@ -109,6 +110,20 @@ def test_a_claim_whose_control_passes_does_not_hold_by_noise(tmp_path):
     assert list(of_claim.role) == ["primary", "secondary", "control", "control"]
     assert list(of_claim.metric) == ["CIDEr", "METEOR"] * 2
     assert list(of_claim.better) == ["ar, greedy"] * 2 + ["dsacap-rl, K=1"] * 2
+
+
+def test_the_page_tells_the_findings_in_words(tmp_path):
+    scores = {GREEDY: {"CIDEr": NOTHING + 1}, DRAWN: {"CIDEr": NOTHING + 0.75}}
+    layout = layout_with(tmp_path, scores, {"first": claimed(MORE, LESS)})
+    assert findings_of(layout) is None  # before claims.csv is written
+    write_claims(layout)
+    found = findings_of(layout)
+    assert found and found["sentences"] == [
+        "CIDEr: ar (greedy) has 100.0 and dsacap (K=1) 75.0, a difference of +25.0 (95 % interval"
+        " +25.0 to +25.0); supported."
+    ]
+    (claim,) = found["claims"]
+    assert (claim["name"], claim["verdict"], len(claim["tests"])) == ("first", SUPPORTED, 2)
 
 
 def test_a_seed_that_disagrees_leaves_a_claim_undecided(tmp_path):

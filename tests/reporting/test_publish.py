@@ -2,7 +2,7 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256, write_json, write_jsonl, write_text
-from dsacap.reporting.page import title_of
+from dsacap.reporting.page.content import title_of
 from dsacap.reporting.publish import publish
 from dsacap.reporting.readme import summarise
 from dsacap.runs.layout import Layout, manifest_of

@@ -72,6 +72,23 @@ rule report_page:
         "dsacap report-page --config {params.config} 2>&1 | tee {log}"
 
 
+# Not part of the default table: captions of degraded test photos by every row.
+rule report_robustness:
+    input:
+        [layout.robustness(*run) for run in layout.degradable],
+    output:
+        layout.robustness_table,
+        layout.robustness_table.with_suffix(".csv"),
+    log:
+        f"logs/{settings.name}/report-robustness.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=CONFIG,
+    shell:
+        "dsacap report-robustness --config {params.config} 2>&1 | tee {log}"
+
+
 if settings.judge:
 
     rule report_ablation:

@@ -205,6 +205,8 @@ def _annotations(document: Document, part: str | None) -> Captions:
     """
     _no_parts(document, part)
     value = _object(document)
+    if not isinstance(value.get("annotations"), list):
+        raise UserError(f"{document.name}: needs a list 'annotations'")
     order: dict[ImageId, list[str]] = {}
     file_names: dict[ImageId, str] = {}
     groups: dict[ImageId, str] = {}

@@ -141,7 +141,7 @@ def joined(captions: Sequence[Captions]) -> Captions:
 
 
 def _check_tokens(captions: Captions) -> None:
-    """Check that captions look as PTB tokens do: in lower case, and without final full stops.
+    """Check that captions look as PTB tokens do: a line in lower case, without final full stop.
 
     An abbreviation keeps its full stop. The tokenizer also takes a last word for one now and then,
     since captions are one text to it; so a few full stops are no sign of raw captions.
@@ -153,10 +153,12 @@ def _check_tokens(captions: Captions) -> None:
     if len(raw) <= _RAW * len(texts):
         raw = set()
     for image, text in texts:
-        if text != text.lower() or text in raw:
+        has_lines = "\n" in text or "\r" in text
+        if text != text.lower() or text in raw or has_lines:
+            has = "a line break" if has_lines else "capitals or ends in a full stop"
             raise UserError(
                 f"{captions.name}: image {image!r}: {text[:60]!r} is not tokenised, since it has"
-                " capitals or ends in a full stop; leave --tokenized out"
+                f" {has}; leave --tokenized out"
             )
 
 

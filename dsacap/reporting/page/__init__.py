@@ -9,13 +9,16 @@ photos from the reader's disk.
 
 import html
 import json
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from dsacap.common.files import sha256, write_text
+from dsacap.common.printable import printable
 from dsacap.reporting.page.content import content_of
 from dsacap.reporting.policy import policy_of
+from dsacap.reporting.series_style import colour_rules
 from dsacap.runs.layout import Layout
 
 _HERE = Path(__file__).parent
@@ -25,6 +28,7 @@ _SCRIPTS = (  # concatenated in this order
     "photos.js",
     "inside.js",
     "plots.js",
+    "results.js",
     "tradeoff.js",
     "start.js",
 )
@@ -44,32 +48,28 @@ def write_page(layout: Layout) -> int:
     return len(page.encode())
 
 
-def assemble(content: dict[str, Any], table: str) -> str:
+def assemble(content: dict[str, Any], table: str | None = None) -> str:
     """Return the HTML of the page.
 
     Args:
-        content: What `content_of` returned.
-        table: The sha256 of the table.json that it was made from.
+        content: What it shows; see `content_of`.
+        table: The sha256 of the table.json that it was made from, if it was.
     """
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    style = (_HERE / "page.css").read_text(encoding="utf-8") + colour_rules()
     script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     photos = "data:" if content["photos"]["embedded"] else "'self' file:"
     return Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(title_of(content["name"])),
+        title=html.escape(printable(content["title"])),
         policy=html.escape(policy_of(style, script, photos)),
-        table=table,
+        table=f'<meta name="table" content="sha256:{table}">\n' if table else "",
         style=style,
         content=_json_in_html(content),
         script=script,
     )
 
 
-def title_of(name: str) -> str:
-    """Return the title of the page of a data set, by which `publish` recognises it."""
-    return f"{name}: captions of every system"
-
-
 def _json_in_html(content: Any) -> str:
-    """JSON that cannot contain `</script>` or `<!--`."""
+    """JSON without `</script>`, `<!--` and halves of characters, which no file can hold."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")

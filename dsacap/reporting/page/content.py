@@ -1,33 +1,40 @@
-"""What the page shows, as plain data, from result files alone.
+"""What the page of a configuration shows, as plain data, from result files alone.
 
-Captions repeat, so each is stored once in `texts` and referenced by index. Captions and scores are
-lists of rows in the order of `rows`, each a list in the order of `images`.
+Captions repeat, so each is stored once in `texts` and referenced by index. Captions, scores and
+marks are lists of rows in the order of `rows`, each a list in the order of `images`. What a
+configuration does not have is None or empty, and the page leaves it out.
 """
 
 import base64
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json, read_jsonl
+from dsacap.common.files import read_json, read_text
 from dsacap.config.dataset import Scenes
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.prepared import Example, load_examples
+from dsacap.data.scenes.generate import load_scenes
 from dsacap.evaluation.inputs import predictions_of_run
 from dsacap.reporting.cells import labels_of
-from dsacap.reporting.markdown import commits, weights_of
+from dsacap.reporting.markdown import commits_of, weights_of
+from dsacap.reporting.page.board import board_of, reported
+from dsacap.reporting.page.curves import curves_of
+from dsacap.reporting.page.findings import findings_of
+from dsacap.reporting.page.marks import Captions, Marks, grammar, truth
+from dsacap.reporting.series_style import MARKERS, styles_of
 from dsacap.reporting.table import scale_of
 from dsacap.reporting.table_file import Table, load_table
 from dsacap.reporting.tradeoff import checkpoints, of_seed
-from dsacap.runs.layout import PREDICTIONS, Layout, manifest_of
+from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout, manifest_of
 
-_SCORES = ("CIDEr", "SPICE", "METEOR", "BLEU-4", "true")  # by which images are sorted
-_POINTS = 150  # of a curve, about as many as can be distinguished
+SCORES = ("CIDEr", "SPICE", "METEOR", "BLEU-4", "true")  # by which images are sorted
+_WITH_INTERVAL = ("CIDEr", "SPICE", "BLEU-4")
 
 
 def content_of(layout: Layout) -> dict[str, Any]:
@@ -41,14 +48,14 @@ def content_of(layout: Layout) -> dict[str, Any]:
             f"{file}: no table yet, and the page shows its numbers; write it first by `make page`"
             " or `dsacap report`"
         )
-    table = load_table(file)
-    captions, scores = _captions(layout)
+    table, config = load_table(file), layout.config
+    rows, captions, scores = _captions(layout)
     if not captions:
         raise UserError(
-            f"{layout.root}: no row of seed {layout.config.seeds[0]} is finished, and the page"
+            f"{layout.root}: no row of seed {config.seeds[0]} is finished, and the page"
             " shows that seed; finish a row first"
         )
-    shown = set.intersection(*(set(by_image) for _, by_image in captions))
+    shown = set.intersection(*(set(by_image) for by_image in captions))
     examples = [
         example for example in load_examples(layout.data, "test") if example.image_id in shown
     ]
@@ -57,64 +64,131 @@ def content_of(layout: Layout) -> dict[str, Any]:
         for system, seed in layout.inspected
         if (path := layout.inside(system, seed)).exists()
     }
+    found = findings_of(layout)
+    manifests = [*table.manifests.values(), *(read_json(manifest_of(p)) for p in insides.values())]
+    images = [example.image_id for example in examples]
+    return {
+        "title": title_of(config.name),
+        "note": config.note,
+        "made": _made(layout, manifests),
+        "files": list(_files(layout, with_claims=found is not None)),
+        "citation": _citation(layout),
+        "signatures": sorted(set(table.signatures.values())),
+        "board": board_of(table),
+        "reported": reported(table),
+        "findings": found,
+        "photos": _photos(layout, examples),
+        "images": list(_images(layout, examples)),
+        **of_rows(rows, captions, scores, images, _marks(layout, captions, images)),
+        **styles(labels_of(config) | {n: of.label or n for n, of in config.predictions.items()}),
+        "tradeoff": _tradeoff(layout, table),
+        "curves": curves_of(layout),
+        "insides": {system: read_json(path) for system, path in insides.items()},
+    }
+
+
+def title_of(name: str) -> str:
+    """Return the title of the page of a data set, by which `publish` recognises it."""
+    return f"{name}: captions of every system"
+
+
+def of_rows(
+    rows: Sequence[dict[str, Any]],
+    captions: Sequence[Captions],
+    scores: Sequence[Mapping[str, Mapping[int, float]]],
+    images: Sequence[int],
+    marks: Marks | None,
+) -> dict[str, Any]:
+    """Return the part of the content that the view of photos shows.
+
+    Args:
+        rows: The names of each row.
+        captions: The captions of each row.
+        scores: Metric -> image -> score, of each row.
+        images: The images, in the order of the page.
+        marks: The marks of the captions, if there are any.
+    """
     texts: dict[str, int] = {}
     return {
-        "name": layout.config.name,
-        "note": layout.config.note,
-        "seed": layout.config.seeds[0],
-        "commit": commits(
-            table.manifests
-            | {system: read_json(manifest_of(path)) for system, path in insides.items()}
-        ),
-        "photos": _photos(layout, examples),
-        "rows": [row for row, _ in captions],
-        "metrics": [metric for metric in _SCORES if any(metric in of for of in scores)],
-        "images": list(_images(layout, examples)),
+        "rows": list(rows),
+        "metrics": [metric for metric in SCORES if any(metric in of for of in scores)],
         "captions": [
-            [[texts.setdefault(t, len(texts)) for t in by_image[e.image_id]] for e in examples]
-            for _, by_image in captions
+            [[texts.setdefault(t, len(texts)) for t in by_image[i]] for i in images]
+            for by_image in captions
         ],
         "scores": [
-            {metric: [values.get(e.image_id) for e in examples] for metric, values in of.items()}
+            {metric: [values.get(i) for i in images] for metric, values in of.items()}
             for of in scores
         ],
-        "tradeoff": _tradeoff(layout, table),
-        "curves": list(_curves(layout)),
-        "insides": {system: read_json(path) for system, path in insides.items()},
+        "marks": vars(marks) if marks else None,
         "texts": list(texts),
     }
 
 
+def styles(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return how each system is named and drawn, and the outlines of the markers."""
+    return {
+        "systems": [
+            {"system": system, "label": labels[system], **vars(style)}
+            for system, style in styles_of(labels).items()
+        ],
+        "markers": MARKERS,
+    }
+
+
+def _made(layout: Layout, manifests: Sequence[dict]) -> dict[str, Any]:
+    """From which commits the results were made, the latest first, and on which day."""
+    latest = sorted(manifests, key=lambda manifest: manifest.get("started", ""), reverse=True)
+    return {
+        "what": f"Test split; captions and curves are those of seed {layout.config.seeds[0]}.",
+        "on": latest[0].get("started", "")[:10],
+        "commits": commits_of(latest),
+    }
+
+
+def _files(layout: Layout, with_claims: bool) -> Iterable[dict[str, str]]:
+    """The files next to the page that have more than it shows."""
+    yield {"file": layout.table.name, "title": "the whole table"}
+    yield {"file": layout.table.with_suffix(".csv").name, "title": "its numbers as CSV"}
+    text = "with how each number was made, as JSON"
+    yield {"file": layout.table.with_suffix(".json").name, "title": text}
+    if with_claims:
+        yield {"file": layout.claims.name, "title": "all tests of the claims"}
+
+
+def _citation(layout: Layout) -> str | None:
+    file = layout.table.with_suffix(".bib")
+    return read_text(file) if file.exists() else None
+
+
 def _captions(
     layout: Layout,
-) -> tuple[list[tuple[dict, dict[int, list[str]]]], list[dict[str, dict[int, float]]]]:
-    """Each row's names with its captions by image id, and its scores by metric and image id."""
-    found: list[tuple[dict, dict[int, list[str]]]] = []
+) -> tuple[list[dict[str, Any]], list[dict[int, list[str]]], list[dict[str, dict[int, float]]]]:
+    """Each row's names, its captions by image id, and its scores by metric and image id."""
+    rows: list[dict[str, Any]] = []
+    found: list[dict[int, list[str]]] = []
     scores: list[dict[str, dict[int, float]]] = []
     labels, seed = labels_of(layout.config), layout.config.seeds[0]
     for system in (name for name, of in layout.finished if of == seed):
         of_system = read_json(layout.scores(system, seed))
         for at, (decoding, by_image) in enumerate(read_json(layout.captions(system, seed)).items()):
-            row = {
-                "system": system,
-                "label": labels[system],
-                "decoding": decoding,
-                "first": at == 0,
-            }
-            found.append((row, {int(image): captions for image, captions in by_image.items()}))
-            scores.append(_per_image(of_system[decoding]))
+            names = {"system": system, "label": labels[system], "decoding": decoding}
+            rows.append(names | {"first": at == 0})
+            found.append({int(image): captions for image, captions in by_image.items()})
+            scores.append(per_image(of_system[decoding]))
     for name, predictions in layout.config.predictions.items():
-        row = {"system": name, "label": predictions.label or name, "decoding": "", "first": True}
-        found.append((row, predictions_of_run(layout.predictions(name))))
-        scores.append(_per_image(read_json(layout.scores(name, 0))[PREDICTIONS]))
-    return found, scores
+        names = {"system": name, "label": predictions.label or name, "decoding": ""}
+        rows.append(names | {"first": True})
+        found.append(predictions_of_run(layout.predictions(name)))
+        scores.append(per_image(read_json(layout.scores(name, 0))[PREDICTIONS]))
+    return rows, found, scores
 
 
-def _per_image(parts: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """The scores of a decoding by metric and image id, scaled as in the tables."""
+def per_image(parts: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """Return the scores of a decoding by metric and image id, scaled as in the tables."""
     found = {
         metric: parts["quality"][metric]["per_image"]
-        for metric in _SCORES
+        for metric in SCORES
         if metric in parts["quality"]
     }
     return {
@@ -122,6 +196,13 @@ def _per_image(parts: dict[str, Any]) -> dict[str, dict[int, float]]:
         for m, by_image in found.items()
         if by_image
     }
+
+
+def _marks(layout: Layout, captions: Sequence[Captions], images: Sequence[int]) -> Marks:
+    if isinstance(layout.config.dataset, Scenes):
+        return truth(captions, images, load_scenes(layout.data))
+    train = (text for example in load_examples(layout.data, "train") for text in example.tokens)
+    return grammar(captions, images, train)
 
 
 def _photos(layout: Layout, examples: list[Example]) -> dict[str, Any]:
@@ -147,9 +228,11 @@ def _images(layout: Layout, examples: list[Example]) -> Iterable[dict[str, Any]]
         for name in {example.image.source for example in examples}
         if embedded
     }
+    agreement = _agreement(layout)
     for image in (example.image for example in examples):
         shown: dict[str, Any] = {"id": image.image_id, "file": image.file_name}
         shown["references"] = list(image.captions)
+        shown["agreement"] = agreement.get(str(image.image_id))
         if embedded:
             photo = decode(sources[image.source].read(image.file_name), image.file_name)
             packed = io.BytesIO()
@@ -158,37 +241,40 @@ def _images(layout: Layout, examples: list[Example]) -> Iterable[dict[str, Any]]
         yield shown
 
 
+def _agreement(layout: Layout) -> dict[str, float]:
+    """How well the references of each image describe each other: CIDEr of each against the others.
+
+    Empty if the references were not scored, or images have only one.
+    """
+    if not (file := layout.scores(HUMAN, 0)).exists():
+        return {}
+    held_out = read_json(file)["references"]["held_out"]
+    by_image = held_out.get("CIDEr", {}).get("per_image", {})
+    return {image: round(scale_of("CIDEr") * value, 1) for image, value in by_image.items()}
+
+
 def _tradeoff(layout: Layout, table: Table) -> list[dict[str, Any]]:
-    """The rows of `checkpoints`, with the label of the system and the sha256 of its weights."""
+    """The rows of `checkpoints`, with the label of the system and the sha256 of its weights.
+
+    Added are the ends of the 95 % intervals of the measures of quality, as far as there are some.
+    """
     config, labels = layout.config, labels_of(layout.config)
     numbers = of_seed(table.numbers, config.seeds[0])
     weights = weights_of(config, table.manifests)
+    known = numbers[numbers.metric.isin(_WITH_INTERVAL) & numbers.ci_low.notna()]
+    ends = {
+        (row.system, row.decoding, row.metric): [float(row.ci_low), float(row.ci_high)]
+        for row in known.itertuples()
+    }
     rows = []
     for row in checkpoints(numbers, list(labels), config.timing.batch_sizes).to_dict("records"):
         system = row["system"]
         plain = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-        rows.append({**plain, "label": labels[system], "weights": weights[system]})
+        intervals = {
+            metric: interval
+            for metric in _WITH_INTERVAL
+            if (interval := ends.get((system, row["decoding"], metric)))
+        }
+        named = {"label": labels[system], "weights": weights[system]}
+        rows.append({**plain, **named, "intervals": intervals})
     return rows
-
-
-def _curves(layout: Layout) -> Iterable[dict[str, Any]]:
-    """What the training or tuning of each finished row logged: (step, value) by quantity."""
-    labels, seed = labels_of(layout.config), layout.config.seeds[0]
-    for system in (name for name, of in layout.finished if of == seed):
-        path = layout.system(system, seed) / "train.jsonl"
-        if path.exists():
-            log = read_jsonl(path)
-            names = dict.fromkeys(name for entry in log for name in entry if name != "step")
-            logged = {
-                name: [(entry["step"], entry[name]) for entry in log if name in entry]
-                for name in names
-            }
-            thinned = {
-                name: values[:: -(-len(values) // _POINTS)] for name, values in logged.items()
-            }
-            yield {
-                "system": system,
-                "label": labels[system],
-                "tuned": bool(layout.config.systems[system].tuning),
-                "logged": thinned,
-            }

@@ -5,12 +5,52 @@ const sorts = {
   disagreement: "disagreement of the rows shown",
   score: "score of a row",
   difference: "difference of two rows",
+  agreement: "agreement of the references",
 };
+const agreed = images.some((image) => image.agreement !== null && image.agreement !== undefined);
 
+/** The sorts for which this page has numbers. */
+function knownSorts() {
+  const scored = content.metrics.length > 0;
+  const known = { order: true, disagreement: rows.length > 1, score: scored, difference: scored && rows.length > 1, agreement: agreed };
+  return Object.keys(sorts).filter((name) => known[name]);
+}
+
+/** The rows that are chosen, and those by which photos are sorted. */
 function shownRows() {
   const keys = state().getAll("row");
   const chosen = rows.filter((row) => keys.includes(row.key));
-  return chosen.length ? chosen : rows.filter((row) => row.first);
+  const shown = chosen.length ? chosen : rows.filter((row) => row.first);
+  const { sort, row, minus } = sorting();
+  const compared = { score: [row], difference: [row, minus] }[sort] ?? [];
+  return rows.filter((one) => shown.includes(one) || compared.includes(one));
+}
+
+/** What the address says of sorting. */
+function sorting() {
+  const asked = state();
+  const rowOf = (key, otherwise) => rows.find((row) => row.key === asked.get(key)) ?? otherwise;
+  const row = rowOf("by", rows[0]);
+  return {
+    sort: knownSorts().find((name) => name === asked.get("sort")) ?? "order",
+    metric: content.metrics.find((name) => name === asked.get("metric")) ?? content.metrics[0],
+    row,
+    minus: rowOf("minus", rows.find((other) => other !== row) ?? row),
+  };
+}
+
+/** The mark of a row's caption of an image: null if captions are not marked. */
+function markOf(row, i, caption = 0) {
+  return content.marks ? parseInt(content.marks.rows[row.at][i][caption], 36) : null;
+}
+
+const wanted = { bad: (marks) => marks.some((mark) => mark > 0), good: (marks) => marks.every((mark) => mark === 0) };
+
+/** Keep the images whose first captions have the marks that the address asks for. */
+function filtered(places, shown) {
+  const only = state().get("only");
+  if (!content.marks || !Object.hasOwn(wanted, only)) return places;
+  return places.filter((i) => wanted[only](shown.map((row) => markOf(row, i))));
 }
 
 /** One pattern per term of the query, which matches at the beginning of a word; one caption has to match all. */
@@ -53,16 +93,12 @@ function disagreement(i, shown) {
 
 /** The measure by which photos are sorted: `of` returns an image's value or null; without `of` they keep their order. */
 function measure(shown) {
-  const asked = state();
-  const rowOf = (key, otherwise) => rows.find((row) => row.key === asked.get(key)) ?? otherwise;
-  const metric = content.metrics.find((name) => name === asked.get("metric")) ?? content.metrics[0];
-  const sort = Object.hasOwn(sorts, asked.get("sort")) ? asked.get("sort") : "order";
-  const row = rowOf("by", rows[0]);
-  const minus = rowOf("minus", rows.find((other) => other !== row) ?? row);
+  const { sort, metric, row, minus } = sorting();
   const score = (i, of = row) => content.scores[of.at][metric]?.[i] ?? null;
   const ways = {
     order: { name: "", of: null },
     disagreement: { name: "disagreement", digits: 2, of: (i) => disagreement(i, shown) },
+    agreement: { name: sorts.agreement, digits: 1, of: (i) => images[i].agreement ?? null },
     score: { name: `${metric} of ${row.name}`, digits: 1, of: score },
     difference: {
       name: `${metric} of ${row.name} minus that of ${minus.name}`,

@@ -6,9 +6,7 @@ function insideOf(id) {
 
 function insideView() {
   const inspected = Object.keys(content.insides);
-  const heading = h("h2", views.inside);
-  if (!inspected.length)
-    return [heading, h("p", "Nothing was recorded: no system of this run can be inspected, or none has been yet.")];
+  const heading = h("h2", titles.inside);
   const system = inspected.find((name) => name === state().get("system")) ?? inspected[0];
   const { decoding, images: recorded } = content.insides[system];
   const shown = images.filter((image) => recorded[image.id]);
@@ -30,7 +28,7 @@ function insideView() {
       choice(
         "System",
         "system",
-        inspected.map((name) => [name, nameOf.get(name)]),
+        inspected.map((name) => [name, labelOf(name)]),
         system,
       ),
     ),
@@ -42,7 +40,7 @@ function insideView() {
       h(
         "div",
         h("p", h("strong", inside.caption)),
-        h("p", { class: "muted" }, `by ${nameOf.get(system)}, ${decoding}; humans:`),
+        h("p", { class: "muted" }, `by ${labelOf(system)}, ${decoding}; humans:`),
         references(image),
       ),
     ),

@@ -16,7 +16,7 @@ function photoResults() {
   const by = measure(shown);
   const query = (state().get("q") ?? "").trim();
   const patterns = patternsOf(query);
-  const places = sorted(query ? found(patterns, shown) : [...images.keys()], by);
+  const places = sorted(filtered(query ? found(patterns, shown) : [...images.keys()], shown), by);
   const last = Math.max(1, Math.ceil(places.length / PER_PAGE));
   const page = Math.min(last, Math.max(1, Math.trunc(Number(state().get("page"))) || 1));
   const from = (page - 1) * PER_PAGE;
@@ -24,6 +24,7 @@ function photoResults() {
   const parts = [
     `${number(places.length, 0)} of ${number(images.length, 0)} photos`,
     query ? `with “${query}”` : "",
+    places.length < images.length ? (onlyTexts()[state().get("only")] ?? "") : "",
     by.of ? `by ${by.name}, ${state().get("order") === "lowest" ? "lowest" : "highest"} first` : "",
     last > 1 ? `${from + 1} to ${from + here.length}` : "",
   ];
@@ -31,11 +32,25 @@ function photoResults() {
   document.getElementById("status").textContent = status; // for screen readers, which ignore the paragraph below because it is replaced
   const cards = here.map((i) => h("li", card(i, shown, by, patterns)));
   return [
-    h("h2", { id: "found", tabindex: -1 }, "Photos"),
+    h("h2", { id: "found", tabindex: -1 }, "Captions"),
     h("p", status),
+    content.marks ? h("p", { class: "muted" }, MARKS_MEAN[content.marks.kind]) : null,
     h("ol", { class: "cards", start: from + 1 }, cards),
     pages(page, last),
-  ];
+  ].filter(Boolean);
+}
+
+const MARKS_MEAN = {
+  truth: "✓: the caption is true of the picture, checked exactly; ✗: it is false, or no sentence of the language of the scenes.",
+  faults: "✗: a fault of grammar that rules find; whether a caption is true of its photo is not checked.",
+};
+
+/** The choices of the filter by marks. */
+function onlyTexts() {
+  if (!content.marks) return {};
+  const truth = content.marks.kind === "truth";
+  const bad = truth ? "with a false caption" : "with a fault of grammar";
+  return { bad, good: truth ? "with true captions only" : "without faults" };
 }
 
 function photoControls() {
@@ -48,11 +63,13 @@ function photoControls() {
     keep({ ...first, q: event.target.value });
     refresh();
   };
-  const ways = Object.entries(sorts).filter(([name]) => scored || !["score", "difference"].includes(name));
+  const ways = knownSorts().map((name) => [name, sorts[name]]);
+  const only = Object.entries(onlyTexts()).map(([name, text]) => [name, `photos ${text}`]);
   const order = state().get("order") ?? "highest";
   return controls(
     "Photos",
     h("label", "Search captions", h("input", { type: "search", name: "q", value: state().get("q") ?? "", oninput })),
+    only.length ? choice("Show", "only", [["", "all photos"], ...only], state().get("only") ?? "", first) : null,
     choice("Sort by", "sort", ways, by.sort, first),
     ["score", "difference"].includes(by.sort) ? choice("Row", "by", byRow, by.row.key, first) : null,
     by.sort === "difference" ? choice("minus", "minus", byRow, by.minus.key, first) : null,
@@ -107,7 +124,7 @@ function rowChooser(shown) {
 }
 
 function folderControl() {
-  const label = "Photos of this data set may not be redistributed, so they are not in this file. If you have them, enter their folder:";
+  const label = "The photos are not in this file. It shows them from this folder of yours:";
   const onchange = (event) => go({ photos: event.target.value });
   return controls("Your photos", h("label", label, h("input", { name: "photos", value: photoFolder(), onchange })));
 }
@@ -117,24 +134,26 @@ function card(i, shown, by, patterns) {
   const scores = shown.map((row) => content.scores[row.at][by.metric]?.[i] ?? null);
   const best = Math.max(...scores.filter((score) => score !== null));
   const lines = shown.map((row, at) => {
-    const [first, ...more] = content.captions[row.at][i].map((text) => texts[text]);
+    const written = content.captions[row.at][i].map((text, nth) => ({ text: texts[text], mark: markOf(row, i, nth) }));
+    const [first, ...more] = written;
     const score = h("td", { class: scores[at] === best ? "number best" : "number" }, number(scores[at], 1));
     return h(
       "tr",
       h("th", { scope: "row" }, row.name),
-      h("td", { class: "text" }, marked(first, patterns), others(first, more, patterns)),
+      h("td", { class: "text" }, judged(first, patterns), others(first, more, patterns)),
       score,
     );
   });
   const titles = heads([["Row"], ["Caption"], [by.metric ?? "", true]]);
-  const value = by.of ? h("div", `${by.sort}: ${number(by.of(i), by.digits)}`) : null;
+  const value = by.of && by.sort !== "agreement" ? h("div", `${by.sort}: ${number(by.of(i), by.digits)}`) : null;
+  const agree = agreed ? h("div", { title: "CIDEr of each reference against the others" }, `agreement: ${number(image.agreement, 1)}`) : null;
   const [inspected] = insideOf(image.id);
   const inside = inspected && new URLSearchParams({ view: "inside", system: inspected, image: image.id });
   const look = inside ? h("div", h("a", { href: `#${inside}` }, "look inside")) : null;
   return h(
     "article",
     { class: "card", "aria-label": image.file },
-    h("figure", photo(image, image.references[0] ?? image.file), h("figcaption", image.file, value, look)),
+    h("figure", photo(image, image.references[0] ?? image.file), h("figcaption", image.file, value, agree, look)),
     h(
       "div",
       h("table", { class: "captions" }, titles, h("tbody", lines)),
@@ -144,17 +163,27 @@ function card(i, shown, by, patterns) {
   );
 }
 
+/** A caption with its mark. */
+function judged({ text, mark }, patterns) {
+  const said = content.marks?.names[mark];
+  const shown = mark === null || (mark === 0 && content.marks.kind === "faults") ? null : mark === 0 ? "✓" : "✗";
+  const sign = shown && h("span", { class: mark ? "sign bad" : "sign good", role: "img", "aria-label": said, title: said }, shown);
+  return sign ? [sign, " ", marked(text, patterns)] : marked(text, patterns);
+}
+
 /** The other captions drawn for an image, opened if the query matches one of them. */
 function others(first, more, patterns) {
-  const different = new Set([first, ...more]).size;
+  const different = new Set([first, ...more].map(({ text }) => text)).size;
   if (!more.length) return null;
   if (different === 1) return h("div", { class: "muted" }, `the same ${more.length + 1} times`);
-  const open = patterns.length > 0 && more.some((text) => patterns.every((pattern) => pattern.test(text)));
-  const list = more.map((text) => h("li", marked(text, patterns)));
+  const open = patterns.length > 0 && more.some(({ text }) => patterns.every((pattern) => pattern.test(text)));
+  const list = more.map((one) => h("li", judged(one, patterns)));
+  const wrong = more.filter(({ mark }) => mark).length;
+  const faulty = wrong ? `, ${wrong} ✗` : "";
   return h(
     "details",
     { open },
-    h("summary", { class: "muted" }, `${more.length} more drawn, ${different} different in total`),
+    h("summary", { class: "muted" }, `${more.length} more drawn, ${different} different in total${faulty}`),
     h("ul", list),
   );
 }

@@ -1,10 +1,10 @@
 // Draws the view that the address names, and redraws it whenever the address changes.
 
-const draw = { photos: photosView, inside: insideView, tradeoff: tradeoffView, training: trainingView };
+const draw = { results: resultsView, photos: photosView, inside: insideView, tradeoff: tradeoffView, training: trainingView };
 
 function render() {
   const main = document.getElementById("main");
-  const view = Object.hasOwn(draw, state().get("view")) ? state().get("view") : "photos";
+  const view = views.find((one) => one === state().get("view")) ?? views[0];
   const { name, value, type } = main.contains(document.activeElement) ? document.activeElement : {};
   const open = [...main.querySelectorAll("details[id][open]")].map((element) => element.id);
   main.replaceChildren(...draw[view]().filter(Boolean));
@@ -14,15 +14,13 @@ function render() {
     const same = (element) => !["checkbox", "radio"].includes(type) || element.value === value;
     [...main.querySelectorAll(`[name="${name}"]`)].find(same)?.focus({ preventScroll: true });
   }
-  const links = Object.entries(views).map(([key, title]) => [
-    title,
-    { href: `#view=${key}`, "aria-current": key === view ? "page" : null },
-  ]);
-  document.getElementById("views").replaceChildren(...links.map(([title, attributes]) => h("li", h("a", attributes, title))));
+  const link = (one) => h("li", h("a", { href: `#view=${one}`, "aria-current": one === view ? "page" : null }, titles[one]));
+  document.getElementById("views").replaceChildren(...views.map(link));
 }
 
 document.getElementById("note").textContent = content.note ?? "";
-document.getElementById("made").textContent = `Test split, captions of seed ${content.seed}; made from commit ${content.commit}.`;
+document.getElementById("note").hidden = !content.note;
+document.getElementById("made").textContent = madeOf(content.made);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // following the link would overwrite the state, which is in the address
   document.getElementById("main").focus();

@@ -172,6 +172,7 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
             "image 9, which is not among the images",
         ),
         ({"images": [{"id": 1}]}, "has no sentences"),
+        ({"annotations": {"image_id": 1, "caption": "a"}}, "needs a list 'annotations'"),
         ({"data": [{"image_id": 1}]}, "the caption must be text"),
     ],
 )
@@ -289,7 +290,7 @@ def test_a_decoding_of_a_run_is_chosen(tmp_path):
 
 def test_tokens_have_neither_capitals_nor_full_stops():
     check_references(captions_of_mapping({1: ["a man 's 2-wheeler", "bananas etc."]}, "r"), True)
-    for raw in ("A man", "a man.", "a man ?"):
+    for raw in ("A man", "a man.", "a man ?", "a\nman", "a\rman"):
         with pytest.raises(UserError, match=r"is not tokenised.*leave --tokenized out"):
             check_references(captions_of_mapping({1: [raw]}, "r"), tokenized=True)
 

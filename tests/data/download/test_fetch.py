@@ -1,67 +1,22 @@
 """Downloads that fail in all ways of a network end in the right bytes or in a clear error."""
 
 import errno
-import hashlib
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import web
+from downloaded import CONTENT, FIRST, MD5, SECOND, SHA256, SIZE, THIRD, leave_part, part_of
 from dsacap.common.disk import SPARE, check_room
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json
 from dsacap.data.download import segments
-from dsacap.data.download.fetch import fetch, lacking
+from dsacap.data.download.fetch import fetch
 from web import MIB, Server, serving
-
-CONTENT = np.random.default_rng(0).bytes(5 * MIB + 123)
-SIZE = len(CONTENT)
-MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
-FIRST, SECOND, THIRD = (
-    f"bytes=0-{2 * MIB - 1}",
-    f"bytes={2 * MIB}-{4 * MIB - 1}",
-    f"bytes={4 * MIB}-{SIZE - 1}",
-)
-
-
-@pytest.fixture
-def server():
-    with serving(CONTENT) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch) -> list[float]:
-    """Record the seconds between tries instead of waiting, and make a file have three segments."""
-    waits: list[float] = []
-    monkeypatch.setattr(segments, "_pause", lambda seconds, stop: waits.append(seconds))
-    monkeypatch.setattr(segments, "SEGMENT", 2 * MIB)
-    return waits
-
-
-@pytest.fixture
-def target(tmp_path) -> Path:
-    return tmp_path / "data" / "file.bin"
-
-
-def part_of(target: Path) -> Path:
-    return target.with_name("file.bin.part")
-
-
-def leave_part(target: Path, content: bytes) -> None:
-    target.parent.mkdir()
-    part_of(target).write_bytes(content)
 
 
 def test_downloads_and_verifies(server, target):
@@ -194,47 +149,6 @@ def test_a_file_of_another_size_is_refused(server, target, content, ignored, par
     assert not target.exists()
 
 
-def test_a_part_is_continued(server, target):
-    leave_part(target, CONTENT[: 3 * MIB])  # as other tools leave one
-    fetch(server.url, target, SIZE, MD5)
-    assert target.read_bytes() == CONTENT
-    assert sorted(server.asked) == sorted([f"bytes={3 * MIB}-{4 * MIB - 1}", THIRD])
-
-
-def test_a_part_with_holes_is_continued(server, target):
-    server.faults = [web.cut(1000), lambda answer: None, web.cut(5), *[web.status(404)] * 2]
-    with pytest.raises(UserError):
-        fetch(server.url, target, SIZE, MD5, connections=1)
-    assert read_json(target.with_name("file.bin.part.json"))["have"] == [2 * MIB, 5, 0]
-    assert lacking(target, SIZE) <= SIZE - 2 * MIB
-    server.asked.clear(), server.faults.clear()
-    fetch(server.url, target, SIZE, MD5, connections=1)
-    assert server.asked == [f"bytes={2 * MIB + 5}-{4 * MIB - 1}", THIRD]
-    assert target.read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("content", [b"x" * 1000, b"x" * SIZE, CONTENT + b"x", b"x" * (SIZE + 1)])
-def test_a_wrong_part_is_fetched_again_completely(server, target, content):
-    leave_part(target, content)
-    fetch(server.url, target, SIZE, MD5)
-    assert target.read_bytes() == CONTENT
-
-
-def test_a_part_that_lost_bytes_is_fetched_again(server, target):
-    server.faults = [lambda answer: None, web.status(404)]
-    with pytest.raises(UserError):
-        fetch(server.url, target, SIZE, MD5, connections=1)
-    part_of(target).write_bytes(CONTENT[:10])
-    fetch(server.url, target, SIZE, MD5)
-    assert target.read_bytes() == CONTENT
-
-
-def test_a_complete_part_needs_no_network(target):
-    leave_part(target, CONTENT)
-    fetch("http://127.0.0.1:9/file.bin", target, SIZE, MD5)
-    assert target.read_bytes() == CONTENT
-
-
 def test_wrong_bytes_of_one_address_do_not_spoil_the_next(server, target):
     """The first address sends a wrong segment, then fails; the mirror is not blamed for it."""
     server.faults = [web.wrong_bytes, web.status(404)]
@@ -288,45 +202,6 @@ def test_a_disk_that_fills_up_during_the_download(server, target, monkeypatch):
             fetch(server.url, target, SIZE, MD5)
     fetch(server.url, target, SIZE, MD5)
     assert target.read_bytes() == CONTENT
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from dsacap.data.download import segments
-from dsacap.data.download.fetch import fetch
-segments.SEGMENT, segments._SAVE_SECONDS = 2 * 2**20, 0
-fetch(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], connections=2)
-"""
-
-
-def test_a_killed_download_is_continued(server, target):
-    """The process gets a real SIGKILL; before, no other process may fetch the same file."""
-    server.always = web.stall(MIB, 30)
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, server.url, target, str(SIZE), MD5], stderr=subprocess.DEVNULL
-    )
-    try:
-        state = target.with_name("file.bin.part.json")
-        while not state.exists() or sum(read_json(state)["have"]) < MIB:
-            assert child.poll() is None
-            time.sleep(0.05)
-        with pytest.raises(UserError, match="another process is fetching this file"):
-            fetch(server.url, target, SIZE, MD5)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    server.always = lambda answer: None
-    server.asked.clear()
-    fetch(server.url, target, SIZE, MD5)
-    assert target.read_bytes() == CONTENT
-    assert (
-        sum(
-            int(last) + 1 - int(first)
-            for first, last in (r.removeprefix("bytes=").split("-") for r in server.asked)
-        )
-        <= SIZE - MIB
-    )
 
 
 def test_a_users_folder_replaces_the_network(target, tmp_path):

@@ -1,29 +1,20 @@
-"""The page in a real browser: what it shows for an address.
-
-The tests need Chromium (Debian: apt-get install chromium).
-"""
+"""The page in a real browser: what it shows for an address, of photos and in general."""
 
 import html
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections import Counter
 from itertools import combinations
 
 import pytest
 from PIL import Image
 
+from browser import WITH_BROWSER, files_of
 from dsacap.reporting import page as reporting_page
 from dsacap.reporting.page import assemble
 from pages import made_up
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
-    None,
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = WITH_BROWSER
 
 RUNS = "document.title = 'it ran'"
 HOSTILE = [
@@ -34,41 +25,7 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture
-def opened(tmp_path):
-    """(page, address after #) -> the document that its scripts made, up to the first script."""
-
-    def dom(page: str, address: str = "") -> str:
-        (tmp_path / "index.html").write_text(page, encoding="utf-8")
-        options = [
-            "--headless",
-            "--disable-gpu",
-            "--virtual-time-budget=10000",
-            f"--user-data-dir={tmp_path / 'profile'}",
-        ]
-        options += (
-            ["--no-sandbox"] if os.geteuid() == 0 else []
-        )  # Chromium's own sandbox wants no root
-        command = [
-            CHROMIUM,
-            *options,
-            "--dump-dom",
-            f"{(tmp_path / 'index.html').as_uri()}#{address}",
-        ]
-        made = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=120
-        ).stdout
-        return made.split('<script type="application/json"')[0]
-
-    return dom
-
-
-def files_of(dom: str) -> list[str]:
-    """The files of the photos shown, in their order."""
-    return re.findall(r'<article class="card" aria-label="([^"]+)"', dom)
-
-
-def test_photos_are_searched_and_sorted_as_the_address_says(opened):
+def test_photos_are_searched_and_sorted_as_the_address_says(seen):
     captions = {
         (0, 4): ["a purple zebra"],
         (1, 4): ["two elephants"],
@@ -76,23 +33,25 @@ def test_photos_are_searched_and_sorted_as_the_address_says(opened):
         (0, 9): ["zebras"],
         (0, 11): ["a cozebra"],
     }
-    page = assemble(made_up(30, captions=captions), "0" * 64)
-    assert files_of(opened(page, "page=2")) == [f"photo-{i}.png" for i in range(24, 30)]
-    found = opened(page, "q=zebra")
+    second, found, in_one, scored, differing = seen(
+        made_up(30, captions=captions),
+        "view=photos&page=2",
+        "view=photos&q=zebra",
+        "view=photos&q=two+eleph",
+        "view=photos&sort=score&by=s1/greedy",
+        "view=photos&sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest",
+    )
+    assert files_of(second) == [f"photo-{i}.png" for i in range(24, 30)]
     assert files_of(found) == ["photo-4.png", "photo-9.png"]  # beginnings of words
     assert (
         '<p id="status" class="unseen" role="status">2 of 30 photos; with “zebra”</p>' in found
         and "<mark>zebra</mark>s" in found
     )
-    assert files_of(opened(page, "q=two+eleph")) == ["photo-4.png"]  # in one caption
+    assert files_of(in_one) == ["photo-4.png"]  # in one caption
     by_score = sorted(range(30), key=lambda i: (-((i * 8) % 101), i))
-    assert files_of(opened(page, "sort=score&by=s1/greedy")) == [
-        f"photo-{i}.png" for i in by_score[:24]
-    ]
+    assert files_of(scored) == [f"photo-{i}.png" for i in by_score[:24]]
     lowest = sorted(range(30), key=lambda i: ((i * 9) % 101 - (i * 7) % 101, i))
-    assert files_of(opened(page, "sort=difference&by=s2/greedy&minus=s0/greedy&order=lowest")) == [
-        f"photo-{i}.png" for i in lowest[:24]
-    ]
+    assert files_of(differing) == [f"photo-{i}.png" for i in lowest[:24]]
 
 
 def test_disagreement_is_the_share_of_words_not_shared(opened):
@@ -110,7 +69,9 @@ def test_disagreement_is_the_share_of_words_not_shared(opened):
 
     of_two = sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 2)), 9), i))
     assert of_two != sorted(range(20), key=lambda i: (-round(disagreement(i, (0, 1, 2)), 9), i))
-    dom = opened(assemble(content, "0" * 64), "sort=disagreement&row=s0/greedy&row=s2/greedy")
+    dom = opened(
+        assemble(content, "0" * 64), "view=photos&sort=disagreement&row=s0/greedy&row=s2/greedy"
+    )
     assert files_of(dom) == [f"photo-{i}.png" for i in of_two]
 
 
@@ -143,30 +104,35 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
     monkeypatch.setattr(
         reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js"))
     )
-    dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64))
+    dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64), "view=photos")
     steps = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
-    assert steps[0] == ["#q=zebra", "photo-4.png", "q"] and steps[1] == ["", "photo-0.png", "q"]
+    assert steps[0] == ["#view=photos&q=zebra", "photo-4.png", "q"]
+    assert steps[1] == ["#view=photos", "photo-0.png", "q"]
     assert [address for address, *_ in steps[2:4]] == [
-        "#sort=disagreement",
-        "#sort=disagreement&order=lowest",
+        "#view=photos&sort=disagreement",
+        "#view=photos&sort=disagreement&order=lowest",
     ] and steps[3][2] == "order"
     assert (
-        steps[4][0] == "#sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
+        steps[4][0] == "#view=photos&sort=disagreement&order=lowest&row=s0%2Fgreedy&row=s2%2Fgreedy"
         and steps[4][2] == "row"
     )
     assert steps[5][0] == f"{steps[4][0]}&page=2" and steps[5][1] != steps[4][1]
 
 
-@pytest.mark.parametrize("view", ["photos", "inside", "tradeoff", "training"])
+@pytest.mark.parametrize("view", ["results", "photos", "inside", "tradeoff", "training"])
 def test_captions_are_text_and_never_run(opened, view):
     content = made_up(
         6, captions={(0, i): [hostile, f"again: {hostile}"] for i, hostile in enumerate(HOSTILE)}
     )
-    content |= {"name": HOSTILE[1], "note": HOSTILE[0]}
+    content |= {"title": HOSTILE[1], "note": HOSTILE[0]}
     content["images"][0]["references"] = HOSTILE
-    content["rows"][0]["label"] = content["tradeoff"][0]["label"] = content["curves"][0][
-        "label"
-    ] = HOSTILE[0]
+    for part in ("rows", "tradeoff", "systems"):
+        content[part][0]["label"] = HOSTILE[0]
+    content["board"]["rows"][0]["label"] = content["curves"][0]["title"] = HOSTILE[0]
+    content["findings"] = {
+        "sentences": [HOSTILE[0]],
+        "claims": [{"name": HOSTILE[0], "says": HOSTILE[1], "verdict": "x", "tests": HOSTILE}],
+    }
     content["insides"]["s0"]["images"]["1"]["frames"][1]["caption"] = content["insides"]["s0"][
         "images"
     ]["1"]["caption"] = HOSTILE[0]
@@ -180,7 +146,8 @@ def test_captions_are_text_and_never_run(opened, view):
 def test_the_policy_lets_no_other_script_run(opened):
     page = assemble(made_up(2), "0" * 64)
     dom = opened(
-        page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>')
+        page.replace("</body>", f'<script>{RUNS}</script><img src=x onerror="{RUNS}"></body>'),
+        "view=photos",
     )
     assert "it ran" not in re.search("<title>(.*?)</title>", dom)[1] and files_of(dom) == [
         "photo-0.png",
@@ -194,29 +161,27 @@ def test_photos_that_are_not_embedded_are_shown_from_the_readers_folder(opened, 
         del image["webp"]
     (tmp_path / "my photos").mkdir()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "my photos" / "photo-0.png")
-    dom = opened(assemble(content, "0" * 64), "photos=my+photos")
+    dom = opened(assemble(content, "0" * 64), "view=photos&photos=my+photos")
     assert (
-        dom.count('<img class="photo" src="my photos/photo-0.png"') == 1
+        dom.count('<img class="photo" src="my%20photos/photo-0.png"') == 1
         and dom.count('<span class="photo gone">photo-1.png') == 1
     )
 
 
-def test_the_other_views_have_their_data_as_tables(opened):
-    page = assemble(made_up(3), "0" * 64)
-    inside = opened(page, "view=inside")
+def test_the_other_views_have_their_data_as_tables(seen):
+    inside, tradeoff, training = seen(made_up(3), "view=inside", "view=tradeoff", "view=training")
     assert (
         inside.count('<path class="arc') == 4
         and inside.count('<path class="arc best"') == 3
         and "<mark>cross</mark>" in inside
     )
-    tradeoff = opened(page, "view=tradeoff")
     assert (
         '<code title="0123456789abcdef">01234567</code>' in tradeoff
-        and tradeoff.count('role="img"') == 3
+        and tradeoff.count('role="img"') == 4
     )
-    assert "<h3>Reward: cider</h3>" in opened(page, "view=training")
+    assert "<h3>Reward: CIDEr</h3>" in training
 
 
 def test_of_five_thousand_photos_one_page_is_shown(opened):
-    dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "sort=disagreement&q=red")
+    dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "view=photos&sort=disagreement&q=red")
     assert len(files_of(dom)) == 24 and "of 5,000 photos" in dom

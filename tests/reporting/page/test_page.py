@@ -12,10 +12,12 @@ from PIL import Image
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256, write_json, write_jsonl
 from dsacap.config.dataset import Coco
-from dsacap.reporting.page import assemble, title_of, write_page
+from dsacap.reporting.cells import labels_of
+from dsacap.reporting.page import assemble, write_page
 from dsacap.reporting.page.content import content_of
+from dsacap.reporting.series_style import styles_of
 from dsacap.reporting.table import write_tables
-from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.layout import HUMAN, Layout, manifest_of
 from helpers import tiny_config
 from pages import made_up
 
@@ -41,6 +43,8 @@ def finished(layout) -> Layout:
     write_jsonl(
         layout.data / "captions.jsonl", [{"id": i, "file": f"scene_{i}.png", **row} for i in TEST]
     )
+    ring = {"background": "black", "things": [["ring", "red", "large", 0, 0]]}
+    write_json(layout.data / "scenes.json", {str(i): ring for i in TEST})
     for system, seed in layout.runs:
         decodings = layout.config.systems[system].decodings
         write_json(
@@ -66,14 +70,21 @@ def finished(layout) -> Layout:
     return layout
 
 
+def curves_by_title(content: dict) -> dict[str, dict]:
+    return {curve["title"]: curve for curve in content["curves"]}
+
+
 def test_a_row_that_is_not_finished_shows_no_curve(finished):
-    assert {curve["system"] for curve in content_of(finished)["curves"]} == {
-        "ar",
-        "dsacap",
-        "dsacap-rl",
+    assert set(curves_by_title(content_of(finished))) == {
+        "CIDEr on the validation split",
+        "Training loss",
+        "Loss of tuning",
     }
+    assert set(curves_by_title(content_of(finished))["Loss of tuning"]["curves"]) == {"dsacap-rl"}
     finished.scores("dsacap-rl", 0).unlink()
-    assert {curve["system"] for curve in content_of(finished)["curves"]} == {"ar", "dsacap"}
+    curves = curves_by_title(content_of(finished))
+    assert set(curves["Training loss"]["curves"]) == {"ar", "dsacap"}
+    assert "Loss of tuning" not in curves
 
 
 def test_content_is_that_of_the_result_files(finished):
@@ -98,15 +109,47 @@ def test_content_is_that_of_the_result_files(finished):
     }
     assert (
         content["insides"]["dsacap"]["images"]["31"]["caption"] == "a ring"
-        and "facade" in content["commit"]
+        and "facade" in content["made"]["commits"]
     )
-    curve = content["curves"][2]
-    assert (curve["system"], curve["tuned"]) == ("dsacap-rl", True) and curve["logged"][
-        "val_CIDEr"
-    ] == [(8001, 0.5)]
-    assert len(curve["logged"]["loss"]) <= 150
+    tuning = [curve for curve in content["curves"] if curve["tuned"]]
+    assert tuning[0]["curves"] == {"dsacap-rl": [(8001, 50)]}  # of validation, as tables show it
+    assert len(tuning[1]["curves"]["dsacap-rl"]) <= 150 and tuning[0]["unit"] == "CIDEr (x100)"
     photo = Image.open(io.BytesIO(base64.b64decode(content["images"][0]["webp"])))
     assert (photo.format, photo.size) == ("WEBP", (64, 64))
+
+
+def test_the_page_opens_with_the_table_and_says_how_it_was_made(finished):
+    content = content_of(finished)
+    assert [row["label"] for row in content["board"]["rows"]][:2] == ["ar †"] * 2
+    assert content["board"]["columns"][0]["metric"] == "CIDEr"
+    assert content["made"]["on"] == "2026-11-24"
+    assert content["made"]["commits"][0] == "c0ffee0 with local changes"
+    assert content["citation"].startswith("@misc{dsacap-bench-tiny-")
+    assert [one["file"] for one in content["files"]] == ["table.md", "table.csv", "table.json"]
+    assert content["findings"] is None and content["reported"] is None
+
+
+def test_captions_are_marked_by_what_their_pictures_show(finished):
+    content = content_of(finished)
+    assert content["marks"]["kind"] == "truth" and content["marks"]["names"][0] == "true"
+    # "a dsacap K=1" is no sentence of the scenes' language; "a ring" is true of both pictures.
+    assert content["marks"]["rows"][2] == ["20", "20"]
+
+
+def test_agreement_of_the_references_is_that_of_their_scores(finished):
+    scores = read_json(finished.scores(HUMAN, 0))
+    scores["references"]["held_out"]["CIDEr"]["per_image"] = {"31": 1.234}
+    write_json(finished.scores(HUMAN, 0), scores)
+    assert [image["agreement"] for image in content_of(finished)["images"]] == [123.4, None]
+
+
+def test_systems_have_the_colours_of_the_plot_next_to_the_table(finished):
+    styles = styles_of(labels_of(finished.config))
+    for one in content_of(finished)["systems"]:
+        assert (one["colour"], one["marker"]) == (
+            styles[one["system"]].colour,
+            styles[one["system"]].marker,
+        )
 
 
 def test_a_row_that_came_from_a_file_is_shown_too(finished, tmp_path):
@@ -135,6 +178,11 @@ def test_a_row_that_came_from_a_file_is_shown_too(finished, tmp_path):
 def test_photos_of_others_are_not_in_the_page(finished, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     monkeypatch.setattr("dsacap.reporting.page.content.Scenes", Coco)
+    train = {"source": "test", "split": "train", "captions": ["A ring."], "tokens": ["a ring"]}
+    images = (finished.data / "captions.jsonl").read_text()
+    (finished.data / "captions.jsonl").write_text(
+        images + json.dumps({"id": 1, "file": "1.png", **train}) + "\n"
+    )
     monkeypatch.setattr(Layout, "photos", {"test": tmp_path / "photos"})
     content = content_of(finished)
     assert (
@@ -185,14 +233,19 @@ def test_the_policy_names_the_scripts_and_styles_of_the_page():
 
 def test_content_cannot_end_its_element():
     hostile = "</script><script>alert(1)</script><!-- & \u2028 <img src=x onerror=alert(1)>"
-    content = made_up(1, captions={(0, 0): [hostile]}) | {"name": hostile}
+    content = made_up(1, captions={(0, 0): [hostile]}) | {"title": hostile}
     page = assemble(content, "0" * 64)
     embedded = re.search(
         '<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL
     )[1]
     assert json.loads(embedded) == json.loads(json.dumps(content))
     assert not re.search("[<>&]", embedded) and page.count("<script") == 2 and "<img" not in page
-    assert f"<title>{html.escape(title_of(hostile))}</title>" in page
+    assert f"<title>{html.escape(hostile)}</title>" in page
+
+
+def test_half_a_character_in_a_caption_is_kept_as_an_escape():
+    page = assemble(made_up(1, captions={(0, 0): ["a \ud800 dog"]}), "0" * 64)
+    assert "a \\ud800 dog" in page and page.encode()
 
 
 def test_rows_of_the_first_seed_are_needed(finished):

@@ -1,0 +1,37 @@
+"""`dsacap page A B ...`: captions of one or several systems as a page to open in a browser."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dsacap.cli.reading import SPICE, reading_of
+from dsacap.common.errors import UserError
+from dsacap.common.outputs import check_outputs
+from dsacap.evaluation.comparison import names_of
+from dsacap.reporting.page.own_captions import write_page_of_files
+
+
+def page_of_files(options: argparse.Namespace) -> None:
+    """Score files of captions and write their page.
+
+    Args:
+        options: The options of `dsacap page`.
+
+    Raises:
+        UserError: A file is malformed, the images differ, or the page would overwrite an input.
+    """
+    if not options.references:
+        raise UserError("--references: is missing; a page shows captions beside those of people")
+    read: list[Path] = [*options.files, *options.references]
+    check_outputs([options.output], read)
+    notes = write_page_of_files(
+        names_of(options.files),
+        options.references,
+        options.output,
+        photos=options.photos,
+        spice=SPICE[options.spice],
+        how=reading_of(options),
+    )
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(f"{options.output}: {options.output.stat().st_size:,} bytes; open it in a browser")
