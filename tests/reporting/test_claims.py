@@ -95,6 +95,8 @@ def test_p_is_corrected_for_the_claims_of_the_page(tmp_path):
 
 def test_a_claim_whose_control_passes_does_not_hold_by_noise(tmp_path):
     scores = better_by(0.2)
+    by_chance = NOISE[2].mean() - NOISE[4].mean() + 1e-4
+    scores[TUNED]["CIDEr"] = NOISE[4] + by_chance
     claims = {"C": claimed(MORE, SAME, control=TUNED), "less": claimed(LESS, control=TUNED)}
     assert verdicts(layout_with(tmp_path / "fails", scores, claims)) == {
         "C": SUPPORTED,
