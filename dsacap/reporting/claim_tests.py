@@ -135,7 +135,10 @@ def _nothing(
 
 
 def _speed(layout: Layout, test: Comparison) -> Finding:
-    """Compare the rounds of timing on one machine; every row is timed in every round."""
+    """Compare the rounds of timing on one machine; every row is timed in every round.
+
+    Speeds are geometric means over rounds, whose ratio is the effect.
+    """
     size = test.batch_size or layout.config.timing.batch_sizes[0]
     ms = {
         (r["system"], r["decoding"]): r["ms"]
@@ -144,7 +147,7 @@ def _speed(layout: Layout, test: Comparison) -> Finding:
     }
     a, b = (np.array(ms[row.system, row.decoding]) for row in test.rows)
     found = effect([np.log(b / a)[None]])
-    faster, slower = (1000 * size / float(np.median(times)) for times in (a, b))
+    faster, slower = (1000 * size / exp(np.log(times).mean()) for times in (a, b))
     ratio, low, high = (exp(value) for value in (found.value, found.low, found.high))
     return Finding(faster, slower, ratio, low, high, found.p, 1, len(a), "rounds")
 
