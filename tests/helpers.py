@@ -19,6 +19,10 @@ TINY_VIT = {
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
+JUDGE = {
+    "encoder": {"train": {"steps": 2, "seed": 1}},
+    "generator": {"train": {"steps": 2, "seed": 1}},
+}
 VERTICES, VOCABULARY, LONGEST = 7, 9, 5  # the small graph that is searched by brute force
 
 
@@ -114,6 +118,22 @@ def tiny_config(work: Path, **changes) -> Config:
         },
     }
     return parse_config({**data, **changes}, "tiny")
+
+
+def score_files(layout: Layout, scores: dict) -> None:
+    """Write files of scores per image, from row -> metric -> values by seed and image."""
+    by_seed: dict = {}
+    for row, metrics in scores.items():
+        for at, seed in enumerate(layout.config.seeds_of(row.system)):
+            quality = {
+                metric: {"per_image": {str(i): float(v) for i, v in enumerate(values_SI[at])}}
+                for metric, values_SI in metrics.items()
+            }
+            parts = {"quality": quality, "diversity": {}}
+            by_seed.setdefault(layout.scores(row.system, seed), {})[row.decoding] = parts
+    for path, content in by_seed.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
 
 
 def save_vit(folder):

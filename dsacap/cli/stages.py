@@ -154,7 +154,7 @@ def _has_no_such_stage(
         case "checkpoint":
             return f"predictions.{system}: is a file; it has no checkpoint to caption by"
         case "complete":
-            return f"{options.config}: no claim tests the recovery of {system!r}"
+            return f"{options.config}: no claim compares continuations by {system!r}"
     known = ", ".join(f"{name} (seed {seed})" for name, seed in rows)
     return (
         f"{system} (seed {row[1]}): has no stage {options.verb}; those that do: {known or 'none'}"

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
+from dsacap.config.claims import Ablation
 from dsacap.config.dataset import Coco, Downloads, Scenes
 from dsacap.config.measurements import Inspection, Robustness, Scoring, Timing
 from dsacap.config.parsing import (
@@ -23,7 +24,6 @@ from dsacap.config.parsing import (
 )
 from dsacap.config.section import Section
 from dsacap.config.sections import (
-    Ablation,
     Decoding,
     Encoder,
     Generator,
@@ -176,8 +176,14 @@ class Config(Section):
             )
         for name, claim in self.ablation.claims.items() if self.ablation else ():
             for test in claim.tests:
-                for row in (test.better, test.worse):
+                for row in test.rows:
                     self._check_row(row, f"ablation.claims.{name}")
+                size = getattr(test, "batch_size", None)
+                if size is not None and size not in self.timing.batch_sizes:
+                    raise ValueError(
+                        f"ablation.claims.{name}.batch_size: {size} is not timed; choose one of"
+                        f" timing.batch_sizes, {', '.join(map(str, self.timing.batch_sizes))}"
+                    )
         return self
 
     def _check_row(self, row: Row, where: str) -> None:

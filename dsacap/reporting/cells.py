@@ -32,8 +32,8 @@ AGAINST_HUMANS = {
 } | {"in_train": 1}
 NOTHING = "-"
 STILL_RISING = (
-    "†: validation CIDEr was still rising by more than 1 % at the last evaluation; more training"
-    " would help this row."
+    "†: validation CIDEr was still rising: higher at the last evaluation than at the one before, by"
+    " more than chance over the validation images; more training would help this row."
 )
 OWN_ENCODER = (
     "‡: with an encoder of its own, which was trained too (fine_tune). Its features differ from"

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from dsacap.common.files import read_json
-from dsacap.config.sections import Comparison
+from dsacap.config.claims import AtSameDiversity, Comparison
 from dsacap.data.prepared import load_references
 from dsacap.reporting.pipe_table import markdown
 from dsacap.runs.layout import Layout
@@ -18,7 +18,7 @@ from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 _QUARTERS = 4
 _LENGTHS = ((1, 8), (9, 12), (13, 16), (17, 99))  # words
-DIVERSITY = {"mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2}
+_DIVERSITY = {"mBLEU-4": 3, "Self-CIDEr": 3, "unique": 2}
 
 
 @cache  # several tests of a page need the same ones
@@ -42,9 +42,7 @@ def along_the_caption(layout: Layout, tests: Sequence[Comparison]) -> str:
     Shares are given by the position of the trigram in the caption and by the caption's length.
     """
     references = references_of(layout)
-    compared = dict.fromkeys(
-        (row.system, row.decoding) for test in tests for row in (test.better, test.worse)
-    )
+    compared = dict.fromkeys((row.system, row.decoding) for test in tests for row in test.rows)
     lines = []
     for system, decoding in compared:
         quarters: list[list[bool]] = [[] for _ in range(_QUARTERS)]
@@ -66,13 +64,13 @@ def along_the_caption(layout: Layout, tests: Sequence[Comparison]) -> str:
     )
 
 
-def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> str:
+def quality_against_diversity(layout: Layout, tests: Sequence[AtSameDiversity]) -> str:
     """Return CIDEr and diversity of the decodings that draw several captions per image.
 
     CIDEr is that of the first caption. Shown are the systems that `tests` compare.
     """
     lines = []
-    for system in dict.fromkeys(row.system for test in tests for row in (test.better, test.worse)):
+    for system in dict.fromkeys(row.system for test in tests for row in test.rows):
         settings = layout.config.systems[system]
         scores = [read_json(layout.scores(system, seed)) for seed in layout.config.seeds_of(system)]
         for decoding in settings.decodings:
@@ -81,7 +79,7 @@ def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> st
                 continue
             diversity = {
                 name: np.mean([part["diversity"][name]["value"] for part in parts])
-                for name in DIVERSITY
+                for name in _DIVERSITY
             }
             cider = 100 * np.mean([part["quality"]["CIDEr"]["value"] for part in parts])
             lines.append(
@@ -91,7 +89,7 @@ def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> st
                 )
             )
     table = markdown(
-        ["System", "Decoding", "CIDEr", *DIVERSITY],
+        ["System", "Decoding", "CIDEr", *_DIVERSITY],
         [line for _, line in sorted(lines, key=lambda line: line[0])],
     )
     return (
@@ -101,7 +99,7 @@ def quality_against_diversity(layout: Layout, tests: Sequence[Comparison]) -> st
 
 
 def _rounded(values: dict[str, float]) -> Iterable[str]:
-    return (f"{values[name]:.{digits}f}" for name, digits in DIVERSITY.items())
+    return (f"{values[name]:.{digits}f}" for name, digits in _DIVERSITY.items())
 
 
 def _shares(groups: Iterable[list[bool]]) -> Iterable[str]:

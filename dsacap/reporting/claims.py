@@ -1,69 +1,83 @@
-"""claims.md: the paper's claims, each as comparisons of two rows that can fail, with the verdicts.
+"""claims.md: the paper's claims, each with a test that can fail and decides, and the verdicts.
 
-It is made from result files alone. A test states that one row has more of a metric than another.
-Rows are compared image by image and seed by seed. The metric can be
-
-- any metric with a score per image: quality, or diversity of the captions of an image;
-- `reconstruction` and `judged_reconstruction`;
-- `late_minus_early`, how much better the second half of a caption is than the first, and
-  `recovery`, how much worse a caption continues a wrong beginning than the right one (both are
-  below 0 if errors accumulate);
-- `images_per_s`, at the first batch size, which is compared round by round.
+Every claim has a primary test, named in the configuration. It alone decides, by a p that is
+corrected for the primary tests of the page (Holm 1979). `claim_tests.py` has what can be tested.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from math import isnan, nan
 
-import numpy as np
 import pandas as pd
 
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json, replacing, write_text
-from dsacap.config.sections import Claim, Comparison, Row
+from dsacap.common.files import replacing, write_text
+from dsacap.config.claims import (
+    CONTINUATIONS,
+    SPEED,
+    AtSameDiversity,
+    Claim,
+    Comparison,
+    Dial,
+)
+from dsacap.config.sections import Row
+from dsacap.evaluation.comparison import LEVEL, holm
 from dsacap.reporting.cells import labels_of
-from dsacap.reporting.claim_tables import (
-    DIVERSITY,
-    along_the_caption,
-    first_captions,
-    quality_against_diversity,
-    references_of,
+from dsacap.reporting.claim_tables import along_the_caption, quality_against_diversity
+from dsacap.reporting.claim_tests import (
+    Finding,
+    decodings_of,
+    measure,
+    named,
+    tests_by_two_rows,
 )
 from dsacap.reporting.pipe_table import markdown
-from dsacap.reporting.table import scale_of
 from dsacap.runs.layout import Layout
-from dsacap.scoring.metrics.accumulation import late_minus_early, recovery
-from dsacap.scoring.statistics import bootstrap_seeds_interval
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "not supported", "undecided"
-SPEED = "images_per_s"
-_ALONG = ("late_minus_early", "recovery")
-# Shown as percentages, as scores are.
-_SHARES = (*_ALONG, "reconstruction", "judged_reconstruction")
+NOT_BY_NOISE = f"{SUPPORTED}, not by noise"
+PRIMARY, SECONDARY, CONTROL = "primary", "secondary", "control"
+_EXPLAINED = (
+    "A test states that the first row has more of a metric than the second. The primary test of a"
+    " claim decides on it; it is supported, or not supported, if p is below .05 after Holm's"
+    " correction for the primary tests of this page and the effect has the sign that is claimed, or"
+    " the other one. With fewer than three seeds it is undecided. Secondary tests and those of a"
+    " control without noise decide nothing, and their p is not corrected; a supported claim whose"
+    " control passes the primary test as well holds, but not by noise. Intervals (95 %) are over"
+    " seeds and images as random effects, for speed over rounds on one machine, where the effect is"
+    " a ratio."
+)
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The outcome of one test.
+class Result:
+    """A claim's tests with what they found, and the verdict on it.
 
     Attributes:
-        better: The mean of the row that should be better.
-        worse: The mean of the other row.
-        effect: Their difference; for speed, their ratio.
-        low: The lower end of the effect's 95 % interval.
-        high: The upper end.
-        seeds: The number of seeds compared.
-        images: The number of images compared; for speed, of rounds.
-        verdict: SUPPORTED, CONTRADICTED or UNDECIDED.
+        claim: The claim.
+        findings: (test, its role, its finding); the primary test first.
+        p_holm: The corrected p of the primary test; nan if there can be no verdict.
     """
 
-    better: float
-    worse: float
-    effect: float
-    low: float
-    high: float
-    seeds: int
-    images: int
-    verdict: str
+    claim: Claim
+    findings: tuple[tuple[Comparison | AtSameDiversity, str, Finding], ...]
+    p_holm: float
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the claim."""
+        if not self.p_holm < LEVEL:
+            return UNDECIDED
+        if not _as_claimed(self.findings[0][2]):
+            return CONTRADICTED
+        control = next((found for _, role, found in self.findings if role == CONTROL), None)
+        passes = control and control.p < LEVEL and _as_claimed(control)
+        return NOT_BY_NOISE if passes else SUPPORTED
+
+    @property
+    def reasoned(self) -> str:
+        """The verdict, with the reason why there is none where it is not p."""
+        reason = self.findings[0][2].reason
+        return f"{self.verdict}: {reason}" if reason else self.verdict
 
 
 def write_claims(layout: Layout) -> None:
@@ -72,193 +86,121 @@ def write_claims(layout: Layout) -> None:
     Raises:
         UserError: The configuration has no claims, or a claim names a metric that its rows lack.
     """
-    claims = _claims(layout)
-    found = {name: [_test(layout, test) for test in claim.tests] for name, claim in claims.items()}
+    results = _results(layout)
     records = [
-        {
-            "claim": name,
-            "says": claims[name].says,
-            "verdict_of_claim": verdict(findings),
-            "metric": test.metric,
-            "better": _named(test.better),
-            "worse": _named(test.worse),
-            "better_label": _labelled(layout, test.better),
-            "worse_label": _labelled(layout, test.worse),
-            **{
-                f"value_of_{key}" if key in ("better", "worse") else key: value
-                for key, value in vars(finding).items()
-            },
-        }
-        for name, findings in found.items()
-        for test, finding in zip(claims[name].tests, findings, strict=True)
+        _record(layout, name, result, *finding)
+        for name, result in results.items()
+        for finding in result.findings
     ]
     with replacing(layout.claims.with_suffix(".csv")) as temporary:
-        pd.DataFrame(records).to_csv(temporary, index=False)
+        pd.DataFrame(records).astype({"batch_size": "Int64"}).to_csv(temporary, index=False)
     rows = layout.ablation_table if layout.config.judge else layout.table
     parts = [
         f"# {layout.config.name}: which of the paper's claims hold",
-        "Each test states that the first row has more of a metric than the second. The interval"
-        " (95 %) is a bootstrap of paired differences over seeds and images. A test is supported"
-        " if the interval is above 0 and not supported if it is below 0; otherwise, with one seed,"
-        " or if no image can be compared (nan), it is undecided. A claim is supported if all of"
-        " its tests are, and not supported if one is not. For speed, the effect is a ratio, on one"
-        f" machine. The rows, and how they were made: {rows.name}.",
+        f"{_EXPLAINED} The rows, and how they were made: {rows.name}.",
         markdown(
             ["Claim", "Verdict"],
-            [[f"{name}: {claim.says}", verdict(found[name])] for name, claim in claims.items()],
+            [[f"{name}: {result.claim.says}", result.reasoned] for name, result in results.items()],
         ),
     ]
-    for name, claim in claims.items():
-        parts += [
-            f"## {name}: {verdict(found[name])}",
-            claim.says,
-            _findings_table(claim.tests, found[name]),
-        ]
-    tests = [test for claim in claims.values() for test in claim.tests]
-    if along := [test for test in tests if test.metric in _ALONG]:
+    for name, result in results.items():
+        parts += [f"## {name}: {result.reasoned}", result.claim.says, _findings_table(result)]
+    tests = [test for result in results.values() for test in result.claim.tests]
+    if along := tests_by_two_rows(tests, CONTINUATIONS):
         parts += ["## Quality along the caption", along_the_caption(layout, along)]
-    if diverse := [test for test in tests if test.metric in DIVERSITY]:
+    if diverse := [test for test in tests if isinstance(test, AtSameDiversity)]:
         parts += ["## Quality against diversity", quality_against_diversity(layout, diverse)]
     write_text(layout.claims, "\n\n".join(parts) + "\n")
 
 
-def _claims(layout: Layout) -> dict[str, Claim]:
+def _results(layout: Layout) -> dict[str, Result]:
     if layout.config.ablation is None:
         raise UserError(
             f"{layout.config.name}: the configuration has no section `ablation`, so there are no"
             " claims to test"
         )
-    return layout.config.ablation.claims
-
-
-def verdict(findings: list[Finding]) -> str:
-    """Return the verdict on a claim from those on its tests."""
-    verdicts = {finding.verdict for finding in findings}
-    if CONTRADICTED in verdicts:
-        return CONTRADICTED
-    return SUPPORTED if verdicts == {SUPPORTED} else UNDECIDED
-
-
-def _test(layout: Layout, test: Comparison) -> Finding:
-    if test.metric == SPEED:
-        return _speed(layout, test)
-    shared = [
-        seed
-        for seed in layout.config.seeds
-        if {(test.better.system, seed), (test.worse.system, seed)} <= set(layout.runs)
-    ]
-    better_SI, worse_SI = (
-        _values(layout, row, test.metric, shared) for row in (test.better, test.worse)
-    )
-    # An image may lack a value: captions of a few words have no early and late half.
-    images = better_SI.columns.intersection(worse_SI.columns)
-    if images.empty:
-        nan = float("nan")
-        return Finding(nan, nan, nan, nan, nan, len(shared), 0, UNDECIDED)
-    a_SI, b_SI = better_SI[images].to_numpy(), worse_SI[images].to_numpy()
-    low, high = bootstrap_seeds_interval(a_SI - b_SI)
-    seeds = len(a_SI)
-    return Finding(
-        a_SI.mean(),
-        b_SI.mean(),
-        (a_SI - b_SI).mean(),
-        low,
-        high,
-        seeds,
-        len(images),
-        _verdict(low, high, 0, seeds > 1),
-    )
-
-
-def _speed(layout: Layout, test: Comparison) -> Finding:
-    """Compare the rounds of timing on one machine; every row is timed in every round."""
-    size = layout.config.timing.batch_sizes[0]
-    ms = {
-        (r["system"], r["decoding"]): r["ms"]
-        for r in read_json(layout.latency)["rows"]
-        if r["batch_size"] == size
+    claims = layout.config.ablation.claims
+    found = {name: _findings(layout, claim) for name, claim in claims.items()}
+    decidable = {
+        name: findings[0][2].p for name, findings in found.items() if not isnan(findings[0][2].p)
     }
-    a, b = (np.array(ms[row.system, row.decoding]) for row in (test.better, test.worse))
-    low, high = np.exp(bootstrap_seeds_interval(np.log(b / a)[None]))
-    faster, slower = (1000 * size / np.median(times) for times in (a, b))
-    return Finding(
-        faster,
-        slower,
-        float(np.exp(np.log(b / a).mean())),
-        low,
-        high,
-        1,
-        len(a),
-        _verdict(low, high, 1, True),
-    )
+    corrected = dict(zip(decidable, holm(list(decidable.values())), strict=True))
+    return {
+        name: Result(claim, found[name], corrected.get(name, nan)) for name, claim in claims.items()
+    }
 
 
-def _verdict(low: float, high: float, nothing: float, enough: bool) -> str:
-    if not enough or low <= nothing <= high:
-        return UNDECIDED
-    return SUPPORTED if low > nothing else CONTRADICTED
+def _findings(
+    layout: Layout, claim: Claim
+) -> tuple[tuple[Comparison | AtSameDiversity, str, Finding], ...]:
+    roles = [(claim.primary, PRIMARY), *((test, SECONDARY) for test in claim.secondary)]
+    roles += [(test, CONTROL) for test in claim.controls]
+    return tuple((test, role, measure(layout, test)) for test, role in roles)
 
 
-def _values(layout: Layout, row: Row, metric: str, seeds: list[int]) -> pd.DataFrame:
-    """A row's values in the units of the tables, seeds by images."""
-    by_seed = {seed: _per_image(layout, row, seed, metric) for seed in seeds}
-    scale = 100 if metric in _SHARES else scale_of(metric)
-    return pd.DataFrame.from_dict(by_seed, orient="index").dropna(axis="columns") * scale
+def _as_claimed(finding: Finding) -> bool:
+    return finding.better > finding.worse
 
 
-def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, float]:
-    if metric == "late_minus_early":
-        references, captions = (
-            references_of(layout),
-            first_captions(layout, row.system, seed, row.decoding),
+def _record(
+    layout: Layout,
+    name: str,
+    result: Result,
+    test: Comparison | AtSameDiversity,
+    role: str,
+    finding: Finding,
+) -> dict[str, object]:
+    """A row of claims.csv."""
+    values = {
+        f"value_of_{key}" if key in ("better", "worse") else key: value
+        for key, value in asdict(finding).items()
+    }
+    return {
+        "claim": name,
+        "says": result.claim.says,
+        "verdict_of_claim": result.verdict,
+        "role": role,
+        "metric": test.metric,
+        "batch_size": test.batch_size if isinstance(test, Comparison) else None,
+        "better": named(test.better),
+        "worse": named(test.worse),
+        "better_label": _labelled(layout, test.better),
+        "worse_label": _labelled(layout, test.worse),
+        **values,
+        "p_holm": result.p_holm if role == PRIMARY else nan,
+        "verdict": result.verdict if role == PRIMARY else role,
+    }
+
+
+def _labelled(layout: Layout, side: Row | Dial) -> str:
+    return f"{labels_of(layout.config)[side.system]} ({decodings_of(side)})"
+
+
+def _findings_table(result: Result) -> str:
+    rows = []
+    for test, role, found in result.findings:
+        is_ratio = test.metric == SPEED
+        batch = test.batch_size if isinstance(test, Comparison) else None
+        rows.append(
+            [
+                role,
+                f"{test.metric}{f' (batch {batch})' if batch else ''}: {named(test.better)}",
+                f"{found.better:.3f}",
+                named(test.worse),
+                f"{found.worse:.3f}",
+                f"x{found.effect:.2f}" if is_ratio else f"{found.effect:+.3f}",
+                f"{found.low:.3f} to {found.high:.3f}",
+                f"{'-' if is_ratio else found.seeds} / {found.images}",
+                found.over,
+                _p(found.p),
+                _p(result.p_holm) if role == PRIMARY else "-",
+            ]
         )
-        return _where_defined(
-            {i: late_minus_early(caption, references[i]) for i, caption in captions.items()}
-        )
-    if metric == "recovery":
-        references, rest = (
-            references_of(layout),
-            read_json(layout.completions(row.system, seed))[row.decoding],
-        )
-        wrong, right = rest["after_wrong"], rest["after_right"]
-        return _where_defined({i: recovery(wrong[i], right[i], references[i]) for i in wrong})
-    if metric.endswith("reconstruction"):
-        return read_json(layout.reconstructions(row.system, seed))[row.decoding][metric]
-    parts: dict[str, Any] = read_json(layout.scores(row.system, seed))[row.decoding]
-    scores = (parts["quality"] | parts["diversity"]).get(metric, {}).get("per_image")
-    if not scores:
-        raise UserError(
-            f"ablation.claims: {_named(row)} has no {metric} per image; name a metric that this"
-            " decoding has"
-        )
-    return scores
+    headers = ["Test", "More of", "value", "than", "value", "effect", "95 % interval"]
+    return markdown([*headers, "seeds / images", "interval over", "p", "p (Holm)"], rows)
 
 
-def _where_defined(values: dict[str, float | None]) -> dict[str, float]:
-    return {image: value for image, value in values.items() if value is not None}
-
-
-def _named(row: Row) -> str:
-    return f"{row.system}, {row.decoding}"
-
-
-def _labelled(layout: Layout, row: Row) -> str:
-    return f"{labels_of(layout.config)[row.system]} ({row.decoding})"
-
-
-def _findings_table(tests: tuple[Comparison, ...], findings: list[Finding]) -> str:
-    rows = [
-        [
-            f"{test.metric}: {_named(test.better)}",
-            f"{finding.better:.3f}",
-            _named(test.worse),
-            f"{finding.worse:.3f}",
-            f"{finding.effect:+.3f}" if test.metric != SPEED else f"x{finding.effect:.2f}",
-            f"{finding.low:.3f} to {finding.high:.3f}",
-            f"{'-' if test.metric == SPEED else finding.seeds} / {finding.images}",
-            finding.verdict,
-        ]
-        for test, finding in zip(tests, findings, strict=True)
-    ]
-    headers = ["More of", "value", "than", "value", "effect", "95 % interval"]
-    return markdown([*headers, "seeds / images", "verdict"], rows)
+def _p(p: float) -> str:
+    if isnan(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "< .001"

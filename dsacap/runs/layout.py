@@ -9,6 +9,7 @@ Snakefile and the command line share this file.
 from pathlib import Path
 
 from dsacap.captioner.registry import captioner_class
+from dsacap.config.claims import CONTINUATIONS
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
 from dsacap.data.scenes import generate as scenes
@@ -220,8 +221,9 @@ class Layout:
 
     @property
     def completed(self) -> dict[str, dict]:
-        """System -> its decodings that a claim tests for recovery from a wrong beginning."""
-        tested = self.config.ablation.decodings_tested("recovery") if self.config.ablation else {}
+        """System -> its decodings whose continuations of given beginnings a claim compares."""
+        ablation = self.config.ablation
+        tested = ablation.decodings_tested(*CONTINUATIONS) if ablation else {}
         return {
             system: {name: self.config.systems[system].decodings[name] for name in names}
             for system, names in tested.items()

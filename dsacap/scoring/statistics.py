@@ -77,8 +77,9 @@ def bootstrap_seeds_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a mean over training seeds and images.
 
-    Both are resampled, so that a gain due to one lucky seed is not mistaken for a gain of the
-    method. With one seed, this is the interval over images alone.
+    Both are resampled. With the two to five seeds of an experiment it covers far less than its
+    level (docs/claims.md), so claims are tested by `random_effects` instead. With one seed, this is
+    the interval over images alone.
 
     Args:
         values_SI: One value per seed (S) and image (I).

@@ -12,7 +12,7 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
 
     Args:
         layout: The layout of the configuration.
-        system: The system. Those of its decodings are used that a claim tests for recovery.
+        system: The system. Those of its decodings are used whose continuations a claim compares.
         seed: The seed of the row.
 
     Returns:
@@ -26,7 +26,9 @@ def complete_captions(layout: Layout, system: str, seed: int) -> dict:
     inputs = Inputs(layout)
     captioner, store = inputs.captioner(system, seed), inputs.seen_by(system, seed)
     if not captioner.completes:
-        raise UserError(f"{system}: cannot continue given words, so no claim can test its recovery")
+        raise UserError(
+            f"{system}: cannot continue given words, so no claim can compare its continuations"
+        )
     pairs = beginnings(inputs.examples("test"), inputs.examples("train"), inputs.vocabulary)
     completions: dict[str, dict] = {}
     for name in layout.completed[system]:

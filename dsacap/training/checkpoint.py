@@ -8,7 +8,7 @@ the one before it is used.
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,12 +33,14 @@ class Progress:
         best_cider: The best validation score so far.
         best_step: The step at which it was reached.
         cpu_seconds: CPU time so far.
+        validated: CIDEr of each validation image at the last two evaluations, the older one first.
     """
 
     step: int = 0
     best_cider: float = -1.0
     best_step: int = 0
     cpu_seconds: float = 0.0
+    validated: list[list[float]] = field(default_factory=list)
 
 
 def save(

@@ -34,12 +34,19 @@ def joined(device: str) -> Iterator[Accelerator]:
 
 def from_main(work: Callable[[], float], accelerator: Accelerator) -> float:
     """Return what the first process computes; the others wait for it."""
-    mine = work() if accelerator.is_main_process else 0.0
+    return values_from_main(lambda: [work()], 1, accelerator)[0]
+
+
+def values_from_main(
+    work: Callable[[], list[float]], count: int, accelerator: Accelerator
+) -> list[float]:
+    """Return the `count` numbers that the first process computes; the others wait for them."""
+    mine = work() if accelerator.is_main_process else [0.0] * count
     if accelerator.num_processes == 1:
         return mine
     return accelerator.reduce(
         torch.tensor(mine, dtype=torch.float64, device=accelerator.device), "sum"
-    ).item()
+    ).tolist()
 
 
 class Watch:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -27,10 +28,11 @@ from dsacap.config.training import Training
 from dsacap.data.prepared import Example
 from dsacap.decoding.caption_images import caption_images
 from dsacap.scoring.metrics.coco_metrics import score_cider
+from dsacap.scoring.random_effects import effect
 from dsacap.text.vocabulary import Vocabulary
 from dsacap.training.batches import batch_of_step
 from dsacap.training.checkpoint import restore, save
-from dsacap.training.distributed import Watch, from_main
+from dsacap.training.distributed import Watch, from_main, values_from_main
 from dsacap.training.gradients import Gradients, Objective, Read
 from dsacap.training.moving_average import MovingAverage
 from dsacap.training.read_ahead import ReadAhead
@@ -39,7 +41,6 @@ from dsacap.vision.features.store import FeatureStore
 
 _CHECKPOINT_SECONDS = 30
 _LOG_EVERY = 20
-_STILL_RISING = 0.01  # a gain of more than 1 % between the last two evaluations
 
 
 def train(
@@ -110,9 +111,8 @@ def train(
             "the work folder must be one that all machines share"
         )
     log = [row for row in _read_log(folder) if row["step"] <= at.step]
-    evaluate = _evaluator(
-        captioner, val_examples[: settings.validation_images], store, vocabulary, decoding
-    )
+    val_examples = val_examples[: settings.validation_images]
+    evaluate = _evaluator(captioner, val_examples, store, vocabulary, decoding)
     evaluation_steps = {
         round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)
     }
@@ -138,7 +138,9 @@ def train(
                 }
                 if evaluated:
                     with average.in_place() if average else nullcontext():
-                        row["val_CIDEr"] = from_main(evaluate, accelerator)
+                        of_images = values_from_main(evaluate, len(val_examples), accelerator)
+                        at.validated = [*at.validated[-1:], of_images]
+                        row["val_CIDEr"] = fmean(of_images)
                         if row["val_CIDEr"] > at.best_cider:
                             at.best_cider, at.best_step = row["val_CIDEr"], at.step
                             if main:
@@ -174,7 +176,7 @@ def train(
         ),
         "best_step": at.best_step if keep == "best" else at.step,
         "val_CIDEr": at.best_cider if keep == "best" else curve[-1],
-        "val_still_rising": is_still_rising(curve),
+        "val_still_rising": is_still_rising(curve, at.validated),
         "train_cpu_seconds": round(at.cpu_seconds, 1),
         "device": str(accelerator.device),
     }
@@ -253,14 +255,22 @@ class Step:
         )
 
 
-def is_still_rising(curve: Sequence[float]) -> bool:
-    """Return whether more training would have helped.
+def is_still_rising(curve: Sequence[float], validated: Sequence[Sequence[float]]) -> bool:
+    """Return whether validation shows that more training would have helped.
 
-    It would if the last evaluation is the best and more than 1 % above the one before.
+    It does if the last evaluation is the best, and better than the one before by more than chance:
+    the 95 % interval of the mean gain of an image is above 0. What the weights would gain from
+    another order of the batches is not in this interval. A run of a single evaluation counts as
+    rising, because nothing shows that it was not.
+
+    Args:
+        curve: CIDEr at each evaluation.
+        validated: CIDEr of each image at the last two evaluations.
     """
-    if len(curve) < 2:
+    if len(validated) < 2:
         return True
-    return curve[-1] >= max(curve) and curve[-1] > curve[-2] * (1 + _STILL_RISING)
+    gains = np.subtract(validated[-1], validated[-2])
+    return curve[-1] >= max(curve) and len(gains) > 1 and effect([gains[None]]).low > 0
 
 
 def learning_rate(step: int, settings: Training) -> float:
@@ -273,10 +283,10 @@ def learning_rate(step: int, settings: Training) -> float:
 
 def _evaluator(
     captioner, examples: Sequence[Example], store, vocabulary, decoding
-) -> Callable[[], float]:
+) -> Callable[[], list[float]]:
     references = {e.image_id: list(e.tokens) for e in examples}
 
-    def evaluate() -> float:
+    def evaluate() -> list[float]:
         captions = caption_images(
             captioner,
             store,
@@ -288,7 +298,8 @@ def _evaluator(
             batch_size=100,
         )
         firsts = {image_id: of_image[0] for image_id, of_image in captions.items()}
-        return score_cider(references, firsts).corpus
+        per_image = score_cider(references, firsts).per_image
+        return [per_image[image_id] for image_id in references]
 
     return evaluate
 

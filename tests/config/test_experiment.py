@@ -135,7 +135,7 @@ def changed(path: str, value) -> dict:
         ("systems.dsacap-rl.tuning.ngrams", {"orders": 2}, "give either rewards or ngrams"),
         (
             "ablation",
-            {"claims": {"C1": {"says": "better", "tests": [JUDGED]}}},
+            {"claims": {"C1": {"says": "better", "primary": JUDGED}}},
             "ablation.claims: claims on reconstructions need a judge",
         ),
         ("seeds", [], "seeds"),

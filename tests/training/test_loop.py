@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dsacap.cli.main import main
 from dsacap.common.errors import UserError
@@ -19,6 +20,7 @@ from dsacap.stages.train import train_system
 from dsacap.stages.tune import tune_system
 from dsacap.training import batches, loop
 from dsacap.training.batches import batch_indices
+from dsacap.training.checkpoint import Progress, restore, save
 from dsacap.training.loop import is_still_rising, learning_rate
 from dsacap.training.moving_average import MovingAverage
 from dsacap.vision.encoders.clip_encoder import local_name
@@ -229,11 +231,34 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 
 
 @pytest.mark.parametrize(
-    ("curve", "rising"),
-    [([1.0, 1.2], True), ([1.2, 1.205], False), ([1.3, 1.2, 1.25], False), ([1.0], True)],
+    ("before", "gain", "spread", "rising"),
+    [
+        ([], 0.02, 0.1, True),  # 4.5 standard errors
+        ([], 0.02, 0.4, False),  # 1.1
+        ([], 0.005, 0.01, True),  # less than 1 %, and beyond chance
+        ([], -0.02, 0.1, False),
+        ([1.1], 0.02, 0.1, False),  # an earlier evaluation was better
+    ],
 )
-def test_still_rising(curve, rising):
-    assert is_still_rising(curve) is rising
+def test_still_rising_is_a_gain_beyond_the_noise_of_the_images(before, gain, spread, rising):
+    rng = np.random.default_rng(0)
+    older = rng.normal(1, 0.5, size=500)
+    gains = rng.normal(size=500)
+    newer = older + gain + spread * (gains - gains.mean())
+    curve = [*before, float(older.mean()), float(newer.mean())]
+    assert is_still_rising(curve, [older.tolist(), newer.tolist()]) is rising
+
+
+def test_one_evaluation_does_not_show_that_a_run_is_done():
+    assert is_still_rising([1.0], [[1.0, 1.0]])
+
+
+def test_the_last_two_evaluations_of_each_image_survive_a_restart(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    save(checkpoint, model, optimizer, Progress(step=5, validated=[[0.5, 1.0], [0.25, 2.0]]))
+    assert restore(checkpoint, model, optimizer).validated == [[0.5, 1.0], [0.25, 2.0]]
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,33 @@
 """What the claims came to, for the page: sentences, and the verdict on each claim with its tests.
 
-They are generated from claims.csv. The sentence on a claim is that of the test which is hardest for
-it, since a claim is supported only if all of its tests are.
+They are generated from claims.csv. The sentence on a claim is that of its primary test, which
+decides.
 """
 
 import csv
 import io
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_text
-from dsacap.reporting.claims import SPEED, UNDECIDED
+from dsacap.config.claims import SPEED
+from dsacap.reporting.claims import PRIMARY, UNDECIDED
 from dsacap.runs.layout import Layout
 
 _SENTENCES = 3
 _COLUMNS = (
-    *("claim", "says", "verdict_of_claim", "metric", "better_label", "worse_label"),
-    *("value_of_better", "value_of_worse", "effect", "low", "high", "seeds", "verdict"),
+    *("claim", "says", "verdict_of_claim", "role", "metric", "batch_size", "better_label"),
+    *("worse_label", "value_of_better", "value_of_worse", "effect", "low", "high", "reason"),
+    "verdict",
 )
 _IN_WORDS = {
     "true": "true captions (%)",
     "grammatical": "grammatical captions (%)",
     "reconstruction": "reconstruction of the image (%)",
     "judged_reconstruction": "reconstruction of the image, measured by the independent judge (%)",
-    "late_minus_early": "quality of the second half of captions minus that of the first (%)",
-    "recovery": "recovery from a wrong beginning (%)",
-    "Self-CIDEr": "diversity (Self-CIDEr)",
-    "mBLEU-4": "likeness of the captions of an image (mBLEU-4)",
-    "unique": "different captions of an image",
+    "right_after_wrong": "right trigrams after a wrong beginning (%)",
+    "right_after_right": "right trigrams after a right beginning (%)",
     SPEED: "images per second",
 }
 
@@ -59,9 +57,9 @@ def findings(rows: list[dict[str, str]]) -> dict[str, Any]:
     for row in rows:
         claims.setdefault(row["claim"], []).append(row)
     decided = sorted(claims.values(), key=lambda tests: _verdict_of(tests) == UNDECIDED)
-    hardest = [found for tests in decided if (found := _hardest(tests))]
+    told = [row for tests in decided for row in _compared(tests) if row["role"] == PRIMARY]
     return {
-        "sentences": [_sentence(row) for row in hardest[:_SENTENCES]],
+        "sentences": [_sentence(row) for row in told[:_SENTENCES]],
         "claims": [
             {
                 "name": name,
@@ -78,25 +76,14 @@ def _verdict_of(tests: list[dict[str, str]]) -> str:
     return tests[0]["verdict_of_claim"]
 
 
-def _compared(tests: list[dict[str, str]]) -> Iterator[dict[str, str]]:
+def _compared(tests: list[dict[str, str]]) -> Iterable[dict[str, str]]:
     """The tests in which some image could be compared."""
     return (test for test in tests if test["effect"] not in ("", "nan"))
 
 
-def _hardest(tests: list[dict[str, str]]) -> dict[str, str] | None:
-    """The test whose effect is the smallest for the width of its interval."""
-
-    def strength(test: dict[str, str]) -> float:
-        effect, low, high = (float(test[key]) for key in ("effect", "low", "high"))
-        if test["metric"] == SPEED:  # a ratio
-            effect, low, high = (math.log(value) for value in (effect, low, high))
-        return effect / max(high - low, 1e-9)
-
-    return min(_compared(tests), key=strength, default=None)
-
-
 def _sentence(test: dict[str, str]) -> str:
     metric = _IN_WORDS.get(test["metric"], test["metric"])
+    metric += f" in batches of {test['batch_size']}" if test["batch_size"] else ""
     a, b, effect, low, high = (
         float(test[key]) for key in ("value_of_better", "value_of_worse", "effect", "low", "high")
     )
@@ -107,12 +94,5 @@ def _sentence(test: dict[str, str]) -> str:
         interval = f"{low:+.{digits}f} to {high:+.{digits}f}"
         change = f"a difference of {effect:+.{digits}f} (95 % interval {interval})"
     compared = f"{test['better_label']} has {a:.{digits}f} and {test['worse_label']} {b:.{digits}f}"
-    one_seed = ", as there is one seed" if _only_for_one_seed(test) else ""
-    return f"{metric[0].upper()}{metric[1:]}: {compared}, {change}; {test['verdict']}{one_seed}."
-
-
-def _only_for_one_seed(test: dict[str, str]) -> bool:
-    """Return whether several seeds with the same interval would decide the test."""
-    if test["verdict"] != UNDECIDED or test["metric"] == SPEED:
-        return False
-    return test["seeds"] == "1" and not float(test["low"]) <= 0 <= float(test["high"])
+    reason = f": {test['reason']}" if test["reason"] and test["role"] == PRIMARY else ""
+    return f"{metric[0].upper()}{metric[1:]}: {compared}, {change}; {test['verdict']}{reason}."

@@ -77,7 +77,12 @@ function reportedBy({ columns, rows: lines }) {
   ];
 }
 
-const VERDICTS = { supported: "✓ supported", "not supported": "✗ not supported", undecided: "? undecided" };
+const VERDICTS = {
+  supported: "✓ supported",
+  "supported, not by noise": "✓ supported, not by noise",
+  "not supported": "✗ not supported",
+  undecided: "? undecided",
+};
 
 function findingsOf({ sentences, claims }) {
   const tests = (claim) => h("details", h("summary", claim.tests.length === 1 ? "1 test" : `${claim.tests.length} tests`), h("ul", { class: "references" }, claim.tests.map((one) => h("li", one))));
@@ -96,7 +101,7 @@ function findingsOf({ sentences, claims }) {
         )
       : null,
     h("h2", "Verdicts on the claims"),
-    h("div", { class: "claims" }, dataTable("A claim is supported if all of its tests are, and not supported if one is not", columns, claims)),
+    h("div", { class: "claims" }, dataTable("The primary test of a claim, told first, decides on it; docs/claims.md has the rules", columns, claims)),
   ];
 }
 

@@ -21,42 +21,18 @@ def right_ngrams(caption: str, references: Sequence[str]) -> list[bool]:
     return [ngram in known for ngram in _ngrams(caption)]
 
 
-def late_minus_early(caption: str, references: Sequence[str]) -> float | None:
-    """Return the share of right trigrams in a caption's second half minus that in its first half.
+def share_right(caption: str, references: Sequence[str]) -> float:
+    """Return the share of right trigrams in a caption or a part of one, 0..1.
+
+    In the continuation of a wrong beginning it shows whether a captioner is led astray by its own
+    words (exposure bias, Ranzato et al. 2016). It is the share itself, not the difference from the
+    continuation of a right beginning, which would be small for a captioner that is bad at both.
 
     Args:
-        caption: A tokenised caption.
+        caption: The tokenised caption or continuation. Without a trigram, nothing of it is right.
         references: Tokenised references of the image.
-
-    Returns:
-        The difference, -1..1, below 0 if errors accumulate; None if there are fewer than two
-        trigrams.
     """
-    right = right_ngrams(caption, references)
-    if len(right) < 2:
-        return None
-    middle = len(right) // 2
-    return float(np.mean(right[middle:]) - np.mean(right[:middle]))
-
-
-def recovery(after_wrong: str, after_right: str, references: Sequence[str]) -> float | None:
-    """Return the effect of a wrong beginning on the rest of a caption.
-
-    This is the share of right trigrams in the continuation of a wrong beginning minus that in the
-    continuation of the right beginning. It measures exposure bias (Ranzato et al. 2016).
-
-    Args:
-        after_wrong: The tokenised continuation of a wrong beginning. Without a trigram its share
-            is 0.
-        after_right: The tokenised continuation of the right beginning.
-        references: Tokenised references of the image.
-
-    Returns:
-        The difference, -1..1, below 0 to the extent that the captioner is led astray by its own
-        words; None if the right beginning is continued without a trigram.
-    """
-    wrong, right = (right_ngrams(rest, references) for rest in (after_wrong, after_right))
-    return float(np.mean(wrong or [False]) - np.mean(right)) if right else None
+    return float(np.mean(right_ngrams(caption, references) or [False]))
 
 
 def _ngrams(caption: str) -> list[tuple[str, ...]]:

@@ -17,7 +17,9 @@ def row(claim: str, verdict: str, effect: float, low: float, high: float, **chan
         "effect": str(effect),
         "low": str(low),
         "high": str(high),
-        "seeds": "3",
+        "role": "primary",
+        "batch_size": "",
+        "reason": "",
         "verdict": verdict,
         **changes,
     }
@@ -39,32 +41,38 @@ def test_a_sentence_has_the_values_the_difference_and_the_verdict():
     ]
 
 
-def test_of_each_claim_the_hardest_test_is_told_and_decided_claims_first():
+def test_of_each_claim_the_primary_test_is_told_and_decided_claims_first():
     rows = [
         row("A", "undecided", 1, -1, 3),
-        row("B", "not supported", 20, 19, 21),
         row("B", "not supported", -5, -6, -4),
+        row("B", "secondary", 20, 19, 21, role="secondary"),
         row("C", "undecided", 2, -1, 5),
         row("D", "supported", 9, 8, 10),
     ]
     told = findings(rows)["sentences"]
     assert ["-5.0" in told[0], "+9.0" in told[1], "+1.0" in told[2], len(told)] == [True] * 3 + [3]
-    assert [claim["name"] for claim in findings(rows)["claims"]] == ["A", "B", "C", "D"]
+    claims = findings(rows)["claims"]
+    assert [claim["name"] for claim in claims] == ["A", "B", "C", "D"]
+    assert claims[1]["verdict"] == "not supported" and claims[1]["tests"][1].endswith("secondary.")
 
 
 def test_a_ratio_is_told_as_one():
-    speed = {"metric": "images_per_s", "value_of_better": "400", "value_of_worse": "100"}
+    speed = {
+        "metric": "images_per_s",
+        "value_of_better": "400",
+        "value_of_worse": "100",
+        "batch_size": "32",
+    }
     (told,) = findings([row("Q", "supported", 3.9, 3.8, 4.1, **speed)])["sentences"]
-    assert "Images per second" in told and "3.90 times as many (95 % interval 3.80 to 4.10)" in told
+    assert (
+        told.startswith("Images per second in batches of 32: ")
+        and "3.90 times as many (95 % interval 3.80 to 4.10)" in told
+    )
 
 
-def test_one_seed_is_named_where_it_alone_keeps_a_test_undecided():
-    rows = [
-        row("A", "undecided", 9, 8, 10, seeds="1"),
-        row("B", "undecided", 1, -1, 3, seeds="1"),
-    ]
-    told = findings(rows)["sentences"]
-    assert told[0].endswith("; undecided, as there is one seed.") and told[1].endswith("undecided.")
+def test_the_reason_of_a_missing_verdict_is_told():
+    (told,) = findings([row("A", "undecided", 9, 8, 10, reason="one seed")])["sentences"]
+    assert told.endswith("; undecided: one seed.")
 
 
 def test_a_test_without_images_is_not_told():

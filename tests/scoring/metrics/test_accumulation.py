@@ -1,6 +1,4 @@
-import pytest
-
-from dsacap.scoring.metrics.accumulation import late_minus_early, recovery, right_ngrams
+from dsacap.scoring.metrics.accumulation import right_ngrams, share_right
 
 REFERENCES = ["a red ring left of a blue bar"]
 
@@ -15,21 +13,8 @@ def test_a_trigram_is_right_where_a_reference_has_it():
     assert right_ngrams("a red", REFERENCES) == []
 
 
-def test_late_minus_early():
-    assert late_minus_early("a red ring left of a blue bar", REFERENCES) == 0
-    assert late_minus_early("a red ring left and two big dots", REFERENCES) == pytest.approx(
-        0 - 2 / 3
-    )
-    assert (
-        late_minus_early("a red", REFERENCES) is late_minus_early("a red ring", REFERENCES) is None
-    )
-    # The first of the two trigrams is right.
-    assert late_minus_early("a red ring on", REFERENCES) == -1
-
-
-def test_recovery_compares_what_follows_two_beginnings():
-    assert recovery("of a blue bar", "of a blue bar", REFERENCES) == 0
-    assert recovery("of a green bar", "of a blue bar", REFERENCES) == -1
-    assert recovery("of a blue dot", "of a blue bar", REFERENCES) == -0.5
-    assert recovery("of", "of a blue bar", REFERENCES) == -1
-    assert recovery("of a blue bar", "", REFERENCES) is None
+def test_the_share_of_right_trigrams():
+    assert share_right("of a blue bar", REFERENCES) == 1
+    assert share_right("of a blue dot", REFERENCES) == 0.5
+    assert share_right("of a green bar", REFERENCES) == 0
+    assert share_right("of", REFERENCES) == share_right("", REFERENCES) == 0

@@ -1,0 +1,94 @@
+"""The sections on claims: one primary test each, and what they may compare."""
+
+import pytest
+
+from dsacap.common.errors import UserError
+from dsacap.config.claims import Ablation, Claim
+from dsacap.config.experiment import Config
+from dsacap.config.parsing import parse_section
+from helpers import JUDGE, tiny_config
+
+GREEDY, DRAWN = (
+    {"system": "ar", "decoding": "greedy"},
+    {"system": "dsacap", "decoding": "K=1"},
+)
+TUNED = {"system": "dsacap-rl", "decoding": "K=1"}
+CIDER = {"metric": "CIDEr", "better": GREEDY, "worse": DRAWN}
+SAME_DIVERSITY = {
+    "at": 0.5,
+    "better": {"system": "ar", "decodings": ["greedy", "T=1"]},
+    "worse": {"system": "ar", "decodings": ["T=1", "greedy"]},
+}
+
+
+def with_claim(tmp_path, **claim) -> Config:
+    claims = {"C": {"says": "a claim", **claim}}
+    return tiny_config(tmp_path, ablation={"judge": JUDGE, "claims": claims})
+
+
+def claim_of(config: Config) -> Claim:
+    assert config.ablation
+    return config.ablation.claims["C"]
+
+
+def test_the_control_takes_the_place_of_the_better_row(tmp_path):
+    other = {**CIDER, "metric": "METEOR"}
+    secondary = [SAME_DIVERSITY, other]
+    claim = claim_of(with_claim(tmp_path, primary=CIDER, secondary=secondary, control=TUNED))
+    assert [test.metric for test in claim.tests] == [
+        *("CIDEr", "CIDEr at mBLEU-4 0.5", "METEOR"),
+        *("CIDEr", "METEOR"),
+    ]
+    for control in claim.controls:
+        assert control.better.system == "dsacap-rl" and control.worse.system == "dsacap"
+    assert claim.primary.better.system == "ar"
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ({}, "primary: is missing"),
+        ({"tests": [CIDER]}, "tests: unknown key"),
+        ({"primary": [CIDER, CIDER]}, "primary"),
+        ({"primary": {**CIDER, "metrik": "CIDEr"}}, "metrik: unknown key"),
+        ({"primary": {**SAME_DIVERSITY, "metric": "CIDEr"}}, "metric: unknown key"),
+        ({"primary": {**SAME_DIVERSITY, "at": 1.5}}, "at: Input should be less than 1"),
+        ({"primary": SAME_DIVERSITY, "control": TUNED}, "control: can only take the place"),
+        ({"primary": {**CIDER, "batch_size": 4}}, "batch_size: belongs to images_per_s"),
+        (
+            {"primary": {**CIDER, "metric": "images_per_s", "batch_size": 3}},
+            "ablation.claims.C.batch_size: 3 is not timed; choose one of timing.batch_sizes, 1, 4",
+        ),
+        (
+            {"primary": CIDER, "control": {**TUNED, "decoding": "K=9"}},
+            "ablation.claims.C: no row 'dsacap-rl', 'K=9'",
+        ),
+        (
+            {"primary": {**SAME_DIVERSITY, "better": {"system": "ar", "decodings": ["X", "T=1"]}}},
+            "ablation.claims.C: no row 'ar', 'X'",
+        ),
+    ],
+)
+def test_a_wrong_claim_is_named(tmp_path, claim, message):
+    with pytest.raises(UserError) as error:
+        with_claim(tmp_path, **claim)
+    assert message in str(error.value)
+
+
+def test_decodings_are_listed_by_the_metrics_that_compare_them():
+    wrong, right = (
+        {"metric": metric, "better": GREEDY, "worse": {**GREEDY, "decoding": decoding}}
+        for metric, decoding in (("right_after_wrong", "T=1"), ("right_after_right", "T=2"))
+    )
+    claims = {
+        "A": {"says": "a", "primary": wrong, "control": DRAWN},
+        "B": {"says": "b", "primary": right},
+    }
+    ablation = parse_section(Ablation, {"claims": claims}, "wrong")
+    assert ablation.decodings_tested("right_after_wrong") == {
+        "ar": ["T=1", "greedy"],
+        "dsacap": ["K=1"],
+    }
+    both = ablation.decodings_tested("right_after_wrong", "right_after_right")
+    assert both["ar"] == ["T=1", "T=2", "greedy"]
+    assert not ablation.compares_reconstructions

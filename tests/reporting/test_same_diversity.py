@@ -1,0 +1,98 @@
+"""CIDEr at the same mBLEU-4: interpolation, its uncertainty, and no extrapolation."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dsacap.config.claims import Dial
+from dsacap.reporting.same_diversity import (
+    Extrapolated,
+    cider_at,
+    interpolated,
+    mbleu_by_image,
+)
+from dsacap.runs.layout import Layout
+from dsacap.scoring.metrics.diversity import diversity
+from helpers import tiny_config
+
+WORDS = ["a", "red", "dog", "runs", "on", "big", "wave", "park"]
+RNG = np.random.default_rng(4)
+DIAL = Dial(system="ar", decodings=("greedy", "T=1"))
+
+
+def samples_of(images: int, alike: float) -> list[list[str]]:
+    """Return three captions of each image, of which a word is the first's with some probability."""
+    samples = []
+    for _ in range(images):
+        first = RNG.choice(WORDS, size=8)
+        others = [
+            np.where(RNG.random(8) < alike, first, RNG.choice(WORDS, size=8)) for _ in range(2)
+        ]
+        samples.append([" ".join(words) for words in (first, *others)])
+    return samples
+
+
+def test_the_mean_of_the_values_by_image_is_mbleu():
+    samples = samples_of(30, alike=0.8)
+    expected = diversity(dict(enumerate(samples)), set())["mBLEU-4"].corpus
+    assert mbleu_by_image(samples).mean() == pytest.approx(expected, rel=1e-12)
+
+
+def test_interpolation_is_linear_in_mbleu():
+    left = pd.DataFrame({"CIDEr": [10.0, 30.0], "mBLEU": [0.2, 0.4]})  # means 20 and .3
+    right = pd.DataFrame({"CIDEr": [40.0, 60.0], "mBLEU": [0.8, 0.6]})  # means 50 and .7
+    halfway = interpolated(left, right, 0.4)  # w = 1/4
+    assert halfway.mean() == pytest.approx(27.5)
+    # The first image: CIDEr 17.5, mBLEU .35, slope 75.
+    assert halfway[0] == pytest.approx(17.5 - 75 * (0.35 - 0.4))
+    assert interpolated(left, right, 0.3).mean() == pytest.approx(20)
+    assert interpolated(left, right, 0.7).mean() == pytest.approx(50)
+
+
+def test_the_spread_of_the_values_is_that_of_the_interpolation_over_images():
+    """Compared with a bootstrap that computes mBLEU-4 and the interpolation anew."""
+    images, at = 60, 0.5
+    samples = [samples_of(images, alike) for alike in (0.6, 0.9)]
+    ciders = RNG.normal(1, 0.3, size=(2, images)) + np.array([[1.0], [3.0]])
+    points = [
+        pd.DataFrame({"CIDEr": cider, "mBLEU": mbleu_by_image(of_images)})
+        for cider, of_images in zip(ciders, samples, strict=True)
+    ]
+    assert points[0].mBLEU.mean() < at < points[1].mBLEU.mean()
+    error = interpolated(*points, at).std() / np.sqrt(images)
+    drawn = []
+    for _ in range(150):
+        chosen = RNG.integers(images, size=images)
+        low, high = (mbleu_by_image([of[i] for i in chosen]).mean() for of in samples)
+        w = (at - low) / (high - low)
+        drawn.append((1 - w) * ciders[0, chosen].mean() + w * ciders[1, chosen].mean())
+    assert error == pytest.approx(np.std(drawn), rel=0.2)
+    # Without the influence on mBLEU-4 it would be too small.
+    fixed = pd.concat(points).CIDEr.groupby(level=0).mean().std() / np.sqrt(images)
+    assert fixed < 0.8 * np.std(drawn)
+
+
+def test_result_files_are_interpolated_and_not_extrapolated(tmp_path):
+    layout = Layout(tiny_config(tmp_path))
+    ids = [str(i) for i in range(20)]
+    samples = {"greedy": samples_of(20, alike=0.9), "T=1": samples_of(20, alike=0.5)}
+    scores = {
+        name: {"quality": {"CIDEr": {"per_image": dict.fromkeys(ids, cider)}}}
+        for name, cider in (("greedy", 2.0), ("T=1", 1.0))
+    }
+    captions = {name: dict(zip(ids, of, strict=True)) for name, of in samples.items()}
+    for path, content in (
+        (layout.scores("ar", 0), scores),
+        (layout.captions("ar", 0), captions),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    means = {name: mbleu_by_image(of).mean() for name, of in samples.items()}
+    middle = (means["greedy"] + means["T=1"]) / 2
+    found = cider_at(layout, DIAL, 0, middle)
+    assert set(found) == set(ids) and np.mean(list(found.values())) == pytest.approx(150)
+    for outside in (means["T=1"] - 0.01, means["greedy"] + 0.01):
+        with pytest.raises(Extrapolated, match="ar would be extrapolated: mBLEU-4 0"):
+            cider_at(layout, DIAL, 0, outside)
