@@ -182,6 +182,7 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
             "image 9, which is not among the images",
         ),
         ({"images": [{"id": 1}]}, "has no sentences"),
+        ({"images": [{**SENTENCES[0], "filename": "\ud800"}]}, r"images\[0\]: filename: .*half a"),
         ({"annotations": {"image_id": 1, "caption": "a"}}, "needs a list 'annotations'"),
         ({"data": [{"image_id": 1}]}, "the caption must be text"),
     ],
