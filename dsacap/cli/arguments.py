@@ -69,9 +69,10 @@ class Contents:
     def _lines(self) -> Iterator[str]:
         yield "Benchmark and evaluation harness for DSACap and its rivals in image captioning."
         yield "`dsacap VERB --help` describes a verb."
+        width = max(len(name) for verbs in self._chapters.values() for name, _ in verbs)
         for title, verbs in self._chapters.items():
             yield f"\n{title}:"
-            yield from (f"  {name:<17}{line}" for name, line in verbs)
+            yield from (f"  {name:<{width}}  {line}" for name, line in verbs)
 
 
 class _WithoutList(argparse.RawDescriptionHelpFormatter):

@@ -8,7 +8,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import write_json
 from dsacap.common.outputs import beside
 from dsacap.common.printable import counted
-from dsacap.data.caption_files.ids import id_of_file_name, whole_text
+from dsacap.data.caption_files.ids import ImageId, id_of_file_name, whole_text
 from dsacap.evaluation.inputs import load_predictions
 
 
@@ -25,6 +25,7 @@ def convert(options: argparse.Namespace) -> None:
     check_files(options, [options.captions], [options.output])
     found = load_predictions(options.captions, reading_of(options))
     records = []
+    origin: dict[int, ImageId] = {}
     for image, texts in found.by_image.items():
         if len(texts) > 1:
             raise UserError(
@@ -37,6 +38,12 @@ def convert(options: argparse.Namespace) -> None:
                 f"{found.name}: the id {image!r} is no number, and servers take numbers; pass --ids"
                 " file-names if ids are names of COCO's image files"
             )
+        if number in origin:
+            raise UserError(
+                f"{found.name}: the ids {origin[number]!r} and {image!r} are both image {number};"
+                " remove one"
+            )
+        origin[number] = image
         caption = whole_text(texts[0], f"{found.name}: image {image!r}")
         records.append({"image_id": number, "caption": caption})
     write_json(options.output, records)

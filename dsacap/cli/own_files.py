@@ -7,7 +7,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsacap.cli.reading import add_document_frequencies, add_reading, add_references, reading_of
+from dsacap.cli.reading import (
+    add_document_frequencies,
+    add_reading,
+    add_references,
+    check_standard_input,
+    reading_of,
+)
 from dsacap.cli.stages import opened, row_of, run_stage_verb
 from dsacap.common.errors import UserError
 from dsacap.common.outputs import output_path
@@ -102,8 +108,8 @@ def _add_page(contents: "Contents") -> None:
     page.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
     text = "the folder of the photos, from which the page shows them"
     page.add_argument("--photos", type=Path, metavar="FOLDER", help=text)
-    place, text = Path("page.html"), "the page (default: %(default)s)"
-    page.add_argument("--output", type=Path, default=place, metavar="FILE", help=text)
+    place, text = Path("page.html"), "the page; - for standard output (default: %(default)s)"
+    page.add_argument("--output", type=output_path, default=place, metavar="FILE", help=text)
 
 
 def _add_convert(contents: "Contents") -> None:
@@ -138,6 +144,7 @@ def _add_caption(contents: "Contents") -> None:
 def _validate(options: argparse.Namespace) -> int:
     from dsacap.cli.validate import validate_all
 
+    check_standard_input([*options.files, *(options.references or [])])
     return int(not validate_all(options.files, options.references or [], reading_of(options)))
 
 

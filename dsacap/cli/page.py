@@ -2,11 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from dsacap.cli.reading import SPICE, reading_of
-from dsacap.common.errors import UserError
-from dsacap.common.outputs import check_outputs
+from dsacap.cli.reading import SPICE, check_files, reading_of
+from dsacap.common.outputs import STDOUT
 from dsacap.evaluation.comparison import names_of
 from dsacap.reporting.page.own_captions import write_page_of_files
 
@@ -20,10 +18,7 @@ def page_of_files(options: argparse.Namespace) -> None:
     Raises:
         UserError: A file is malformed, the images differ, or the page would overwrite an input.
     """
-    if not options.references:
-        raise UserError("--references: is missing; a page shows captions beside those of people")
-    read: list[Path] = [*options.files, *options.references]
-    check_outputs([options.output], read)
+    check_files(options, options.files, [options.output])
     notes = write_page_of_files(
         names_of(options.files),
         options.references,
@@ -34,4 +29,5 @@ def page_of_files(options: argparse.Namespace) -> None:
     )
     for note in notes:
         print(note, file=sys.stderr)
-    print(f"{options.output}: {options.output.stat().st_size:,} bytes; open it in a browser")
+    if options.output != STDOUT:
+        print(f"{options.output}: {options.output.stat().st_size:,} bytes; open it in a browser")

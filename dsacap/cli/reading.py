@@ -82,9 +82,14 @@ def check_files(
     names = [*captions, *(given.get("references") or []), *(given.get("train") or [])]
     others = [given.get("document_frequencies"), given.get("photos")]
     inputs = [Path(name) for name in (*names, *others) if name]
+    check_standard_input(inputs)
+    check_outputs(outputs, inputs)
+
+
+def check_standard_input(inputs: Sequence[Path]) -> None:
+    """Raise UserError if several inputs are standard input, which can be read once."""
     if sum(str(path) == STDIN for path in inputs) > 1:
         raise UserError("-: standard input is named twice, and can be read once; name a file")
-    check_outputs(outputs, inputs)
 
 
 def reading_of(options: argparse.Namespace) -> "Reading":

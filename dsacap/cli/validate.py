@@ -30,9 +30,10 @@ def validate_all(paths: Sequence[Path], references: Sequence[Path], how: Reading
         Whether all files are usable.
     """
     sound = True
+    described = load_references(references, how) if references else None
     for path in paths:
         try:
-            report = f"{path}: {validate(path, references, how)}"
+            report = f"{path}: {validate(path, described, how)}"
             print(printable(report).replace("\n", "\n  "))
         except UserError as error:
             sound = False
@@ -40,12 +41,12 @@ def validate_all(paths: Sequence[Path], references: Sequence[Path], how: Reading
     return sound
 
 
-def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = None) -> str:
+def validate(path: Path, references: Captions | None = None, how: Reading | None = None) -> str:
     """Check a file.
 
     Args:
         path: A file, or a folder of photos.
-        references: Files of references with which predictions are compared.
+        references: The references with which predictions are compared.
         how: How captions are read.
 
     Returns:
@@ -61,17 +62,17 @@ def validate(path: Path, references: Sequence[Path] = (), how: Reading | None = 
         return _photos(path)
     if path.suffix in (".yaml", ".yml"):
         return _configuration(path)
-    captions = read_captions(path, how.form, how.decoding or how.split)
+    part = how.decoding if references else how.decoding or how.split
+    captions = read_captions(path, how.form, part)
     if captions.parts:
         captions.notes.append(listed(captions.parts))
     lines = [f"{captions.form}: {_counts(captions)}"]
     if references:
-        pair = match_inputs(
-            check_predictions(captions, how.duplicates), load_references(references, how), how
-        )
-        part = "captions are of images of the references, of which some have none"
-        whole = "every image of the references has its captions, and no other"
-        lines += [part if how.subset else whole, *pair.notes]
+        pair = match_inputs(check_predictions(captions, how.duplicates), references, how)
+        part = "some images of the references have captions, and no other image has"
+        whole = "every image of the references has captions, and no other image has"
+        is_part = len(pair.images) < len(references.by_image)
+        lines += [part if is_part else whole, *pair.notes]
         firsts = {image: texts[:1] for image, texts in pair.captions.items()}
         lines += too_long(firsts, "caption") + too_long(pair.references, "reference", how.tokenized)
     else:

@@ -61,7 +61,8 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: cannot be written: {reason}; name another file") from None
         if identity in read:
-            raise UserError(f"{path}: is read as {read[identity]}; write to another file")
+            link = "" if path == read[identity] else f", under the name {read[identity]}"
+            raise UserError(f"{path}: is an input{link}; write to another file")
         is_file = mode is None or stat.S_ISREG(mode)
         if identity in seen and (is_file or path == STDOUT):
             raise UserError(f"{path}: is named for two outputs; write each to a file of its own")

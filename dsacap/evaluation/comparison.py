@@ -14,6 +14,7 @@ from dsacap.evaluation.inputs import (
     Given,
     Inputs,
     Reading,
+    check_choices,
     load_predictions,
     load_references,
     match_inputs,
@@ -129,7 +130,10 @@ def compare(
     how: Reading | None = None,
 ) -> Comparison:
     """Compare systems; see `dsacap.compare`."""
-    how = how or Reading()
+    how = check_choices(spice, how)
+    if not isinstance(systems, Mapping):
+        kind = type(systems).__name__
+        raise UserError(f"compare: systems must be a dictionary of captions by name, not {kind}")
     if len(systems) < 2:
         raise UserError("compare: needs two or more files of captions")
     loaded = {name: load_predictions(given, how, name) for name, given in systems.items()}

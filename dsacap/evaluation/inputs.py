@@ -20,6 +20,7 @@ from dsacap.data.caption_files.reader import (
     read_captions,
 )
 from dsacap.scoring.metrics.spice import MAX_WORDS
+from dsacap.scoring.score import Spice
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 _WORD = re.compile("[A-Za-z0-9]")
@@ -91,6 +92,24 @@ class Inputs:
     groups: dict[int, str]
     notes: tuple[str, ...]
     hashes: tuple[str, ...]
+
+
+def check_choices(spice: Spice, how: Reading | None) -> Reading:
+    """Return how captions are read, by default as they are.
+
+    Args:
+        spice: Whether SPICE is computed.
+        how: What a caller gave as such.
+
+    Raises:
+        UserError: One of them is none of its kind.
+    """
+    if spice not in get_args(Spice):
+        known = ", ".join(map(repr, get_args(Spice)))
+        raise UserError(f"spice: {spice!r} is unknown; known: {known}")
+    if how is not None and not isinstance(how, Reading):
+        raise UserError(f"how: must be a Reading, not {type(how).__name__}")
+    return how or Reading()
 
 
 def load_inputs(

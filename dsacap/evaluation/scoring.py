@@ -6,7 +6,7 @@ from typing import Any
 from dsacap.common.errors import UserError
 from dsacap.data.caption_files.forms import Captions
 from dsacap.evaluation.corpus import Corpus, load_corpus
-from dsacap.evaluation.inputs import Given, Inputs, Reading, load_inputs
+from dsacap.evaluation.inputs import Given, Inputs, Reading, check_choices, load_inputs
 from dsacap.evaluation.results import Scores, scores_of
 from dsacap.scoring.domains import score_domains
 from dsacap.scoring.metrics.coco_metrics import METRICS
@@ -27,7 +27,7 @@ def score(
     how: Reading | None = None,
 ) -> Scores:
     """Score captions; see `dsacap.score`."""
-    how = how or Reading()
+    how = check_choices(spice, how)
     wanted = {metrics} if isinstance(metrics, str) else set(metrics or ())
     of_spice = [name for name in wanted if any(_is_of(name, one) for one in _OF_SPICE)]
     if wanted and not of_spice:

@@ -59,6 +59,15 @@ def test_what_servers_refuse_is_refused(tmp_path, capsys, content, message):
     assert message in capsys.readouterr().err and not (tmp_path / "out.json").exists()
 
 
+def test_two_file_names_of_one_image_are_refused(tmp_path, capsys):
+    """A server takes one caption of an image."""
+    (tmp_path / "captions.json").write_text(json.dumps({"a/7.jpg": "a ring", "b/7.jpg": "two"}))
+    output = tmp_path / "out.json"
+    assert run(tmp_path / "captions.json", "--output", output, "--ids", "file-names") == 1
+    assert "'a/7.jpg' and 'b/7.jpg' are both image 7; remove one" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def test_the_captions_are_not_overwritten(tmp_path, capsys):
     (tmp_path / "captions.json").write_text(json.dumps(RESULTS))
     assert run(tmp_path / "captions.json", "--output", tmp_path / "captions.json") == 1

@@ -32,7 +32,10 @@ def test_the_page_of_two_files_in_two_forms(files, capsys):
     ("options", "message"),
     [
         ([], "--references: is missing"),
-        (["--references", "references.json", "--output", "ours.json"], "is read as ours.json"),
+        (
+            ["--references", "references.json", "--output", "ours.json"],
+            "ours.json: is an input; write to another file",
+        ),
         (["--references", "none.json"], "none.json: no such file"),
     ],
 )
@@ -41,3 +44,11 @@ def test_what_is_wrong_is_said_and_nothing_is_written(files, capsys, options, me
     assert main(["page", "ours.json", "--no-spice", *options]) == 1
     assert message in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in files.iterdir()} == before
+
+
+def test_standard_output_holds_the_page_alone(files, capfd):
+    options = ["--references", "references.json", "--no-spice", "--output", "-"]
+    assert main(["page", "ours.json", *options]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("<!doctype html>") and out.rstrip().endswith("</html>")
+    assert "ours.json: " in err and not (files / "-").exists()

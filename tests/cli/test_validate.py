@@ -1,5 +1,6 @@
 """`dsacap validate`: every kind of file that it knows, usable and unusable."""
 
+import io
 import json
 import os
 import zipfile
@@ -10,6 +11,7 @@ from PIL import Image
 from dsacap.cli.main import main
 from dsacap.cli.validate import validate
 from dsacap.common.errors import UserError
+from dsacap.evaluation.inputs import Reading, load_references
 
 PREDICTIONS = [{"image_id": 1, "caption": "a red ring"}, {"image_id": 2, "caption": "two rings"}]
 
@@ -31,6 +33,10 @@ def annotations(*ids):
     }
 
 
+def of(paths):
+    return load_references(paths, Reading())
+
+
 def test_predictions_are_counted(write):
     report = validate(write("p.json", PREDICTIONS))
     assert report.startswith(
@@ -41,11 +47,13 @@ def test_predictions_are_counted(write):
 
 def test_predictions_are_compared_with_references(write):
     path = write("p.json", PREDICTIONS)
-    assert "every image of the references" in validate(path, [write("r.json", annotations(1, 2))])
+    assert "every image of the references" in validate(
+        path, of([write("r.json", annotations(1, 2))])
+    )
     with pytest.raises(UserError, match=r"no prediction for 1 of 3 images; first: image 3"):
-        validate(path, [write("r.json", annotations(1, 2, 3))])
+        validate(path, of([write("r.json", annotations(1, 2, 3))]))
     with pytest.raises(UserError, match=r"no references for 1 of 2 predicted images; first: im"):
-        validate(path, [write("r.json", annotations(1))])
+        validate(path, of([write("r.json", annotations(1))]))
 
 
 def test_a_part_of_the_images_needs_its_option(write, capsys):
@@ -54,7 +62,31 @@ def test_a_part_of_the_images_needs_its_option(write, capsys):
     assert main(given) == 1
     assert "no prediction for 1 of 3 images" in capsys.readouterr().err
     assert main([*given, "--subset"]) == 0
-    assert "left out: 1 image without a prediction" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "left out: 1 image without a prediction" in out
+    assert "some images of the references have captions, and no other image has" in out
+
+
+def test_references_from_a_pipe_are_read_once_for_all_files(write, capsys, monkeypatch):
+    references = json.dumps(annotations(1, 2)).encode()
+    files = [str(write(name, PREDICTIONS)) for name in ("p.json", "q.json")]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(references)))
+    assert main(["validate", *files, "--references", "-"]) == 0
+    whole = "every image of the references has captions, and no other image has"
+    assert capsys.readouterr().out.count(whole) == 2
+    assert main(["validate", "-", "--references", "-"]) == 1
+    assert "standard input is named twice" in capsys.readouterr().err
+
+
+def test_the_split_is_that_of_the_references(write, capsys):
+    images = [
+        {"cocoid": i, "split": split, "sentences": [{"raw": "A ring."}]}
+        for i, split in ((1, "test"), (2, "test"), (3, "train"))
+    ]
+    path, references = write("p.json", PREDICTIONS), write("k.json", {"images": images})
+    given = ["validate", str(path), "--references", str(references), "--split", "test"]
+    assert main(given) == 0
+    assert "not chosen" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -81,7 +113,11 @@ def test_what_spice_cannot_parse_is_noted_for_captions_and_references(write):
         references = annotations(1, 2)
         references["annotations"][1]["caption"] = caption
         both = write("r.json", references)
-        notes[name] = validate(path), validate(write("q.json", PREDICTIONS), [both]), validate(both)
+        notes[name] = (
+            validate(path),
+            validate(write("q.json", PREDICTIONS), of([both])),
+            validate(both),
+        )
     assert not any("SPICE" in report for report in notes["fits"])
     for name in ("two", "long"):
         for report, noted in zip(
@@ -93,7 +129,7 @@ def test_what_spice_cannot_parse_is_noted_for_captions_and_references(write):
     assert ": image 1" in notes["long"][0] and ": image 2" in notes["long"][1]
     second = [*PREDICTIONS, *({"image_id": i, "caption": "a dog " * 60} for i in (1, 2))]
     references = write("r.json", annotations(1, 2))
-    assert "SPICE" not in validate(write("p.json", second), [references])  # the first is scored
+    assert "SPICE" not in validate(write("p.json", second), of([references]))  # the first is scored
 
 
 def test_other_kinds_of_captions_are_known(write):
@@ -195,5 +231,5 @@ def test_all_files_are_checked_even_if_the_first_is_bad(write, capsys):
     good, bad = write("p.json", PREDICTIONS), write("b.json", [{"image_id": True, "caption": "a"}])
     assert main(["validate", str(bad), str(good)]) == 1
     out, err = capsys.readouterr()
-    assert "2 images" in out and "b.json: record 0: the id must be a number or text" in err
+    assert "2 images" in out and "b.json: record 0: the id must be a whole number or text" in err
     assert main(["validate", str(good)]) == 0

@@ -59,6 +59,12 @@ def test_errors_say_what_is_wrong():
         dsacap.score(PREDICTIONS, REFERENCES, metrics=["CIDER"], spice="off")
     with pytest.raises(UserError, match=r"predictions: '7': the caption must be text, not 'None'"):
         dsacap.score({7: None}, REFERENCES)
+    with pytest.raises(UserError, match="spice: True is unknown; known: 'auto', 'required', 'off'"):
+        dsacap.score(PREDICTIONS, REFERENCES, spice=True)
+    with pytest.raises(UserError, match="how: must be a Reading, not dict"):
+        dsacap.score(PREDICTIONS, REFERENCES, spice="off", how={"subset": True})
+    with pytest.raises(UserError, match="systems must be a dictionary of captions by name, not li"):
+        dsacap.compare([PREDICTIONS, PREDICTIONS], REFERENCES, spice="off")
     with pytest.raises(UserError, match="no prediction for 2 of 3 images"):
         dsacap.score({7: "two cats"}, REFERENCES)
     assert dsacap.score(

@@ -101,7 +101,7 @@ def _parse_json(source: Source, kind: Kind) -> Document:
             if not several:
                 raise UserError(_json_fault(source, error)) from None
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{source.name}: JSON that cannot be read: {error}") from None
+            raise UserError(f"{source.name}: JSON that cannot be read: {_reason(error)}") from None
     records, lines = [], []
     for number, line in enumerate(source.text.split("\n"), 1):  # a caption may contain U+2028
         if not line.strip():
@@ -109,7 +109,7 @@ def _parse_json(source: Source, kind: Kind) -> Document:
         try:
             record = _loads(line)
         except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+            reason = _reason(error)
             raise UserError(f"{source.name}:{number}: not a line of JSON: {reason}") from None
         if not isinstance(record, dict):
             kind_of = type(record).__name__
@@ -121,6 +121,15 @@ def _parse_json(source: Source, kind: Kind) -> Document:
 
 def _loads(text: str) -> Any:
     return json.loads(text, object_pairs_hook=unique_keys)
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    """Say what is wrong with JSON, without advice for programmers of Python."""
+    if isinstance(error, RecursionError):
+        return "its lists or objects are nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "a number has too many digits" if "integer string" in str(error) else str(error)
 
 
 def _json_fault(source: Source, error: json.JSONDecodeError) -> str:
@@ -152,7 +161,8 @@ def _parse_tokens(source: Source) -> Document:
 def _parse_table(source: Source, kind: Kind) -> Document:
     # Flickr30k's results.csv has `image_name| comment_number| comment`.
     separator = "\t" if kind == "tsv" else _separator(source.text.lstrip().split("\n", 1)[0]) or ","
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if _has_bare_quotes(source, kind) else csv.QUOTE_MINIMAL
+    bare = _has_bare_quotes(source.text, separator)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if bare else csv.QUOTE_MINIMAL
     reader = csv.reader(
         io.StringIO(source.text),
         delimiter=separator,
@@ -172,14 +182,20 @@ def _parse_table(source: Source, kind: Kind) -> Document:
                 row = [*row[:caption_at], separator.join(row[caption_at:])]
                 joined += 1
             if len(row) != len(header):
+                more = len(row) > len(header)
+                remedy = "quote captions that contain the separator" if more else "add the others"
                 raise UserError(
                     f"{source.name}:{reader.line_num}: has {counted(len(row), 'field')}, and the"
-                    f" first line names {len(header)}; quote captions that contain the separator"
+                    f" first line names {len(header)}; {remedy}"
                 )
             records.append({"image_id": row[id_at], "caption": row[caption_at]})
             lines.append(reader.line_num)
     except csv.Error as error:
-        raise UserError(f"{source.name}:{reader.line_num}: not {kind.upper()}: {error}") from None
+        remedy = 'quote a caption that has quotes, and double those: "a ""stop"" sign"'
+        raise UserError(
+            f"{source.name}:{reader.line_num}: not {kind.upper()}: {error};"
+            f" {remedy if 'expected after' in str(error) else 'mend the line'}"
+        ) from None
     notes = []
     if separator not in ("\t", ","):
         notes.append(f"{source.name}: its columns are separated by {separator!r}")
@@ -188,15 +204,19 @@ def _parse_table(source: Source, kind: Kind) -> Document:
     return Document(source.name, kind, records, tuple(lines), tuple(notes))
 
 
-def _has_bare_quotes(source: Source, kind: Kind) -> bool:
-    """Return whether quotes are characters of the captions: TSV is written with and without."""
-    if kind != "tsv":
-        return False
-    rows = csv.reader(io.StringIO(source.text), delimiter="\t", strict=True)
+def _has_bare_quotes(text: str, separator: str) -> bool:
+    """Return whether quotes are characters of the captions: TSV is written with and without.
+
+    Read as quotes, they are then not closed, or join rows into one caption.
+    """
+    if separator != "\t":
+        return separator == "|"  # Flickr30k's captions are never quoted
     try:
-        return len({len(row) for row in rows if row}) > 1
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter="\t", strict=True) if row]
     except csv.Error:
         return True
+    joins_rows = any("\n" in cell and "\t" in cell for row in rows for cell in row)
+    return joins_rows or len({len(row) for row in rows}) > 1
 
 
 def _columns(header: list[str], name: str) -> tuple[int, int]:

@@ -272,7 +272,7 @@ def _karpathy(document: Document, part: str | None) -> Captions:
         raw = [s.get("raw") if isinstance(s, dict) else None for s in image["sentences"]]
         found.by_image[key] = _captions(raw, where)
         if isinstance(image.get("filename"), str):
-            found.file_names[key] = image["filename"]
+            found.file_names[key] = whole_text(image["filename"], f"{where}: filename")
     if part and part not in splits:
         raise UserError(f"{document.name}: has no split {part!r}; it has {listed(splits)}")
     found.parts = Counter() if part else splits

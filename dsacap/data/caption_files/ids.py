@@ -11,7 +11,7 @@ ImageId = int | str
 
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,99})(\.0+)?")  # as pandas writes a column with a gap
 _COCO = re.compile(r"COCO_[a-z]+[0-9]{4}_([0-9]{12})")
-_EXACT = 2**53  # whole numbers above are not all exact as floats
+_EXACT = 2**53  # the float of this number stands for the next one, too
 
 
 def image_id(value: Any, where: str) -> ImageId:
@@ -29,7 +29,7 @@ def image_id(value: Any, where: str) -> ImageId:
     if not isinstance(value, bool) and hasattr(value, "__index__"):
         return operator.index(value)
     if isinstance(value, float) and value.is_integer():
-        if abs(value) > _EXACT:
+        if abs(value) >= _EXACT:
             raise UserError(
                 f"{where}: the id {value!r} is a float, which holds no id of this size exactly;"
                 " write ids as whole numbers or as text"
@@ -38,7 +38,7 @@ def image_id(value: Any, where: str) -> ImageId:
     if isinstance(value, str) and value.strip():
         number = _NUMBER.fullmatch(value.strip())
         return int(number[1]) if number else whole_text(value, where)
-    raise UserError(f"{where}: the id must be a number or text, not {str(value)[:80]!r}")
+    raise UserError(f"{where}: the id must be a whole number or text, not {str(value)[:80]!r}")
 
 
 def whole_text(text: str, where: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_text
+from dsacap.common.outputs import STDOUT
 from dsacap.data.caption_files.ids import ImageId, id_of_file_name
 from dsacap.data.photos import PhotoSource
 from dsacap.evaluation.inputs import (
@@ -176,5 +177,7 @@ def _photo_files(inputs: Inputs, folder: Path) -> dict[int, str]:
 
 
 def _relative(folder: Path, page: Path) -> str:
-    """Return the path of a folder as seen from the page."""
+    """Return the path of a folder as seen from the page; from standard output, its whole path."""
+    if page == STDOUT:
+        return folder.resolve().as_posix()
     return Path(os.path.relpath(folder.resolve(), page.resolve().parent)).as_posix()

@@ -107,6 +107,12 @@ def test_one_line_of_json_is_a_record(tmp_path):
 
 
 def test_quotes_are_kept_where_they_are_characters(tmp_path):
+    # Flickr30k's results.csv has captions that begin with a quote, and quotes none.
+    path = write(tmp_path / "f.csv", 'image_name| comment_number| comment\n7| 0| "A" said he\n')
+    assert read_captions(path).by_image == {7: ['"A" said he']}
+    # A quote that opens one caption and one that closes another do not join the rows between.
+    path = write(tmp_path / "f.tsv", 'image_id\tcaption\n7\t"A ring\n3\ta ring"\n')
+    assert read_captions(path).by_image == {7: ['"A ring'], 3: ['a ring"']}
     path = write(tmp_path / "f.tsv", 'image_id\tcaption\n7\tthe "big" one\n3\t"A" said he\n')
     assert read_captions(path).by_image == {7: ['the "big" one'], 3: ['"A" said he']}
 
@@ -147,7 +153,7 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
         ("7", "is of no known form. It begins with '7'"),
         ("7,a ring\n", "needs a first line with names of columns, such as image_id,caption"),
         ("7\ta ring\n", r"such as image_id\\tcaption"),
-        ("image_id,caption\n7,8,9,a\n3\n", ":3: has 1 field"),
+        ("image_id,caption\n7,8,9,a\n3\n", ":3: has 1 field.*; add the others"),
         ('image_id,caption\n7,"a\n', "not CSV"),
         ("image_id\tcaption\n7\n", ":2: has 1 field"),
         ("id,image_name,caption\n1,a,b\n", "several columns of ids: id, image_name; leave one"),
@@ -162,16 +168,21 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
         (["a"], "record 0.*it is no object"),
         ([{"image_id": 7, "caption": None}], r"record 0 \(image 7\): the caption must be text"),
         ('[{"image_id": 7, "caption": NaN}]', "must be text, not 'nan'"),
-        ([{"image_id": True, "caption": "a"}], "the id must be a number or text"),
-        ([{"image_id": 7.5, "caption": "a"}], "the id must be a number or text"),
+        ([{"image_id": True, "caption": "a"}], "the id must be a whole number or text"),
+        ([{"image_id": 7.5, "caption": "a"}], "the id must be a whole number or text"),
         ('[{"image_id": 1e300, "caption": "a"}]', "holds no id of this size exactly"),
-        ([{"image_id": "", "caption": "a"}], "the id must be a number or text"),
+        ('[{"image_id": 9007199254740993.0, "caption": "a"}]', "holds no id of this size exactly"),
+        ('[{"image_id": %s, "caption": "a"}]' % ("9" * 5000), "a number has too many digits$"),
+        ("[" * 100_000, "its lists or objects are nested too deeply$"),
+        ('image_id,caption\n7,"A" ring\n', "quote a caption that has quotes, and double those"),
+        ([{"image_id": "", "caption": "a"}], "the id must be a whole number or text"),
         ({"images": [{"id": 1}, {"id": "1"}], "annotations": []}, "image id 1 is repeated"),
         (
             {"images": IMAGES, "annotations": [{"image_id": 9, "caption": "a"}]},
             "image 9, which is not among the images",
         ),
         ({"images": [{"id": 1}]}, "has no sentences"),
+        ({"images": [{**SENTENCES[0], "filename": "\ud800"}]}, r"images\[0\]: filename: .*half a"),
         ({"annotations": {"image_id": 1, "caption": "a"}}, "needs a list 'annotations'"),
         ({"data": [{"image_id": 1}]}, "the caption must be text"),
     ],
