@@ -3,6 +3,7 @@
 Chen, Zhang & Hinton 2022, arXiv 2208.04202. Shared by the captioners that diffuse bits.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,37 +11,59 @@ from dsacap.text.vocabulary import UNK
 
 # Of the cosine schedule (the paper's appendix): g(0) is slightly below 1, g(1) slightly above 0.
 _OFFSET, _STRETCH = 0.0002, 0.00025
+_CODES_SEED = 20220804  # of shuffled codes
 
 
 class AnalogBits(nn.Module):
     """Converts word ids to analog bits and back (section 2.1).
 
-    A word id of `count` bits becomes `count` numbers of -1 or 1, the lowest bit first.
+    A code of `count` bits becomes `count` numbers of -1 or 1, the lowest bit first.
+
+    Args:
+        vocabulary: The number of words.
+        shuffled: Whether codes are a random permutation of the ids, the same for every system
+            (for images it is in the authors' code, `uint8_s`). Otherwise the code of a word is its
+            id. Since ids are sorted by frequency, the average of what may stand somewhere then
+            thresholds to an id near 0, which is padding or the end.
     """
 
     place_value: Tensor
+    code_of: Tensor
 
-    def __init__(self, vocabulary: int):
+    def __init__(self, vocabulary: int, shuffled: bool = False):
         super().__init__()
         self.vocabulary, self.count = vocabulary, (vocabulary - 1).bit_length()
         self.register_buffer("place_value", 2 ** torch.arange(self.count), persistent=False)
+        codes = np.arange(2**self.count)
+        if shuffled:
+            codes = np.random.default_rng(_CODES_SEED).permutation(codes)
+        # A shuffled code is stored with the weights, which mean nothing without it.
+        self.register_buffer("code_of", torch.from_numpy(codes), persistent=shuffled)
 
     def encode(self, words: Tensor) -> Tensor:
         """Return the bits (..., count) of word ids (...)."""
-        return ((words[..., None] // self.place_value) % 2).float() * 2 - 1
+        codes = self.code_of[words]
+        return ((codes[..., None] // self.place_value) % 2).float() * 2 - 1
 
     def decode(self, bits: Tensor) -> Tensor:
         """Return the word ids (...) of bits (..., count), thresholded at 0.
 
         A code without a word becomes UNK, which is never written to a caption.
         """
-        words = ((bits > 0) * self.place_value).sum(-1)
+        codes = ((bits > 0) * self.place_value).sum(-1)
+        words = self.code_of.argsort()[codes]
         return words.masked_fill(words >= self.vocabulary, UNK)
 
 
 def gamma(t: Tensor) -> Tensor:
     """Return the signal level g(t) in (0, 1]: the squared cosine of t, scaled to a quarter turn."""
     return torch.cos((t + _OFFSET) / (1 + _STRETCH) * torch.pi / 2).square().clamp(1e-9, 1)
+
+
+def deviation(t: Tensor, scale: float) -> Tensor:
+    """Return the standard deviation of the noised bits at times t, if x_0 is -scale or scale."""
+    g = gamma(t)
+    return (g * scale**2 + 1 - g).sqrt()
 
 
 def noised(x0: Tensor, noise: Tensor, t_B: Tensor) -> Tensor:

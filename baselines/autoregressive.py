@@ -3,6 +3,11 @@
 Vaswani et al. 2017, with the image tokens as memory. Training is cross-entropy on all references of
 an image with teacher forcing; with `beta`, it is on the log-mean-exp of their likelihoods, as for
 parallel readouts. Decoding caches keys and values, those of cross-attention once per image.
+
+No decoding writes an empty caption. The likelihood (`policy`, `evidence`) is the trained one, in
+which the empty caption and unknown words keep their share, because references contain unknown
+words. The share of the empty caption is a factor per image, which does not matter: advantages of an
+image's samples sum to 0, and reranking compares captions of one image.
 """
 
 from collections.abc import Callable, Iterator
@@ -283,8 +288,6 @@ class _WordByWord(Policy):
         words, ended = [], [torch.zeros_like(words_B, dtype=torch.bool)]
         for place in range(self.captioner.spec.max_words):
             logits_BV = state.step(words_B, place)
-            if place == 0:
-                logits_BV[:, EOS] = -torch.inf  # captions are never empty
             words_B = self.part.multinomial(logits_BV.softmax(-1), 1)[:, 0]
             words.append(words_B)
             ended.append(ended[-1] | (words_B == EOS))
@@ -332,7 +335,8 @@ class _State:
         """Return the logits [B, V] of the word after `words_B`, with forbidden words at -inf."""
         c = self.captioner
         logits_BV = c._next(words_B, self.places[place], self.images, self.caches)
-        logits_BV[:, [PAD, BOS, UNK, EOS] if c.endless else [PAD, BOS, UNK]] = -torch.inf
+        is_too_early = c.endless or place == 0  # captions are never empty
+        logits_BV[:, [PAD, BOS, UNK, EOS] if is_too_early else [PAD, BOS, UNK]] = -torch.inf
         if self.prefix_BP is not None and place < self.prefix_BP.shape[1]:
             only_B1 = self.prefix_BP[:, place : place + 1]
             return torch.full_like(logits_BV, -torch.inf).scatter(1, only_B1, 0.0)

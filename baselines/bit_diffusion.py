@@ -6,31 +6,42 @@ cosine g and continuous time. A bidirectional transformer over all positions, wi
 to the image, predicts x_0 by squared error (eq. 2); in half of the training steps it also reads its
 own previous estimate (self-conditioning, section 2.2).
 
+With `scale` below 1, x_0 is -scale or scale, and the network reads the noised bits divided by their
+standard deviation (Chen 2023, arXiv 2301.10972, which shifts the schedule to noise by this; the
+authors' code has it as `b_scale`, .1 for panoptic masks). At 1 a word's dozen bits are so redundant
+that at half of the times it can be read off x_t, and training is copying.
+
 Decoding takes K steps from pure noise. Each step moves the state `asymmetry` steps further than the
 time that the network is given next (asymmetric time intervals, section 2.3); without this, captions
-fall apart. Thresholding at 0 gives the bits, and ids without a word are dropped.
+fall apart. Thresholding at 0 gives the bits, and codes without a word are dropped.
 
 The paper decodes with an average of the weights, which is a setting of the training loop
 (`training: {ema: ...}`). Deviations:
 
 - The words are the benchmark's instead of 32,000 sentence pieces, so there are fewer bits per word.
-- Positions beyond the longest caption of a batch are not trained.
 - The image encoder is the benchmark's frozen one.
+- The network predicts bits of -1 and 1 at any scale, so that the loss and its gradient keep their
+  size; the authors' predicts -scale and scale.
+- The noised bits are divided by their deviation in theory, theirs by that measured in each example.
+
+A caption may be empty, as in the paper: bits have no word to fall back to. `codes: shuffled` makes
+it unlikely that uncertainty is read as the end.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.baselines.analog_bits import AnalogBits, deviation, noised, stepped
 from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
     ModuleList,
+    at_full_length,
     image_encoder,
     image_keys_values,
     replace_method,
@@ -48,9 +59,20 @@ class BitDiffusion(Captioner):
 
     @dataclass(frozen=True)
     class Model(EncoderSize):
-        """Sizes of the network."""
+        """Size and objective.
+
+        Attributes:
+            codes: Whether the code of a word is its id, or the ids are shuffled.
+            scale: Size of the bits that are noised, at most 1; the noise has a deviation of 1.
+        """
 
         decoder_layers: int = 3
+        codes: Literal["ids", "shuffled"] = "ids"
+        scale: float = 1.0
+
+        def __post_init__(self):
+            if self.codes not in ("ids", "shuffled") or not 0 < self.scale <= 1:
+                raise ValueError("needs codes: ids or shuffled, and 0 < scale <= 1")
 
     @dataclass(frozen=True)
     class Decoding:
@@ -76,7 +98,7 @@ class BitDiffusion(Captioner):
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
         self.model, self.spec = model, spec
-        self.bits = AnalogBits(spec.vocabulary)
+        self.bits = AnalogBits(spec.vocabulary, shuffled=model.codes == "shuffled")
         self.image_encoder = image_encoder(model, spec)
         self.read_bits = nn.Linear(2 * self.bits.count, model.width)
         self.time = TimeEmbedding(model.width)
@@ -92,11 +114,12 @@ class BitDiffusion(Captioner):
     # ------------------------------------------------------------------------------------ training
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the squared error of x_0 at a random time (eq. 2)."""
-        captions_BRL = training_captions(batch)
+        """Return the squared error of the bits at a random time (eq. 2)."""
+        captions_BRL = at_full_length(training_captions(batch), self.spec)
         x0 = self.bits.encode(captions_BRL.flatten(0, 1))
         t_B = batch.part.drawn(torch.rand, (len(x0),), x0.device)
-        x = noised(x0, batch.part.drawn(torch.randn, x0.shape, x0.device), t_B)
+        noise = batch.part.drawn(torch.randn, x0.shape, x0.device)
+        x = noised(self.model.scale * x0, noise, t_B)
         images = [
             repeat_rows(image, captions_BRL.shape[1]) for image in self._image_keys_values(batch)
         ]
@@ -107,8 +130,9 @@ class BitDiffusion(Captioner):
         return {"loss": F.mse_loss(self._denoised(x, guess, t_B, images), x0)}
 
     def _denoised(self, x: Tensor, guess: Tensor, t_B: Tensor, images: list[KeysValues]) -> Tensor:
-        """Return the estimate of x_0 [B, L, b] at times t; `guess` is the previous one, or 0."""
+        """Return the estimate of the bits [B, L, b] at times t; `guess` is the previous, or 0."""
         time_BD = self.time(t_B)
+        x = x / deviation(t_B, self.model.scale)[:, None, None]
         h_BLD = self.dropout(
             self.read_bits(torch.cat([x, guess], -1))
             + self.position[: x.shape[1]]
@@ -142,7 +166,7 @@ class BitDiffusion(Captioner):
         return by_image(captions, samples)
 
     def _from_noise(self, noise: Tensor, images: list[KeysValues], decoding: Decoding) -> Tensor:
-        """Return the estimate of x_0 [B, L, b] after K steps from `noise` [B, draws, L, b].
+        """Return the estimate of the bits [B, L, b] after K steps from `noise` [B, draws, L, b].
 
         All steps are in one function, so that compiling gives one graph.
         """
@@ -157,5 +181,5 @@ class BitDiffusion(Captioner):
                 if decoding.sampler == "ddpm" and step + 1 < decoding.steps
                 else None
             )
-            x = stepped(x, guess, now, to, fresh)
+            x = stepped(x, self.model.scale * guess, now, to, fresh)
         return guess

@@ -17,12 +17,19 @@ that repeat the previous one are dropped.
 
 The authors split a BERT, which `language_model` names (ladic_text.py). Without one, the text
 encoder is small: it is trained by masked language modelling on the captions for `text_steps` steps,
-then frozen, as theirs is. When it was trained together with the diffusion, its latents moved away
-from what the diffusion had learnt (validation CIDEr fell from 64 to 14). Deviations:
+then frozen but for its head, as theirs is. When it was trained together with the diffusion, its
+latents moved away from what the diffusion had learnt (validation CIDEr fell from 64 to 14).
+Deviations:
 
-- Latents are standardised by a running mean and deviation.
+- A frozen text encoder has no dropout. The authors' training loop leaves BERT's .1 on, which is
+  noise in the target that cannot be predicted.
+- Latents are standardised by a running mean and deviation, since a small text encoder has none
+  that are known; the authors' are those of COCO.
 - Latents after the end of a caption are what the text encoder makes of the end and its padding; the
-  authors use the embedding of a full stop.
+  authors use the embedding of a full stop, which not every text encoder has.
+- The image that is left out becomes a learned blank; theirs becomes black pixels, which a frozen
+  encoder's stored tokens cannot become.
+- The end of a caption cannot be its first word. Theirs can, and scores 0.
 - In the authors' back and refine all positions start again; here those that the decoder is sure of
   are held.
 """
@@ -38,7 +45,7 @@ import torch.nn.functional as F
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
-from dsacap.baselines.ladic_text import NamedText, SmallText
+from dsacap.baselines.ladic_text import NamedText, SmallText, moments
 from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
@@ -77,6 +84,7 @@ class LaDiC(Captioner):
             width: Width of the diffusion transformer.
             latent: Channels per word of the small text encoder.
             text_layers: Layers of each half of the small text encoder.
+            text_dropout: Its dropout while it is trained.
             text_steps: Number of first training steps that train the small text encoder alone.
             dilate: Factor on the noise in training.
             words_weight: Weight of the cross-entropy in the loss.
@@ -87,6 +95,7 @@ class LaDiC(Captioner):
         revision: str | None = None
         latent: int = 64
         text_layers: int = 2
+        text_dropout: float = 0.0
         text_steps: int = 500
         decoder_layers: int = 3
         dilate: float = 4.0
@@ -142,7 +151,7 @@ class LaDiC(Captioner):
         self.text: NamedText | SmallText = (
             NamedText(model.language_model, model.revision, spec)
             if model.language_model
-            else SmallText(model.latent, model.heads, model.text_layers, model.dropout, spec)
+            else SmallText(model.latent, model.heads, model.text_layers, model.text_dropout, spec)
         )
         self.image_encoder = image_encoder(model, spec)
         self.blank = nn.Parameter(torch.randn(spec.tokens, model.width) * 0.02)
@@ -172,16 +181,13 @@ class LaDiC(Captioner):
         captions_BRL = training_captions(batch)
         references = captions_BRL.shape[1]
         words_XL = self.text.tokens(captions_BRL.flatten(0, 1))
-        x0 = self._latents(words_XL, batch.part)
         self.trained_steps += self.training
         if isinstance(self.text, SmallText):
-            trained = bool(self.trained_steps > self.model.text_steps)
-            self.text.requires_grad_(not trained)
-            if not trained:
-                return {
-                    "loss": (text_loss := self.text.loss(words_XL, batch.part)),
-                    "text": text_loss.detach(),
-                }
+            self.text.freeze(bool(self.trained_steps > self.model.text_steps))
+        x0 = self._latents(words_XL, batch.part)
+        if isinstance(self.text, SmallText) and not self.text.frozen:
+            text_loss = self.text.loss(words_XL, batch.part)
+            return {"loss": text_loss, "text": text_loss.detach()}
         time_X = batch.part.drawn(partial(torch.randint, 0, _TIMES), (len(x0),), x0.device)
         x = self.noise.add_noise(
             x0, batch.part.drawn(torch.randn, x0.shape, x0.device) * self.model.dilate, time_X
@@ -214,7 +220,7 @@ class LaDiC(Captioner):
         """
         latents = self.text.encode(words_XL)
         if self.training:
-            mean, deviation = _moments(latents.flatten(0, 1), part)
+            mean, deviation = moments(latents.flatten(0, 1), part)
             self.mean.lerp_(mean, _MOMENTUM)
             self.deviation.lerp_(deviation, _MOMENTUM)
         return (latents - self.mean) / self.deviation
@@ -332,12 +338,5 @@ class LaDiC(Captioner):
         """Return the logits with those tokens at -inf that no caption contains."""
         logits = self._logits(x0)
         logits[..., self.text.forbidden] = -torch.inf
+        logits[:, 0, self.text.end] = -torch.inf
         return logits
-
-
-def _moments(flat_XE: Tensor, part: Part) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation over the whole batch, from this part's latents."""
-    if part.share == 1:
-        return flat_XE.mean(0), flat_XE.std(0)
-    mean, rows = part.mean(flat_XE.mean(0)), len(flat_XE) / part.share
-    return mean, (part.mean((flat_XE - mean).square().mean(0)) * rows / (rows - 1)).sqrt()

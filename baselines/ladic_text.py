@@ -2,7 +2,8 @@
 
 arXiv 2404.10763, section 3.1. `NamedText` is a pretrained BERT, as in the authors' work: both
 halves are frozen, and the head is trained. `SmallText` is trained on the captions, for use without
-pretrained weights. Both represent captions [X, T] as tokens of their own.
+pretrained weights, then frozen but for its head. Both represent captions [X, T] as tokens of their
+own, and fill all positions, in training as in decoding.
 """
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from transformers import BertForMaskedLM
 
 from dsacap.baselines.pieces import Pieces, from_pretrained, untie
+from dsacap.baselines.shared import at_full_length
 from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, until_eos
 from dsacap.captioner.layers import EncoderBlock
-from dsacap.text.vocabulary import BOS, PAD, UNK
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 _MASKED = 0.15  # share of the words that masked language modelling hides
 _MORE_PIECES = 4  # positions beyond the largest number of words; the authors use 24 for 20
@@ -23,17 +25,22 @@ _MORE_PIECES = 4  # positions beyond the largest number of words; the authors us
 class SmallText(nn.Module):
     """A small BERT (Devlin et al. 2019) of 2 x `layers`, whose tokens are the benchmark's words.
 
-    It is trained by its own `loss` before the diffusion is.
+    It is trained by its own `loss` before the diffusion is. Then `freeze` fixes both halves, which
+    have no dropout from then on: the latents are targets, and dropout would add to them what nobody
+    can predict. The head goes on learning, as the authors' does.
 
     Attributes:
         length: Number of positions.
+        end: The token that ends a caption.
         forbidden: Tokens that are never written.
     """
 
     def __init__(self, width: int, heads: int, layers: int, dropout: float, spec: ImageSpec):
         super().__init__()
         self.mask = spec.vocabulary  # an id beyond the vocabulary
-        self.width, self.length, self.forbidden = width, spec.max_words + 1, [PAD, BOS, UNK]
+        self.width, self.spec, self.length = width, spec, spec.max_words + 1
+        self.end, self.forbidden = EOS, [PAD, BOS, UNK]
+        self.frozen = False
         self.embed = nn.Embedding(spec.vocabulary + 1, width)
         self.position = nn.Parameter(torch.randn(self.length, width) * 0.02)
         self.lower, self.upper = (
@@ -45,8 +52,23 @@ class SmallText(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.02)
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
-        """Return the captions as they are."""
-        return captions_XL
+        """Return captions with PAD at all positions after the end, of which there are `length`."""
+        return at_full_length(captions_XL, self.spec)
+
+    def freeze(self, frozen: bool) -> None:
+        """Fix both halves, or let them learn."""
+        self.frozen = frozen
+        for half in (self.embed, self.lower, self.upper):
+            half.requires_grad_(not frozen)
+        self.position.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "SmallText":
+        """Set the mode; frozen halves always stay without dropout."""
+        super().train(mode)
+        for half in (self.lower, self.upper):
+            half.train(mode and not self.frozen)
+        return self
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
         """Return the words before the end of each caption."""
@@ -83,6 +105,7 @@ class NamedText(nn.Module):
 
     Attributes:
         length: Number of positions.
+        end: The token that ends a caption.
         forbidden: Tokens that are never written.
     """
 
@@ -95,24 +118,24 @@ class NamedText(nn.Module):
         self.width = self.bert.config.hidden_size
         self.lower_layers = self.bert.config.num_hidden_layers // 2
         self.pieces = Pieces(name, revision, spec, self.length)
-        self.full_stop = self.pieces.tokenizer.convert_tokens_to_ids(".")
+        self.end = self.pieces.tokenizer.convert_tokens_to_ids(".")
         specials = self.pieces.tokenizer.all_special_ids
-        self.forbidden = [i for i in specials if i != self.full_stop]
+        self.forbidden = [i for i in specials if i != self.end]
 
     def tokens(self, captions_XL: Tensor) -> Tensor:
         """Return captions as word pieces, each filled with full stops up to `length`."""
-        captions = self.pieces.encode(captions_XL, self.full_stop)
+        captions = self.pieces.encode(captions_XL, self.end)
         return torch.tensor(
-            [pieces + [self.full_stop] * (self.length - len(pieces)) for pieces in captions],
+            [pieces + [self.end] * (self.length - len(pieces)) for pieces in captions],
             device=captions_XL.device,
         )
 
     def word_ids(self, tokens_XT: Tensor) -> list[list[int]]:
         """Return the words before the first full stop of each caption."""
-        stop = self.full_stop
+        end = self.end
         return self.pieces.decode(
             [
-                pieces[: pieces.index(stop)] if stop in pieces else pieces
+                pieces[: pieces.index(end)] if end in pieces else pieces
                 for pieces in tokens_XT.tolist()
             ]
         )
@@ -135,3 +158,11 @@ class NamedText(nn.Module):
         super().train(mode)
         self.bert.bert.eval()
         return self
+
+
+def moments(flat_XE: Tensor, part: Part) -> tuple[Tensor, Tensor]:
+    """Return the mean and standard deviation over the whole batch, from this part's latents."""
+    if part.share == 1:
+        return flat_XE.mean(0), flat_XE.std(0)
+    mean, rows = part.mean(flat_XE.mean(0)), len(flat_XE) / part.share
+    return mean, (part.mean((flat_XE - mean).square().mean(0)) * rows / (rows - 1)).sqrt()

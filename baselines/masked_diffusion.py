@@ -6,29 +6,42 @@ positions by cross-entropy, and a head predicts the caption's length from the im
 best-first: with K steps, each step fixes the most confident of the masked positions, about 1/K of
 the words, and these do not change again.
 
-Two parts of DDCap are options, so that the effect of each can be measured: the concentrated
-attention mask, with which a masked position is attended to by itself alone, and image-free
-training, which replaces a share of the images by a learned blank, for guidance in decoding:
-logits = blank + guidance (image - blank).
+Three parts of DDCap are options, so that the effect of each can be measured:
+
+- `concentrated`: the attention mask with which a masked position is attended to by itself alone.
+- `image_free`: training replaces a share of the images by a learned blank, for guidance in
+  decoding: logits = blank + guidance (image - blank).
+- `end: word`: EOS is a word like others. The length counts it, it is masked and predicted, and the
+  caption is cut at it, so a length that is too large does no harm. Without it (`end: length`) the
+  length alone decides where a caption ends, and EOS is no word.
+
+`lengths: 3` in decoding is the length beam of mask-predict (Ghazvininejad et al. 2019, arXiv
+1904.09324), which DDCap has not: each of the likeliest lengths is decoded, and the caption whose
+words have the highest mean log-probability is kept.
 
 Deviations from DDCap:
 
 - The network is not given the time, which the share of masked words shows.
 - t is continuous; DDCap has 20 steps.
-- A word only ever becomes [MASK]; DDCap lets it become another word with a tiny probability.
-- The length is predicted by one layer from the mean of the image tokens; DDCap uses a small MLP on
-  CLIP's class token.
+- Only masked words count in the loss. DDCap predicts the others too, which it can copy.
+- A word only ever becomes [MASK]; DDCap's paper lets it become another word with a tiny
+  probability, its code does not.
+- The length is predicted by one layer from the mean of the image tokens, since not every image
+  encoder has a class token; DDCap uses a small MLP on CLIP's.
 - The number of words fixed in a step depends on the caption's own length instead of the longest of
   the batch, so that captions do not depend on their neighbours.
+- The end cannot be the first word. DDCap's can, and an empty caption scores 0.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsacap.baselines.masked_policy import FullyMasked
 from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
@@ -45,11 +58,12 @@ from dsacap.captioner.interface import (
     ImageSpec,
     Policy,
     by_image,
-    closed,
     noise_of,
+    until_eos,
 )
 from dsacap.captioner.layers import DecoderBlock, repeat_rows, take_rows
-from dsacap.text.vocabulary import EOS, PAD, UNK
+from dsacap.common.errors import UserError
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 
 class MaskedDiffusion(Captioner):
@@ -64,15 +78,17 @@ class MaskedDiffusion(Captioner):
         Attributes:
             concentrated: Whether to use DDCap's concentrated attention mask.
             image_free: Share of the images that training leaves blank, for guidance.
+            end: What ends a caption: its predicted length, or the word EOS.
         """
 
         decoder_layers: int = 3
         concentrated: bool = False
         image_free: float = 0.0
+        end: Literal["length", "word"] = "length"
 
         def __post_init__(self):
-            if not 0 <= self.image_free < 1:
-                raise ValueError("needs 0 <= image_free < 1")
+            if not 0 <= self.image_free < 1 or self.end not in ("length", "word"):
+                raise ValueError("needs 0 <= image_free < 1 and end: length or word")
 
     @dataclass(frozen=True)
     class Decoding:
@@ -83,15 +99,19 @@ class MaskedDiffusion(Captioner):
             temperature: Sampling temperature of the length and the words; 0 takes the likeliest.
             guidance: Weight of the image's logits against the blank's. At 1 a step takes one pass
                 of the network, otherwise two.
+            lengths: Number of likeliest lengths to decode, of which the best caption is kept.
         """
 
         steps: int = 8
         temperature: float = 0.0
         guidance: float = 1.0
+        lengths: int = 1
 
         def __post_init__(self):
-            if self.steps < 1 or self.temperature < 0 or self.guidance < 0:
-                raise ValueError("needs steps >= 1, temperature >= 0 and guidance >= 0")
+            if self.steps < 1 or self.temperature < 0 or self.guidance < 0 or self.lengths < 1:
+                raise ValueError("needs steps, lengths >= 1 and temperature, guidance >= 0")
+            if self.lengths > 1 and self.temperature > 0:
+                raise ValueError("lengths > 1 and temperature > 0 exclude each other")
 
         @property
         def random(self) -> bool:
@@ -102,10 +122,12 @@ class MaskedDiffusion(Captioner):
         super().__init__()
         self.model, self.spec = model, spec
         self.mask = spec.vocabulary  # an id beyond the vocabulary
+        self.ends_by_word = int(model.end == "word")  # also the number of places of the end
+        self.places = spec.max_words + self.ends_by_word
         self.image_encoder = image_encoder(model, spec)
         self.dropout = Dropout(model.dropout)
         self.embed = nn.Embedding(spec.vocabulary + 1, model.width)
-        self.position = nn.Parameter(torch.randn(spec.max_words, model.width) * 0.02)
+        self.position = nn.Parameter(torch.randn(self.places, model.width) * 0.02)
         self.blocks = ModuleList(
             DecoderBlock(model.width, model.heads, model.dropout)
             for _ in range(model.decoder_layers)
@@ -127,14 +149,15 @@ class MaskedDiffusion(Captioner):
         """Return the cross-entropies of the masked words and of the length."""
         captions_BRL = training_captions(batch)
         references = captions_BRL.shape[1]
-        all_words_XL = batch.part.all_captions(captions_BRL).flatten(0, 1)[:, :-1]
-        # EOS is not a word here: the length head decides where a caption ends.
-        all_words_XL = all_words_XL.masked_fill(all_words_XL == EOS, PAD)
+        all_words_XL = batch.part.all_captions(captions_BRL).flatten(0, 1)
+        if not self.ends_by_word:
+            all_words_XL = all_words_XL[:, :-1].masked_fill(all_words_XL[:, :-1] == EOS, PAD)
         all_real_XL = all_words_XL != PAD
         words_BL, real_BL = batch.part.rows(all_words_XL), batch.part.rows(all_real_XL)
         memory_BND = self.image_encoder(batch.features)
         length_loss = F.cross_entropy(
-            self._length_logits(memory_BND).repeat_interleave(references, 0), real_BL.sum(-1)
+            self.length_logits(memory_BND).repeat_interleave(references, 0),
+            real_BL.sum(-1) - self.ends_by_word,
         )
 
         t_X1 = torch.rand(len(all_words_XL), 1, device=words_BL.device)
@@ -148,11 +171,11 @@ class MaskedDiffusion(Captioner):
                 < self.model.image_free
             )
             memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
-        images = self._image_keys_values(memory_BND)
+        images = self.image_keys_values(memory_BND)
         total: Tensor | float = 0.0
         for rows, length in batch.part.length_buckets(all_real_XL):
             words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
-            hidden = self._hidden(
+            hidden = self.hidden(
                 words.masked_fill(masked, self.mask),
                 real,
                 [take_rows(image, rows // references) for image in images],
@@ -172,17 +195,23 @@ class MaskedDiffusion(Captioner):
 
         The length is drawn first, then the words, independently of each other.
         """
-        return _FullyMasked(self, batch)
+        if self.ends_by_word:
+            raise UserError(
+                "masked diffusion with end: word cannot be tuned by a reward, because a caption's"
+                " probability is a sum over lengths; take end: length"
+            )
+        return FullyMasked(self, batch)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """Compile the K denoising steps as one function."""
         replace_method(self, "_unmasked", compiled)
         self.fixed_shapes = True
 
-    def _length_logits(self, memory_BND: Tensor) -> Tensor:
+    def length_logits(self, memory_BND: Tensor) -> Tensor:
+        """Return the logits of the number of words [B, max_words + 1], EOS not counted."""
         return self.length_head(memory_BND.mean(1))
 
-    def _hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[KeysValues]) -> Tensor:
+    def hidden(self, words_BL: Tensor, real_BL: Tensor, images: list[KeysValues]) -> Tensor:
         """Return the decoder's output [B, L, D]; `real_BL` is False after the end of a caption."""
         x_BLD = self.dropout(self.embed(words_BL) + self.position[: words_BL.shape[1]])
         attended = real_BL[:, None, None]
@@ -193,7 +222,8 @@ class MaskedDiffusion(Captioner):
             x_BLD = block(x_BLD, image, mask=attended)
         return self.norm(x_BLD)
 
-    def _image_keys_values(self, memory_BND: Tensor) -> list[KeysValues]:
+    def image_keys_values(self, memory_BND: Tensor) -> list[KeysValues]:
+        """Return each block's keys and values of the encoded image tokens."""
         return image_keys_values(self.blocks, memory_BND)
 
     @torch.inference_mode()
@@ -203,13 +233,13 @@ class MaskedDiffusion(Captioner):
         """Write captions by best-first unmasking; see `Captioner.caption`."""
         memory_BND = self.image_encoder(batch.features)
         self.check(self.model, decoding)
-        images = [repeat_rows(image, samples) for image in self._image_keys_values(memory_BND)]
+        images = [repeat_rows(image, samples) for image in self.image_keys_values(memory_BND)]
         blank = (
-            self._image_keys_values(self.blank.expand(len(images[0][0]), -1, -1))
+            self.image_keys_values(self.blank.expand(len(images[0][0]), -1, -1))
             if decoding.guidance != 1
             else None
         )
-        length_logits = self._length_logits(memory_BND).repeat_interleave(samples, 0)
+        length_logits = self.length_logits(memory_BND).repeat_interleave(samples, 0)
         length_logits[:, 0] = -torch.inf  # captions are never empty
         gumbel_BLV = None
         if decoding.random:
@@ -217,7 +247,7 @@ class MaskedDiffusion(Captioner):
                 batch,
                 samples,
                 seed,
-                (1 + self.spec.max_words, max(self.spec.vocabulary, self.spec.max_words + 1)),
+                (1 + self.places, max(self.spec.vocabulary, self.spec.max_words + 1)),
                 "uniform",
             )
             gumbel = (
@@ -226,17 +256,24 @@ class MaskedDiffusion(Captioner):
             )
             length_logits = length_logits + gumbel[:, 0, : self.spec.max_words + 1]
             gumbel_BLV = gumbel[:, 1:, : self.spec.vocabulary]
-        length_B = length_logits.argmax(-1)
+        # Each row has as many candidates as lengths, the likeliest first.
+        lengths = min(decoding.lengths, self.spec.max_words)
+        length_X = length_logits.topk(lengths).indices.flatten()
         if self.endless:
-            length_B.fill_(self.spec.max_words)
-        places = self.spec.max_words if self.fixed_shapes else int(length_B.max())
-        real_BL = torch.arange(places, device=length_B.device) < length_B[:, None]
-        words_BL = torch.full(real_BL.shape, self.mask, device=length_B.device).masked_fill(
-            ~real_BL, PAD
+            length_X.fill_(self.spec.max_words)
+        images = [repeat_rows(image, lengths) for image in images]
+        if blank is not None:
+            blank = [repeat_rows(image, lengths) for image in blank]
+        length_X = length_X + self.ends_by_word
+        places = self.places if self.fixed_shapes else int(length_X.max())
+        real_XL = torch.arange(places, device=length_X.device) < length_X[:, None]
+        words_XL = torch.full(real_XL.shape, self.mask, device=length_X.device).masked_fill(
+            ~real_XL, PAD
         )
-        words_BL = self._unmasked(words_BL, real_BL, images, blank, gumbel_BLV, decoding)
-        captions = [[word for word in words if word > UNK] for words in words_BL.tolist()]
-        return by_image(captions, samples)
+        words_XL, log_p_XL = self._unmasked(words_XL, real_XL, images, blank, gumbel_BLV, decoding)
+        best_B1 = _mean_until_end(words_XL, log_p_XL, real_XL).view(-1, lengths).argmax(-1)[:, None]
+        words_BL = words_XL.unflatten(0, (-1, lengths)).take_along_dim(best_B1[..., None], 1)[:, 0]
+        return by_image([until_eos(words) for words in words_BL.tolist()], samples)
 
     def _unmasked(
         self,
@@ -246,8 +283,8 @@ class MaskedDiffusion(Captioner):
         blank: list[KeysValues] | None,
         gumbel_BLV: Tensor | None,
         decoding: Decoding,
-    ) -> Tensor:
-        """Return the words [B, L] after K steps.
+    ) -> tuple[Tensor, Tensor]:
+        """Return the words [B, L] after K steps, and their log-probabilities when they were fixed.
 
         All steps are in one function, so that compiling gives one graph.
 
@@ -260,13 +297,14 @@ class MaskedDiffusion(Captioner):
                 words.
             decoding: The decoding options.
         """
+        log_p_BL = torch.zeros(words_BL.shape, device=words_BL.device)
         for step in range(decoding.steps):
             masked_BL = words_BL == self.mask
-            logits_BLV = self.head(self._hidden(words_BL, real_BL, images))
+            logits_BLV = self.head(self.hidden(words_BL, real_BL, images))
             if blank is not None:
-                blank_BLV = self.head(self._hidden(words_BL, real_BL, blank))
+                blank_BLV = self.head(self.hidden(words_BL, real_BL, blank))
                 logits_BLV = blank_BLV + decoding.guidance * (logits_BLV - blank_BLV)
-            logits_BLV[..., : UNK + 1] = -torch.inf
+            self._forbid(logits_BLV)
             noisy_BLV = (
                 logits_BLV
                 if gumbel_BLV is None
@@ -283,46 +321,26 @@ class MaskedDiffusion(Captioner):
                 left_B / (decoding.steps - step)
             )  # in the last step, all that is left
             rank_BL = confidence_BL.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-            words_BL = torch.where(masked_BL & (rank_BL < fix_B[:, None]), new_BL, words_BL)
+            fixed_BL = masked_BL & (rank_BL < fix_B[:, None])
+            words_BL = torch.where(fixed_BL, new_BL, words_BL)
+            log_p_BL = torch.where(fixed_BL, confidence_BL, log_p_BL)
             if not torch.compiler.is_compiling() and not (words_BL == self.mask).any():
                 break
-        return words_BL
+        return words_BL, log_p_BL
+
+    def _forbid(self, logits_BLV: Tensor) -> None:
+        """Set the logits of words to -inf where no caption contains them."""
+        logits_BLV[..., [PAD, BOS, UNK]] = -torch.inf
+        if not self.ends_by_word:
+            logits_BLV[..., EOS] = -torch.inf
+            return
+        earliest = self.spec.max_words if self.endless else 1
+        logits_BLV[:, :earliest, EOS] = -torch.inf
+        logits_BLV[:, self.spec.max_words :, UNK + 1 :] = -torch.inf
 
 
-class _FullyMasked(Policy):
-    def __init__(self, captioner: MaskedDiffusion, batch: Batch):
-        self.captioner, self.part = captioner, batch.part
-        memory_BND = captioner.image_encoder(batch.features)
-        self.images = captioner._image_keys_values(memory_BND)
-        self.length_log_p_BL = captioner._length_logits(memory_BND).log_softmax(-1)
-
-    @torch.no_grad()
-    def sample(self, samples: int) -> Tensor:
-        self.part.require_whole("masked diffusion cannot draw captions")
-        length_p_BL = self.length_log_p_BL.exp()
-        length_p_BL[:, 0] = 0  # captions are never empty
-        length_BS = torch.multinomial(length_p_BL, samples, replacement=True)
-        real_BSL = (
-            torch.arange(int(length_BS.max()), device=length_BS.device) < length_BS[..., None]
-        )
-        p_XV = self._log_p(real_BSL).exp()
-        p_XV[:, : UNK + 1] = 0
-        words_BSL = torch.zeros(real_BSL.shape, dtype=torch.long, device=length_BS.device)
-        words_BSL[real_BSL] = torch.multinomial(p_XV, 1)[:, 0]
-        return closed(words_BSL, ~real_BSL)
-
-    def log_prob(self, captions_BSL: Tensor) -> Tensor:
-        words_BSL = captions_BSL[..., :-1]
-        real_BSL = (words_BSL != PAD) & (words_BSL != EOS)
-        log_p_BSL = torch.zeros(real_BSL.shape, device=real_BSL.device)
-        log_p_BSL[real_BSL] = self._log_p(real_BSL).gather(-1, words_BSL[real_BSL][:, None])[:, 0]
-        return log_p_BSL.sum(-1) + self.length_log_p_BL.gather(-1, real_BSL.sum(-1))
-
-    def _log_p(self, real_BSL: Tensor) -> Tensor:
-        """Return the log-probabilities [X, V] of the words at the X positions that are real."""
-        real_BL = real_BSL.flatten(0, 1)
-        masked_BL = torch.full(real_BL.shape, self.captioner.mask, device=real_BL.device)
-        images = [repeat_rows(image, real_BSL.shape[1]) for image in self.images]
-        return self.captioner.head(
-            self.captioner._hidden(masked_BL, real_BL, images)[real_BL]
-        ).log_softmax(-1)
+def _mean_until_end(words_XL: Tensor, log_p_XL: Tensor, real_XL: Tensor) -> Tensor:
+    """Return the mean log-probability [X] of the words of each caption, its EOS included."""
+    is_end_XL = words_XL == EOS
+    used_XL = real_XL & (is_end_XL.cumsum(-1) - is_end_XL.long() == 0)
+    return (log_p_XL * used_XL).sum(-1) / used_XL.sum(-1)

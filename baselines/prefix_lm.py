@@ -211,6 +211,7 @@ class PrefixLM(Captioner):
             max_new_tokens=self.words.longest,
             min_new_tokens=self.words.longest if self.endless else None,
             suppress_tokens=self.words.forbidden,
+            begin_suppress_tokens=[self.words.end],  # captions are never empty
             eos_token_id=self.words.end,
             pad_token_id=self.words.end,
             cache_implementation="static" if self.fixed_shapes else None,
@@ -235,9 +236,7 @@ class _TokenByToken(Policy):
     def sample(self, samples: int) -> Tensor:
         self.batch.part.require_whole("a prefix language model cannot draw captions")
         c = self.captioner
-        words_XL = c._generate(
-            self.batch, samples, do_sample=True, top_k=0, begin_suppress_tokens=[EOS]
-        )
+        words_XL = c._generate(self.batch, samples, do_sample=True, top_k=0)
         ended_XL = (words_XL == EOS).cumsum(-1) > 0
         # One EOS, then PAD.
         words_XL = F.pad(words_XL, (0, 1), value=EOS).masked_fill(F.pad(ended_XL, (1, 0)), PAD)

@@ -10,17 +10,31 @@ x_t = sqrt(g(t)) x_0 + sqrt(1 - g(t)) eps, and the network is self-conditioned. 
   Codes therefore need no meaning, and words are read off the softmax. The loss is the squared error
   of the bits plus label-smoothed cross-entropy (eq. 5 and 6).
 
-Stages are *cascaded*: a later stage also reads the words of the previous one (section 3.3); in
-training it reads the reference with some of its words exchanged.
+Stages are *cascaded*: a later stage also reads the words that the previous one writes (section
+3.3). In training these are its captions of the train images, of which some words are exchanged for
+random ones. A later stage must not read the reference in their place: it would learn to copy what
+it does not get in decoding.
 
 Tuning by a reward: one pass from pure noise gives a distribution over words at each position, from
 which captions are drawn position by position. With `guided: true` in the tuning, one of an image's
 captions is a reference, as in the authors' guided self-critical training. Deviations:
 
 - The authors' tuning starts from a teacher's caption that is noised to a random time.
-- Images are the benchmark's frozen tokens, and similar ones are found by the encoder's pooled
-  vectors.
-- The stages are trained together.
+- Images are the benchmark's frozen tokens.
+- The stages are trained together. The authors train one stage to the end, store one caption of each
+  train image that it writes in 50 steps with averaged weights, and train the next stage on these.
+  Here each training step has the stages before the last one caption the batch's images in
+  `cascade_steps` steps, with their present weights and without gradient or dropout. So there is one
+  training run with one budget, whose every step trains every stage; a later stage meets worse
+  captions at first, and different ones in each epoch. (In the authors' code all five references of
+  an image share one array of words, which is exchanged five times over, so that 56 % of its words
+  are random. The paper's 15 % are used here, for each reference anew.)
+- The authors' online decoding of the cascade averages the word probabilities of both stages in
+  every step of the second, and thresholds bits in the end. Here the last stage alone writes.
+- Similar images are those of the benchmark's encoder, and one caption of each is read. The authors
+  retrieve sentences by CLIP's text encoder; that would take a new interface for look-ups, and the
+  benchmark's encoders have no text side except for CLIP.
+- The end cannot be the first word. Theirs can, and an empty caption scores 0.
 - Positions after the end are trained to stay empty; the authors leave them out of the loss. When
   they were left out here, captions ran on past their end (validation CIDEr 85 after 1,000 steps and
   42 after 2,000).
@@ -36,15 +50,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.baselines.analog_bits import AnalogBits, noised, stepped
+from dsacap.baselines.scd_stage import Stage
 from dsacap.baselines.shared import (
     EncoderSize,
     KeysValues,
     ModuleList,
+    at_full_length,
     image_encoder,
     replace_method,
     training_captions,
 )
-from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -54,14 +69,8 @@ from dsacap.captioner.interface import (
     noise_of,
     until_eos,
 )
-from dsacap.captioner.layers import (
-    DecoderBlock,
-    EncoderBlock,
-    TimeEmbedding,
-    repeat_rows,
-)
 from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs
-from dsacap.text.vocabulary import BOS, PAD, UNK
+from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
 _LATEST = 0.999  # the latest time of training
 _EXCHANGED = 0.15  # share of the words that are exchanged in what a later stage reads in training
@@ -81,18 +90,20 @@ class SCDNet(Captioner):
             semantic_layers: Layers of each stage's semantic transformer.
             decoder_layers: Layers of each stage's decoder.
             cascades: Number of stages. Each has layers of its own, except for the image encoder.
+            cascade_steps: Denoising steps in which training has a stage write what the next reads.
             retrieved: Number of similar images from which training chooses one.
         """
 
         semantic_layers: int = 1
         decoder_layers: int = 2
         cascades: int = 2
+        cascade_steps: int = 4
         retrieved: int = 5
         label_smoothing: float = 0.1
 
         def __post_init__(self):
-            if self.cascades < 1 or self.retrieved < 1:
-                raise ValueError("needs cascades >= 1 and retrieved >= 1")
+            if min(self.cascades, self.cascade_steps, self.retrieved) < 1:
+                raise ValueError("needs cascades, cascade_steps and retrieved >= 1")
 
     @dataclass(frozen=True)
     class Decoding:
@@ -116,9 +127,7 @@ class SCDNet(Captioner):
         self.model, self.spec = model, spec
         self.bits = AnalogBits(spec.vocabulary)
         self.image_encoder = image_encoder(model, spec)
-        self.stages = ModuleList(
-            _Stage(model, spec, self.bits.count) for _ in range(model.cascades)
-        )
+        self.stages = ModuleList(Stage(model, spec, self.bits.count) for _ in range(model.cascades))
         self.register_buffer(
             "codes_Vb", self.bits.encode(torch.arange(spec.vocabulary)), persistent=False
         )
@@ -138,29 +147,28 @@ class SCDNet(Captioner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of all stages, each at a random time (eq. 5 and 6)."""
-        captions_BRL = training_captions(batch)
+        captions_BRL = at_full_length(training_captions(batch), self.spec)
         references = captions_BRL.shape[1]
         words_XL = captions_BRL.flatten(0, 1)
         x0 = self.bits.encode(words_XL)
-        similar_XKL = self._similar(batch, self.model.retrieved).repeat_interleave(references, 0)
+        similar_BKL = self._similar(batch, self.model.retrieved)
+        similar_XKL = similar_BKL.repeat_interleave(references, 0)
         similar_XL = similar_XKL[
             torch.arange(len(similar_XKL)),
             batch.part.drawn(partial(torch.randint, 0, similar_XKL.shape[1]), (len(similar_XKL),)),
         ]
         memory_BND = self.image_encoder(batch.features)
-        exchanged_XL = (batch.part.drawn(torch.rand, words_XL.shape, x0.device) < _EXCHANGED) & (
-            words_XL != PAD
-        )
-        others_XL = batch.part.drawn(
-            partial(torch.randint, UNK + 1, self.spec.vocabulary), words_XL.shape, x0.device
-        )
-        before = self.bits.encode(torch.where(exchanged_XL, others_XL, words_XL))
+        before = [torch.zeros_like(x0)] + [
+            self.bits.encode(
+                self._some_exchanged(written_BL.repeat_interleave(references, 0), batch)
+            )
+            for written_BL in self._written_in_training(batch, similar_BKL[:, 0])
+        ]
         losses: list[Tensor] = []
-        for number, stage in enumerate(self.stages):
+        for stage, read in zip(self.stages, before, strict=True):
             t_X = batch.part.drawn(torch.rand, (len(x0),), x0.device) * _LATEST
             x = noised(x0, batch.part.drawn(torch.randn, x0.shape, x0.device), t_X)
             image = stage.image(memory_BND, references)
-            read = before if number else torch.zeros_like(x0)
             guess = torch.zeros_like(x0)
             if torch.rand(()) < 0.5:
                 with torch.no_grad():
@@ -173,6 +181,29 @@ class SCDNet(Captioner):
         return {"loss": sum(losses[1:], start=losses[0])} | {
             f"stage_{number}": loss.detach() for number, loss in enumerate(losses, 1)
         }
+
+    @torch.no_grad()
+    def _written_in_training(self, batch: Batch, similar_BL: Tensor) -> list[Tensor]:
+        """Return what all stages but the last write of a training batch, each [B, L]."""
+        if len(self.stages) == 1:
+            return []
+        shape = (len(similar_BL), len(self.stages) - 1, self.spec.max_words + 1, self.bits.count)
+        noise = batch.part.drawn(torch.randn, shape, batch.features.device)
+        was_training = self.training
+        self.eval()
+        memory_BND = self.image_encoder(batch.features)
+        images = [stage.image(memory_BND, 1) for stage in list(self.stages)[:-1]]
+        decoding = self.Decoding(steps=self.model.cascade_steps)
+        written = self._written(noise, images, similar_BL, decoding)
+        self.train(was_training)
+        return written
+
+    def _some_exchanged(self, words_XL: Tensor, batch: Batch) -> Tensor:
+        """Return captions with a share of their words exchanged for random ones."""
+        drawn, device = batch.part.drawn, words_XL.device
+        exchanged_XL = (drawn(torch.rand, words_XL.shape, device) < _EXCHANGED) & (words_XL > UNK)
+        draw = partial(torch.randint, UNK + 1, self.spec.vocabulary)
+        return torch.where(exchanged_XL, drawn(draw, words_XL.shape, device), words_XL)
 
     def _expected(self, logits_XLV: Tensor) -> Tensor:
         """Return the expected bits [X, L, b]."""
@@ -193,7 +224,7 @@ class SCDNet(Captioner):
                 stage.image(memory_BND, 1),
                 similar_BL,
             )
-            read = self.bits.encode(_writable(logits).argmax(-1))
+            read = self.bits.encode(_words(logits))
         return SlotPolicy(slot_log_probs(logits), batch.part)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
@@ -213,7 +244,7 @@ class SCDNet(Captioner):
             batch, samples, seed, (len(self.stages), self.spec.max_words + 1, self.bits.count)
         ).flatten(0, 1)
         images = [stage.image(memory_BND, samples) for stage in self.stages]
-        words_XL = self._written(noise, images, similar_XL, decoding)
+        words_XL = self._written(noise, images, similar_XL, decoding)[-1]
         captions = [until_eos(words) for words in words_XL.tolist()]
         return by_image(captions, samples)
 
@@ -223,13 +254,15 @@ class SCDNet(Captioner):
         images: list[list[KeysValues]],
         similar_XL: Tensor,
         decoding: Decoding,
-    ) -> Tensor:
-        """Return the words [X, L] after K steps of each stage, from `noise` [X, stages, L, b].
+    ) -> list[Tensor]:
+        """Return the words [X, L] of each stage after K steps, from `noise` [X, stages, L, b].
+
+        The stages are the first ones, as many as `images` has keys and values for.
 
         All steps are in one function, so that compiling gives one graph.
         """
-        read = torch.zeros_like(noise[:, 0].contiguous())
-        for number, (stage, image) in enumerate(zip(self.stages, images, strict=True)):
+        written, read = [], torch.zeros_like(noise[:, 0].contiguous())
+        for number, (stage, image) in enumerate(zip(self.stages, images, strict=False)):
             x, guess = noise[:, number].contiguous(), torch.zeros_like(read)
             asymmetry = 0.0 if number else decoding.asymmetry
             for step in range(decoding.steps):
@@ -238,80 +271,16 @@ class SCDNet(Captioner):
                 logits = stage(x, guess, read, x.new_full((len(x),), now), image, similar_XL)
                 guess = self._expected(logits)
                 x = stepped(x, guess, now, to, torch.zeros_like(x))  # the mean of DDPM's step
-            words_XL = _writable(logits).argmax(-1)
-            read = self.bits.encode(words_XL)
-        return words_XL
+            written.append(_words(logits))
+            read = self.bits.encode(written[-1])
+        return written
 
 
-def _writable(logits_XLV: Tensor) -> Tensor:
-    """Return the logits with words at -inf that no caption contains."""
+def _words(logits_XLV: Tensor) -> Tensor:
+    """Return the likeliest words [X, L], at least one, and PAD after the end."""
     logits_XLV = logits_XLV.clone()
-    logits_XLV[..., [BOS, UNK]] = -torch.inf  # not PAD, which a later stage reads after the end
-    return logits_XLV
-
-
-class _Stage(nn.Module):
-    """One diffusion transformer: a semantic transformer, then a decoder that attends to the image.
-
-    The semantic transformer reads the noised words and a similar image's caption.
-    """
-
-    def __init__(self, model: SCDNet.Model, spec: ImageSpec, bits: int):
-        super().__init__()
-        self.read = nn.Linear(3 * bits, model.width)
-        self.time = TimeEmbedding(model.width)
-        self.embed = nn.Embedding(spec.vocabulary, model.width)
-        self.position = nn.Parameter(torch.randn(2, spec.max_words + 1, model.width) * 0.02)
-        self.dropout = Dropout(model.dropout)
-        self.semantic = nn.ModuleList(
-            EncoderBlock(model.width, model.heads, model.dropout)
-            for _ in range(model.semantic_layers)
-        )
-        self.blocks = ModuleList(
-            DecoderBlock(model.width, model.heads, model.dropout)
-            for _ in range(model.decoder_layers)
-        )
-        self.norm = nn.LayerNorm(model.width)
-        self.head = nn.Linear(model.width, spec.vocabulary)
-        nn.init.normal_(self.embed.weight, std=0.02)
-
-    def image(self, memory_BND: Tensor, times: int) -> list[KeysValues]:
-        """Return each block's keys and values of the image tokens, with rows repeated `times`."""
-        return [
-            repeat_rows(block.cross_attention.keys_values(memory_BND), times)
-            for block in self.blocks
-        ]
-
-    def forward(
-        self,
-        x: Tensor,
-        guess: Tensor,
-        read: Tensor,
-        t_X: Tensor,
-        image: list[KeysValues],
-        similar_XL: Tensor,
-    ) -> Tensor:
-        """Return the logits of words [X, L, V].
-
-        Args:
-            x: The noised bits, (X, L, b).
-            guess: The previous estimate of x_0, or 0, (X, L, b).
-            read: The bits of the previous stage's words, or 0, (X, L, b).
-            t_X: The time of each row.
-            image: The keys and values of the image tokens.
-            similar_XL: A caption of a similar training image, as word ids.
-        """
-        length, time_XD = x.shape[1], self.time(t_X)
-        words_XLD = (
-            self.read(torch.cat([x, guess, read], -1))
-            + self.position[0, :length]
-            + time_XD[:, None]
-        )
-        similar_XLD = self.embed(similar_XL) + self.position[1, : similar_XL.shape[1]]
-        h_XLD = self.dropout(torch.cat([words_XLD, similar_XLD], dim=1))
-        for block in self.semantic:
-            h_XLD = block(h_XLD)
-        h_XLD = h_XLD[:, :length]
-        for block, keys_values in zip(self.blocks, image, strict=True):
-            h_XLD = block(h_XLD, keys_values)
-        return self.head(self.norm(h_XLD))
+    logits_XLV[..., [BOS, UNK]] = -torch.inf
+    logits_XLV[:, 0, [PAD, EOS]] = -torch.inf
+    words_XL = logits_XLV.argmax(-1)
+    is_end_XL = (words_XL == EOS) | (words_XL == PAD)
+    return words_XL.masked_fill(is_end_XL.cumsum(-1) - is_end_XL.long() > 0, PAD)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner.interface import Batch, ImageSpec
 from dsacap.captioner.layers import DecoderBlock, ImageEncoder
+from dsacap.text.vocabulary import PAD
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -52,6 +54,15 @@ def training_captions(batch: Batch) -> Tensor:
     if batch.captions is None:
         raise ValueError("the loss needs a batch with captions")
     return batch.captions
+
+
+def at_full_length(captions_BRL: Tensor, spec: ImageSpec) -> Tensor:
+    """Return captions of a training batch with PAD up to the `max_words + 1` places of decoding.
+
+    A batch ends with its longest caption. A system that decodes at all places would meet those
+    beyond it for the first time in decoding.
+    """
+    return F.pad(captions_BRL, (0, spec.max_words + 1 - captions_BRL.shape[-1]), value=PAD)
 
 
 def image_keys_values(blocks: Iterable[DecoderBlock], memory_BND: Tensor) -> list[KeysValues]:

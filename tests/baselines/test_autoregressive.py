@@ -29,6 +29,7 @@ def teacher_forced(captioner: Autoregressive, batch: Batch, words_BL: torch.Tens
         x = block(x, image, causal=True)
     logits = captioner.head(captioner.norm(x))
     logits[..., [PAD, BOS, UNK]] = -torch.inf
+    logits[:, 0, EOS] = -torch.inf
     return logits.log_softmax(-1).gather(-1, words_BL[..., None])[..., 0]
 
 
@@ -113,11 +114,38 @@ def test_a_wide_beam_finds_the_best_caption_of_all():
     found = captioner.caption(batch, 1, 0, Autoregressive.Decoding(beam=60, length_penalty=1.0))
     for b in range(3):
         image, scores = part_of(batch, slice(b, b + 1)), {}
-        for n in range(spec.max_words + 1):
+        for n in range(1, spec.max_words + 1):
             for caption in itertools.product(range(UNK + 1, spec.vocabulary), repeat=n):
                 words = torch.tensor([[*caption, EOS][: spec.max_words]])
                 scores[caption] = teacher_forced(captioner, image, words).sum().item() / (n + 1)
         assert tuple(found[b][0]) == max(scores, key=scores.get)
+
+
+def silent() -> Autoregressive:
+    """Return a captioner that would rather say nothing."""
+    captioner = make()
+    with torch.no_grad():
+        captioner.head.bias[EOS] += 60
+    return captioner
+
+
+@pytest.mark.parametrize("options", [{}, {"beam": 3}, {"temperature": 1.0}])
+def test_no_caption_is_empty(options):
+    captions = silent().caption(random_batch(4), 2, 0, Autoregressive.Decoding(**options))
+    assert {len(caption) for image in captions for caption in image} == {1}
+
+
+@torch.inference_mode()
+def test_the_likelihood_leaves_its_share_to_the_empty_caption():
+    """Without unknown words, all captions together have a probability of 1."""
+    spec = ImageSpec(SPEC.tokens, SPEC.channels, vocabulary=6, max_words=2)
+    captioner = make(spec)
+    captioner.head.bias[[PAD, BOS, UNK]] = -90
+    texts = [text for n in range(3) for text in itertools.product((4, 5), repeat=n)]
+    captions = torch.tensor([[*text, EOS, *[PAD] * (2 - len(text))] for text in texts])
+    batch = part_of(random_batch(1), slice(0, 1))
+    p = captioner.policy(batch).log_prob(captions[None])[0].exp()
+    assert p.sum().item() == pytest.approx(1, abs=1e-5) and p[0] > 1e-3
 
 
 def test_sampling_follows_temperature_nucleus_and_top_k():

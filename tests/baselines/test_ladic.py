@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -97,8 +99,44 @@ def test_the_text_encoder_is_trained_first_and_then_frozen(captioner):
                 )
             )
         )
-    assert trained == [(True, True, False)] * 100 + [(False, False, True)] * 2
+    # The head goes on: it learns to read what the diffusion writes.
+    assert trained == [(True, True, False)] * 100 + [(False, True, True)] * 2
     assert "trained_steps" in captioner.state_dict()  # so a resumed training knows where it was
+
+
+def test_a_frozen_text_encoder_has_no_dropout():
+    """The same caption always has the same latents, after validation too."""
+    torch.manual_seed(2)
+    captioner = LaDiC(LaDiC.Model(**{**SMALL, "text_steps": 1}, text_dropout=0.5), SPEC).train()
+    batch = random_batch(4)
+    words = captioner.text.tokens(batch.captions.flatten(0, 1))
+    captioner.loss(batch)
+    assert not torch.equal(captioner.text.encode(words), captioner.text.encode(words))
+    captioner.loss(batch)
+    for _ in range(2):
+        latents = captioner.text.encode(words)
+        assert torch.equal(latents, captioner.text.encode(words))
+        assert torch.equal(captioner.text.decode(latents), captioner.text.decode(latents))
+        captioner.eval()  # for validation, as the training loop does
+        captioner.train()
+
+
+def test_all_positions_of_decoding_are_trained(captioner, monkeypatch):
+    widths, forward = [], captioner._denoised
+    monkeypatch.setattr(
+        captioner, "_denoised", lambda x, *rest: widths.append(x.shape[1]) or forward(x, *rest)
+    )
+    batch = random_batch(3)
+    captioner.trained_steps.fill_(SMALL["text_steps"] + 1)
+    captioner.loss(dataclasses.replace(batch, captions=batch.captions[..., :4]))
+    assert set(widths) == {SPEC.max_words + 1}
+
+
+def test_no_caption_is_empty(captioner):
+    with torch.no_grad():
+        captioner.text.head.bias[EOS] += 60
+    captions = captioner.caption(random_batch(3), 2, 0, LaDiC.Decoding(stride=300))
+    assert {len(caption) for image in captions for caption in image} == {1}
 
 
 def test_it_learns_length_and_words():

@@ -153,9 +153,12 @@ def jobs_by_name():
             for prefix, option, place in parts_of(stage):
                 yield f"{prefix}{rule_of(stage)}", stage, option, place, None
             continue
+        made = set()  # students of one teacher share its captions: one job makes them
         for row in stage.rows(layout):
-            if row in rows_by_wildcards(stage):
+            place = stage.place(layout, *row)
+            if row in rows_by_wildcards(stage) or place in made:
                 continue
+            made.add(place)
             system, seed = row
             name, options = f"{rule_of(stage)}_{system}", f"--system {system}"
             if stage.verb == "checkpoint":
