@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.config.dataset import Coco, Downloads, Scenes
+from dsacap.config.encoder import PATCHES, Encoder
 from dsacap.config.parsing import (
     checked_options,
     decoding_of,
@@ -24,7 +25,6 @@ from dsacap.config.section import Section
 from dsacap.config.sections import (
     Ablation,
     Decoding,
-    Encoder,
     Generator,
     Inspection,
     Judge,
@@ -111,6 +111,11 @@ class Config(Section):
                 raise ValueError(
                     message_of(error.errors()[0], f"systems.{name}.training")
                 ) from None
+            if self.sees_pixels(name) and (self.encoder.name or "").startswith(PATCHES):
+                raise ValueError(
+                    f"systems.{name}: fine_tune trains an encoder, but {self.encoder.name} has no"
+                    " weights; leave it out, and set encoder.views for random crops"
+                )
         return self
 
     def _check_teacher(self, name: str) -> None:
