@@ -139,12 +139,14 @@ def config_file(name: str, manifests: dict[str, dict]) -> Path | None:
         manifests: The manifests of the stages.
 
     Returns:
-        config/NAME.yaml, here or in the checkout; otherwise the file that the last stage was given,
-        if it has this name; otherwise None.
+        NAME.yaml in config/ or a folder of it, here or in the checkout; otherwise the file that the
+        last stage was given, if it has this name; otherwise None.
     """
     command = next(reversed(manifests.values()))["command"] if manifests else []
     given = [Path(after) for option, after in pairwise(command) if option == "--config"]
-    for file in (Path("config") / f"{name}.yaml", ROOT / "config" / f"{name}.yaml", *given):
+    roots = (Path("config"), ROOT / "config")
+    folders = [folder for root in roots for folder in (root, *sorted(root.glob("*/")))]
+    for file in (*(folder / f"{name}.yaml" for folder in folders), *given):
         if file.exists() and isinstance(keys := read_yaml(file), dict) and keys.get("name") == name:
             return file
     return None

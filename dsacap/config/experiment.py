@@ -14,6 +14,7 @@ from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.config.claims import Ablation
 from dsacap.config.dataset import Coco, Downloads, Scenes
+from dsacap.config.encoder import PATCHES, Encoder
 from dsacap.config.measurements import Inspection, Robustness, Scoring, Timing
 from dsacap.config.parsing import (
     checked_options,
@@ -25,7 +26,6 @@ from dsacap.config.parsing import (
 from dsacap.config.section import Section
 from dsacap.config.sections import (
     Decoding,
-    Encoder,
     Generator,
     Judge,
     Name,
@@ -110,6 +110,11 @@ class Config(Section):
                 raise ValueError(
                     message_of(error.errors()[0], f"systems.{name}.training")
                 ) from None
+            if self.sees_pixels(name) and (self.encoder.name or "").startswith(PATCHES):
+                raise ValueError(
+                    f"systems.{name}: fine_tune trains an encoder, but {self.encoder.name} has no"
+                    " weights; leave it out, and set encoder.views for random crops"
+                )
         return self
 
     def _check_teacher(self, name: str) -> None:

@@ -1,6 +1,10 @@
-"""The base class of all sections of the configuration."""
+"""The base class of all sections of the configuration, and a type of several."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""The sections of the configuration, except the data set and training."""
+"""The sections of the configuration, except the data set, the encoder and training."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from dsacap.common.files import check_pinned
+from dsacap.config.encoder import Encoder, Sight
 from dsacap.config.section import Section
 from dsacap.config.training import Tuning
 
 # Names become parts of file names and of shell commands, labels become cells of the table.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[^|\n]+$")]
 
 
@@ -20,88 +20,6 @@ class Text(Section):
 
     min_count: int = Field(1, ge=1)
     max_words: int = Field(20, ge=1)
-
-
-class EncoderTraining(Section):
-    """Training of the tiny CLIP for scenes; see dsacap/vision/encoders/tiny_clip.py."""
-
-    seed: int = 0
-    steps: int = Field(gt=0)
-    batch_size: int = 64
-    learning_rate: float = 4e-3
-
-
-class Encoder(Section):
-    """The image encoder: trained here (`train`), or loaded by name.
-
-    A name is one of open_clip's, `local-dir:FOLDER` in open_clip's format, or `timm:NAME`.
-    """
-
-    train: EncoderTraining | None = None
-    name: str | None = None
-    pretrained: str | None = Field(
-        None,
-        description="open_clip: a tag or a file of weights; timm: a file, package:NAME, or nothing"
-        " for the name's default weights",
-    )
-    sha256: Sha256 | None = Field(
-        None, description="hash of the file of weights, checked before it is read"
-    )
-    grid: int | None = Field(
-        None, gt=0, description="average the tokens to grid x grid if the encoder gives more"
-    )
-    batch_size: int = Field(64, gt=0)
-    shard_size: int = Field(4096, gt=0)
-    on_bad_image: Literal["error", "skip"] = "error"
-    dtype: Literal["float16", "bfloat16"] = Field(
-        "float16", description="type of the features on disk"
-    )
-    views: int = Field(
-        1,
-        gt=0,
-        le=32,
-        description="views of each photo: itself and random crops; a training step uses one",
-    )
-    workers: int = Field(
-        0,
-        ge=0,
-        description="processes that decode photos, besides the one that encodes them",
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Encoder":
-        if (self.train is None) == (self.name is None):
-            raise ValueError(
-                "give either train (a tiny CLIP trained on the data set) or name (an open_clip or"
-                " timm model)"
-            )
-        if self.train and (self.pretrained or self.sha256):
-            raise ValueError(
-                "pretrained and sha256 belong to name; an encoder trained here has no weights yet"
-            )
-        if self.name and not self.pretrained and not self.name.startswith(("local-dir:", "timm:")):
-            raise ValueError(
-                "an open_clip name needs a pretrained tag or file, or use local-dir:FOLDER instead;"
-                " features of random weights are useless"
-            )
-        return self
-
-
-class Weights(Section):
-    """An encoder that is loaded by name; the keys are those of `Encoder`."""
-
-    name: str
-    pretrained: str | None = None
-    sha256: Sha256 | None = None
-
-
-class Sight(Encoder):
-    """The encoder or encoders whose features compare a generator's pictures with the originals."""
-
-    beside: tuple[Weights, ...] = Field(
-        (),
-        description="more encoders of the same input size; their pooled vectors are concatenated",
-    )
 
 
 class GeneratorTraining(Section):

@@ -38,6 +38,12 @@ class Training(Section):
         lt=1,
         description="decay of the moving average of the weights, which is what is kept; 0: none",
     )
+    images: int | None = Field(
+        None,
+        gt=0,
+        description="train on so many images of the train split, which the row's seed draws; all"
+        " else that is made of the split (vocabulary, encoder, look-ups, rewards) sees the whole",
+    )
     references: int = Field(5, gt=0, description="captions of an image that a step uses")
     evaluations: int = Field(6, gt=0)
     validation_images: int = Field(500, gt=1)

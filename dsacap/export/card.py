@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
-from dsacap.export.description import Description, OpenClip
+from dsacap.export.description import Description, OpenClip, Patches
 from dsacap.reporting.markdown import commits
 from dsacap.reporting.pipe_table import markdown
 from dsacap.reporting.table import scale_of
@@ -104,6 +104,8 @@ def _data(config: Config, manifests: Mapping[str, dict]) -> str:
             "selected on val, scored once on test."
         )
         lines += [f"- sha256 of {name}: `{digest}`" for name, digest in facts["sha256"].items()]
+    if drawn := manifests.get("train", {}).get("facts", {}).get("drawn_images"):
+        lines.append(f"- It was trained on {drawn['count']:,} of the train images, a random draw.")
     if skipped := manifests.get("features", {}).get("facts", {}).get("skipped"):
         lines.append(f"- {len(skipped)} photos were left out because they could not be read.")
     return "\n".join(lines)
@@ -204,7 +206,11 @@ def _licences(description: Description, config: Config, memory: Sequence[str]) -
             "- Data: photos and captions belong to their owners; read the terms of the data set "
             "before you redistribute what was trained on it."
         )
-    if config.encoder.name:
+    if config.encoder.autoencoder and not isinstance(config.dataset, Scenes):
+        lines.append("- Encoder: an autoencoder trained on these photos, whose terms apply to it.")
+    if isinstance(description.encoder, Patches):
+        lines.append(f"- Encoder: none; the captioner sees pixels ({config.encoder.name}).")
+    elif config.encoder.name:
         where = (
             "open_clip downloads its weights"
             if isinstance(description.encoder, OpenClip) and description.encoder.tag

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from dsacap.config.section import Section
-from dsacap.config.sections import Label, Name, Sha256
+from dsacap.config.encoder import PATCHES, AutoencoderSizes
+from dsacap.config.section import Section, Sha256
+from dsacap.config.sections import Label, Name
 
 FORMAT = 1  # raised when an older reader would misread what is written
 
@@ -62,7 +63,24 @@ class OpenClipFolder(Section):
     grid: int | None = None
 
 
-Encoders = Annotated[ResNet | Timm | OpenClip | OpenClipFolder, Field(discriminator="kind")]
+class Patches(Section):
+    """Patches of pixels; see dsacap/vision/encoders/patch_encoder.py."""
+
+    kind: Literal["patches"] = "patches"
+    name: Annotated[str, StringConstraints(pattern=rf"^{PATCHES}[0-9]+/[0-9]+$")]
+    grid: int | None = None
+
+
+class Latents(AutoencoderSizes):
+    """The encoding half of an autoencoder, whose weights are in the folder."""
+
+    kind: Literal["latents"] = "latents"
+    grid: int | None = None
+
+
+Encoders = Annotated[
+    ResNet | Timm | OpenClip | OpenClipFolder | Patches | Latents, Field(discriminator="kind")
+]
 
 
 class Description(Section):

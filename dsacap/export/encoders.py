@@ -11,8 +11,17 @@ from torch import Tensor
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_tensors, write_json, write_tensors
-from dsacap.config.sections import Encoder as EncoderSettings
-from dsacap.export.description import Encoders, OpenClip, OpenClipFolder, ResNet, Timm
+from dsacap.config.encoder import PATCHES, AutoencoderSizes
+from dsacap.config.encoder import Encoder as EncoderSettings
+from dsacap.export.description import (
+    Encoders,
+    Latents,
+    OpenClip,
+    OpenClipFolder,
+    Patches,
+    ResNet,
+    Timm,
+)
 from dsacap.vision.encoders.base import Encoder
 from dsacap.vision.encoders.clip_encoder import local_name, needs_quick_gelu
 from dsacap.vision.encoders.load import load_encoder
@@ -27,7 +36,9 @@ def files_of(encoder: Encoders) -> tuple[str, ...]:
     """Return the names of the encoder's files in the exported folder."""
     if isinstance(encoder, OpenClipFolder):
         return FOLDER_FILES
-    return () if isinstance(encoder, OpenClip) and encoder.tag else (WEIGHTS,)
+    if isinstance(encoder, Patches) or (isinstance(encoder, OpenClip) and encoder.tag):
+        return ()
+    return (WEIGHTS,)
 
 
 def trained_resnet(folder: Path, grid: int | None) -> tuple[ResNet, dict[str, Tensor]]:
@@ -82,8 +93,12 @@ def write_encoder(
     """
     if settings.train:
         return _write_trained(trained, settings.grid, folder, fine_tuned)
+    if settings.autoencoder:
+        return _write_latents(settings.autoencoder, trained, settings.grid, folder, fine_tuned)
     name = settings.name
-    assert name is not None  # the configuration has either `train` or `name`
+    assert name is not None  # the configuration has `train`, `autoencoder` or `name`
+    if name.startswith(PATCHES):
+        return Patches(name=name, grid=settings.grid)
     encoder = load_encoder(name, settings.pretrained, settings.grid, settings.sha256)
     if fine_tuned is not None:
         encoder.load_state_dict(fine_tuned, strict=False)  # the text tower keeps its weights
@@ -126,6 +141,22 @@ def _write_trained(
         tensors = {name.removeprefix(f"clip.{_VISUAL}"): fine_tuned[name] for name in fine_tuned}
     write_tensors(folder / WEIGHTS, tensors)
     return description
+
+
+def _write_latents(
+    sizes: AutoencoderSizes,
+    trained: Path,
+    grid: int | None,
+    folder: Path,
+    fine_tuned: dict[str, Tensor] | None,
+) -> Latents:
+    from dsacap.vision.encoders.latent_encoder import load_latent_encoder
+
+    encoder = load_latent_encoder(sizes, trained, grid)
+    if fine_tuned is not None:
+        encoder.load_state_dict(fine_tuned)
+    write_tensors(folder / WEIGHTS, encoder.net.state_dict())
+    return Latents(**sizes.model_dump(include=set(AutoencoderSizes.model_fields)), grid=grid)
 
 
 def _write_folder(
@@ -180,6 +211,10 @@ def read_encoder(description: Encoders, folder: Path) -> Encoder:
     """
     if isinstance(description, ResNet):
         return load_resnet(description, read_tensors(folder / WEIGHTS)[0])
+    if isinstance(description, Latents):
+        return _load_latents(description, read_tensors(folder / WEIGHTS)[0])
+    if isinstance(description, Patches):
+        return load_encoder(description.name, None, description.grid)
     if isinstance(description, Timm):
         return load_encoder(f"{_TIMM}{description.name}", str(folder / WEIGHTS), description.grid)
     if isinstance(description, OpenClipFolder):
@@ -192,6 +227,14 @@ def read_encoder(description: Encoders, folder: Path) -> Encoder:
             f"encoder {description.name} ({description.tag}): open_clip now has other weights than "
             "when the system was exported; export the system again"
         )
+    return encoder
+
+
+def _load_latents(description: Latents, tensors: dict[str, Tensor]) -> Encoder:
+    from dsacap.vision.encoders.latent_encoder import new_latent_encoder
+
+    encoder = new_latent_encoder(description, description.grid)
+    encoder.net.load_state_dict(tensors)
     return encoder
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from dsacap.captioner.registry import release_of
 from dsacap.config.dataset import Scenes
+from dsacap.config.encoder import Sight
 from dsacap.config.experiment import Config
-from dsacap.config.sections import Sight
 from dsacap.data.scenes import generate as scenes
 from dsacap.runs.stage_table import VERSIONS
 
@@ -66,6 +66,8 @@ class Keys:
         encoder = self.config.encoder
         if encoder.train:
             return key("encoder", encoder.train, self.data, *self._arithmetic)
+        if encoder.autoencoder:
+            return key("encoder", "autoencoder", encoder.autoencoder, self.data, *self._arithmetic)
         others = encoder.beside if isinstance(encoder, Sight) else ()
         return key("encoder", encoder.name, encoder.pretrained, encoder.sha256, *others)
 

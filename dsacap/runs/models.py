@@ -8,7 +8,8 @@ import torch
 
 from dsacap.common.errors import UserError
 from dsacap.common.machine import device_of
-from dsacap.config.sections import Generator, Sight
+from dsacap.config.encoder import Sight
+from dsacap.config.sections import Generator
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.photos import PhotoSource
 from dsacap.data.prepared import load_examples
@@ -63,8 +64,14 @@ def load_configured_encoder(layout: Layout) -> "Encoder":
     from dsacap.vision.encoders.load import load_encoder
 
     encoder = layout.config.encoder
-    name = local_name(layout.encoder) if encoder.name is None else encoder.name
-    first = load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
+    first: Encoder
+    if encoder.autoencoder:
+        from dsacap.vision.encoders.latent_encoder import load_latent_encoder
+
+        first = load_latent_encoder(encoder.autoencoder, layout.encoder, encoder.grid)
+    else:
+        name = local_name(layout.encoder) if encoder.name is None else encoder.name
+        first = load_encoder(name, encoder.pretrained, encoder.grid, encoder.sha256)
     others = encoder.beside if isinstance(encoder, Sight) else ()
     return (
         EnsembleEncoder(
@@ -92,8 +99,8 @@ def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]
     settings, encoder = layout.config.encoder, load_configured_encoder(layout)
     if not isinstance(encoder, ClipEncoder):
         raise UserError(
-            f"rewards.clipscore: encoder {settings.name} reads no text; name an open_clip model,"
-            " or leave the reward out"
+            f"rewards.clipscore: encoder {settings.name or 'autoencoder'} reads no text; name an"
+            " open_clip model, or leave the reward out"
         )
     tokenizer = open_clip.get_tokenizer(
         local_name(layout.encoder) if settings.train else settings.name

@@ -18,6 +18,13 @@ HUMAN = "human"  # the system whose captions are the references themselves
 _INDEX = "index.json"
 
 
+def _read_by_encoder(layout: "Layout") -> list[Path]:
+    encoder = layout.config.encoder
+    if encoder.autoencoder:
+        return [*_prepared(layout)[:1], *_drawn(layout)]
+    return _prepared(layout)[:1] if encoder.train else []
+
+
 def _prepared(layout: "Layout") -> list[Path]:
     """Captions of all splits, and the vocabulary."""
     return [layout.data / "captions.jsonl", layout.data / "vocabulary.json"]
@@ -115,10 +122,10 @@ STAGES: dict[str, Stage] = {
         Stage(
             "encoder",
             1,
-            "train the tiny CLIP, or check that the named encoder can be loaded",
+            "train the tiny CLIP or an autoencoder, or check that the named encoder can be loaded",
             "dsacap.stages.encoder:make_encoder",
             place=lambda layout: layout.encoder,
-            reads=lambda layout: _prepared(layout)[:1] if layout.config.encoder.train else [],
+            reads=_read_by_encoder,
             writes=lambda layout: [_weights(layout.encoder)],
             options=("judge", "sight"),
             code=("dsacap.vision.encoders.load",),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dsacap.common.disk import free_space
 from dsacap.config.dataset import Coco, Scenes
+from dsacap.config.encoder import Encoder
 from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
 from dsacap.stages.download import room_for_downloads
@@ -44,33 +45,41 @@ def predicted_sizes(layout: Layout) -> list[Need]:
             needs.append(
                 Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB")
             )
-    if (
-        config.encoder.name
-        and not (layout.features / INDEX).exists()
-        and (images := _images(layout, dataset))
-    ):
-        from dsacap.vision.encoders.load import shape_without_weights
+    if config.encoder.train:  # only scenes can train it
+        return needs
+    if not (layout.features / INDEX).exists() and (images := _images(layout, dataset)):
         from dsacap.vision.features.encode import FeatureSize
 
-        features = FeatureSize(
-            images,
-            config.encoder.views,
-            *shape_without_weights(config.encoder.name, config.encoder.grid),
-        )
+        shape = _of_encoder(config.encoder)[0]
+        features = FeatureSize(images, config.encoder.views, *shape)
         needs.append(Need(layout.root, features.bytes, f"features in {layout.root}: {features}"))
     trains_encoder = any(config.sees_pixels(system) for system in config.systems)
     if (
         trains_encoder
-        and config.encoder.name
         and not (layout.pixels / INDEX).exists()
         and (images := _images(layout, dataset))
     ):
-        from dsacap.vision.encoders.load import input_size
         from dsacap.vision.features.pixels import PixelSize
 
-        pixels = PixelSize(images, *input_size(config.encoder.name))
+        pixels = PixelSize(images, *_of_encoder(config.encoder)[1])
         needs.append(Need(layout.root, pixels.bytes, f"pixels in {layout.root}: {pixels}"))
     return needs
+
+
+def _of_encoder(settings: Encoder) -> tuple[tuple[int, int, int], tuple[int, int]]:
+    """Return the shape of its features and the size of its input, without any weights."""
+    if settings.autoencoder:
+        import torch
+
+        from dsacap.vision.encoders.latent_encoder import new_latent_encoder
+
+        with torch.device("meta"):
+            encoder = new_latent_encoder(settings.autoencoder, settings.grid)
+            return encoder.shape(), encoder.image_size
+    from dsacap.vision.encoders.load import input_size, shape_without_weights
+
+    assert settings.name is not None  # an encoder that is not trained here has one
+    return shape_without_weights(settings.name, settings.grid), input_size(settings.name)
 
 
 def _images(layout: Layout, dataset: Coco) -> int:

@@ -1,5 +1,6 @@
 """What the stages `train` and `tune` share: the training loop on a row's settings and data."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from dsacap.captioner.registry import release_of
 from dsacap.data.prepared import Example
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout
+from dsacap.training.batches import drawn_examples
 from dsacap.vision.features.pixels import PixelFeatures
 from dsacap.vision.features.store import FeatureStore
 
@@ -54,12 +56,14 @@ def fit(
     from dsacap.training.distributed import joined
     from dsacap.training.loop import train
 
+    settings = layout.config.training_of(system)
     with joined(layout.config.device) as accelerator:
         inputs = Inputs(layout)
         work = prepare(inputs, system, seed)
+        drawn = {"drawn_images": _drawn(work.examples)} if settings.images else {}
         facts = train(
             work.captioner,
-            layout.config.training_of(system),
+            settings,
             seed,
             work.examples,
             inputs.examples("val"),
@@ -74,4 +78,18 @@ def fit(
             fused=layout.config.arithmetic == "portable",
         )
     release = release_of(layout.config.captioner_of(system))
-    return facts | ({"captioner": release} if release else {})
+    return facts | drawn | ({"captioner": release} if release else {})
+
+
+def training_examples(inputs: Inputs, system: str, seed: int) -> list[Example]:
+    """Return the train split, or what the row's seed draws of it if `images` says how many."""
+    examples = inputs.examples("train")
+    count = inputs.layout.config.training_of(system).images
+    return drawn_examples(examples, count, seed) if count else examples
+
+
+def _drawn(examples: Sequence[Example]) -> dict:
+    """Describe the images that a row is trained on, for the manifest."""
+    ids = [example.image_id for example in examples]
+    digest = hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()
+    return {"count": len(ids), "ids_sha256": digest}

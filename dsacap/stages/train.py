@@ -7,7 +7,7 @@ import torch
 from dsacap.common.files import read_json
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout, manifest_of
-from dsacap.stages.fitting import Prepared, fit
+from dsacap.stages.fitting import Prepared, fit, training_examples
 
 
 def train_system(layout: Layout, system: str, seed: int) -> dict:
@@ -31,7 +31,7 @@ def train_system(layout: Layout, system: str, seed: int) -> dict:
 def prepared(inputs: Inputs, system: str, seed: int) -> Prepared:
     """Initialise a system, and load its examples: a distilled one learns its teacher's captions."""
     torch.manual_seed(seed)
-    captioner, examples = inputs.captioner(system), inputs.examples("train")
+    captioner, examples = inputs.captioner(system), training_examples(inputs, system, seed)
     if inputs.layout.config.systems[system].distilled_from:
         lessons = read_json(inputs.layout.lessons(system, seed))
         examples = [

@@ -8,7 +8,7 @@ from dsacap.config.training import Rewards
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.runs.models import load_reconstruction, load_text_encoder
-from dsacap.stages.fitting import Prepared, fit
+from dsacap.stages.fitting import Prepared, fit, training_examples
 
 
 def tune_system(layout: Layout, system: str, seed: int) -> dict:
@@ -46,7 +46,7 @@ def prepared_tuning(inputs: Inputs, system: str, seed: int) -> Prepared:
         if config.sees_pixels(base)
         else inputs.seen_by(system)
     )
-    examples = inputs.examples("train")
+    examples = training_examples(inputs, system, seed)
     return Prepared(captioner, examples, store, _objective(inputs, captioner, system, seed))
 
 

@@ -230,7 +230,7 @@ def encoder_cost(settings: dict, size: Size) -> dict:
     """
     config = _config(settings)
     device = device_of(config.device)
-    encoder = random_encoder(config.encoder.name, config.encoder.grid)
+    encoder = random_encoder(config.encoder)
     encoder.to(device)
     pixels = torch.randn(size.images, 3, *encoder.image_size, device=device)
     with FlopCounter() as counter:

@@ -10,6 +10,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from dsacap.config.encoder import Encoder
 from dsacap.config.experiment import Config
 from dsacap.config.sections import Generator
 from dsacap.text.vocabulary import SPECIALS, Vocabulary
@@ -95,8 +96,8 @@ def random_reconstruction(
     """
     sight = generator.encoder or config.encoder
     encoders = [
-        random_encoder(sight.name, sight.grid),
-        *(random_encoder(other.name) for other in getattr(sight, "beside", ())),
+        random_encoder(sight),
+        *(random_encoder(Encoder(**other.model_dump())) for other in getattr(sight, "beside", ())),
     ]
     if generator.train:
         tokens_BNC, pooled_BE = encoders[0](torch.randn(1, 3, *encoders[0].image_size))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dsacap.captioner.interface import ImageSpec
 from dsacap.common.errors import UserError
+from dsacap.config.encoder import Encoder as EncoderSettings
 from dsacap.config.experiment import Config
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.prepared import Example
@@ -51,7 +52,7 @@ class RandomPixels(PixelFeatures):
 
     def __init__(self, config: Config):
         self.drawn = False
-        encoder = random_encoder(config.encoder.name, config.encoder.grid)
+        encoder = random_encoder(config.encoder)
         self.encoder = encoder.for_photos_alone()
         self._pixels = torch.randint(256, (_IMAGES, 3, *self.encoder.image_size), dtype=torch.uint8)
 
@@ -86,30 +87,34 @@ def random_examples(images: int, vocabulary: Vocabulary) -> list[Example]:
     return examples
 
 
-def random_encoder(name: str | None, grid: int | None = None) -> Encoder:
+def random_encoder(settings: EncoderSettings) -> Encoder:
     """Build an encoder with random weights.
 
     Args:
-        name: Its name in the configuration; None for the tiny CLIP.
-        grid: Average tokens to grid x grid where the encoder gives more.
+        settings: The section of the configuration that describes it.
 
     Raises:
         UserError: The name is unknown, or cannot be built without its weights.
     """
-    from dsacap.vision.encoders.clip_encoder import ClipEncoder
-    from dsacap.vision.encoders.load import without_weights
-    from dsacap.vision.encoders.tiny_clip import MODEL
+    if settings.autoencoder:
+        from dsacap.vision.encoders.latent_encoder import new_latent_encoder
 
-    if name is None:
+        return new_latent_encoder(settings.autoencoder, settings.grid)
+    if settings.name is None:
         import open_clip
 
-        return ClipEncoder(open_clip.CLIP(**MODEL), _no_preprocessing, grid)
+        from dsacap.vision.encoders.clip_encoder import ClipEncoder
+        from dsacap.vision.encoders.tiny_clip import MODEL
+
+        return ClipEncoder(open_clip.CLIP(**MODEL), _no_preprocessing, settings.grid)
+    from dsacap.vision.encoders.load import without_weights
+
     try:
-        return without_weights(name, grid)
+        return without_weights(settings.name, settings.grid)
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(
-            f"encoder {name}: cannot be built with random weights ({error}); name a model of"
-            " open_clip or timm"
+            f"encoder {settings.name}: cannot be built with random weights ({error}); name a model"
+            " of open_clip or timm"
         ) from None
 
 

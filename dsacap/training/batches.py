@@ -7,9 +7,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dsacap.common.errors import UserError
 from dsacap.config.training import Training
 from dsacap.data.prepared import Example
 from dsacap.text.vocabulary import Vocabulary
+
+
+def drawn_examples(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Draw the images that a row is trained on, where it is not given all of them.
+
+    Of two counts and one seed, the larger draw contains the smaller one.
+
+    Args:
+        examples: The train split.
+        count: How many images.
+        seed: The seed of the row.
+
+    Returns:
+        The drawn images, in the order of the split.
+
+    Raises:
+        UserError: The split has fewer images.
+    """
+    if count > len(examples):
+        raise UserError(
+            f"training.images: {count:,} are more than the {len(examples):,} images of the train"
+            " split; choose a smaller number, or leave it out"
+        )
+    drawn = np.random.default_rng([seed, 3]).permutation(len(examples))[:count]
+    return [examples[at] for at in sorted(drawn)]
 
 
 def batch_indices(step: int, seed: int, images: int, batch_size: int) -> np.ndarray:

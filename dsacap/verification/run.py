@@ -30,7 +30,8 @@ def tables_in(results: Path) -> list[Path]:
     Raises:
         UserError: There are none.
     """
-    folders = sorted(path.parent for path in results.glob("*/table.csv"))
+    patterns = ("*/table.csv", "*/*/table.csv")
+    folders = sorted(path.parent for pattern in patterns for path in results.glob(pattern))
     if not folders:
         raise UserError(
             f"{results}: no folder with a table.csv; run this at the root of a checkout"

@@ -123,6 +123,16 @@ def test_another_configuration_can_be_named(checked, made, tmp_path):
     )
 
 
+def test_a_configuration_in_a_folder_of_its_kind_is_found(checked, tmp_path):
+    def move(table):
+        (tmp_path / "config/noise").mkdir()
+        table.config["training"]["steps"] = 99
+        (tmp_path / "config/noise/tiny.yaml").write_text(yaml.safe_dump(table.config))
+        (tmp_path / "config/tiny.yaml").unlink()
+
+    assert "(now, in config/noise/tiny.yaml)" in details(checked(move), "configuration")
+
+
 def test_no_configuration_here_is_unchecked(checked, tmp_path):
     checks = checked(lambda table: (tmp_path / "config/tiny.yaml").unlink())
     assert "there is no config/tiny.yaml here" in details(checks, "configuration", UNCHECKED)

@@ -10,7 +10,8 @@ from dsacap.config.experiment import load_config, parse_config
 from dsacap.runs.layout import Layout
 from helpers import tiny_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "config"
+CONFIGS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("noise/*.yaml")])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -20,7 +21,7 @@ def test_shipped_configurations_are_well_formed(path):
 
 @pytest.mark.parametrize(
     "addition",
-    sorted(CONFIGS[0].parent.glob("*/*.yaml")),
+    sorted(set(FOLDER.glob("*/*.yaml")) - set(CONFIGS)),
     ids=lambda p: f"{p.parent.name}/{p.stem}",
 )
 def test_shipped_additions_fit_their_configurations(addition):

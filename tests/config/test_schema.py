@@ -10,7 +10,8 @@ import yaml
 from dsacap.common.git_checkout import ROOT
 from dsacap.config import schema
 
-WHOLE = ["scenes", "smoke", "scenes-long", "flickr8k", "coco"]  # the others are merged into these
+WHOLE = ["scenes", "smoke", "scenes-long", "flickr8k", "coco"]  # most others are merged into these
+WHOLE += [f"noise/{name}" for name in ("pixels", "latents", "shifted", "few")]
 
 
 def check(file: Path) -> str:
@@ -29,7 +30,8 @@ def test_the_committed_schema_is_that_of_the_program():
 def test_the_configurations_are_valid_and_name_it(name):
     file = ROOT / "config" / f"{name}.yaml"
     assert check(file) == ""
-    assert file.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+    above = "../" * name.count("/")
+    assert file.read_text().startswith(f"# yaml-language-server: $schema={above}schema.json\n")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_tensors
-from dsacap.config.sections import Encoder
+from dsacap.config.encoder import AutoencoderTraining, Encoder
 from dsacap.export.description import OpenClip
 from dsacap.export.encoders import files_of, read_encoder, write_encoder
 from dsacap.vision.encoders.clip_encoder import local_name
+from dsacap.vision.encoders.latent_encoder import WEIGHTS, load_latent_encoder, new_latent_encoder
 from dsacap.vision.encoders.load import load_encoder
 from dsacap.vision.encoders.tiny_clip import MODEL, save_clip
 
@@ -96,6 +97,32 @@ def test_a_timm_model_is_exported(tmp_path):
         round_trip(settings, tmp_path / "out")[1],
         load_encoder(settings.name, settings.pretrained, 2),
     )
+
+
+def test_patches_are_exported_by_their_name(tmp_path):
+    settings = Encoder(name="patches:32/8", grid=2)
+    description, read = round_trip(settings, tmp_path / "out")
+    assert files_of(description) == () and same(read, load_encoder("patches:32/8", None, 2))
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_an_autoencoder_is_exported_as_it_was_trained_or_trained_further(further, tmp_path):
+    sizes = AutoencoderTraining(steps=1, size=32, width=8)
+    write_tensors(tmp_path / WEIGHTS, new_latent_encoder(sizes).net.state_dict())
+    encoder = load_latent_encoder(sizes, tmp_path, grid=2)
+    if further:
+        with torch.no_grad():
+            encoder.net.conv_in.weight.mul_(1.01)
+    (tmp_path / "out").mkdir()
+    description = write_encoder(
+        Encoder(autoencoder=sizes, grid=2),
+        tmp_path,
+        tmp_path / "out",
+        encoder.state_dict() if further else None,
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [*files_of(description)]
+    read = read_encoder(description, tmp_path / "out")
+    assert same(read, encoder) and same(read, load_latent_encoder(sizes, tmp_path, 2)) != further
 
 
 @pytest.mark.parametrize("kind", ["file", "tag", "folder", "timm"])

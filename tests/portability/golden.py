@@ -1,10 +1,10 @@
 """Print the hashes of the results of a few steps in portable arithmetic, as JSON.
 
-They cover everything that torch computes in the pipeline: the encoder, its features, the generator,
-a training of every captioner, both kinds of tuning, and captions. Batches have more than 16 images,
-because some kernels take another path for fewer. The bytes must be the same on every x86-64
-processor with AVX2. After a change that is meant to move them, such as another release of torch,
-write the committed hashes again:
+They cover everything that torch computes in the pipeline: both encoders that are trained here and
+their features, the generator, a training of every captioner, both kinds of tuning, and captions.
+Batches have more than 16 images, because some kernels take another path for fewer. The bytes must
+be the same on every x86-64 processor with AVX2. After a change that is meant to move them, such as
+another release of torch, write the committed hashes again:
 
     python tests/portability/golden.py > tests/portability/golden.json
 """
@@ -27,6 +27,7 @@ arithmetic.choose_portable()
 import torch
 
 from dsacap.common.files import read_json, sha256, write_json
+from dsacap.config.encoder import AutoencoderTraining, Encoder
 from dsacap.config.experiment import Config
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.stages.caption import caption_split
@@ -36,10 +37,12 @@ from dsacap.stages.features import make_features
 from dsacap.stages.generator import make_generator
 from dsacap.stages.train import train_system
 from dsacap.stages.tune import tune_system
+from dsacap.vision.encoders.latent_encoder import WEIGHTS
 from helpers import tiny_config
 
 SMALL = {"width": 16, "heads": 2}
 STEPS = 3
+AUTOENCODER = AutoencoderTraining(steps=2, batch_size=20, size=32, width=8)
 CAPTIONERS = {
     "ar": ("autoregressive", {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}, {}),
     "prefix-lm": ("prefix-lm", {"layers": 1, "prefix": 2}, {}),
@@ -114,6 +117,12 @@ def hashes(work: Path) -> dict[str, str]:
         caption_split(layout, system, 0)
         captions = json.dumps(read_json(layout.captions(system, 0)))
         found[f"caption {system}"] = hashlib.sha256(captions.encode()).hexdigest()
+    encoder = Encoder(autoencoder=AUTOENCODER, shard_size=20)
+    layout = Layout(layout.config.model_copy(update={"encoder": encoder}))
+    make_encoder(layout)
+    make_features(layout)
+    found["autoencoder"] = sha256(layout.encoder / WEIGHTS)
+    found["features of the autoencoder"] = sha256(layout.features / "index.json")
     return found
 
 

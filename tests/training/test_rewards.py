@@ -6,7 +6,7 @@ import torch
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_tensors
-from dsacap.config.sections import Encoder
+from dsacap.config.encoder import Encoder
 from dsacap.config.training import Rewards
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.prepared import Example, load_examples

@@ -132,8 +132,12 @@ def test_a_table_without_its_data_is_named(published, checkout, capsys):
     assert capsys.readouterr().out.startswith(f"results/tiny: not checked: {missing}")
 
 
-def test_no_tables(checkout):
+def test_tables_are_found_by_their_folders(checkout):
     with pytest.raises(UserError, match=r"results: no folder with a table.csv"):
         tables_in(Path("results"))
+    for folder in ("results/b", "results/a/nested"):
+        (checkout / folder).mkdir(parents=True)
+        (checkout / folder / "table.csv").touch()
+    assert tables_in(Path("results")) == [Path("results/a/nested"), Path("results/b")]
     (checkout / "results/empty").mkdir(parents=True)
     assert main(["verify", "results/empty"]) == 1

@@ -2,7 +2,7 @@
 
 import torch
 
-from dsacap.config.sections import Encoder
+from dsacap.config.encoder import Encoder
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout
 from dsacap.runs.models import load_reconstruction

@@ -1,4 +1,4 @@
-"""Encoders by name: models of open_clip, the tiny one trained on scenes included, and of timm."""
+"""Encoders by name: models of open_clip, the tiny one trained on scenes included; timm; patches."""
 
 import logging
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from dsacap.common.errors import UserError
+from dsacap.config.encoder import PATCHES
 from dsacap.vision.encoders.base import Encoder, check_weights
 from dsacap.vision.encoders.clip_encoder import (
     ClipEncoder,
@@ -27,7 +28,7 @@ def load_encoder(
 
     Args:
         name: An open_clip name; `local-dir:FOLDER`, as written by `save_clip` or in the same
-            format; or `timm:NAME`.
+            format; `timm:NAME`; or `patches:SIZE/PATCH`, which has no weights.
         pretrained: A tag of open_clip or a weights file. For timm a file, `package:NAME`, or None
             for the weights that the name stands for.
         grid: Average tokens to grid x grid where the encoder gives more.
@@ -40,6 +41,11 @@ def load_encoder(
     Raises:
         UserError: The name is unknown, or the weights are unavailable or not the expected ones.
     """
+    if name.startswith(PATCHES):
+        from dsacap.vision.encoders.patch_encoder import patches
+
+        check_weights(None, expected_sha256, f"encoder {name}")
+        return patches(name, grid)
     if name.startswith(_TIMM):
         from dsacap.vision.encoders.timm_encoder import load_timm
 
@@ -140,6 +146,10 @@ def without_weights(name: str, grid: int | None = None) -> Encoder:
 
     Raises whatever the library raises if the name is unknown.
     """
+    if name.startswith(PATCHES):
+        from dsacap.vision.encoders.patch_encoder import patches
+
+        return patches(name, grid)
     if name.startswith(_TIMM):
         import timm
 

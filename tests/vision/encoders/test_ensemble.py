@@ -6,7 +6,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from dsacap.common.errors import UserError
-from dsacap.config.sections import Generator, Sight
+from dsacap.config.encoder import Sight
+from dsacap.config.sections import Generator
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout
 from dsacap.runs.models import load_reconstruction
