@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from dsacap.common.errors import UserError
-from dsacap.common.files import sha256
+from dsacap.common.files import sha256, write_jsonl
 from dsacap.export.reading import read_folder
 from dsacap.export.writing import export_system
 from dsacap.runs.inputs import Inputs
@@ -55,6 +56,30 @@ def test_an_autoencoder_is_trained_on_photos_alone(tiny_layout, tmp_path):
     kept, found = exported(layout, tmp_path / "system")
     torch.testing.assert_close(found, kept, rtol=0, atol=0.02)
     assert (tmp_path / "system" / "encoder.safetensors").exists()
+
+
+def test_an_autoencoder_is_trained_on_photos_of_any_size(tmp_path):
+    """A photo that cannot be read is an error or left out, as where features are made."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = []
+    for number, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
+        file = f"{number}.png"
+        Image.effect_noise((40 + 10 * number, 90), 60).convert("RGB").save(folder / file)
+        words = {"captions": ["a dog"], "tokens": ["a dog"]}
+        rows.append({"id": number, "file": file, "source": "here", "split": split, **words})
+    (folder / "1.png").write_bytes(b"no photo")
+    dataset = {"kind": "coco", "images": {"here": str(folder)}, "karpathy": "split.json"}
+    for on_bad_image in ("error", "skip"):
+        encoder = {"autoencoder": AUTOENCODER, "on_bad_image": on_bad_image}
+        layout = Layout(tiny_config(tmp_path, dataset=dataset, encoder=encoder))
+        write_jsonl(layout.data / "captions.jsonl", rows)
+        if on_bad_image == "error":
+            with pytest.raises(UserError, match=r"1\.png \(image id 1\)"):
+                make_encoder(layout)
+    assert make_encoder(layout)["held_out"]["rmse"] > 0
+    index = make_features(layout)
+    assert list(index["skipped"]) == ["1"] and index["images"] == 7
 
 
 def test_patches_are_features_pixels_and_part_of_an_export(tiny_layout, tmp_path):

@@ -40,7 +40,7 @@ def test_an_encoder_before_fine_tuning_gives_the_features_on_disk(pixel_layout):
         store.read([-1])
 
 
-@pytest.mark.parametrize("kind", ["tiny", "vit", "timm"])
+@pytest.mark.parametrize("kind", ["tiny", "vit", "timm", "patches"])
 def test_pixels_of_8_bits_lose_nothing(kind, pixel_layout, tmp_path):
     """Any encoder gets the same pixels from bytes as from the photo."""
     if kind == "vit":
@@ -49,6 +49,7 @@ def test_pixels_of_8_bits_lose_nothing(kind, pixel_layout, tmp_path):
         "tiny": lambda: load_configured_encoder(pixel_layout),
         "vit": lambda: load_encoder(local_name(tmp_path / "vit"), None),
         "timm": lambda: without_weights("timm:tf_efficientnet_lite0"),
+        "patches": lambda: load_encoder("patches:64/8", None),
     }[kind]()
     from PIL import Image
 
