@@ -24,6 +24,7 @@ from dsacap.scoring.java.corenlp import CoreNlpMissing
 from dsacap.scoring.metrics.coco_metrics import score_many
 from dsacap.scoring.metrics.metric_result import MetricResult
 from dsacap.scoring.metrics.spice import CaptionTooLong, score_spice
+from dsacap.scoring.metrics.spider import spider
 from dsacap.scoring.score import Spice, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against, signature
 from dsacap.scoring.statistics import compare as compare_pair
@@ -200,7 +201,7 @@ def _results(
     frequencies: Frequencies | None,
     spice: Spice,
 ) -> tuple[dict[str, dict[str, MetricResult]], tuple[str, ...]]:
-    """Return system -> metric -> result, and why SPICE is missing."""
+    """Return system -> metric -> result, and why SPICE and SPIDEr are missing."""
     firsts = [
         {i: texts[0] for i, texts in tokenise(one.captions).items()} for one in inputs.values()
     ]
@@ -217,6 +218,8 @@ def _results(
         return results, (str(error),)
     for name, of_system in zip(inputs, spices, strict=True):
         results[name]["SPICE"] = of_system
+        if "CIDEr" in results[name]:
+            results[name]["SPIDEr"] = spider(of_system, results[name]["CIDEr"])
     return results, ()
 
 
