@@ -55,6 +55,7 @@ from dsacap.captioner.layers import DecoderBlock, TimeEmbedding, repeat_rows
 class BitDiffusion(Captioner):
     """A diffusion captioner over the analog bits of word ids."""
 
+    revision = 2
     in_parts = True
 
     @dataclass(frozen=True)

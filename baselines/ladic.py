@@ -68,6 +68,7 @@ _REFINED = 1 / 3  # share of the positions that back and refine denoises again
 class LaDiC(Captioner):
     """A diffusion captioner over the latents of a text encoder."""
 
+    revision = 2
     in_parts = True
     trained_steps: Tensor
     mean: Tensor

@@ -79,6 +79,7 @@ _EXCHANGED = 0.15  # share of the words that are exchanged in what a later stage
 class SCDNet(Captioner):
     """A cascade of diffusion captioners over analog bits, conditioned on a retrieved caption."""
 
+    revision = tuning_revision = 2
     in_parts = True
     codes_Vb: Tensor
 

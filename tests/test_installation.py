@@ -120,7 +120,7 @@ def test_scoring_works_and_all_else_names_its_extra(installed):
         "validate ours.json --references references.json": (0, "every image of the references", ""),
         "convert ours.json --output results.json": (0, "results.json: 2 captions", ""),
         "completion bash": (0, "_shtab_dsacap", ""),
-        f"score ours.json {SCORES} --photos .": (1, "", needs("open_clip", "train")),
+        "page ours.json --references references.json": (1, "", needs("torch", "train")),
         "validate ours.yaml": (1, "", needs("torch", "train")),
         "train --system ar": (1, "", needs("torch", "train")),
         "caption photo.jpg --from exported": (1, "", needs("torch", "train")),

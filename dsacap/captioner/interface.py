@@ -149,6 +149,9 @@ class Captioner(nn.Module, ABC):
     inspects: ClassVar[bool] = False
     spec: ImageSpec
 
+    revision: ClassVar[int] = 1  # raised when its code trains something else by the same options
+    tuning_revision: ClassVar[int] = 1  # the same of its tuning; both are part of keys
+
     endless = False
     """Set to measure latency at a given length: every caption then has `max_words` words."""
 

@@ -48,6 +48,7 @@ _WORD_SEED = 1 << 32  # added to the seed of the image's noise: the seed by whic
 class DSACap(Captioner):
     """Captioner that denoises the image and reads the caption from the denoiser's hidden states."""
 
+    tuning_revision = 2
     in_parts = True
     inspects = True
 

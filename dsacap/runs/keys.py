@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from dsacap.captioner.registry import release_of
+from dsacap.captioner.registry import captioner_class, release_of
 from dsacap.config.dataset import Scenes
 from dsacap.config.encoder import Sight
 from dsacap.config.experiment import Config
@@ -121,6 +121,10 @@ class Keys:
             parts = [f"{self.config.processes} processes"]
         else:  # like the number of processes, it changes a result by rounding only
             training = training.model_copy(update={"accumulate": 1})
+        captioner = captioner_class(self.config.captioner_of(system))
+        number = captioner.tuning_revision if settings.tuned_from else captioner.revision
+        if number > 1:
+            parts.append(f"revision {number}")
         pixels = [self.pixels] if training.fine_tune else []
         if settings.tuned_from:
             reconstructs = self.config.tuning_of(system).reconstructs
