@@ -88,7 +88,11 @@ def assert_same(captioner: Captioner, objective) -> None:
     for seed in range(3):  # some throw a coin
         whole, parts = (gradients(captioner, objective, accumulate, seed) for accumulate in (1, 3))
         assert parts[0] == pytest.approx(whole[0], abs=1e-5)
-        torch.testing.assert_close(parts[1], whole[1], rtol=1e-4, atol=1e-6)
+        # A gradient is a sum over some 1,700 places (images x samples x words x vertices), so it is
+        # rounded by about sqrt(1,700) x 2^-24 = 2.5e-6 of the largest one; thrice that is allowed.
+        for name, gradient in whole[1].items():
+            atol = max(1e-6, 7.5e-6 * float(gradient.abs().max()))
+            torch.testing.assert_close(parts[1][name], gradient, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
