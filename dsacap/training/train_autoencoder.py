@@ -1,7 +1,6 @@
 """Training of the autoencoder of photos: squared error of pixels, and divergence of the latent."""
 
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,9 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from dsacap.common.progress import progress
-from dsacap.common.schedule import warmup_times_cosine
 from dsacap.config.encoder import AutoencoderTraining
-from dsacap.training.checkpoint import restore, save
+from dsacap.training.small_model import fit
 
-_CHECKPOINT_SECONDS = 30
 _WARMUP = 50
 _EVALUATED = 100  # photos at a time
 
@@ -44,43 +40,14 @@ def train_autoencoder(
     Returns:
         Facts for the manifest: steps, parameters and CPU seconds.
     """
-    model = autoencoder.train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-        fused=fused,
-    )
-    at = restore(folder, model, optimizer)
-    saved, started = time.monotonic(), time.process_time() - at.cpu_seconds
-    for step in progress(
-        range(at.step, settings.steps),
-        "train the autoencoder",
-        "step",
-        total=settings.steps,
-        initial=at.step,
-    ):
-        for group in optimizer.param_groups:
-            group["lr"] = warmup_times_cosine(settings.learning_rate, step, settings.steps, _WARMUP)
-        rng = np.random.default_rng([settings.seed, step])
+
+    def loss_of(rng: np.random.Generator) -> Tensor:
         chosen = torch.from_numpy(rng.integers(len(pixels), size=settings.batch_size))
-        loss = _loss(model, _scaled(pixels[chosen]), rng, settings.kl)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        at.step = step + 1
-        if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-            at.cpu_seconds = time.process_time() - started
-            save(folder, model, optimizer, at)
-            saved = time.monotonic()
-    model.eval()
-    return {
-        "steps": settings.steps,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "train_cpu_seconds": round(time.process_time() - started, 1),
-    }
+        return _loss(autoencoder, _scaled(pixels[chosen]), rng, settings.kl)
+
+    return fit(
+        autoencoder, settings, loss_of, folder, name="autoencoder", warmup=_WARMUP, fused=fused
+    )
 
 
 def _scaled(bytes_B3HW: Tensor) -> Tensor:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dsacap.config.encoder import AutoencoderTraining
+from dsacap.training import small_model
 from dsacap.training import train_autoencoder as module
 from dsacap.training.train_autoencoder import reconstruction_error, train_autoencoder
 from dsacap.vision.encoders.latent_encoder import new_autoencoder
@@ -37,8 +38,8 @@ def test_it_learns_more_than_the_mean_photo(tmp_path, monkeypatch):
 
 def test_killed_and_resumed_it_is_the_same(tmp_path, monkeypatch):
     whole, _ = trained(tmp_path / "whole", 4)
-    monkeypatch.setattr(module, "_CHECKPOINT_SECONDS", 0)
-    keep, saves = module.save, []
+    monkeypatch.setattr(small_model, "_CHECKPOINT_SECONDS", 0)
+    keep, saves = small_model.save, []
 
     def save_twice_then_die(*arguments):
         if len(saves) == 2:
@@ -46,10 +47,10 @@ def test_killed_and_resumed_it_is_the_same(tmp_path, monkeypatch):
         saves.append(1)
         keep(*arguments)
 
-    monkeypatch.setattr(module, "save", save_twice_then_die)
+    monkeypatch.setattr(small_model, "save", save_twice_then_die)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "killed", 4)
-    monkeypatch.setattr(module, "save", keep)
+    monkeypatch.setattr(small_model, "save", keep)
     resumed, _ = trained(tmp_path / "killed", 4)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -4,7 +4,7 @@ import torch
 from dsacap.config.sections import GeneratorTraining
 from dsacap.data.coco import CaptionedImage
 from dsacap.data.prepared import Example
-from dsacap.training import train_caption_prior as caption_prior
+from dsacap.training import small_model
 from dsacap.training.train_caption_prior import train_caption_prior
 from dsacap.vision.generators.caption_prior import new_caption_prior
 from dsacap.vision.generators.generator import FeatureGenerator
@@ -70,7 +70,7 @@ def test_it_learns_to_distinguish_right_from_wrong_captions(tmp_path):
 
 def test_killed_and_resumed_it_is_the_same(tmp_path, monkeypatch):
     whole, _ = trained(tmp_path / "whole", 12)
-    monkeypatch.setattr(caption_prior, "_CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(small_model, "_CHECKPOINT_SECONDS", 0)
     saves = []
 
     def save_twice_then_die(*arguments):
@@ -79,11 +79,11 @@ def test_killed_and_resumed_it_is_the_same(tmp_path, monkeypatch):
         saves.append(1)
         keep(*arguments)
 
-    keep = caption_prior.save
-    monkeypatch.setattr(caption_prior, "save", save_twice_then_die)
+    keep = small_model.save
+    monkeypatch.setattr(small_model, "save", save_twice_then_die)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "killed", 12)
-    monkeypatch.setattr(caption_prior, "save", keep)
+    monkeypatch.setattr(small_model, "save", keep)
     resumed, _ = trained(tmp_path / "killed", 12)
     for name in ("prior", "text_encoder"):
         for a, b in zip(
