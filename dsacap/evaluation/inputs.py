@@ -225,8 +225,10 @@ def _check_words(references: Mapping[ImageId, list[str]], name: str, tokenized: 
     """Check that every image has a reference with words, without which no score is defined."""
     # A letter or digit of English is a token at least, so other references need no Java.
     bare = {i: texts for i, texts in references.items() if not any(map(_WORD.search, texts))}
+    flat = [text for texts in bare.values() for text in texts]
+    tokens = iter(flat if tokenized else ptb_tokenize(flat))  # all at once: Java starts each time
     for image, texts in bare.items():
-        if not any(tokens.split() for tokens in (texts if tokenized else ptb_tokenize(texts))):
+        if not any([next(tokens).split() for _ in texts]):
             raise UserError(
                 f"{name}: image {image!r}: no word is left of its references, such as"
                 f" {texts[0][:60]!r}, once punctuation is removed; add one, or leave the image out"

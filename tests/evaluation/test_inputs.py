@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dsacap.common.errors import UserError
+from dsacap.evaluation import inputs as inputs_module
 from dsacap.evaluation.inputs import Inputs, Reading, load_inputs
 from dsacap.scoring.metrics.coco_metrics import score_without_java
 from dsacap.scoring.score import tokenise
@@ -166,3 +167,13 @@ def test_an_image_without_words_in_its_references_is_refused():
             load_inputs({1: "x", 2: "y"}, {1: ["x"], 2: bare}, how)
         load_inputs({1: "x", 2: "y"}, {1: ["x"], 2: [*bare, "y"]}, how)
     load_inputs({2: "y"}, {2: ["一个男人"]})  # words, if not English ones
+
+
+def test_references_in_another_script_are_tokenised_by_one_process(monkeypatch):
+    calls = []
+    tokenise = inputs_module.ptb_tokenize
+    monkeypatch.setattr(
+        inputs_module, "ptb_tokenize", lambda texts: calls.append(len(texts)) or tokenise(texts)
+    )
+    load_inputs({i: "男人" for i in range(5)}, {i: ["一个男人", "男人"] for i in range(5)})
+    assert calls.count(10) == 1 and sum(calls) == 10
