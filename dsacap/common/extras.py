@@ -17,7 +17,7 @@ _OF_AN_EXTRA = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 
 @contextmanager
 def naming_extras() -> Iterator[None]:
-    """Name the extra to install where the block imports a package that one would have brought.
+    """Name the extra to install where the block imports a package that the extra has.
 
     Raises:
         UserError: A package of an extra is not installed.

@@ -2,7 +2,7 @@
 
 Consensus is minimum Bayes risk decoding (Kumar & Byrne 2004) with CIDEr-D as the gain: it keeps the
 drawn caption with the highest mean CIDEr-D against the others. Its document frequencies are those
-of the train captions, each of them a document, since each drawn caption stands for one reference.
+of the train captions, each of them a document, since each plays the part of one reference.
 
 Reranking keeps the drawn caption with the highest
 

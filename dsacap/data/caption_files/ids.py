@@ -11,7 +11,7 @@ ImageId = int | str
 
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,99})(\.0+)?")  # as pandas writes a column with a gap
 _COCO = re.compile(r"COCO_[a-z]+[0-9]{4}_([0-9]{12})")
-_EXACT = 2**53  # the float of this number stands for the next one, too
+_EXACT = 2**53  # the float of this number is that of the next one, too
 
 
 def image_id(value: Any, where: str) -> ImageId:

@@ -57,9 +57,9 @@ def findings(rows: list[dict[str, str]]) -> dict[str, Any]:
     for row in rows:
         claims.setdefault(row["claim"], []).append(row)
     decided = sorted(claims.values(), key=lambda tests: _verdict_of(tests) == UNDECIDED)
-    told = [row for tests in decided for row in _compared(tests) if row["role"] == PRIMARY]
+    primary = [row for tests in decided for row in _compared(tests) if row["role"] == PRIMARY]
     return {
-        "sentences": [_sentence(row) for row in told[:_SENTENCES]],
+        "sentences": [_sentence(row) for row in primary[:_SENTENCES]],
         "claims": [
             {
                 "name": name,

@@ -1,4 +1,4 @@
-"""What can be said of each caption by itself: whether it is true, or which faults it has.
+"""The marks of each caption by itself: whether it is true, or which faults it has.
 
 Captions of generated scenes are checked exactly. For photographs there are the rules that find
 faults of grammar (dsacap/scoring/metrics/caption_faults.py); they say nothing of its truth.
@@ -61,13 +61,13 @@ def grammar(rows: Iterable[Captions], images: Sequence[int], train: Iterable[str
     """
     rows, lexicon = list(rows), Lexicon.of(train)
     found = {text: faults(tokens, lexicon) for text, tokens in _tokens(rows, images).items()}
-    said = {
+    fault_of = {
         text: ", ".join(_IN_WORDS[name] for name in FAULTS if name in of_text)
         for text, of_text in found.items()
     }
-    names = ["no fault found", *sorted(set(said.values()) - {""})]
+    names = ["no fault found", *sorted(set(fault_of.values()) - {""})]
     place = {name: at for at, name in enumerate(names)} | {"": 0}
-    return Marks("faults", names, _marked(rows, images, lambda _, text: place[said[text]]))
+    return Marks("faults", names, _marked(rows, images, lambda _, text: place[fault_of[text]]))
 
 
 def _tokens(rows: Iterable[Captions], images: Iterable[int]) -> dict[str, str]:
