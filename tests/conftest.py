@@ -65,6 +65,12 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="a benchmark: run pytest --benchmark-only"))
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Seed torch's own generator, so that no test depends on those that ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = Path(os.environ.get("DSACAP_REALDATA", ROOT.parent / "shared" / "data"))

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from dsacap.captioner.interface import Batch, ImageSpec
 from dsacap.captioner.memory import Memory
@@ -37,6 +39,15 @@ def random_batch(images: int, references: int = 3, seed: int = 0) -> Batch:
     place = torch.arange(SPEC.max_words + 1)
     captions = captions.masked_fill(place == length, EOS).masked_fill(place > length, PAD)
     return Batch(tuple(range(100, 100 + images)), features, captions)
+
+
+def noise_photo(size: tuple[int, int], spread: float, seed: int = 0) -> Image.Image:
+    """Return grey normal noise around 128, the same in every run.
+
+    Image.effect_noise draws from the C library's generator, which nobody seeds for a test.
+    """
+    noise = np.random.default_rng(seed).normal(128, spread, size[::-1])
+    return Image.fromarray(noise.clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 class ListMemory(Memory):

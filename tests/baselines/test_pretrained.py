@@ -13,6 +13,7 @@ from dsacap.data.prepared import load_examples
 from dsacap.runs.layout import Layout
 from dsacap.stages.checkpoint import caption_by_checkpoint
 from dsacap.stages.score import score_system
+from helpers import noise_photo
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(40))]
 PAD, START, END = 0, 2, 3
@@ -102,7 +103,7 @@ def saved(kind, folder) -> str:
 
 
 def photos(count: int) -> list[Image.Image]:
-    return [Image.effect_noise((40 + 5 * i, 50), 20 + 40 * i).convert("RGB") for i in range(count)]
+    return [noise_photo((40 + 5 * i, 50), 20 + 40 * i) for i in range(count)]
 
 
 @pytest.mark.parametrize("kind", [blip, git, vit_gpt2, blip_2])

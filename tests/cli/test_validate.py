@@ -6,12 +6,12 @@ import os
 import zipfile
 
 import pytest
-from PIL import Image
 
 from dsacap.cli.main import main
 from dsacap.cli.validate import validate
 from dsacap.common.errors import UserError
 from dsacap.evaluation.inputs import Reading, load_references
+from helpers import noise_photo
 
 PREDICTIONS = [{"image_id": 1, "caption": "a red ring"}, {"image_id": 2, "caption": "two rings"}]
 
@@ -162,7 +162,7 @@ def test_a_configuration_is_read():
 def test_photos_are_decoded(tmp_path):
     (tmp_path / "photos").mkdir()
     for name in "ab":
-        Image.effect_noise((32, 24), 50).save(tmp_path / "photos" / f"{name}.png")
+        noise_photo((32, 24), 50).save(tmp_path / "photos" / f"{name}.png")
     assert validate(tmp_path / "photos") == "2 usable photos; of 32 x 24 pixels: 2"
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "photos" / "a.png", "train/a.png")
@@ -174,7 +174,7 @@ def test_photos_are_decoded(tmp_path):
 def test_what_is_no_photo_is_named_and_what_cannot_be_used_is_counted(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
-    photo = Image.effect_noise((32, 24), 50)
+    photo = noise_photo((32, 24), 50)
     for name, kind in {"a.png": "png", "b": "jpeg", "c.avif": "avif"}.items():
         photo.save(folder / name, kind)
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
@@ -206,7 +206,7 @@ def test_a_folder_without_photos_is_refused(tmp_path):
 
 
 def test_a_zip_is_known_by_its_content(tmp_path):
-    Image.effect_noise((32, 24), 50).save(tmp_path / "a.png")
+    noise_photo((32, 24), 50).save(tmp_path / "a.png")
     for name in ("PHOTOS.ZIP", "download"):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.write(tmp_path / "a.png", "a.png")
@@ -216,7 +216,7 @@ def test_a_zip_is_known_by_its_content(tmp_path):
 def test_names_that_are_not_utf8_are_reported(tmp_path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
-    Image.effect_noise((32, 24), 50).save(folder / "a.png")
+    noise_photo((32, 24), 50).save(folder / "a.png")
     (folder / os.fsdecode(b"\xff.txt")).touch()
     assert main(["validate", str(folder)]) == 0
     assert "left out as no photo: \ufffd.txt" in capsys.readouterr().out

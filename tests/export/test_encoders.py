@@ -4,7 +4,6 @@ import open_clip
 import pytest
 import timm
 import torch
-from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_tensors
@@ -15,8 +14,9 @@ from dsacap.vision.encoders.clip_encoder import local_name
 from dsacap.vision.encoders.latent_encoder import WEIGHTS, load_latent_encoder, new_latent_encoder
 from dsacap.vision.encoders.load import load_encoder
 from dsacap.vision.encoders.tiny_clip import MODEL, save_clip
+from helpers import noise_photo
 
-PHOTO = Image.effect_noise((90, 70), 80).convert("RGB")
+PHOTO = noise_photo((90, 70), 80)
 
 
 @pytest.fixture

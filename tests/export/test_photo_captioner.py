@@ -9,6 +9,7 @@ from PIL import Image
 import dsacap
 from dsacap.data.photo_pixels import BadImage
 from dsacap.data.photos import decode
+from helpers import noise_photo
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_unusable_images_and_arrays_are_refused(model, photos, photo, message):
 
 def test_a_truncated_image_is_refused(model):
     buffer = io.BytesIO()
-    Image.effect_noise((64, 64), 50).save(buffer, "png")
+    noise_photo((64, 64), 50).save(buffer, "png")
     opened = Image.open(io.BytesIO(buffer.getvalue()[:1000]))
     with pytest.raises(BadImage, match=r"photos\[0\]: an image that cannot be read \(.*truncated"):
         model.caption([opened])

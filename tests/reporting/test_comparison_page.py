@@ -10,6 +10,7 @@ from PIL import Image
 import dsacap
 from dsacap.data.photos import PhotoSource
 from dsacap.reporting.comparison_page import comparison_page
+from helpers import noise_photo
 
 HOSTILE = 'a <script>alert(1)</script> & "dog"\' \u202e \ud83d\n</style><!-- é'
 NAMES = {f"{i}.png": [f"A dog runs {i} times."] for i in (1, 2, 3)}
@@ -80,7 +81,7 @@ def test_captions_are_text_and_nothing_is_fetched(found):
 
 def test_photos_are_in_the_page_or_the_reason_is(found, tmp_path):
     for name in ("1.png", "2.png"):
-        Image.effect_noise((640, 480), 50).save(tmp_path / name)
+        noise_photo((640, 480), 50).save(tmp_path / name)
     page, problems = comparison_page(found, PhotoSource(tmp_path))
     read = Reader(page)
     photos = [a["src"] for tag, a, _ in read.elements if tag == "img"]

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import sha256, write_jsonl
@@ -16,7 +15,7 @@ from dsacap.stages.features import make_features
 from dsacap.stages.pixels import make_pixels
 from dsacap.vision.encoders.latent_encoder import WEIGHTS
 from exports import DSACAP, trained
-from helpers import tiny_config
+from helpers import noise_photo, tiny_config
 
 AUTOENCODER = {"steps": 2, "batch_size": 4, "width": 8}
 
@@ -65,7 +64,7 @@ def test_an_autoencoder_is_trained_on_photos_of_any_size(tmp_path):
     rows = []
     for number, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
         file = f"{number}.png"
-        Image.effect_noise((40 + 10 * number, 90), 60).convert("RGB").save(folder / file)
+        noise_photo((40 + 10 * number, 90), 60).save(folder / file)
         words = {"captions": ["a dog"], "tokens": ["a dog"]}
         rows.append({"id": number, "file": file, "source": "here", "split": split, **words})
     (folder / "1.png").write_bytes(b"no photo")

@@ -2,7 +2,6 @@ import open_clip
 import pytest
 import timm
 import torch
-from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.data.photos import PhotoSource
@@ -10,6 +9,7 @@ from dsacap.runs.models import load_configured_encoder
 from dsacap.vision.clipscore import clip_score, encode_texts
 from dsacap.vision.encoders.load import lacks_weights
 from dsacap.vision.encoders.timm_encoder import TimmEncoder
+from helpers import noise_photo
 
 
 def test_scores_equal_the_formula(tiny_layout, tmp_path):
@@ -17,7 +17,7 @@ def test_scores_equal_the_formula(tiny_layout, tmp_path):
     tokenizer = open_clip.SimpleTokenizer(context_length=40)
     files, pixels = {}, {}
     for i in (1, 2, 3):
-        photo = Image.effect_noise((64, 64), 20 * i).convert("RGB")
+        photo = noise_photo((64, 64), 20 * i)
         photo.save(tmp_path / f"{i}.png")
         files[i], pixels[i] = f"{i}.png", encoder.preprocess(photo)[None]
     references = {

@@ -18,7 +18,7 @@ from dsacap.vision.encoders.ensemble import EnsembleEncoder
 from dsacap.vision.encoders.load import load_encoder
 from dsacap.vision.features.store import FeatureStore
 from dsacap.vision.generators.generator import PixelGenerator, embedding, load_pixel_pipeline
-from helpers import save_vit
+from helpers import noise_photo, save_vit
 from tiny_pipeline import CAPTIONS, CPU, tiny_stable_diffusion
 
 
@@ -48,7 +48,7 @@ def test_a_cosine_is_the_mean_of_the_members_cosines(clip, tmp_path):
     for weight in other.parameters():
         weight.data += 0.1 * torch.randn(weight.shape)
     both = EnsembleEncoder([other, clip])
-    photos = [Image.effect_noise((64, 64), 60).convert("RGB") for _ in range(2)]
+    photos = [noise_photo((64, 64), 60), Image.new("RGB", (64, 64), "red")]
     tokens, pooled = both(torch.stack([both.preprocess(photo) for photo in photos]))
     outputs = [
         member(torch.stack([member.preprocess(photo) for photo in photos]))

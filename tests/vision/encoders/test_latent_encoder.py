@@ -1,10 +1,10 @@
 import torch
-from PIL import Image
 
 from dsacap.config.encoder import AutoencoderSizes
 from dsacap.vision.encoders.latent_encoder import new_latent_encoder
+from helpers import noise_photo
 
-PHOTO = Image.effect_noise((90, 70), 80).convert("RGB")
+PHOTO = noise_photo((90, 70), 80)
 
 
 def test_tokens_are_patches_of_the_posteriors_mean():

@@ -3,7 +3,6 @@ import json
 import open_clip
 import pytest
 import torch
-from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import sha256
@@ -12,7 +11,7 @@ from dsacap.runs.models import load_configured_encoder
 from dsacap.vision.encoders.clip_encoder import ClipEncoder, local_name
 from dsacap.vision.encoders.load import load_encoder, shape_without_weights
 from dsacap.vision.encoders.tiny_clip import normalised, quadrant_labels
-from helpers import TINY_VIT, save_vit
+from helpers import TINY_VIT, noise_photo, save_vit
 
 
 def test_vision_transformer_gives_class_token_and_grid(tmp_path):
@@ -32,7 +31,7 @@ def test_vision_transformer_gives_class_token_and_grid(tmp_path):
 def test_saved_tiny_clip_is_loaded_by_open_clip_itself(tiny_layout):
     encoder = load_configured_encoder(tiny_layout)
     clip, _, preprocess = open_clip.create_model_and_transforms(local_name(tiny_layout.encoder))
-    photo = Image.effect_noise((64, 64), 60).convert("RGB")
+    photo = noise_photo((64, 64), 60)
     pixels = preprocess(photo)[None]
     tokens, pooled = encoder(pixels)
     assert tokens.shape == (1, 4, 256)
@@ -127,7 +126,7 @@ def test_weights_without_a_file_are_identified_by_their_tensors(tmp_path):
 
 
 def test_training_scales_pixels_as_open_clip_preprocesses_photos(tiny_layout):
-    photo = Image.effect_noise((64, 64), 60).convert("RGB")
+    photo = noise_photo((64, 64), 60)
     ours = normalised(torch.tensor(list(photo.tobytes()), dtype=torch.uint8).view(1, 64, 64, 3))
     torch.testing.assert_close(ours[0], load_configured_encoder(tiny_layout).preprocess(photo))
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from PIL import Image
 
 from dsacap.export.encoders import load_resnet, trained_resnet
 from dsacap.vision.encoders.clip_encoder import local_name
 from dsacap.vision.encoders.load import load_encoder
+from helpers import noise_photo
 
 
 @pytest.mark.parametrize("grid", [None, 1])
@@ -14,7 +14,7 @@ def test_it_computes_what_open_clip_does_to_the_last_bit(tiny_layout, size, grid
         load_encoder(local_name(tiny_layout.encoder), None, grid),
         load_resnet(*trained_resnet(tiny_layout.encoder, grid)),
     )
-    photo = Image.effect_noise(size, 90).convert("RGB")
+    photo = noise_photo(size, 90)
     pixels = ours.preprocess(photo)
     assert torch.equal(pixels, theirs.preprocess(photo)) and ours.image_size == theirs.image_size
     batch = torch.stack([pixels, pixels.flip(-1), pixels * 0.5])
