@@ -24,7 +24,8 @@ from torch import Tensor
 from dsacap.captioner.choice import ChosenDecoding
 from dsacap.captioner.interface import Batch, Captioner
 from dsacap.captioner.memory import Memory
-from dsacap.scoring.metrics.cider import CiderScorer, Lookup, document_frequencies
+from dsacap.scoring.metrics.cider import CiderScorer
+from dsacap.scoring.metrics.document_frequencies import Lookup, document_frequencies
 from dsacap.scoring.metrics.ngrams import count_ngrams, read_captions
 from dsacap.text.vocabulary import EOS, PAD
 

@@ -6,7 +6,7 @@ A score is then the same whichever other images are scored with it, so one image
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dsacap.scoring.metrics.cider import DocumentFrequencies, document_frequencies
+from dsacap.scoring.metrics.document_frequencies import DocumentFrequencies, document_frequencies
 from dsacap.scoring.metrics.known_frequencies import known_files, read_known_frequencies
 from dsacap.scoring.signature import SHOWN_DIGITS, hash_of_references
 

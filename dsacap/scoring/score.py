@@ -13,9 +13,9 @@ from dsacap.common.errors import UserError
 from dsacap.data.scenes.grammar import Scene
 from dsacap.scoring.frequencies import Frequencies
 from dsacap.scoring.java.corenlp import CoreNlpMissing
-from dsacap.scoring.metrics.cider import document_frequencies
 from dsacap.scoring.metrics.coco_metrics import METRICS, NO_CIDER, score_many
 from dsacap.scoring.metrics.diversity import diversity, oracle
+from dsacap.scoring.metrics.document_frequencies import document_frequencies
 from dsacap.scoring.metrics.metric_result import MetricResult
 from dsacap.scoring.metrics.scene_truth import score_truth
 from dsacap.scoring.metrics.spice import METRICS as SPICE_METRICS

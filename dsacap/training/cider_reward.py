@@ -7,14 +7,13 @@ import numpy as np
 from dsacap.common.errors import UserError
 from dsacap.scoring.metrics.cider import (
     CiderScorer,
-    DocumentFrequencies,
-    Lookup,
     Pairs,
     ReferenceVectors,
     cider_d,
     cider_d_of_pairs,
     norms,
 )
+from dsacap.scoring.metrics.document_frequencies import DocumentFrequencies, Lookup
 from dsacap.scoring.metrics.ngrams import Captions, Ngrams, count_ngrams, read_captions, starts_run
 
 

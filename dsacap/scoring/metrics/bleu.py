@@ -46,6 +46,12 @@ class BleuStatistics:
         """Return the statistics of the captions first, first + step, first + 2 * step, ..."""
         return BleuStatistics(*(counts[first::step] for counts in self._arrays()))
 
+    @staticmethod
+    def joined(parts: Sequence["BleuStatistics"]) -> "BleuStatistics":
+        """Return the statistics of the captions of several parts, in their order."""
+        columns = zip(*(part._arrays() for part in parts), strict=True)
+        return BleuStatistics(*(np.concatenate(of_parts) for of_parts in columns))
+
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self.matches_CN, self.totals_CN, self.length_C, self.closest_C
 

@@ -15,7 +15,13 @@ import numpy as np
 from dsacap.common.errors import UserError
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.scoring.metrics.bleu import BleuCounter, BleuStatistics, bleu_of_sums
-from dsacap.scoring.metrics.cider import CiderScorer, DocumentFrequencies, Lookup, own_idf
+from dsacap.scoring.metrics.cider import CiderScorer
+from dsacap.scoring.metrics.document_frequencies import (
+    DocumentFrequencies,
+    Lookup,
+    document_frequencies,
+    own_idf,
+)
 from dsacap.scoring.metrics.meteor_java import Candidates, References, score_meteors
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 from dsacap.scoring.metrics.ngrams import Captions, count_ngrams, read_captions
@@ -27,6 +33,7 @@ NO_CIDER = (
     " images that lack it, and no image lacks the words of a single one.\n"
     "  Give the document frequencies of other captions: --document-frequencies coco-val2014"
 )
+_SHARD = 10_000  # images whose n-grams are in memory at a time: 100 MB with six captions each
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
@@ -97,23 +104,37 @@ def score_without_java(
     5,000 images take a third of a second. Arguments and errors are those of `score_captions`.
     """
     _check(references, candidates)
+    images = list(references)
+    shards = [
+        {image: references[image] for image in images[start : start + _SHARD]}
+        for start in range(0, len(images), _SHARD)
+    ]
+    if frequencies is None and len(shards) > 1:
+        frequencies = document_frequencies(references.values())
+    parts = [_count(shard, candidates, frequencies) for shard in shards]
+    statistics, cider, rouge = (list(of_part) for of_part in zip(*parts, strict=True))
+    scores = {
+        **_bleu(references, BleuStatistics.joined(statistics)),
+        "ROUGE-L": _mean(references, np.concatenate(rouge)),
+        "CIDEr": _mean(references, np.concatenate(cider)),
+    }
+    if frequencies is None and len(references) == 1:
+        del scores["CIDEr"]
+    return scores
+
+
+def _count(
+    references: References, candidates: Candidates, frequencies: DocumentFrequencies | None
+) -> tuple[BleuStatistics, np.ndarray, list[float]]:
+    """Return the statistics of BLEU, the CIDEr-D and the ROUGE-L of the images of `references`."""
     captions = _read(references, candidates)
     idf = Lookup(frequencies, captions) if frequencies else own_idf(captions)
     bleu, cider = BleuCounter(captions), CiderScorer(captions, idf)
     for ngrams in count_ngrams(captions):
         bleu.add(ngrams)
         cider.add(ngrams)
-    scores = {
-        **_bleu(references, bleu.statistics()),
-        "ROUGE-L": _mean(
-            references,
-            [rouge_l(of_image, candidates[image]) for image, of_image in references.items()],
-        ),
-        "CIDEr": _mean(references, cider.scores()),
-    }
-    if frequencies is None and len(references) == 1:
-        del scores["CIDEr"]
-    return scores
+    rouge = [rouge_l(of_image, candidates[image]) for image, of_image in references.items()]
+    return bleu.statistics(), cider.scores(), rouge
 
 
 def score_cider(references: References, candidates: Candidates) -> MetricResult:

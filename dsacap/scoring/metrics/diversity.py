@@ -13,7 +13,8 @@ import numpy as np
 from dsacap.common.errors import UserError
 from dsacap.scoring.metrics import exact
 from dsacap.scoring.metrics.bleu import bleu_statistics_within
-from dsacap.scoring.metrics.cider import CiderScorer, DocumentFrequencies, Lookup
+from dsacap.scoring.metrics.cider import CiderScorer
+from dsacap.scoring.metrics.document_frequencies import DocumentFrequencies, Lookup
 from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 from dsacap.scoring.metrics.ngrams import count_ngrams, read_captions
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing
-from dsacap.scoring.metrics.cider import DocumentFrequencies
+from dsacap.scoring.metrics.document_frequencies import DocumentFrequencies
 from dsacap.scoring.metrics.ngrams import count_ngrams, read_captions
 
 FOLDER = Path(__file__).with_name("known")

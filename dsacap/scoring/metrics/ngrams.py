@@ -42,6 +42,11 @@ class Captions:
         """The first reference of each image, and a last entry for the end."""
         return np.searchsorted(self.image_C[: self.references], np.arange(self.images + 1))
 
+    @property
+    def end_W(self) -> np.ndarray:
+        """The word after the last one of each word's caption."""
+        return np.repeat(np.cumsum(self.lengths_C), self.lengths_C)
+
 
 def read_captions(
     references: Sequence[Sequence[str]],
@@ -164,9 +169,7 @@ def count_ngrams(captions: Captions) -> Iterator[Ngrams]:
     """Count the n-grams of captions, for n = 1 to `HIGHEST` in turn."""
     words_W, caption_W = captions.word_numbers_W, captions.caption_of_word_W
     vocabulary = max(1, len(captions.vocabulary))
-    words_left_W = np.repeat(np.cumsum(captions.lengths_C), captions.lengths_C) - np.arange(
-        len(words_W)
-    )
+    words_left_W = captions.end_W - np.arange(len(words_W))
     start_P, gram_W = np.arange(len(words_W)), np.zeros(len(words_W), np.int64)
     for n in range(1, HIGHEST + 1):
         start_P = start_P[words_left_W[start_P] >= n]

@@ -10,9 +10,9 @@ import random
 import numpy as np
 
 from dsacap.scoring.metrics import exact
-from dsacap.scoring.metrics.cider import document_frequencies
 from dsacap.scoring.metrics.coco_metrics import score_without_java
 from dsacap.scoring.metrics.diversity import diversity
+from dsacap.scoring.metrics.document_frequencies import document_frequencies
 from dsacap.scoring.metrics.meteor import COUNTS, meteor_of_sums
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 from dsacap.scoring.statistics import bootstrap_seeds_interval, compare, interval_of

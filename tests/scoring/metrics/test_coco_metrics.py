@@ -8,7 +8,6 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.scoring.java.jvm import JvmWorker
 from dsacap.scoring.metrics import coco_metrics as module
-from dsacap.scoring.metrics.cider import document_frequencies
 from dsacap.scoring.metrics.coco_metrics import (
     METRICS,
     score_captions,
@@ -16,6 +15,7 @@ from dsacap.scoring.metrics.coco_metrics import (
     score_many,
     score_without_java,
 )
+from dsacap.scoring.metrics.document_frequencies import document_frequencies
 from dsacap.scoring.metrics.metric_result import MetricResult
 from stock import show_edit_tell, stock_scores
 from ulps import assert_mostly_equals_stock

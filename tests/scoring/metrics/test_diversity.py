@@ -7,8 +7,8 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from dsacap.common.errors import UserError
-from dsacap.scoring.metrics.cider import document_frequencies
 from dsacap.scoring.metrics.diversity import diversity, oracle, self_cider
+from dsacap.scoring.metrics.document_frequencies import document_frequencies
 from dsacap.scoring.metrics.metric_result import MetricResult, mean_over_images
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 

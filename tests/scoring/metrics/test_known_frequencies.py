@@ -18,8 +18,8 @@ from pycocoevalcap.spice import spice
 from dsacap.common.errors import UserError
 from dsacap.scoring.frequencies import frequencies_of, shipped_frequencies
 from dsacap.scoring.metrics import build_known_frequencies, known_frequencies
-from dsacap.scoring.metrics.cider import DocumentFrequencies, document_frequencies
 from dsacap.scoring.metrics.coco_metrics import score_without_java
+from dsacap.scoring.metrics.document_frequencies import DocumentFrequencies, document_frequencies
 from dsacap.scoring.metrics.known_frequencies import (
     known_files,
     read_known_frequencies,

@@ -16,14 +16,16 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.common.errors import UserError
+from dsacap.scoring.metrics import coco_metrics
 from dsacap.scoring.metrics.bleu import (
     BleuCounter,
     bleu_of_sums,
     bleu_statistics,
     bleu_statistics_within,
 )
-from dsacap.scoring.metrics.cider import CiderScorer, own_idf
-from dsacap.scoring.metrics.coco_metrics import score_cider
+from dsacap.scoring.metrics.cider import CiderScorer
+from dsacap.scoring.metrics.coco_metrics import score_cider, score_without_java
+from dsacap.scoring.metrics.document_frequencies import Lookup, document_frequencies, own_idf
 from dsacap.scoring.metrics.ngrams import count_ngrams, find, read_captions
 from dsacap.scoring.metrics.rouge import rouge_l
 from ulps import assert_close_to_stock, assert_mostly_equals_stock
@@ -169,6 +171,29 @@ def test_the_cosine_of_a_caption_with_itself_is_one():
         scorer.add(ngrams)
     one, other, half, nothing = scorer.mean_cosines()
     assert one == pytest.approx(1) and other == nothing == 0 and 0 < half < 0.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_corpus_counted_alone_weights_its_ngrams_as_if_counted_with_candidates(seed):
+    """N-grams of one image are not in its document frequencies, and lose nothing by that."""
+    references, candidates = awkward(random.Random(seed), 5)
+    captions = read_captions(references, candidates, range(5))
+    own, lookup = own_idf(captions), Lookup(document_frequencies(references), captions)
+    for ngrams in count_ngrams(captions):
+        assert lookup(ngrams).tolist() == own(ngrams).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_images_in_shards_have_the_scores_of_all_at_once(seed, monkeypatch):
+    references, candidates = (dict(enumerate(of)) for of in awkward(random.Random(seed), 5))
+    references = {image: [*of_image, "a dog"] for image, of_image in references.items()}
+    at_once = score_without_java(references, candidates)
+    monkeypatch.setattr(coco_metrics, "_SHARD", 2)
+    in_shards = score_without_java(references, candidates)
+    assert in_shards == at_once
+    for metric in ("BLEU-1", "BLEU-4"):
+        expected, pooled = at_once[metric].pooled, in_shards[metric].pooled
+        assert pooled.counts_IK.tolist() == expected.counts_IK.tolist()
 
 
 @pytest.mark.parametrize("keys", [10, 300_000])
