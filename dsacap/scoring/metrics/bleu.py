@@ -11,7 +11,14 @@ import numpy as np
 
 from dsacap.common.errors import UserError
 from dsacap.scoring.metrics import exact
-from dsacap.scoring.metrics.ngrams import HIGHEST, Captions, Ngrams, count_ngrams, read_captions
+from dsacap.scoring.metrics.ngrams import (
+    HIGHEST,
+    SHARD,
+    Captions,
+    Ngrams,
+    count_ngrams,
+    read_captions,
+)
 
 # pycocoevalcap adds these to avoid a division by zero. They change the last digits, so they are
 # kept.
@@ -168,6 +175,12 @@ def bleu_statistics_within(samples: Sequence[Sequence[str]]) -> BleuStatistics:
                 f"image number {image} (from 0) has too few captions ({len(of_image)}); mBLEU"
                 " compares two or more"
             )
+    return BleuStatistics.joined(
+        [_within(samples[start : start + SHARD]) for start in range(0, len(samples), SHARD)]
+    )
+
+
+def _within(samples: Sequence[Sequence[str]]) -> BleuStatistics:
     captions = read_captions(samples, [], [])
     matches = [
         _sums(ngrams.caption_T, _clipped_by_others(ngrams), captions.references)

@@ -24,7 +24,7 @@ from dsacap.scoring.metrics.document_frequencies import (
 )
 from dsacap.scoring.metrics.meteor_java import Candidates, References, score_meteors
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
-from dsacap.scoring.metrics.ngrams import Captions, count_ngrams, read_captions
+from dsacap.scoring.metrics.ngrams import SHARD, Captions, count_ngrams, read_captions
 from dsacap.scoring.metrics.rouge import rouge_l
 
 # Why one image has no CIDEr.
@@ -33,7 +33,6 @@ NO_CIDER = (
     " images that lack it, and no image lacks the words of a single one.\n"
     "  Give the document frequencies of other captions: --document-frequencies coco-val2014"
 )
-_SHARD = 10_000  # images whose n-grams are in memory at a time: 100 MB with six captions each
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
 
@@ -106,8 +105,8 @@ def score_without_java(
     _check(references, candidates)
     images = list(references)
     shards = [
-        {image: references[image] for image in images[start : start + _SHARD]}
-        for start in range(0, len(images), _SHARD)
+        {image: references[image] for image in images[start : start + SHARD]}
+        for start in range(0, len(images), SHARD)
     ]
     if frequencies is None and len(shards) > 1:
         frequencies = document_frequencies(references.values())

@@ -7,7 +7,17 @@ import numpy as np
 
 from dsacap.common.errors import UserError
 from dsacap.scoring.metrics import exact
-from dsacap.scoring.metrics.ngrams import HIGHEST, Captions, Ngrams, find, read_captions, starts_run
+from dsacap.scoring.metrics.ngrams import (
+    HIGHEST,
+    SHARD,
+    Captions,
+    Ngrams,
+    count_references,
+    find,
+    number_words,
+    read_captions,
+    starts_run,
+)
 
 # Returns the inverse document frequency of each distinct n-gram; called for n = 1, 2, ... in turn.
 Idf = Callable[[Ngrams], np.ndarray]
@@ -88,37 +98,67 @@ def document_frequencies(references: Iterable[Sequence[str]]) -> DocumentFrequen
     Raises:
         UserError: There are fewer than two images, or one has no reference.
     """
-    captions = read_captions(list(references), [], [])
-    frequencies = DocumentFrequencies(captions.images, captions.vocabulary)
-    words_W, image_W = captions.word_numbers_W, captions.image_C[captions.caption_of_word_W]
-    end_W = captions.end_W
-    # P: the places where an n-gram may begin that occurs in several images.
-    start_P, prefix_P = np.arange(len(words_W)), np.zeros(len(words_W), np.int64)
+    images, vocabulary = list(references), number_words()
+    count_references(images)  # so that a message has the number of an image in the whole corpus
+    starts = range(0, len(images), SHARD)
+    parts = [_Places(images[start : start + SHARD], vocabulary) for start in starts]
+    frequencies = DocumentFrequencies(len(images), vocabulary)
     for n in range(1, HIGHEST + 1):
-        fits_P = start_P + n <= end_W[start_P]
-        start_P, prefix_P = start_P[fits_P], prefix_P[fits_P]
-        key_P = prefix_P * len(captions.vocabulary) + words_W[start_P + n - 1]
-        keys_G, images_G = _count_images(key_P, image_W[start_P])
+        counts = zip(*(part.count_images(n, len(vocabulary)) for part in parts), strict=True)
+        keys_X, images_X = map(np.concatenate, counts)
+        keys_G, images_G = _sum_by_key(keys_X, images_X)
         several_G = images_G > 1
         frequencies.add_counted(keys_G[several_G], images_G[several_G])
-        known_P, prefix_P = find(frequencies.keys[-1], key_P)
-        start_P = start_P[known_P]
+        for part in parts:
+            part.keep(frequencies.keys[-1], n, len(vocabulary))
     return frequencies
 
 
-def _count_images(key_P: np.ndarray, image_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct keys, ascending, and the number of images of each.
+class _Places:
+    """The places (P) in some images' captions where an n-gram of several images may begin.
 
     Args:
-        key_P: A key of each place.
-        image_P: The image of each place, ascending.
+        references: The references of these images.
+        vocabulary: The number of each word, which is extended by the words of these images.
     """
-    order_P = np.argsort(key_P, kind="stable")
-    key_P, image_P = key_P[order_P], image_P[order_P]
-    is_new_P = starts_run(key_P)
-    in_another_image_P = is_new_P | starts_run(image_P)
-    starts_G = np.flatnonzero(is_new_P)
-    return key_P[starts_G], np.add.reduceat(in_another_image_P, starts_G, dtype=np.int64)
+
+    def __init__(self, references: Sequence[Sequence[str]], vocabulary: dict[str, int]):
+        captions = read_captions(references, [], [], vocabulary)
+        self._words_W = captions.word_numbers_W
+        self._end_P = captions.end_W
+        self._image_P = captions.image_C[captions.caption_of_word_W].astype(np.int32)
+        self._start_P = np.arange(len(self._words_W), dtype=np.int32)
+        self._prefix_P = np.zeros(len(self._words_W), np.int64)  # the number of n - 1 words
+
+    def count_images(self, n: int, words: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keys of all n-grams, ascending, and the number of images of each."""
+        self._select(self._start_P + n <= self._end_P)
+        key_P = self._keys(n, words)
+        order_P = np.argsort(key_P, kind="stable")  # the images of a key remain ascending
+        key_P, image_P = key_P[order_P], self._image_P[order_P]
+        is_first_P = starts_run(key_P) | starts_run(image_P)
+        return _sum_by_key(key_P[is_first_P], np.ones(is_first_P.sum(), np.int64))
+
+    def keep(self, keys_G: np.ndarray, n: int, words: int) -> None:
+        """Keep the places of the n-grams that have these keys, and number these n-grams."""
+        known_P, number = find(keys_G, self._keys(n, words))
+        self._select(known_P)
+        self._prefix_P = number
+
+    def _keys(self, n: int, words: int) -> np.ndarray:
+        return self._prefix_P * words + self._words_W[self._start_P + n - 1]
+
+    def _select(self, wanted_P: np.ndarray) -> None:
+        self._start_P, self._end_P = self._start_P[wanted_P], self._end_P[wanted_P]
+        self._image_P, self._prefix_P = self._image_P[wanted_P], self._prefix_P[wanted_P]
+
+
+def _sum_by_key(key_X: np.ndarray, value_X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct keys, ascending, and the sum of the values of each."""
+    order_X = np.argsort(key_X, kind="stable")
+    key_X, value_X = key_X[order_X], value_X[order_X]
+    starts_G = np.flatnonzero(starts_run(key_X))
+    return key_X[starts_G], np.add.reduceat(value_X, starts_G)
 
 
 class Lookup:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dsacap.common.errors import UserError
 
+SHARD = 10_000  # images whose n-grams are counted at a time: 100 MB with six captions each
 HIGHEST = 4  # the longest n-grams, of BLEU-4 and CIDEr
 _FITS_CACHE = 100_000  # most keys, of 8 bytes each, that the processor's cache holds
 
@@ -52,6 +53,7 @@ def read_captions(
     references: Sequence[Sequence[str]],
     candidates: Sequence[str],
     image_of_candidate: Sequence[int] | np.ndarray,
+    vocabulary: dict[str, int] | None = None,
 ) -> Captions:
     """Split captions into words, and number the words.
 
@@ -61,6 +63,39 @@ def read_captions(
         references: Tokenised references of each image.
         candidates: Tokenised captions, in any order.
         image_of_candidate: The index in `references` of each candidate's image.
+        vocabulary: The result of `number_words`, for captions that are read part by part: it is
+            extended by their words.
+
+    Raises:
+        UserError: An image has no reference.
+    """
+    counts = count_references(references)
+    vocabulary = number_words() if vocabulary is None else vocabulary
+    numbers, lengths = array("i"), array("i")
+    for captions in (*references, candidates):
+        for caption in captions:
+            words = caption.split()
+            lengths.append(len(words))
+            numbers.extend(map(vocabulary.__getitem__, words))
+    lengths_C = np.array(lengths, np.int64)
+    image_C = np.concatenate(
+        [np.repeat(np.arange(len(references)), counts), np.asarray(image_of_candidate, np.int64)]
+    )
+    caption_of_word_W = np.repeat(np.arange(len(lengths_C), dtype=np.int32), lengths_C)
+    references_R, images = int(counts.sum()), len(references)
+    return Captions(
+        np.array(numbers, np.int32),
+        caption_of_word_W,
+        lengths_C,
+        image_C,
+        references_R,
+        images,
+        vocabulary,
+    )
+
+
+def count_references(references: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return the number of references of each image.
 
     Raises:
         UserError: An image has no reference.
@@ -71,28 +106,12 @@ def read_captions(
             f"image number {int(counts.argmin())} (from 0) has no reference; add one, or leave the"
             " image out"
         )
-    vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
-    numbers, lengths = array("q"), array("q")
-    for captions in (*references, candidates):
-        for caption in captions:
-            words = caption.split()
-            lengths.append(len(words))
-            numbers.extend(map(vocabulary.__getitem__, words))
-    lengths_C = np.array(lengths, np.int64)
-    image_C = np.concatenate(
-        [np.repeat(np.arange(len(references)), counts), np.asarray(image_of_candidate, np.int64)]
-    )
-    caption_of_word_W = np.repeat(np.arange(len(lengths_C)), lengths_C)
-    references_R, images = int(counts.sum()), len(references)
-    return Captions(
-        np.array(numbers, np.int64),
-        caption_of_word_W,
-        lengths_C,
-        image_C,
-        references_R,
-        images,
-        vocabulary,
-    )
+    return counts
+
+
+def number_words() -> dict[str, int]:
+    """Return a dictionary that gives each new word the next number."""
+    return defaultdict(count().__next__)
 
 
 @dataclass(frozen=True)

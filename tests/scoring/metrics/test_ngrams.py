@@ -16,7 +16,9 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from dsacap.common.errors import UserError
+from dsacap.scoring.metrics import bleu as bleu_module
 from dsacap.scoring.metrics import coco_metrics
+from dsacap.scoring.metrics import document_frequencies as document_frequencies_module
 from dsacap.scoring.metrics.bleu import (
     BleuCounter,
     bleu_of_sums,
@@ -174,10 +176,11 @@ def test_the_cosine_of_a_caption_with_itself_is_one():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_corpus_counted_alone_weights_its_ngrams_as_if_counted_with_candidates(seed):
+def test_a_corpus_counted_alone_weights_its_ngrams_as_if_counted_with_candidates(seed, monkeypatch):
     """N-grams of one image are not in its document frequencies, and lose nothing by that."""
     references, candidates = awkward(random.Random(seed), 5)
     captions = read_captions(references, candidates, range(5))
+    monkeypatch.setattr(document_frequencies_module, "SHARD", 2 + seed % 4)
     own, lookup = own_idf(captions), Lookup(document_frequencies(references), captions)
     for ngrams in count_ngrams(captions):
         assert lookup(ngrams).tolist() == own(ngrams).tolist()
@@ -188,12 +191,25 @@ def test_images_in_shards_have_the_scores_of_all_at_once(seed, monkeypatch):
     references, candidates = (dict(enumerate(of)) for of in awkward(random.Random(seed), 5))
     references = {image: [*of_image, "a dog"] for image, of_image in references.items()}
     at_once = score_without_java(references, candidates)
-    monkeypatch.setattr(coco_metrics, "_SHARD", 2)
+    monkeypatch.setattr(coco_metrics, "SHARD", 2)
     in_shards = score_without_java(references, candidates)
     assert in_shards == at_once
     for metric in ("BLEU-1", "BLEU-4"):
         expected, pooled = at_once[metric].pooled, in_shards[metric].pooled
         assert pooled.counts_IK.tolist() == expected.counts_IK.tolist()
+
+
+def test_captions_in_shards_have_the_mbleu_of_all_at_once(monkeypatch):
+    samples = [[*of_image, "a dog"] for of_image in awkward(random.Random(3), 7)[0]]
+    at_once = bleu_statistics_within(samples).table()
+    monkeypatch.setattr(bleu_module, "SHARD", 3)
+    assert bleu_statistics_within(samples).table().tolist() == at_once.tolist()
+
+
+def test_an_image_without_a_reference_has_its_number_in_the_whole_corpus(monkeypatch):
+    monkeypatch.setattr(document_frequencies_module, "SHARD", 2)
+    with pytest.raises(UserError, match="image number 3 "):
+        document_frequencies([["a"], ["b"], ["c"], [], ["d"]])
 
 
 @pytest.mark.parametrize("keys", [10, 300_000])
