@@ -142,6 +142,8 @@ def _cell(table: Table, system: str, decoding: str, column: Column) -> Cell | No
 def _marked(rows: Sequence[Row], column: Column) -> list[Cell | None]:
     cells = [cells.get(column.metric) for _, cells in rows]
     sign = 1 if column.higher else -1
+    if len(cells) == 1:
+        return list(cells)  # one row is best of nothing
     best = max((cell for cell in cells if cell), key=lambda cell: sign * cell.value)
     return [cell and Cell(cell.value, cell.low, cell.high, _mark(cell, best)) for cell in cells]
 

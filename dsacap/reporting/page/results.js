@@ -41,9 +41,10 @@ function moreRows(shown, lines) {
   return h("p", { class: "muted" }, `${text}, of other systems or decodings. `, h("button", { type: "button", name: "all rows", onclick }, "Show all"));
 }
 
-const BOARD =
-  "Bold and underlined: the best of a column, among all rows; bold: within the 95\u00a0% interval of the best. ±: half of that interval, a bootstrap over " +
-  "images. ↓: lower is better. The head of a column sorts by it.";
+const INTERVAL = "±: half of the 95\u00a0% interval, a bootstrap over images.";
+const RANKS =
+  "Bold and underlined: the best of a column, among all rows; bold: within the 95\u00a0% interval of the best. ↓: lower is better. The head of a column " +
+  "sorts by it.";
 
 function leaderboard({ columns, rows: lines, notes }) {
   const shown = chosenRows(lines);
@@ -53,9 +54,9 @@ function leaderboard({ columns, rows: lines, notes }) {
   return [
     h("h2", "Leaderboard"),
     rowControls(lines),
-    sortableTable(`${shown.length} of ${lines.length} rows`, [named, ...measured], shown, "column", columns[0].title),
+    sortableTable(lines.length === 1 ? "All images" : `${shown.length} of ${lines.length} rows`, [named, ...measured], shown, "column", columns[0].title),
     moreRows(shown, lines),
-    h("p", { class: "muted" }, BOARD),
+    h("p", { class: "muted" }, lines.length === 1 ? INTERVAL : `${INTERVAL} ${RANKS}`),
     notes.map((note) => h("p", { class: "muted" }, note)),
   ].flat();
 }
