@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Contents:
         """
         self._last.append((name, help))
         sub = self._verbs.add_parser(name, help=help, description=description or help)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, parser=sub)
         return sub
 
     def verb(
@@ -116,14 +117,27 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     Photos may be named on both sides of an option, which argparse alone does not take. Without
     arguments, the help is printed.
     """
-    whole = parser()
-    options, rest = whole.parse_known_args(arguments or ["--help"])
+    options, rest = parser().parse_known_args(arguments or ["--help"])
     options.arguments = list(arguments)
     if options.verb == "caption" and not any(word.startswith("-") and word != "-" for word in rest):
         options.photos += rest
     elif rest:
-        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+        _refuse(options.parser, rest)
     return options
+
+
+def _refuse(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Print the usage of a verb, the words that it does not know, and options that are alike."""
+    known = [option for option in parser._option_string_actions if option.startswith("--")]
+    alike = [option for word in words for option in _alike(word, known)]
+    hint = f"; did you mean {' or '.join(dict.fromkeys(alike))}?" if alike else ""
+    parser.error(f"unrecognized arguments: {' '.join(words)}{hint}")
+
+
+def _alike(word: str, options: Sequence[str]) -> list[str]:
+    if len(word) == 2 and word.startswith("-"):
+        return [option for option in options if option[2] == word[1]]
+    return get_close_matches(word.split("=")[0], options, n=1) if word.startswith("--") else []
 
 
 def completion(shell: str) -> str:

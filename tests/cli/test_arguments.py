@@ -63,6 +63,18 @@ def test_photos_may_be_on_both_sides_of_an_option(capsys):
         assert "unrecognized arguments" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option, meant",
+    [("-o", "--output"), ("--refrences=x", "--references"), ("--zzz", None), ("-z", None)],
+)
+def test_an_unknown_option_is_refused_with_the_usage_of_its_verb(option, meant, capsys):
+    with pytest.raises(SystemExit):
+        parsed(["page", "a.json", "--references", "r.json", option, "x"])
+    message = capsys.readouterr().err
+    assert "usage: dsacap page " in message and f"unrecognized arguments: {option}" in message
+    assert (f"did you mean {meant}?" in message) if meant else ("did you mean" not in message)
+
+
 @pytest.mark.parametrize("typed", ["dsacap exp", "dsacap score --refer"])
 def test_bash_completes(typed):
     words = typed.split()
