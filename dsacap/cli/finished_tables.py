@@ -7,16 +7,14 @@ needed to cite and to archive a table.
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dsacap.cli.arguments import Contents
+from dsacap.cli.contents import Contents
 
 _TABLE = "table.csv, table.json, or the folder that holds them"
 _WITH_JSON = "table.csv with its table.json, or the folder that holds them"
 
 
-def add_verbs(contents: "Contents") -> None:
+def add_verbs(contents: Contents) -> None:
     """Add the verbs to the command line."""
     text = "show what made a number of a table, stage by stage, and whether that still holds here"
     explain = contents.add_parser("explain", text, run=_explain)

@@ -2,13 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dsacap.cli.arguments import Contents
+from dsacap.cli.contents import Contents
 
 
-def add_verbs(contents: "Contents") -> None:
+def add_verbs(contents: Contents) -> None:
     """Add the verb `measure-scale`."""
     text = "measure what a configuration takes at full size, with random weights, and write a page"
     scale = contents.add_parser("measure-scale", text, run=_measure_scale)

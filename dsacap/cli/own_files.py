@@ -5,8 +5,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dsacap.cli.contents import Contents
 from dsacap.cli.reading import (
     add_document_frequencies,
     add_reading,
@@ -18,13 +18,10 @@ from dsacap.cli.stages import opened, row_of, run_stage_verb
 from dsacap.common.errors import UserError
 from dsacap.common.outputs import output_path
 
-if TYPE_CHECKING:
-    from dsacap.cli.arguments import Contents
-
 _SEED = "which of the configuration's seeds (default: %(default)s)"
 
 
-def add_validate(contents: "Contents") -> None:
+def add_validate(contents: Contents) -> None:
     """Add the verb `validate`."""
     text = "check a file of captions, a split, photos or a configuration"
     valid = contents.add_parser("validate", text, run=_validate)
@@ -33,7 +30,7 @@ def add_validate(contents: "Contents") -> None:
     add_references(valid)
 
 
-def add_verbs(contents: "Contents") -> None:
+def add_verbs(contents: Contents) -> None:
     """Add the verbs that score captions and caption photos."""
     _add_score(contents)
     _add_compare(contents)
@@ -45,7 +42,7 @@ def add_verbs(contents: "Contents") -> None:
     export.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
 
 
-def _add_score(contents: "Contents") -> None:
+def _add_score(contents: Contents) -> None:
     text = "score a predictions file; or, as a stage, a system's captions"
     score = contents.verb("score", text, f"{text} (`--system human`: the references)", run=_score)
     text = "captions to score, in any form of docs/scoring.md; - for standard input"
@@ -77,7 +74,7 @@ def _add_score(contents: "Contents") -> None:
     score.add_argument("--csv", type=output_path, metavar="FILE", help=text)
 
 
-def _add_compare(contents: "Contents") -> None:
+def _add_compare(contents: Contents) -> None:
     text = "compare captions of several systems on the same images"
     compare = contents.add_parser("compare", text, run=_compare)
     text = "captions, in any form of docs/scoring.md"
@@ -97,7 +94,7 @@ def _add_compare(contents: "Contents") -> None:
     compare.add_argument("--photos", type=Path, help="folder or zip of the page's photos")
 
 
-def _add_page(contents: "Contents") -> None:
+def _add_page(contents: Contents) -> None:
     text = "write a page of captions of one or several systems: a leaderboard, and each photo"
     more = f"{text}; the page of a configuration is written by `dsacap report-page`"
     page = contents.add_parser("page", text, more, run=_page)
@@ -112,7 +109,7 @@ def _add_page(contents: "Contents") -> None:
     page.add_argument("--output", type=output_path, default=place, metavar="FILE", help=text)
 
 
-def _add_convert(contents: "Contents") -> None:
+def _add_convert(contents: Contents) -> None:
     text = "write captions of any form as a results file for COCO's and nocaps' servers"
     sub = contents.add_parser("convert", text, run=_convert)
     text = "captions, in any form of docs/scoring.md; - for standard input"
@@ -122,7 +119,7 @@ def _add_convert(contents: "Contents") -> None:
     add_reading(sub)
 
 
-def _add_caption(contents: "Contents") -> None:
+def _add_caption(contents: Contents) -> None:
     text = "caption photos of your own; or, as a stage, the test split by a system's decodings"
     photos = contents.verb("caption", text, run=_caption)
     text = "file, folder or zip of photos, or - for standard input"

@@ -4,13 +4,10 @@ import argparse
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dsacap.cli.contents import Contents
 from dsacap.cli.stages import opened, require_section
 from dsacap.common.outputs import print_written
-
-if TYPE_CHECKING:
-    from dsacap.cli.arguments import Contents
 
 # verb: (function that writes it, its name in the layout, the section of the configuration that it
 # needs, help)
@@ -60,7 +57,7 @@ _REPORTS = {
 }
 
 
-def add_verbs(contents: "Contents") -> None:
+def add_verbs(contents: Contents) -> None:
     """Add the verbs that write tables and pages."""
     for verb, (*_, text) in _REPORTS.items():
         contents.verb(verb, text, run=_report)
@@ -72,7 +69,7 @@ def add_verbs(contents: "Contents") -> None:
     latency.add_argument("--output", type=Path, default=place, help=text)
 
 
-def add_keeping(contents: "Contents") -> None:
+def add_keeping(contents: Contents) -> None:
     """Add the verbs that copy finished tables and rows to where they are committed."""
     text = "copy the finished tables to results/NAME/, and to the README"
     contents.verb("publish", text, run=_publish)

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsacap.cli.contents import Contents
 from dsacap.cli.launch import dsacap, launch
 from dsacap.common import arithmetic
 from dsacap.common.errors import PREEMPTED, UserError
@@ -15,7 +16,6 @@ from dsacap.runs.stage import Row, Stage
 from dsacap.runs.stage_table import STAGES
 
 if TYPE_CHECKING:
-    from dsacap.cli.arguments import Contents
     from dsacap.runs.layout import Layout
 
 _OPTIONS = {
@@ -30,7 +30,7 @@ _SECTIONS = {
 _WITH_FILES = ("caption", "score")  # their verbs take files too: own_files.py
 
 
-def add_verbs(contents: "Contents") -> None:
+def add_verbs(contents: Contents) -> None:
     """Add `download`, `unpack` and the stages to the command line."""
     text = "fetch the files that the configuration names, or link those that you have"
     fetched = contents.verb("download", text, run=_download)
@@ -45,7 +45,7 @@ def add_verbs(contents: "Contents") -> None:
             _add_stage(contents, stage)
 
 
-def _add_stage(contents: "Contents", stage: Stage) -> None:
+def _add_stage(contents: Contents, stage: Stage) -> None:
     text = stage.help
     if "dry-run" in stage.options:
         text += f"; resumes where it was stopped; on SIGTERM it saves and exits with {PREEMPTED}"

@@ -2,10 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dsacap.cli.arguments import Contents
+from dsacap.cli.contents import Contents
 
 _HELP = "score committed captions again, and compare every cell; exit status 1 if one differs"
 _FOLDERS = "folder with table.csv, table.json and captions in rows/ (default: all in results/)"
@@ -14,7 +12,7 @@ _SPICE = (
 )
 
 
-def add_verb(contents: "Contents") -> None:
+def add_verb(contents: Contents) -> None:
     """Add `verify` to the command line."""
     verify = contents.add_parser("verify", _HELP, run=_verify)
     verify.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help=_FOLDERS)
