@@ -19,11 +19,11 @@ from dsacap.evaluation.inputs import (
     load_references,
     match_inputs,
 )
-from dsacap.reporting.captions import agreement_of
-from dsacap.reporting.page import assemble
+from dsacap.reporting.agreement import agreement_of
 from dsacap.reporting.page.board import QUALITY, Cell, Row, board
-from dsacap.reporting.page.content import of_rows, per_image, styles
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.page.html_file import assemble
+from dsacap.reporting.page.rows import of_rows, per_image, styles
+from dsacap.reporting.units import scale_of
 from dsacap.scoring.score import Spice, score_tokenised, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
 

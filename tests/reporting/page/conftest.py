@@ -10,7 +10,7 @@ import pytest
 
 from browser import CHROMIUM
 from dsacap.reporting import page as reporting_page
-from dsacap.reporting.page import assemble
+from dsacap.reporting.page.html_file import assemble
 
 
 @pytest.fixture

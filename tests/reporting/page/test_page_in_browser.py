@@ -11,7 +11,7 @@ from PIL import Image
 
 from browser import WITH_BROWSER, files_of
 from dsacap.reporting import page as reporting_page
-from dsacap.reporting.page import assemble
+from dsacap.reporting.page.html_file import assemble
 from pages import made_up
 
 pytestmark = WITH_BROWSER
