@@ -7,7 +7,7 @@ benchmark has trained.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from dsacap.evaluation.results import Scores
     from dsacap.export.photo_captioner import PhotoCaptioner
     from dsacap.scoring.score import Spice
+
+__all__ = ["Reading", "compare", "load", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is not needed by every caller, so that `import dsacap` takes no time."""
+    if name == "Reading":
+        from dsacap.evaluation.inputs import Reading
+
+        return Reading
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are imported when they are first used."""
+    return sorted({*globals(), *__all__})
 
 
 def score(
@@ -41,7 +57,7 @@ def score(
         document_frequencies: What CIDEr takes its document frequencies from: "coco-val2014", all
             captions of COCO's val2014; or a file or a dictionary of references of many images. By
             default they are those of `references`.
-        how: How files are read and matched: an instance of `dsacap.evaluation.inputs.Reading`.
+        how: How files are read and matched, such as `dsacap.Reading(split="test", subset=True)`.
 
     Returns:
         The scores by metric, each with its interval, per-image scores and signature. A metric that
@@ -92,7 +108,7 @@ def compare(
         references: A dictionary from image id to captions, or a file; or several of them.
         spice: See `score`.
         document_frequencies: See `score`.
-        how: How files are read and matched; see `score`.
+        how: How files are read and matched: an instance of `dsacap.Reading`.
 
     Returns:
         Scores, ranks with ties, and for each metric and pair of systems the difference with its

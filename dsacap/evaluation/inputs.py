@@ -37,10 +37,10 @@ Given = Path | str | Mapping[Any, Any]  # a file, or a dictionary of captions by
 
 @dataclass(frozen=True)
 class Reading:
-    """How predictions and references are read.
+    """How predictions and references are read: the options of `dsacap score` by that name.
 
     Attributes:
-        form: The form of the predictions; None to find it out.
+        form: The form of the predictions, such as "coco-results"; None to find it out.
         references_form: The form of the references; None to find it out.
         decoding: The decoding that is read of a run's captions.
         split: The split that is read of a file of references that has several.
@@ -108,7 +108,7 @@ def check_choices(spice: Spice, how: Reading | None) -> Reading:
         known = ", ".join(map(repr, get_args(Spice)))
         raise UserError(f"spice: {spice!r} is unknown; known: {known}")
     if how is not None and not isinstance(how, Reading):
-        raise UserError(f"how: must be a Reading, not {type(how).__name__}")
+        raise UserError(f"how: must be a dsacap.Reading, not {type(how).__name__}")
     return how or Reading()
 
 

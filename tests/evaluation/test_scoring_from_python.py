@@ -9,7 +9,6 @@ import pytest
 
 import dsacap
 from dsacap.common.errors import UserError
-from dsacap.evaluation.inputs import Reading
 from dsacap.scoring import score as score_module
 from dsacap.scoring.java.corenlp import CoreNlpMissing
 from dsacap.scoring.metrics.coco_metrics import score_captions
@@ -61,14 +60,14 @@ def test_errors_say_what_is_wrong():
         dsacap.score({7: None}, REFERENCES)
     with pytest.raises(UserError, match="spice: True is unknown; known: 'auto', 'required', 'off'"):
         dsacap.score(PREDICTIONS, REFERENCES, spice=True)
-    with pytest.raises(UserError, match="how: must be a Reading, not dict"):
+    with pytest.raises(UserError, match="how: must be a dsacap.Reading, not dict"):
         dsacap.score(PREDICTIONS, REFERENCES, spice="off", how={"subset": True})
     with pytest.raises(UserError, match="systems must be a dictionary of captions by name, not li"):
         dsacap.compare([PREDICTIONS, PREDICTIONS], REFERENCES, spice="off")
     with pytest.raises(UserError, match="no prediction for 2 of 3 images"):
         dsacap.score({7: "two cats"}, REFERENCES)
     assert dsacap.score(
-        {7: "two cats", "x": "a bird"}, REFERENCES, metrics="BLEU", how=Reading(subset=True)
+        {7: "two cats", "x": "a bird"}, REFERENCES, metrics="BLEU", how=dsacap.Reading(subset=True)
     )
 
 
@@ -142,6 +141,15 @@ def test_an_empty_reference_is_named_with_its_file(tmp_path):
     with pytest.raises(UserError, match=r"references: image 'b\.jpg': no word is left"):
         dsacap.score({"b.jpg": "a cat"}, {"b.jpg": "!"}, metrics="BLEU")
     assert dsacap.score({"b.jpg": "@"}, {"b.jpg": "@"}, metrics="BLEU")["BLEU-1"].value > 0.9
+
+
+def test_reading_is_public_and_found_lazily():
+    program = "import sys, dsacap; assert 'numpy' not in sys.modules; print(dsacap.Reading)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "<class 'dsacap.evaluation.inputs.Reading'>\n", done.stderr
+    assert set(dsacap.__all__) <= set(dir(dsacap))
+    with pytest.raises(AttributeError, match="module 'dsacap' has no attribute 'Writing'"):
+        _ = dsacap.Writing
 
 
 def test_the_example_of_the_documentation_runs_and_needs_no_torch():
