@@ -42,6 +42,7 @@ def score(
     metrics: Collection[str] | None = None,
     spice: Spice = "auto",
     document_frequencies: Given | None = None,
+    bertscore: str | Path | None = None,
     how: Reading | None = None,
 ) -> Scores:
     """Score captions against references, as `dsacap score` does.
@@ -50,13 +51,16 @@ def score(
         predictions: A dictionary from image id to a caption, or to as many captions for every
             image; or a file in any of the forms of docs/scoring.md.
         references: A dictionary from image id to captions, or a file; or several of them.
-        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all. Besides
-            the tokeniser, Java runs for METEOR, SPICE and SPIDEr only.
+        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all but
+            BERTScore. Besides the tokeniser, Java runs for METEOR, SPICE and SPIDEr only.
         spice: "auto" computes SPICE if its parser is on this machine or can be downloaded,
             "required" raises an error if not, and "off" leaves it out, and SPIDEr with it.
         document_frequencies: What CIDEr takes its document frequencies from: "coco-val2014", all
             captions of COCO's val2014; or a file or a dictionary of references of many images. By
             default they are those of `references`.
+        bertscore: The model by which BERTScore is computed too: its name or folder, and a layer if
+            bert-score does not know it, as in "my-bert:9". By default roberta-large if `metrics`
+            names BERTScore. It needs the extra `bertscore`, and the weights on this machine.
         how: How files are read and matched, such as `dsacap.Reading(split="test", subset=True)`.
 
     Returns:
@@ -88,6 +92,7 @@ def score(
         metrics=metrics,
         spice=spice,
         document_frequencies=document_frequencies,
+        bertscore=bertscore,
         how=how,
     )
 

@@ -72,6 +72,12 @@ def replacing(path: Path) -> Iterator[Path]:
         with _numbered(path):
             yield temporary
         os.replace(temporary, path)
+    except FileNotFoundError as error:
+        if error.filename != str(temporary):
+            raise
+        raise UserError(
+            f"{path}: cannot be written, since its folder was deleted; name another file"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
