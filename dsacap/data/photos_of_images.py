@@ -28,7 +28,7 @@ def photos_of_images(
     by_path: dict[int, str] = {}
     by_name: dict[int, str] = {}
     fitting: dict[ImageId, set[str]] = defaultdict(set)
-    for path in source.paths():
+    for path in source.contents().photos:
         for key in (PurePosixPath(path).stem, PurePosixPath(path).name, id_of_file_name(path)):
             fitting[key].add(path)
     unique = {key: paths.pop() for key, paths in fitting.items() if len(paths) == 1}

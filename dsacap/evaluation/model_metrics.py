@@ -79,7 +79,8 @@ def clip_scores(
     )
     ids = {i: [str(image)] for i, image in inputs.images.items()}
     which = {} if inputs.references else {"ids": hash_of_references(ids)}  # which images these are
-    return plain_scores(scores, scored, encoder=f"{encoder}/{pretrained}", **which)
+    name = f"{encoder}/{weights}" if weights else encoder
+    return plain_scores(scores, scored, encoder=name, **which)
 
 
 def without_references(inputs: Inputs) -> Scored:
