@@ -27,7 +27,7 @@ def examine(path: Path) -> bool:
 
             config = opened(path).config
     except MissingExtra as error:
-        rest = Finding("note", "GPU", f"not looked for, since scoring does without: {error}")
+        rest = Finding("note", "GPU", f"not looked for, and no configuration was read: {error}")
         return report([*findings_of_machine(), spice_parser(), rest], "scoring")
     return report(findings_of_config(config), config.name)
 

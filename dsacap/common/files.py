@@ -197,7 +197,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {repeated!r} is repeated within an object; remove one")
+        raise ValueError(f"the key {repeated[:80]!r} is repeated within an object; remove one")
     return result
 
 

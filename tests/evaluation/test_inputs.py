@@ -188,7 +188,7 @@ def test_several_captions_an_image_are_noted_with_what_they_are_for():
 
 
 def test_missing_captions_of_a_table_are_noted(tmp_path):
-    for text, what in (("", "is empty"), ("nan", "may be missing")):
+    for text, what in (("", "is empty"), ("nan", "write for a missing one")):
         (tmp_path / "p.csv").write_text(f"image_id,caption\n1,{text}\n2,{text}\n")
         notes = load_inputs(tmp_path / "p.csv", {1: "A dog.", 2: "A cat."}).notes
         assert any(what in note and "2 images have" in note for note in notes)

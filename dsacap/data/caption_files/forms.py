@@ -55,7 +55,7 @@ def captions_of(document: Document, form: str | None = None, part: str | None = 
         UserError: The document is malformed, or not of that form.
     """
     if form is None and (key := _key_of_results(document)):
-        note = f"{document.name}: of its keys, {key!r} is read, which has the captions"
+        note = f"{document.name}: of its keys, {key[:80]!r} is read, which has the captions"
         notes = (*document.notes, note)
         document = replace(document, value=document.value[key], notes=notes)
     form = form or _form_of(document)

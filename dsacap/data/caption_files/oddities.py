@@ -35,7 +35,7 @@ def _kinds(text: str) -> list[str]:
     if not text.strip():
         kinds.append("is empty")
     elif text.strip().lower() in _MISSING:
-        kinds.append("may be missing, since this is what programs write in place of one")
+        kinds.append("is what programs write for a missing one")
     elif not _WORDS_OF_PTB.search(text):
         kinds.append("has no Latin letter or digit, so that n-grams may not match")
     if _CONTROL.search(text):

@@ -7,8 +7,8 @@ from dsacap.data.caption_files.oddities import oddities
     ("caption", "what"),
     [
         (" ", "is empty"),
-        ("nan", "may be missing"),
-        (" None", "may be missing"),
+        ("nan", "write for a missing one"),
+        (" None", "write for a missing one"),
         ("...", "no Latin letter"),
         ("一个男人", "no Latin letter"),
         ("a\nb", "line break"),
