@@ -7,7 +7,7 @@ benchmark has trained.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
     from dsacap.export.photo_captioner import PhotoCaptioner
     from dsacap.scoring.score import Spice
 
+__all__ = ["Reading", "compare", "load", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is not needed by every caller, so that `import dsacap` takes no time."""
+    if name == "Reading":
+        from dsacap.evaluation.inputs import Reading
+
+        return Reading
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are imported when they are first used."""
+    return sorted({*globals(), *__all__})
+
 
 def score(
     predictions: Given,
@@ -26,6 +42,7 @@ def score(
     metrics: Collection[str] | None = None,
     spice: Spice = "auto",
     document_frequencies: Given | None = None,
+    bertscore: str | Path | None = None,
     how: Reading | None = None,
 ) -> Scores:
     """Score captions against references, as `dsacap score` does.
@@ -34,14 +51,17 @@ def score(
         predictions: A dictionary from image id to a caption, or to as many captions for every
             image; or a file in any of the forms of docs/scoring.md.
         references: A dictionary from image id to captions, or a file; or several of them.
-        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all. Besides
-            the tokeniser, Java runs for METEOR, SPICE and SPIDEr only.
+        metrics: The metrics that are computed, such as ("CIDEr", "BLEU"); by default all but
+            BERTScore. Besides the tokeniser, Java runs for METEOR, SPICE and SPIDEr only.
         spice: "auto" computes SPICE if its parser is on this machine or can be downloaded,
             "required" raises an error if not, and "off" leaves it out, and SPIDEr with it.
         document_frequencies: What CIDEr takes its document frequencies from: "coco-val2014", all
             captions of COCO's val2014; or a file or a dictionary of references of many images. By
             default they are those of `references`.
-        how: How files are read and matched: an instance of `dsacap.evaluation.inputs.Reading`.
+        bertscore: The model by which BERTScore is computed too: its name or folder, and a layer if
+            bert-score does not know it, as in "my-bert:9". By default roberta-large if `metrics`
+            names BERTScore. It needs the extra `bertscore`, and the weights on this machine.
+        how: How files are read and matched, such as `dsacap.Reading(split="test", subset=True)`.
 
     Returns:
         The scores by metric, each with its interval, per-image scores and signature. A metric that
@@ -72,6 +92,7 @@ def score(
         metrics=metrics,
         spice=spice,
         document_frequencies=document_frequencies,
+        bertscore=bertscore,
         how=how,
     )
 
@@ -92,7 +113,7 @@ def compare(
         references: A dictionary from image id to captions, or a file; or several of them.
         spice: See `score`.
         document_frequencies: See `score`.
-        how: How files are read and matched; see `score`.
+        how: How files are read and matched: an instance of `dsacap.Reading`.
 
     Returns:
         Scores, ranks with ties, and for each metric and pair of systems the difference with its

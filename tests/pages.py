@@ -1,7 +1,7 @@
 """The content of a page of any size, made up for tests."""
 
 from dsacap.reporting.page.board import QUALITY, Cell, board
-from dsacap.reporting.page.content import styles
+from dsacap.reporting.page.rows import styles
 
 WORDS = ("a", "red", "blue", "ring", "cross", "above", "below", "big", "tiny", "and", "on", "white")
 ONE_PIXEL = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="  # a WebP

@@ -99,7 +99,6 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    config = stages.opened(options.config).config
     from dsacap.cli.doctor import examine
 
-    return int(not examine(config))
+    return int(not examine(options.config))

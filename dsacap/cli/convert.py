@@ -8,7 +8,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import write_json
 from dsacap.common.outputs import beside
 from dsacap.common.printable import counted
-from dsacap.data.caption_files.ids import ImageId, id_of_file_name, whole_text
+from dsacap.data.caption_files.ids import ImageId, id_of_file_name, shown, whole_text
 from dsacap.evaluation.inputs import load_predictions
 
 
@@ -29,22 +29,22 @@ def convert(options: argparse.Namespace) -> None:
     for image, texts in found.by_image.items():
         if len(texts) > 1:
             raise UserError(
-                f"{found.name}: image {image!r} has {len(texts)} captions, and servers take one;"
-                " pass --duplicates first to keep the first"
+                f"{found.name}: image {shown(image)} has {len(texts)} captions, and servers take"
+                " one; pass --duplicates first to keep the first"
             )
         number = id_of_file_name(image) if options.ids == "file-names" else image
         if not isinstance(number, int):
             raise UserError(
-                f"{found.name}: the id {image!r} is no number, and servers take numbers; pass --ids"
-                " file-names if ids are names of COCO's image files"
+                f"{found.name}: the id {shown(image)} is not a number, and servers take numbers;"
+                " pass --ids file-names if ids are names of COCO's image files"
             )
         if number in origin:
             raise UserError(
-                f"{found.name}: the ids {origin[number]!r} and {image!r} are both image {number};"
-                " remove one"
+                f"{found.name}: the ids {shown(origin[number])} and {shown(image)} are both image"
+                f" {number}; remove one"
             )
         origin[number] = image
-        caption = whole_text(texts[0], f"{found.name}: image {image!r}")
+        caption = whole_text(texts[0], f"{found.name}: image {shown(image)}")
         records.append({"image_id": number, "caption": caption})
     write_json(options.output, records)
     for note in found.notes:

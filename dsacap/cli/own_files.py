@@ -60,7 +60,13 @@ def _add_score(contents: Contents) -> None:
     score.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
     text = "of several captions an image: AllSPICE and the best of k by SPICE too"
     score.add_argument("--all-spice", action="store_true", help=text)
-    score.add_argument("--photos", type=Path, help="folder or zip of photos, for CLIPScore")
+    text = (
+        "BERTScore too, by a model of transformers: its name or folder, and if bert-score does not "
+        "know it a layer, as in my-bert:9 (default: roberta-large); give the option after the files"
+    )
+    score.add_argument("--bertscore", nargs="?", const=True, metavar="MODEL", help=text)
+    text = "folder or zip of photos, for CLIPScore, which needs no references"
+    score.add_argument("--photos", type=Path, help=text)
     text = "open_clip name for CLIPScore (default: %(default)s)"
     score.add_argument("--encoder", default="ViT-B-32", help=text)
     text = "its pretrained tag or file (default: %(default)s)"
@@ -147,7 +153,9 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     if bool(options.predictions) == bool(options.system):
-        raise UserError("score: give either a predictions file (with --references), or --system")
+        raise UserError(
+            "score: give either a predictions file (with --references or --photos), or --system"
+        )
     if options.system:
         return run_stage_verb(options)
     from dsacap.cli.score import score_file

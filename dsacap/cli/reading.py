@@ -63,7 +63,10 @@ def add_document_frequencies(parser: argparse.ArgumentParser) -> None:
 
 
 def check_files(
-    options: argparse.Namespace, captions: Sequence[Path], outputs: Sequence[Path | None]
+    options: argparse.Namespace,
+    captions: Sequence[Path],
+    outputs: Sequence[Path | None],
+    alone: bool = False,
 ) -> None:
     """Check, before anything is read, that outputs can be written, and what inputs are.
 
@@ -71,13 +74,14 @@ def check_files(
         options: The options of the verb.
         captions: The captions that it reads.
         outputs: The files that it writes; None for those that are not wanted.
+        alone: Whether captions are read without references.
 
     Raises:
         UserError: References are missing, several inputs are standard input, or an output cannot
             be written or is an input.
     """
     given = vars(options)
-    if "references" in given and not given["references"]:
+    if "references" in given and not given["references"] and not alone:
         raise UserError("--references: is missing; captions are scored against references")
     names = [*captions, *(given.get("references") or []), *(given.get("train") or [])]
     others = [given.get("document_frequencies"), given.get("photos")]

@@ -31,7 +31,7 @@ _REPORTS = {
         "write the captions of some photos, and the faults of all: grammar, length, agreement",
     ),
     "report-page": (
-        "dsacap.reporting.page:write_page",
+        "dsacap.reporting.page.content:write_page",
         "page",
         None,
         "write index.html: results, every system's captions, the inside of DSACap, plots",

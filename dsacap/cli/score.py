@@ -3,30 +3,45 @@
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from tabulate import tabulate
-
-from dsacap.cli.printing import is_percentage, scale_of, signature_lines
 from dsacap.cli.reading import SPICE, TABLE, check_files, reading_of
+from dsacap.cli.score_tables import print_scores, score_rows, scores_by_id
 from dsacap.common.errors import UserError
 from dsacap.common.files import replacing, write_json
 from dsacap.common.outputs import beside, print_written
-from dsacap.common.printable import counted, printable
+from dsacap.common.printable import printable
 from dsacap.data.caption_files.forms import Captions
 from dsacap.data.photos import PhotoSource
 from dsacap.evaluation.corpus import Corpus, load_corpus
-from dsacap.evaluation.inputs import Inputs, load_captions, load_inputs
-from dsacap.evaluation.scoring import flat, score_inputs
+from dsacap.evaluation.inputs import Inputs, load_captions, load_inputs, load_without_references
+from dsacap.evaluation.model_metrics import bert_scores, clip_scores, without_references
+from dsacap.evaluation.scoring import score_inputs
+from dsacap.scoring.metrics.bertscore import DEFAULT_MODEL
 from dsacap.scoring.metrics.diversity import samples_per_image
 from dsacap.scoring.metrics.spice import CaptionTooLong
 from dsacap.scoring.result_cache import cached
-from dsacap.scoring.score import missing_score, plain_scores, score_samples, tokenise
+from dsacap.scoring.score import missing_score, score_samples, tokenise
 from dsacap.scoring.signature import GIVEN, Scored, scored_against
 
-_IN_PAPERS = ("BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
-_COUNTS = ("vocabulary",)  # whole numbers
-_OF_METRICS = ("quality", "held_out", "oracle", "diversity")  # parts that are scores by metric
+# What needs references, by the option that asks for it.
+_OF_REFERENCES = {
+    "--references-format": "references_format",
+    "--split": "split",
+    "--tokenized": "tokenized",
+    "--subset": "subset",
+    "--document-frequencies": "document_frequencies",
+    "--train": "train",
+    "--spice": "spice",
+    "--all-spice": "all_spice",
+    "--bertscore": "bertscore",
+}
+_WITHOUT_REFERENCES = (
+    "note: there are no references, which all metrics but CLIPScore need; give them by"
+    " --references to compute the others"
+)
 
 
 def score_file(options: argparse.Namespace) -> None:
@@ -42,50 +57,60 @@ def score_file(options: argparse.Namespace) -> None:
             output would overwrite an input.
     """
     outputs = [options.json, options.csv]
-    check_files(options, [options.predictions], outputs)
+    alone = bool(options.photos and not options.references)
+    check_files(options, [options.predictions], outputs, alone=alone)
+    if alone and (given := [name for name, at in _OF_REFERENCES.items() if vars(options)[at]]):
+        raise UserError(f"{given[0]}: needs references; give them by --references")
     photos = PhotoSource(options.photos) if options.photos else None
-    inputs = load_inputs(options.predictions, options.references, reading_of(options))
+    inputs = _inputs(options)
     for note in inputs.notes:
         print(note, file=sys.stderr)
-    clip_scores = _clip_scores(options, inputs, photos) if photos else {}
-    parts = _score(options, inputs)
-    parts["quality"] |= clip_scores
+    by_models = _by_models(options, inputs, photos)
+    parts = _score(options, inputs) if options.references else _nothing()
+    parts["quality"] |= by_models
     with beside(outputs):
-        _print(parts, inputs, options)
+        print_scores(parts, len(inputs.images))
     if options.json:
         record = {"predictions": printable(str(options.predictions)), "sha256": inputs.hashes[0]}
-        named = _by_id(parts, inputs)
+        named = scores_by_id(parts, inputs)
         write_json(options.json, record | named | {"notes": list(map(printable, inputs.notes))})
     if options.csv:
         with replacing(options.csv) as temporary, temporary.open("w", **TABLE) as file:
-            csv.writer(file, lineterminator="\n").writerows(_rows(parts, inputs))
+            csv.writer(file, lineterminator="\n").writerows(score_rows(parts, inputs))
     print_written(outputs)
 
 
-def _print(parts: Mapping[str, dict], inputs: Inputs, options: argparse.Namespace) -> None:
-    scores, domains = flat(parts), parts.get("domains", {})
-    print(f"{_headline(scores)} ({counted(len(inputs.images), 'image')})\n")
-    print(_table(scores, domains))
-    print(f"\n{scale_of(scores)}")
-    if options.train:
-        leaks = parts["leaks"]
-        print(
-            f"\n{leaks['verbatim']} of {counted(leaks['captions'], 'caption')} occur word for word"
-            " in the train captions."
-        )
-    everything = [score for of in (scores, *domains.values()) for score in of.values()]
-    reasons = dict.fromkeys(score["reason"] for score in everything if "reason" in score)
-    print("".join(f"\n{reason}\n" for reason in reasons))
-    print("\n".join(signature_lines(score["signature"] for score in scores.values())))
+def _inputs(options: argparse.Namespace) -> Inputs:
+    how = reading_of(options)
+    if options.references:
+        return load_inputs(options.predictions, options.references, how)
+    inputs = load_without_references(options.predictions, how)
+    return replace(inputs, notes=(*inputs.notes, _WITHOUT_REFERENCES))
 
 
-def _headline(scores: Mapping[str, dict]) -> str:
-    """Return the scores of a row in a paper, in the order and with the digits of papers."""
-    values = {metric: scores[metric]["value"] for metric in _IN_PAPERS if metric in scores}
-    return ", ".join(
-        f"{metric} {'n/a' if value is None else f'{100 * value:.1f}'}"
-        for metric, value in values.items()
+def _nothing() -> dict[str, Any]:
+    """Return what `score_inputs` does, without any score."""
+    return {"quality": {}, "held_out": {}, "oracle": {}, "diversity": {}, "samples": 1}
+
+
+def _by_models(
+    options: argparse.Namespace, inputs: Inputs, photos: PhotoSource | None
+) -> dict[str, dict]:
+    """Return the scores by pretrained models that the options ask for."""
+    if not (photos or options.bertscore):
+        return {}
+    scored = (
+        _scored(options, _tokens(inputs, options))
+        if options.references
+        else without_references(inputs)
     )
+    scores: dict[str, dict] = {}
+    if options.bertscore:
+        model = DEFAULT_MODEL if options.bertscore is True else options.bertscore
+        scores |= bert_scores(inputs, scored, model)
+    if photos:
+        scores |= clip_scores(inputs, scored, photos, options.encoder, options.pretrained)
+    return scores
 
 
 def _score(options: argparse.Namespace, inputs: Inputs) -> dict[str, dict]:
@@ -137,105 +162,3 @@ def _tokens(inputs: Inputs, options: argparse.Namespace) -> Mapping[int, list[st
 
 def _scored(options: argparse.Namespace, tokens: Mapping[int, list[str]]) -> Scored:
     return scored_against(tokens, GIVEN if options.tokenized else None)
-
-
-def _clip_scores(
-    options: argparse.Namespace, inputs: Inputs, photos: PhotoSource
-) -> dict[str, dict]:
-    if unnamed := [image for i, image in inputs.images.items() if i not in inputs.file_names]:
-        raise UserError(
-            f"--photos: the references name no photo of {counted(len(unnamed), 'image')}, such as"
-            f" {unnamed[0]!r}; give references that do, such as COCO's captions_*.json"
-        )
-    from dsacap.vision.clipscore import clip_score
-    from dsacap.vision.encoders.load import lacks_weights, load_encoder
-
-    scored = _scored(options, _tokens(inputs, options))
-    name = options.encoder
-    pretrained = None if name.startswith("local-dir:") else options.pretrained
-    if reason := lacks_weights(name, pretrained):
-        return missing_score("CLIPScore", f"CLIPScore: not computed: {reason}", scored)
-    import open_clip
-
-    scores = clip_score(
-        load_encoder(name, pretrained),
-        open_clip.get_tokenizer(name),
-        photos,
-        inputs.file_names,
-        inputs.references,
-        {i: captions[0] for i, captions in inputs.captions.items()},
-    )
-    return plain_scores(scores, scored, encoder=f"{name}/{options.pretrained}")
-
-
-def _table(scores: Mapping[str, dict], domains: Mapping[str, Mapping[str, dict]]) -> str:
-    """The table of metrics, with a column for each domain."""
-    lines = []
-    for metric, score in scores.items():
-        interval = (
-            "-"
-            if score["interval"] is None
-            else " .. ".join(_shown(metric, bound) for bound in score["interval"])
-        )
-        of_domains = [
-            _shown(metric, of[metric]["value"]) if metric in of else "-" for of in domains.values()
-        ]
-        value = _shown(metric, score["value"])
-        lines.append([metric, *of_domains, value, interval, str(score["n"] or "-")])
-    whole = "overall" if domains else "Score"
-    return _aligned(lines, ["Metric", *domains, whole, "95 % interval", "Images"])
-
-
-def _shown(metric: str, value: float | None) -> str:
-    """A number as papers print it."""
-    if value is None:
-        return "n/a"
-    if metric in _COUNTS:
-        return f"{value:.0f}"
-    return f"{100 * value:.2f}" if is_percentage(metric) else f"{value:.4f}"
-
-
-def _aligned(lines: list[list[str]], headers: list[str]) -> str:
-    return tabulate(
-        lines, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1))
-    )
-
-
-def _by_id(parts: Mapping[str, dict], inputs: Inputs) -> dict:
-    """Return the parts with the images' ids in place of their numbers."""
-
-    def named(score: dict) -> dict:
-        per_image = {str(inputs.images[int(i)]): v for i, v in score["per_image"].items()}
-        return score | {"per_image": per_image}
-
-    def all_named(scores: Mapping[str, dict]) -> dict:
-        return {metric: named(score) for metric, score in scores.items()}
-
-    with_ids = {
-        part: all_named(scores) if part in _OF_METRICS else scores for part, scores in parts.items()
-    }
-    domains = parts.get("domains", {})
-    return with_ids | {"domains": {name: all_named(of) for name, of in domains.items()}}
-
-
-def _rows(parts: Mapping[str, dict], inputs: Inputs) -> Iterator[tuple]:
-    """Yield the rows of the CSV file, unscaled: CIDEr in 0..10, the others in 0..1.
-
-    If there are domains, a last column names that of the image, or that of the score.
-    """
-    domains = parts.get("domains", {})
-    for *row, domain in _rows_with_domains(parts, domains, inputs):
-        yield (*row, domain) if domains else tuple(row)
-
-
-def _rows_with_domains(
-    parts: Mapping[str, dict], domains: Mapping[str, Mapping[str, dict]], inputs: Inputs
-) -> Iterator[tuple]:
-    yield "metric", "image_id", "value", "ci_low", "ci_high", "domain"
-    for metric, score in flat(parts).items():
-        for domain, of in ((None, {metric: score}), *domains.items()):
-            if metric in of:
-                low, high = of[metric]["interval"] or (None, None)
-                yield metric, None, of[metric]["value"], low, high, domain
-        for i, value in score["per_image"].items():
-            yield metric, inputs.images[int(i)], value, None, None, inputs.groups.get(int(i))

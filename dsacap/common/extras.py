@@ -15,12 +15,16 @@ DISTRIBUTION = "dsacap-bench"
 _OF_AN_EXTRA = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 
 
+class MissingExtra(UserError):
+    """A package that an extra brings is not installed."""
+
+
 @contextmanager
 def naming_extras() -> Iterator[None]:
     """Name the extra to install where the block imports a package that the extra has.
 
     Raises:
-        UserError: A package of an extra is not installed.
+        MissingExtra: A package of an extra is not installed.
     """
     try:
         yield
@@ -29,7 +33,7 @@ def naming_extras() -> Iterator[None]:
         extra = extra_with(module, metadata.requires(DISTRIBUTION) or ())
         if extra is None:
             raise
-        raise UserError(
+        raise MissingExtra(
             f"this needs the package {module}, which is not installed;"
             f' pip install "{DISTRIBUTION}[{extra}]" installs it'
         ) from error

@@ -72,6 +72,12 @@ def replacing(path: Path) -> Iterator[Path]:
         with _numbered(path):
             yield temporary
         os.replace(temporary, path)
+    except FileNotFoundError as error:
+        if error.filename != str(temporary):
+            raise
+        raise UserError(
+            f"{path}: cannot be written, since its folder was deleted; name another file"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -191,7 +197,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {repeated!r} is repeated within an object; remove one")
+        raise ValueError(f"the key {repeated[:80]!r} is repeated within an object; remove one")
     return result
 
 

@@ -162,6 +162,10 @@ class PhotoSource:
         """Return every name that `read` accepts."""
         return set(self._paths)
 
+    def path_of(self, name: str) -> str | None:
+        """Return the path inside of the photo that has a name, or None."""
+        return self._paths.get(name)
+
     def paths(self) -> list[str]:
         """Return the path of every file inside that may be a photo, in alphabetical order."""
         return sorted(set(self._paths.values()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dsacap.common.errors import UserError
 from dsacap.common.printable import counted, printable
-from dsacap.data.caption_files.ids import ImageId
+from dsacap.data.caption_files.ids import ImageId, shown
 from dsacap.evaluation.corpus import load_corpus
 from dsacap.evaluation.inputs import (
     Given,
@@ -150,7 +150,7 @@ def compare(
         if unmatched := set(one.images.values()) ^ set(inputs[first].images.values()):
             raise UserError(
                 f"{name}: not of the same images as {first}; only one of them has"
-                f" {counted(len(unmatched), 'image')}, such as {min(unmatched, key=str)!r}"
+                f" {counted(len(unmatched), 'image')}, such as {shown(min(unmatched, key=str))}"
             )
     several = [name for name, one in inputs.items() if len(next(iter(one.captions.values()))) > 1]
     first_only = tuple(f"{name}: the first caption of each image is compared" for name in several)

@@ -1,15 +1,15 @@
 """What is scored: predictions and references of the same images, from files or dictionaries."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dsacap.common.errors import UserError
 from dsacap.common.printable import counted
 from dsacap.data.caption_files.forms import FORMS, Captions, captions_of_mapping
-from dsacap.data.caption_files.ids import ImageId, is_file_name
+from dsacap.data.caption_files.ids import ImageId, is_file_name, shown
 from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import (
     Ids,
@@ -37,10 +37,10 @@ Given = Path | str | Mapping[Any, Any]  # a file, or a dictionary of captions by
 
 @dataclass(frozen=True)
 class Reading:
-    """How predictions and references are read.
+    """How predictions and references are read: the options of `dsacap score` by that name.
 
     Attributes:
-        form: The form of the predictions; None to find it out.
+        form: The form of the predictions, such as "coco-results"; None to find it out.
         references_form: The form of the references; None to find it out.
         decoding: The decoding that is read of a run's captions.
         split: The split that is read of a file of references that has several.
@@ -108,7 +108,7 @@ def check_choices(spice: Spice, how: Reading | None) -> Reading:
         known = ", ".join(map(repr, get_args(Spice)))
         raise UserError(f"spice: {spice!r} is unknown; known: {known}")
     if how is not None and not isinstance(how, Reading):
-        raise UserError(f"how: must be a Reading, not {type(how).__name__}")
+        raise UserError(f"how: must be a dsacap.Reading, not {type(how).__name__}")
     return how or Reading()
 
 
@@ -127,7 +127,26 @@ def load_inputs(
     """
     how = how or Reading()
     loaded = load_references(references, how)
-    return match_inputs(load_predictions(predictions, how), loaded, how)
+    inputs = match_inputs(load_predictions(predictions, how), loaded, how)
+    several = len(next(iter(inputs.captions.values())))
+    if several == 1:
+        return inputs
+    note = (
+        f"note: {inputs.name}: {several} captions for each image: quality is that of the first,"
+        f" diversity and the best of {several} are those of all. If images are repeated by mistake,"
+        " pass --duplicates first (in Python Reading(duplicates='first'))"
+    )
+    return replace(inputs, notes=(*inputs.notes, note))
+
+
+def load_without_references(predictions: Given, how: Reading) -> Inputs:
+    """Read predictions alone; see `load_inputs`."""
+    read = load_predictions(predictions, how)
+    images = _numbered(read.by_image)
+    notes = (_described(read), *read.notes, *oddities(read.by_image))
+    captions = {number: read.by_image[image] for number, image in images.items()}
+    names = _of_numbers(_file_names(read.by_image) | read.file_names, images)
+    return Inputs(read.name, images, captions, {}, names, {}, notes, (read.sha256,))
 
 
 def load_predictions(given: Given, how: Reading, name: str = "predictions") -> Captions:
@@ -168,28 +187,16 @@ def match_inputs(predictions: Captions, references: Captions, how: Reading) -> I
     """Match predictions with the references of their images; see `load_inputs`."""
     pair = matched(predictions, references, how.subset, how.ids)
     _check_words(pair.references, references.name, how.tokenized)
-    have_numbers = all(isinstance(image, int) for image in pair.references)
-    images = {
-        image if have_numbers and isinstance(image, int) else number: image
-        for number, image in enumerate(pair.references)
-    }
+    images = _numbered(pair.references)
     origin = {number: pair.origin[image] for number, image in images.items()}
-    read = [
-        f"{one.name}: {one.form}, {counted(len(one.by_image), 'image')},"
-        f" {counted(sum(map(len, one.by_image.values())), 'caption')}"
-        for one in (predictions, references)
-    ]
-    notes = [*read, *predictions.notes, *references.notes, *pair.notes]
-    notes += oddities(pair.predictions)
-    names: dict[ImageId, str] = {
-        key: key for key in pair.origin.values() if isinstance(key, str) and is_file_name(key)
-    }
+    notes = [_described(predictions), _described(references)]
+    notes += [*predictions.notes, *references.notes, *pair.notes, *oddities(pair.predictions)]
     return Inputs(
         predictions.name,
         images,
         {number: pair.predictions[image] for number, image in images.items()},
         {number: pair.references[image] for number, image in images.items()},
-        _of_numbers(names | references.file_names, origin),
+        _of_numbers(_file_names(pair.origin.values()) | references.file_names, origin),
         _of_numbers(references.groups, origin),
         tuple(notes),
         (predictions.sha256, references.sha256),
@@ -217,7 +224,7 @@ def too_long(
         return []
     return [
         f"note: {counted(len(images), what)} of more than {MAX_WORDS} words,"
-        f" which SPICE cannot parse; its score is n/a: image {images[0]}"
+        f" which SPICE cannot parse; its score is n/a: image {shown(images[0])}"
     ]
 
 
@@ -230,7 +237,7 @@ def _check_words(references: Mapping[ImageId, list[str]], name: str, tokenized: 
     for image, texts in bare.items():
         if not any([next(tokens).split() for _ in texts]):
             raise UserError(
-                f"{name}: image {image!r}: no word is left of its references, such as"
+                f"{name}: image {shown(image)}: no word is left of its references, such as"
                 f" {texts[0][:60]!r}, once punctuation is removed; add one, or leave the image out"
             )
 
@@ -242,6 +249,24 @@ def _loaded(given: Given, form: str | None, part: str | None, name: str) -> Capt
         kind = type(given).__name__
         raise UserError(f"{name}: must be a dictionary by image id or a file, not {kind}")
     return read_captions(Path(given), form, part)
+
+
+def _numbered(images: Iterable[ImageId]) -> dict[int, ImageId]:
+    """Return images by their own numbers if all of them have one, or else in their order."""
+    order = list(images)
+    own = [image for image in order if isinstance(image, int)]
+    return dict(zip(own if len(own) == len(order) else range(len(order)), order, strict=True))
+
+
+def _described(captions: Captions) -> str:
+    count = sum(map(len, captions.by_image.values()))
+    images = counted(len(captions.by_image), "image")
+    return f"{captions.name}: {captions.form}, {images}, {counted(count, 'caption')}"
+
+
+def _file_names(ids: Iterable[ImageId]) -> dict[ImageId, str]:
+    """Return the ids that are names of image files."""
+    return {key: key for key in ids if isinstance(key, str) and is_file_name(key)}
 
 
 def _of_numbers(values: Mapping[ImageId, str], origin: Mapping[int, ImageId]) -> dict[int, str]:

@@ -1,20 +1,23 @@
 """Scores of captions for callers in Python: `dsacap.score`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dsacap.common.errors import UserError
-from dsacap.data.caption_files.forms import Captions
+from dsacap.data.caption_files.forms import Captions as CaptionFile
 from dsacap.evaluation.corpus import Corpus, load_corpus
 from dsacap.evaluation.inputs import Given, Inputs, Reading, check_choices, load_inputs
+from dsacap.evaluation.model_metrics import bert_scores
 from dsacap.evaluation.results import Scores, scores_of
 from dsacap.scoring.domains import score_domains
+from dsacap.scoring.metrics.bertscore import DEFAULT_MODEL
 from dsacap.scoring.metrics.coco_metrics import METRICS
-from dsacap.scoring.score import Spice, score_tokenised, tokenise
+from dsacap.scoring.score import Captions, Spice, score_tokenised, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
 
 _OF_SPICE = {"SPICE", "SPIDEr"}
-_WITHOUT_METEOR = {"BLEU", *METRICS, *_OF_SPICE} - {"METEOR"}
+_WITHOUT_METEOR = {"BLEU", *METRICS, *_OF_SPICE, "BERTScore"} - {"METEOR"}
 
 
 def score(
@@ -24,11 +27,16 @@ def score(
     metrics: Collection[str] | None = None,
     spice: Spice = "auto",
     document_frequencies: Given | None = None,
+    bertscore: str | Path | None = None,
     how: Reading | None = None,
 ) -> Scores:
     """Score captions; see `dsacap.score`."""
     how = check_choices(spice, how)
     wanted = {metrics} if isinstance(metrics, str) else set(metrics or ())
+    if "BERTScore" in wanted and bertscore is None:
+        bertscore = DEFAULT_MODEL
+    elif bertscore is not None and wanted:
+        wanted.add("BERTScore")
     of_spice = [name for name in wanted if any(_is_of(name, one) for one in _OF_SPICE)]
     if wanted and not of_spice:
         spice = "off"
@@ -42,6 +50,10 @@ def score(
         corpus=load_corpus(document_frequencies, how),
         with_meteor=not wanted or not wanted <= _WITHOUT_METEOR,
     )
+    if bertscore is not None:
+        tokens = inputs.references if how.tokenized else tokenise(inputs.references)
+        scored = scored_against(tokens, GIVEN if how.tokenized else None)
+        parts["quality"] |= bert_scores(inputs, scored, str(bertscore))
     plain, domains = flat(parts), parts.get("domains", {})
     for name in wanted:
         if not any(_is_of(metric, name) for metric in plain):
@@ -58,7 +70,7 @@ def score_inputs(
     *,
     spice: Spice,
     corpus: Corpus | None = None,
-    train: Captions | None = None,
+    train: CaptionFile | None = None,
     with_meteor: bool = True,
 ) -> dict[str, Any]:
     """Score captions that were read.
@@ -78,32 +90,29 @@ def score_inputs(
     tokens = inputs.references if how.tokenized else tokenise(inputs.references)
     captions, tokenizer = tokenise(inputs.captions), GIVEN if how.tokenized else None
     of_train = tokenise(dict(enumerate(train.by_image.values()))).values() if train else ()
+    train_captions = {caption for texts in of_train for caption in texts}
     frequencies = corpus.frequencies() if corpus else None
-    parts = score_tokenised(
-        tokens,
-        {"": captions},
-        {caption for texts in of_train for caption in texts},
-        None,
-        scored_against(tokens, tokenizer),
-        spice=spice,
-        with_held_out=False,
-        with_spider=True,
-        with_meteor=with_meteor,
-        frequencies=frequencies,
-    )[""]
+
+    def scored(references: Captions, candidates: Captions) -> dict[str, Any]:
+        return score_tokenised(
+            references,
+            {"": candidates},
+            train_captions,
+            None,
+            scored_against(references, tokenizer),
+            spice=spice,
+            with_held_out=False,
+            with_spider=True,
+            with_meteor=with_meteor,
+            frequencies=frequencies,
+        )[""]
+
+    parts = scored(tokens, captions)
     if train is None:
         del parts["leaks"]
         parts["diversity"].pop("novel", None)
     if inputs.groups:
-        parts["domains"] = score_domains(
-            tokens,
-            captions,
-            inputs.groups,
-            tokenizer,
-            spice=spice,
-            with_meteor=with_meteor,
-            frequencies=frequencies,
-        )
+        parts["domains"] = score_domains(tokens, captions, inputs.groups, scored)
     return parts
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 
 from dsacap.common.files import read_json, write_text
 from dsacap.data.prepared import Example, load_examples
+from dsacap.reporting.agreement import agreement_of
 from dsacap.reporting.pipe_table import markdown
 from dsacap.runs.layout import HUMAN, Layout
 from dsacap.scoring.metrics.caption_faults import FAULTS, Lexicon, faults
 from dsacap.scoring.metrics.coco_metrics import score_cider
-from dsacap.scoring.score import held_out
 
 _PHOTOS = 12
 _LONGEST = {"up to 8 words": 8, "9, 10": 10, "11, 12": 12, "13 and more": np.inf}
@@ -117,16 +117,6 @@ def _by_agreement(
         " each against the others): where they disagree, a parallel decoder is most likely to mix"
         " several captions up.",
     ]
-
-
-def agreement_of(references: dict[int, list[str]]) -> pd.Series | None:
-    """Return how well the references of an image describe each other, by image id.
-
-    That is the mean CIDEr (0..10) of each against the others; None if some image has only one.
-    """
-    if not (rounds := held_out(references)):
-        return None
-    return pd.DataFrame([score_cider(others, one).per_image for one, others in rounds]).mean()
 
 
 def _photos(layout: Layout, captions: pd.DataFrame, test: list[Example]) -> Iterator[str]:

@@ -36,7 +36,7 @@ from dsacap.config.experiment import Config
 from dsacap.config.sections import Row
 from dsacap.reporting.claim_tables import references_of
 from dsacap.reporting.same_diversity import Extrapolated, cider_at
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.units import scale_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.metrics.accumulation import share_right
 from dsacap.scoring.random_effects import effect

@@ -23,7 +23,7 @@ import pandas as pd
 
 from dsacap.common.files import read_json
 from dsacap.config.claims import Dial
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.units import scale_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.metrics.bleu import bleu_of_sums, bleu_statistics_within
 from dsacap.scoring.metrics.metric_result import Pooled

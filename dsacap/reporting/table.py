@@ -23,12 +23,9 @@ from dsacap.reporting.table_file import (
 )
 from dsacap.reporting.tradeoff import of_seed
 from dsacap.reporting.tradeoff_plot import write_plot
+from dsacap.reporting.units import scale_of, unit_of
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
-from dsacap.scoring.score import PERCENT
 
-# Published scores are percentages, CIDEr included; counts and shares keep their own units.
-_PERCENT = PERCENT | {"grammatical", "true", "novel"}
-_UNITS = {"unique": "captions", "vocabulary": "words"}
 _LATENCIES = {"median_ms": "ms", "p90_ms": "ms", "p99_ms": "ms", "images_per_s": "images/s"}
 _TRAINING = {
     "parameters": "count",
@@ -162,11 +159,6 @@ def row(
     return dict(zip(COLUMNS, (*place, value, *(ci or (None, None)), n, unit), strict=True))
 
 
-def scale_of(metric: str) -> int:
-    """Return the factor by which a stored score is multiplied where it is shown."""
-    return 100 if metric.split("_")[-1] in _PERCENT else 1
-
-
 def score_rows(layout: Layout, runs: Runs) -> Iterable[dict]:
     """Yield the table's rows for humans, for the given runs and for predictions files."""
     for system, seed, scores in _scores(layout, runs):
@@ -212,8 +204,7 @@ def _named_rows(
         if score["value"] is not None:
             scale = scale_of(metric)
             interval = [scale * bound for bound in score["interval"]] if score["interval"] else None
-            unit = "x100" if scale == 100 else _UNITS.get(metric, "ratio")
-            value, n = scale * score["value"], score["n"]
+            value, n, unit = scale * score["value"], score["n"], unit_of(metric)
             yield row(layout, system, decoding, seed, metric, value, unit, interval, n)
 
 

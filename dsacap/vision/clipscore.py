@@ -39,12 +39,12 @@ def clip_score(
         tokenizer: The encoder's tokenizer.
         photos: Where photos are read from.
         file_names: The file of each image id.
-        references: Raw references by image id.
+        references: Raw references by image id; empty if there are none.
         candidates: Raw captions, not tokenised, by image id.
         batch_size: Photos, or texts, that are encoded at a time.
 
     Returns:
-        `CLIPScore` and `RefCLIPScore`, each with its scores per image.
+        `CLIPScore` and, if there are references, `RefCLIPScore`, each with its scores per image.
 
     Raises:
         UserError: The encoder has no text tower, or a photo cannot be read.
@@ -58,6 +58,9 @@ def clip_score(
         ]
     )
     clip_score_B = _SCALE * (image_BE * caption_BE).sum(-1).clamp_min(0)
+    scores = {"CLIPScore": mean_over_images(dict(zip(ids, clip_score_B.tolist(), strict=True)))}
+    if not references:
+        return scores
     flat = [caption for i in ids for caption in references[i]]
     reference_RE = encode_texts(encoder, tokenizer, flat, batch_size).split(
         [len(references[i]) for i in ids]
@@ -66,10 +69,8 @@ def clip_score(
         [(r @ c).max() for r, c in zip(reference_RE, caption_BE, strict=True)]
     ).clamp_min(0)
     harmonic_B = 2 * clip_score_B * agreement_B / (clip_score_B + agreement_B).clamp_min(1e-12)
-    return {
-        "CLIPScore": mean_over_images(dict(zip(ids, clip_score_B.tolist(), strict=True))),
-        "RefCLIPScore": mean_over_images(dict(zip(ids, harmonic_B.tolist(), strict=True))),
-    }
+    scores["RefCLIPScore"] = mean_over_images(dict(zip(ids, harmonic_B.tolist(), strict=True)))
+    return scores
 
 
 def _batches(items: Sequence, size: int) -> list[Sequence]:

@@ -47,7 +47,7 @@ def test_every_form_becomes_a_results_file(tmp_path, capsys, content, options):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a.jpg": "a ring"}, "the id 'a.jpg' is no number"),
+        ({"a.jpg": "a ring"}, "the id 'a.jpg' is not a number"),
         ({"7": ["a", "b"]}, "image 7 has 2 captions, and servers take one"),
         ({"7": None}, "the caption must be text"),
         ({"7": "a \ud800"}, "half a surrogate pair"),

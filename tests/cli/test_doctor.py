@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsacap.cli import doctor
-from dsacap.cli.doctor import examine
+from dsacap.cli import findings_of_config, findings_of_machine
+from dsacap.cli.doctor import report
 from dsacap.cli.main import main
 from dsacap.config.experiment import load_config, parse_config
 from dsacap.scoring.java.jvm import JvmWorker
@@ -18,6 +18,10 @@ SMOKE = load_config(Path("config/smoke.yaml"))
 
 def changed(config, **sections):
     return parse_config({**config.model_dump(mode="json", exclude_unset=True), **sections}, "test")
+
+
+def examine(config):
+    return report(findings_of_config.findings_of_config(config), config.name)
 
 
 def line(capsys, what):
@@ -68,7 +72,7 @@ def test_a_full_disk_is_missing(capsys, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_is_missing(capsys, monkeypatch):
-    monkeypatch.setattr(doctor.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(findings_of_config.os, "access", lambda folder, mode: False)
     assert not examine(SMOKE)
     assert "cannot be written" in line(capsys, "disk")
 
@@ -82,7 +86,9 @@ def test_a_required_gpu_must_exist(capsys, monkeypatch):
 
 
 def test_java_that_does_not_start_is_missing(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "JvmWorker", lambda: JvmWorker(options=("-XX:NoSuchOption",)))
+    monkeypatch.setattr(
+        findings_of_machine, "JvmWorker", lambda: JvmWorker(options=("-XX:NoSuchOption",))
+    )
     assert not examine(SMOKE)
     assert line(capsys, "Java").startswith("missing")
 
@@ -100,15 +106,15 @@ def test_versions_that_differ_from_the_pins_are_named(tmp_path):
         "numpy==0.1 \\\n    --hash=sha256:0\n"
         "not-there==1.0 ; sys_platform == 'none' \\\n    --hash=sha256:0\n"
     )
-    finding = doctor._packages(lock)
+    finding = findings_of_machine._packages(lock)
     assert finding.state == "note" and "1 of 1 are not as pinned: numpy" in finding.text
 
 
-@pytest.mark.parametrize("available", [doctor._MEMORY - 1, 2**40])
+@pytest.mark.parametrize("available", [findings_of_machine._MEMORY - 1, 2**40])
 def test_little_memory_is_noted(monkeypatch, available):
     monkeypatch.setattr(
         Path,
         "read_text",
         lambda self, *_: f"MemTotal: 1 kB\nMemAvailable: {available // 1024} kB\n",
     )
-    assert doctor._memory().state == ("ok" if available == 2**40 else "note")
+    assert findings_of_machine._memory().state == ("ok" if available == 2**40 else "note")

@@ -5,7 +5,6 @@ import json
 import os
 import sys
 import threading
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -135,12 +134,3 @@ def test_clip_score_without_weights_is_na_and_downloads_nothing(files, capsys, m
     assert score["value"] is None
     assert "the weights of ViT-B-32 (openai) are not on this machine" in score["reason"]
     assert "hf download timm/vit_base_patch32_clip_224.openai" in capsys.readouterr().out
-    bare = write_without_names(folder)
-    assert run_score(predictions, "--references", bare, "--photos", folder / "photos") == 1
-    assert "the references name no photo of 3 images" in capsys.readouterr().err
-
-
-def write_without_names(folder: Path) -> Path:
-    path = folder / "bare.json"
-    path.write_text(json.dumps({**COCO, "images": [{"id": i} for i in (1, 2, 3)]}))
-    return path

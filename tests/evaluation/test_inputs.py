@@ -177,3 +177,18 @@ def test_references_in_another_script_are_tokenised_by_one_process(monkeypatch):
     )
     load_inputs({i: "男人" for i in range(5)}, {i: ["一个男人", "男人"] for i in range(5)})
     assert calls.count(10) == 1 and sum(calls) == 10
+
+
+def test_several_captions_an_image_are_noted_with_what_they_are_for():
+    several = {1: ["a dog", "a dog"], 2: ["a cat", "a cat"]}
+    notes = load_inputs(several, {1: "A dog.", 2: "A cat."}).notes
+    assert any("2 captions for each image: quality is that of the first" in note for note in notes)
+    kept = load_inputs(several, {1: "A dog.", 2: "A cat."}, Reading(duplicates="first")).notes
+    assert not any("captions for each image" in note for note in kept)
+
+
+def test_missing_captions_of_a_table_are_noted(tmp_path):
+    for text, what in (("", "is empty"), ("nan", "write for a missing one")):
+        (tmp_path / "p.csv").write_text(f"image_id,caption\n1,{text}\n2,{text}\n")
+        notes = load_inputs(tmp_path / "p.csv", {1: "A dog.", 2: "A cat."}).notes
+        assert any(what in note and "2 images have" in note for note in notes)

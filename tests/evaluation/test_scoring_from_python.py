@@ -9,9 +9,10 @@ import pytest
 
 import dsacap
 from dsacap.common.errors import UserError
-from dsacap.evaluation.inputs import Reading
+from dsacap.evaluation import model_metrics
 from dsacap.scoring import score as score_module
 from dsacap.scoring.java.corenlp import CoreNlpMissing
+from dsacap.scoring.metrics.bertscore import NoBertScore
 from dsacap.scoring.metrics.coco_metrics import score_captions
 from dsacap.scoring.metrics.metric_result import mean_over_images
 from dsacap.scoring.score import tokenise
@@ -61,14 +62,14 @@ def test_errors_say_what_is_wrong():
         dsacap.score({7: None}, REFERENCES)
     with pytest.raises(UserError, match="spice: True is unknown; known: 'auto', 'required', 'off'"):
         dsacap.score(PREDICTIONS, REFERENCES, spice=True)
-    with pytest.raises(UserError, match="how: must be a Reading, not dict"):
+    with pytest.raises(UserError, match=r"how: must be a dsacap\.Reading, not dict"):
         dsacap.score(PREDICTIONS, REFERENCES, spice="off", how={"subset": True})
     with pytest.raises(UserError, match="systems must be a dictionary of captions by name, not li"):
         dsacap.compare([PREDICTIONS, PREDICTIONS], REFERENCES, spice="off")
     with pytest.raises(UserError, match="no prediction for 2 of 3 images"):
         dsacap.score({7: "two cats"}, REFERENCES)
     assert dsacap.score(
-        {7: "two cats", "x": "a bird"}, REFERENCES, metrics="BLEU", how=Reading(subset=True)
+        {7: "two cats", "x": "a bird"}, REFERENCES, metrics="BLEU", how=dsacap.Reading(subset=True)
     )
 
 
@@ -142,6 +143,30 @@ def test_an_empty_reference_is_named_with_its_file(tmp_path):
     with pytest.raises(UserError, match=r"references: image 'b\.jpg': no word is left"):
         dsacap.score({"b.jpg": "a cat"}, {"b.jpg": "!"}, metrics="BLEU")
     assert dsacap.score({"b.jpg": "@"}, {"b.jpg": "@"}, metrics="BLEU")["BLEU-1"].value > 0.9
+
+
+def test_bertscore_is_computed_where_it_is_asked_for(monkeypatch):
+    asked = []
+
+    def missing(model):
+        asked.append(model)
+        raise NoBertScore("BERTScore: not computed: no weights")
+
+    monkeypatch.setattr(model_metrics, "find_model", missing)
+    score = dsacap.score(PREDICTIONS, REFERENCES, metrics=["BERTScore"])["BERTScore"]
+    assert score.value is None and score.reason == "BERTScore: not computed: no weights"
+    both = dsacap.score(PREDICTIONS, REFERENCES, metrics=["CIDEr"], bertscore="mine:9")
+    assert list(both) == ["CIDEr", "BERTScore"] and asked == ["roberta-large", "mine:9"]
+    assert "BERTScore" not in dsacap.score(PREDICTIONS, REFERENCES, spice="off")
+
+
+def test_reading_is_public_and_found_lazily():
+    program = "import sys, dsacap; assert 'numpy' not in sys.modules; print(dsacap.Reading)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "<class 'dsacap.evaluation.inputs.Reading'>\n", done.stderr
+    assert set(dsacap.__all__) <= set(dir(dsacap))
+    with pytest.raises(AttributeError, match="module 'dsacap' has no attribute 'Writing'"):
+        _ = dsacap.Writing
 
 
 def test_the_example_of_the_documentation_runs_and_needs_no_torch():

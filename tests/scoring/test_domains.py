@@ -18,24 +18,24 @@ DOMAIN_OF = {1: "out-domain", 2: "in-domain", 3: "out-domain"}  # 4 has none
 def test_a_domain_is_scored_as_if_it_were_alone():
     others = frequencies_of({9: ["a red square"], 8: ["a green dog"], 7: ["blue"]})
     for frequencies in (None, others):
-        found = score_domains(REFERENCES, CAPTIONS, DOMAIN_OF, GIVEN, frequencies=frequencies)
+
+        def score(references, candidates, frequencies=frequencies):
+            scored = scored_against(references, GIVEN)
+            return score_tokenised(
+                references,
+                {"": candidates},
+                set(),
+                None,
+                scored,
+                with_held_out=False,
+                with_meteor=False,
+                frequencies=frequencies,
+            )[""]
+
+        found = score_domains(REFERENCES, CAPTIONS, DOMAIN_OF, score)
         assert list(found) == ["in-domain", "out-domain"]
-        references = {i: REFERENCES[i] for i in (1, 3)}
-        alone = score_tokenised(
-            references,
-            {"": {i: CAPTIONS[i][:1] for i in (1, 3)}},
-            set(),
-            None,
-            scored_against(references, GIVEN),
-            with_held_out=False,
-            frequencies=frequencies,
-        )
-        assert found["out-domain"] == alone[""]["quality"]
+        alone = score({i: REFERENCES[i] for i in (1, 3)}, {i: CAPTIONS[i][:1] for i in (1, 3)})
+        assert found["out-domain"] == alone["quality"]
         assert "|images:2|" in found["out-domain"]["CIDEr"]["signature"]
         in_domain = found["in-domain"]["CIDEr"]  # of one image
         assert (in_domain["value"] is None) == (frequencies is None)
-
-
-def test_meteor_is_left_out_where_it_is_not_wanted():
-    found = score_domains(REFERENCES, CAPTIONS, DOMAIN_OF, with_meteor=False)
-    assert "METEOR" not in found["in-domain"] and "ROUGE-L" in found["in-domain"]

@@ -3,36 +3,25 @@
 import shutil
 
 import pytest
-import timm
 import torch
 from accelerate import Accelerator
 
 from dsacap.captioner.interface import Batch
 from dsacap.common.errors import UserError
-from dsacap.common.files import (
-    read_json,
-    read_jsonl,
-    read_tensors,
-    sha256,
-    write_json,
-    write_tensors,
-)
+from dsacap.common.files import read_json, read_jsonl, sha256
 from dsacap.config.experiment import Config
 from dsacap.data.photos import decode
 from dsacap.runs.inputs import Inputs
-from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.layout import Layout
 from dsacap.runs.models import load_configured_encoder, photo_sources
 from dsacap.stages.caption import caption_split
 from dsacap.stages.dry_run import rehearse
-from dsacap.stages.features import make_features
-from dsacap.stages.pixels import make_pixels
-from dsacap.stages.train import prepared, train_system
-from dsacap.stages.tune import tune_system
+from dsacap.stages.train import prepared
 from dsacap.timing.workload import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
-from dsacap.vision.encoders.clip_encoder import local_name
-from helpers import borrow, save_vit, tiny_config
+from fine_tuning import encoder_of, train, weights
+from helpers import borrow, tiny_config
 from rounding import assert_same_losses
 
 RATE = 0.0005
@@ -78,26 +67,6 @@ def made(pixel_layout, tmp_path):
         return borrow(Layout(config(tmp_path, **changes)), pixel_layout)
 
     return linked
-
-
-def train(layout: Layout, system: str = "ar") -> dict:
-    facts = (tune_system if layout.config.systems[system].tuned_from else train_system)(
-        layout, system, 0
-    )
-    write_json(manifest_of(layout.system(system, 0)), {"facts": facts})
-    return facts
-
-
-def weights(layout: Layout, system: str = "ar") -> dict[str, torch.Tensor]:
-    return read_tensors(layout.system(system, 0) / "model.safetensors")[0]
-
-
-def encoder_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {
-        name.removeprefix("encoder."): t
-        for name, t in tensors.items()
-        if name.startswith("encoder.")
-    }
 
 
 def step_of(layout: Layout, system: str = "ar", dropout: bool = True) -> Step:
@@ -303,51 +272,3 @@ def test_a_rehearsal_counts_the_encoder(made):
         f"parameters  {encoder + captioner:,}, {encoder:,} of them"
         " of the encoder, which is trained from pixels\n" in report
     )
-
-
-HIDDEN_AVX512 = (
-    torch.cpu._is_avx512_supported() and torch.backends.cpu.get_cpu_capability() != "AVX512"
-)
-BF16_ATTENTION = pytest.mark.skipif(
-    HIDDEN_AVX512, reason="torch fails in bf16 attention if ATEN_CPU_CAPABILITY hides AVX-512"
-)
-
-
-@pytest.mark.parametrize("kind", [pytest.param("vit", marks=BF16_ATTENTION), "timm"])
-def test_encoders_of_every_library_are_trained(pixel_layout, tmp_path, kind):
-    """A transformer with a class token and a convolutional network of timm, in bf16."""
-    if kind == "vit":
-        save_vit(tmp_path / "vit")
-        encoder = {"name": local_name(tmp_path / "vit"), "grid": 2}
-    else:
-        write_tensors(
-            tmp_path / "net.safetensors", timm.create_model("test_efficientnet").state_dict()
-        )
-        encoder = {
-            "name": "timm:test_efficientnet",
-            "pretrained": str(tmp_path / "net.safetensors"),
-            "grid": 2,
-        }
-    training = {
-        "steps": 2,
-        "batch_size": 6,
-        "evaluations": 1,
-        "validation_images": 4,
-        "precision": "bf16",
-    }
-    training |= {"fine_tune": {"learning_rate": 0.001, "drawn": True}}
-    layout = Layout(tiny_config(tmp_path, encoder=encoder, training=training))
-    layout.root.mkdir(parents=True)
-    layout.data.symlink_to(pixel_layout.data)
-    make_features(layout)
-    make_pixels(layout)
-    train(layout, "dsacap")
-    before, after = (
-        load_configured_encoder(layout).state_dict(),
-        encoder_of(weights(layout, "dsacap")),
-    )
-    trained = [name for name, _ in Inputs(layout).seen_by("dsacap").encoder.named_parameters()]
-    assert len(
-        [name for name in trained if not torch.equal(after[name], before[name])]
-    ) > 0.8 * len(trained)
-    assert all(tensor.isfinite().all() for tensor in after.values())

@@ -8,7 +8,7 @@ from typing import Any
 from dsacap.common.errors import UserError
 from dsacap.common.printable import counted
 from dsacap.data.caption_files.document import Document
-from dsacap.data.caption_files.ids import ImageId, image_id, whole_text
+from dsacap.data.caption_files.ids import ImageId, image_id, shown, whole_text
 
 _ID_KEYS = ("image_id", "photo")  # the second ones are of `dsacap caption --json`
 _CAPTION_KEYS = ("caption", "captions")
@@ -55,7 +55,7 @@ def captions_of(document: Document, form: str | None = None, part: str | None = 
         UserError: The document is malformed, or not of that form.
     """
     if form is None and (key := _key_of_results(document)):
-        note = f"{document.name}: of its keys, {key!r} is read, which has the captions"
+        note = f"{document.name}: of its keys, {key[:80]!r} is read, which has the captions"
         notes = (*document.notes, note)
         document = replace(document, value=document.value[key], notes=notes)
     form = form or _form_of(document)
@@ -158,12 +158,12 @@ def _records(document: Document) -> Records:
         id_key = next((key for key in _ID_KEYS if key in keys), None)
         text_key = next((key for key in _CAPTION_KEYS if key in keys), None)
         if id_key is None or text_key is None:
-            found = f"has the keys {', '.join(keys)}" if keys else "is no object"
+            found = f"has the keys {', '.join(keys)}" if keys else "is not an object"
             raise UserError(
                 f'{where}: must be {{"image_id": ..., "caption": ...}}; it {found[:120]}'
             )
         key = image_id(record[id_key], where)
-        yield key, _captions(record[text_key], f"{where} (image {key})")
+        yield key, _captions(record[text_key], f"{where} (image {shown(key)})")
 
 
 def _captions(value: Any, where: str) -> list[str]:
@@ -217,7 +217,7 @@ def _annotations(document: Document, part: str | None) -> Captions:
             raise UserError(f"{where}: must be an object with an id")
         key = image_id(image["id"], where)
         if key in order:
-            raise UserError(f"{where}: the image id {key!r} is repeated; remove one")
+            raise UserError(f"{where}: the image id {shown(key)} is repeated; remove one")
         order[key] = []
         for into, name in ((file_names, "file_name"), (groups, "domain")):
             if isinstance(image.get(name), str):
@@ -230,19 +230,19 @@ def _annotations(document: Document, part: str | None) -> Captions:
         key = image_id(annotation["image_id"], where)
         if key not in order:
             if isinstance(images, list):
-                raise UserError(f"{where}: is of image {key!r}, which is not among the images")
+                raise UserError(f"{where}: is of image {shown(key)}, which is not among the images")
             order[key] = []
         mark = next((m for m in ("is_rejected", "is_precanned") if annotation.get(m)), None)
         if mark:
             left_out[mark.removeprefix("is_")] += 1
         else:
-            order[key] += _captions(annotation.get("caption"), f"{where} (image {key})")
+            order[key] += _captions(annotation.get("caption"), f"{where} (image {shown(key)})")
     notes = [
         f"left out: {counted(count, 'caption')} marked {mark}" for mark, count in left_out.items()
     ]
     if bare := [key for key, captions in order.items() if not captions]:
         count = counted(len(bare), "image")
-        notes.append(f"left out: {count} without captions; first: {bare[0]!r}")
+        notes.append(f"left out: {count} without captions; first: {shown(bare[0])}")
     by_image = {key: captions for key, captions in order.items() if captions}
     return Captions(document.name, "COCO annotations", by_image, file_names, groups, notes=notes)
 
@@ -268,7 +268,7 @@ def _karpathy(document: Document, part: str | None) -> Captions:
             continue
         key = image_id(image.get("cocoid", image.get("imgid")), where)
         if key in found.by_image:
-            raise UserError(f"{where}: the image id {key!r} is repeated; remove one")
+            raise UserError(f"{where}: the image id {shown(key)} is repeated; remove one")
         raw = [s.get("raw") if isinstance(s, dict) else None for s in image["sentences"]]
         found.by_image[key] = _captions(raw, where)
         if isinstance(image.get("filename"), str):

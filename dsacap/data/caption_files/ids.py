@@ -2,6 +2,7 @@
 
 import operator
 import re
+import reprlib
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,6 +12,7 @@ ImageId = int | str
 
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,99})(\.0+)?")  # as pandas writes a column with a gap
 _COCO = re.compile(r"COCO_[a-z]+[0-9]{4}_([0-9]{12})")
+_SHOWN = 80  # characters of an id
 _EXACT = 2**53  # the float of this number is that of the next one, too
 
 
@@ -39,6 +41,13 @@ def image_id(value: Any, where: str) -> ImageId:
         number = _NUMBER.fullmatch(value.strip())
         return int(number[1]) if number else whole_text(value, where)
     raise UserError(f"{where}: the id must be a whole number or text, not {str(value)[:80]!r}")
+
+
+def shown(image: ImageId) -> str:
+    """Return an id for messages: text in quotes, and without the middle of what is long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = _SHOWN
+    return short.repr(image)
 
 
 def whole_text(text: str, where: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from dsacap.data.caption_files.ids import ImageId
+from dsacap.data.caption_files.ids import ImageId, shown
 
 _SHOWN = 5  # images of a note that are named
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -12,6 +12,7 @@ _SPECIAL = re.compile(
     r"|\[(?:SEP|CLS|PAD|UNK|MASK|EOS|BOS)\]|\b(?:startseq|endseq)\b",
     re.IGNORECASE,
 )
+_MISSING = ("nan", "<na>", "none", "null", "n/a")
 _WORDS_OF_PTB = re.compile(r"[A-Za-z0-9]")
 
 
@@ -33,6 +34,8 @@ def _kinds(text: str) -> list[str]:
     kinds = []
     if not text.strip():
         kinds.append("is empty")
+    elif text.strip().lower() in _MISSING:
+        kinds.append("is what programs write for a missing one")
     elif not _WORDS_OF_PTB.search(text):
         kinds.append("has no Latin letter or digit, so that n-grams may not match")
     if _CONTROL.search(text):
@@ -43,9 +46,9 @@ def _kinds(text: str) -> list[str]:
 
 
 def _note(kind: str, images: list[tuple[ImageId, str]]) -> str:
-    named = ", ".join(str(image) for image, _ in images[:_SHOWN])
+    named = ", ".join(shown(image) for image, _ in images[:_SHOWN])
     more = ", ..." if len(images) > _SHOWN else ""
     example = images[0][1].strip()
-    shown = f"; for example {example[:60]!r}" if example else ""
+    quoted = f"; for example {example[:60]!r}" if example else ""
     count = f"{len(images):,} image{'s have' if len(images) > 1 else ' has'} a caption that {kind}"
-    return f"note: {count}: {named}{more}{shown}"
+    return f"note: {count}: {named}{more}{quoted}"

@@ -9,7 +9,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.printable import counted
 from dsacap.data.caption_files.document import Kind, parse
 from dsacap.data.caption_files.forms import Captions, captions_of, listed
-from dsacap.data.caption_files.ids import ImageId, id_of_file_name, is_file_name
+from dsacap.data.caption_files.ids import ImageId, id_of_file_name, is_file_name, shown
 from dsacap.data.caption_files.source import read_source
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
@@ -80,7 +80,10 @@ def check_predictions(captions: Captions, duplicates: Literal["first"] | None = 
             decodings.
     """
     if captions.parts:
-        raise UserError(f"{captions.name}: choose one by --decoding: {listed(captions.parts)}")
+        raise UserError(
+            f"{captions.name}: choose one by --decoding (in Python Reading(decoding=...)):"
+            f" {listed(captions.parts)}"
+        )
     if duplicates == "first":
         more = sum(len(texts) - 1 for texts in captions.by_image.values())
         captions.by_image = {image: texts[:1] for image, texts in captions.by_image.items()}
@@ -91,10 +94,10 @@ def check_predictions(captions: Captions, duplicates: Literal["first"] | None = 
     for image, texts in captions.by_image.items():
         if len(texts) != count:
             raise UserError(
-                f"{captions.name}: image {image!r} has {counted(len(texts), 'caption')}, image"
-                f" {first!r} has {count}; give every image the same number, or pass --duplicates"
-                " first, which keeps the first caption of an image (distributed evaluation repeats"
-                " some)"
+                f"{captions.name}: image {shown(image)} has {counted(len(texts), 'caption')}, image"
+                f" {shown(first)} has {count}; give every image the same number, or pass"
+                " --duplicates first (in Python Reading(duplicates='first')), which keeps the first"
+                " caption of an image (distributed evaluation repeats some)"
             )
     return captions
 
@@ -110,7 +113,10 @@ def check_references(captions: Captions, tokenized: bool = False) -> Captions:
         UserError: The file has several splits, or captions that should be tokenised are not.
     """
     if captions.parts:
-        raise UserError(f"{captions.name}: choose one by --split: {listed(captions.parts)}")
+        raise UserError(
+            f"{captions.name}: choose one by --split (in Python Reading(split=...)):"
+            f" {listed(captions.parts)}"
+        )
     if tokenized:
         _check_tokens(captions)
     return captions
@@ -129,7 +135,9 @@ def joined(captions: Sequence[Captions]) -> Captions:
     for other in others:
         if both := first.by_image.keys() & other.by_image.keys():
             image = next(key for key in other.by_image if key in both)
-            raise UserError(f"{other.name}: image {image!r} is in {first.name} too; remove one")
+            raise UserError(
+                f"{other.name}: image {shown(image)} is in {first.name} too; remove one"
+            )
         first.by_image |= other.by_image
         first.file_names |= other.file_names
         first.groups |= other.groups
@@ -157,8 +165,8 @@ def _check_tokens(captions: Captions) -> None:
         if text != text.lower() or text in raw or has_lines:
             has = "a line break" if has_lines else "capitals or ends in a full stop"
             raise UserError(
-                f"{captions.name}: image {image!r}: {text[:60]!r} is not tokenised, since it has"
-                f" {has}; leave --tokenized out"
+                f"{captions.name}: image {shown(image)}: {text[:60]!r} is not tokenised, since it"
+                f" has {has}; leave --tokenized out (in Python tokenized=True of Reading)"
             )
 
 
@@ -186,20 +194,24 @@ def matched(
     if unknown := [key for key in predicted if key not in described]:
         hint = "Are these the right references?"
         if ids == "as-given" and (is_file_name(unknown[0]) or is_file_name(next(iter(described)))):
-            hint = "Pass --ids file-names if ids are names of image files."
+            hint = (
+                "Pass --ids file-names (in Python Reading(ids='file-names')) if ids are names of"
+                " image files."
+            )
         raise UserError(
             f"{predictions.name}: no references for {len(unknown):,} of"
-            f" {counted(len(predicted), 'predicted image')}; first: image {unknown[0]!r}. The"
+            f" {counted(len(predicted), 'predicted image')}; first: image {shown(unknown[0])}. The"
             " references have image"
-            f" {next(iter(described))!r} and others. {hint}"
+            f" {shown(next(iter(described)))} and others. {hint}"
         )
     missing = [key for key in described if key not in predicted]
     if missing and not subset:
         raise UserError(
             f"{predictions.name}: no prediction for {len(missing):,} of"
-            f" {counted(len(described), 'image')}; first: image {missing[0]!r}. Predict them, or"
-            " pass --subset to score the predicted images only: CIDEr then takes its document"
-            " frequencies from these, and the score is not comparable with any other"
+            f" {counted(len(described), 'image')}; first: image {shown(missing[0])}. Predict them,"
+            " or pass --subset (in Python Reading(subset=True)) to score the predicted images only:"
+            " CIDEr then takes its document frequencies from these, and the score is not comparable"
+            " with any other"
         )
     if missing:
         notes.append(f"left out: {counted(len(missing), 'image')} without a prediction")
@@ -225,8 +237,8 @@ def _by_file_name(
         image = id_of_file_name(captions.file_names.get(key, key))
         if image in found:
             raise UserError(
-                f"{captions.name}: the ids {origin[image]!r} and {key!r} are the same file name;"
-                " leave out --ids file-names"
+                f"{captions.name}: the ids {shown(origin[image])} and {shown(key)} are the same"
+                " file name; leave out --ids file-names (in Python ids='file-names' of Reading)"
             )
         found[image], origin[image] = texts, key
     changed = [(key, image) for image, key in origin.items() if image != key]
@@ -234,5 +246,5 @@ def _by_file_name(
         return found, origin, []
     key, image = changed[0]
     count = f"{len(changed):,} of {counted(len(found), 'id')}"
-    note = f"{captions.name}: matched by file names: {count}; {key!r} is image {image!r}"
+    note = f"{captions.name}: matched by file names: {count}; {shown(key)} is image {shown(image)}"
     return found, origin, [note]

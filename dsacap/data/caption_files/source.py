@@ -20,13 +20,13 @@ _MARKS = {
     b"\xfe\xff": "utf-16",
 }
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive; unpack it",
+    b"PK\x03\x04": "a zip archive, not text; unpack it",
     b"BZh": "compressed by bzip2; unpack it",
     b"\xfd7zXZ": "compressed by xz; unpack it",
     b"\x28\xb5\x2f\xfd": "compressed by zstandard; unpack it",
     b"\x80\x04": "a pickle, which could run any code; write the captions as JSON",
-    b"\x93NUMPY": "an array of numpy; write the captions as JSON",
-    b"PAR1": "a Parquet file; write the captions as JSON or CSV",
+    b"\x93NUMPY": "an array of numpy, not text; write the captions as JSON",
+    b"PAR1": "a Parquet file, not text; write the captions as JSON or CSV",
 }
 
 
@@ -88,9 +88,9 @@ def _unpacked(data: bytes, name: str) -> bytes:
 
 
 def _decoded(data: bytes, name: str) -> str:
-    for magic, remedy in _OTHERS.items():
+    for magic, found in _OTHERS.items():
         if data.startswith(magic):
-            raise UserError(f"{name}: is no text but {remedy}")
+            raise UserError(f"{name}: is {found}")
     encoding = next((e for mark, e in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -101,5 +101,5 @@ def _decoded(data: bytes, name: str) -> str:
             " if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8 FILE"
         ) from None
     if "\0" in text:
-        raise UserError(f"{name}: is no text; it contains NUL characters")
+        raise UserError(f"{name}: is not text: it contains NUL characters")
     return text

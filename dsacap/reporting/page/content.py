@@ -1,21 +1,19 @@
-"""What the page of a configuration shows, as plain data, from result files alone.
+"""index.html, the page of a configuration, from result files alone.
 
-Captions repeat, so each is stored once in `texts` and referenced by index. Captions, scores and
-marks are lists of rows in the order of `rows`, each a list in the order of `images`. What a
-configuration does not have is None or empty, and the page leaves it out.
+What a configuration does not have is None or empty in the content, and the page leaves it out.
 """
 
 import base64
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dsacap.common.errors import UserError
-from dsacap.common.files import read_json, read_text
+from dsacap.common.files import read_json, read_text, sha256, write_text
 from dsacap.config.dataset import Scenes
 from dsacap.data.photos import PhotoSource, decode
 from dsacap.data.prepared import Example, load_examples
@@ -23,18 +21,32 @@ from dsacap.data.scenes.generate import load_scenes
 from dsacap.evaluation.inputs import predictions_of_run
 from dsacap.reporting.cells import labels_of
 from dsacap.reporting.markdown import commits_of, weights_of
-from dsacap.reporting.page.board import board_of, reported
 from dsacap.reporting.page.curves import curves_of
 from dsacap.reporting.page.findings import findings_of
+from dsacap.reporting.page.html_file import assemble
 from dsacap.reporting.page.marks import Captions, Marks, grammar, truth
-from dsacap.reporting.series_style import MARKERS, styles_of
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.page.rows import of_rows, per_image, styles
+from dsacap.reporting.page.table_board import board_of, reported
 from dsacap.reporting.table_file import Table, load_table
 from dsacap.reporting.tradeoff import checkpoints, of_seed
+from dsacap.reporting.units import scale_of
 from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout, manifest_of
 
-SCORES = ("CIDEr", "SPICE", "METEOR", "BLEU-4", "true")  # by which images are sorted
 _WITH_INTERVAL = ("CIDEr", "SPICE", "BLEU-4")
+
+
+def write_page(layout: Layout) -> int:
+    """Write index.html from the table and the result files.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UserError: There is no table, or no row of the first seed is finished.
+    """
+    page = assemble(content_of(layout), sha256(layout.table.with_suffix(".json")))
+    write_text(layout.page, page)
+    return len(page.encode())
 
 
 def content_of(layout: Layout) -> dict[str, Any]:
@@ -92,50 +104,6 @@ def title_of(name: str) -> str:
     return f"{name}: captions of every system"
 
 
-def of_rows(
-    rows: Sequence[dict[str, Any]],
-    captions: Sequence[Captions],
-    scores: Sequence[Mapping[str, Mapping[int, float]]],
-    images: Sequence[int],
-    marks: Marks | None,
-) -> dict[str, Any]:
-    """Return the part of the content that the view of photos shows.
-
-    Args:
-        rows: The names of each row.
-        captions: The captions of each row.
-        scores: Metric -> image -> score, of each row.
-        images: The images, in the order of the page.
-        marks: The marks of the captions, if there are any.
-    """
-    texts: dict[str, int] = {}
-    return {
-        "rows": list(rows),
-        "metrics": [metric for metric in SCORES if any(metric in of for of in scores)],
-        "captions": [
-            [[texts.setdefault(t, len(texts)) for t in by_image[i]] for i in images]
-            for by_image in captions
-        ],
-        "scores": [
-            {metric: [values.get(i) for i in images] for metric, values in of.items()}
-            for of in scores
-        ],
-        "marks": vars(marks) if marks else None,
-        "texts": list(texts),
-    }
-
-
-def styles(labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return how each system is named and drawn, and the outlines of the markers."""
-    return {
-        "systems": [
-            {"system": system, "label": labels[system], **vars(style)}
-            for system, style in styles_of(labels).items()
-        ],
-        "markers": MARKERS,
-    }
-
-
 def _made(layout: Layout, manifests: Sequence[dict]) -> dict[str, Any]:
     """From which commits the results were made, the latest first, and on which day."""
     latest = sorted(manifests, key=lambda manifest: manifest.get("started", ""), reverse=True)
@@ -182,20 +150,6 @@ def _captions(
         found.append(predictions_of_run(layout.predictions(name)))
         scores.append(per_image(read_json(layout.scores(name, 0))[PREDICTIONS]))
     return rows, found, scores
-
-
-def per_image(parts: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """Return the scores of a decoding by metric and image id, scaled as in the tables."""
-    found = {
-        metric: parts["quality"][metric]["per_image"]
-        for metric in SCORES
-        if metric in parts["quality"]
-    }
-    return {
-        m: {int(i): round(scale_of(m) * value, 1) for i, value in by_image.items()}
-        for m, by_image in found.items()
-        if by_image
-    }
 
 
 def _marks(layout: Layout, captions: Sequence[Captions], images: Sequence[int]) -> Marks:

@@ -9,8 +9,9 @@ from typing import Any
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_text
 from dsacap.common.outputs import STDOUT
-from dsacap.data.caption_files.ids import ImageId, id_of_file_name
+from dsacap.data.caption_files.ids import shown
 from dsacap.data.photos import PhotoSource
+from dsacap.data.photos_of_images import photos_of_images
 from dsacap.evaluation.inputs import (
     Given,
     Inputs,
@@ -19,11 +20,11 @@ from dsacap.evaluation.inputs import (
     load_references,
     match_inputs,
 )
-from dsacap.reporting.captions import agreement_of
-from dsacap.reporting.page import assemble
+from dsacap.reporting.agreement import agreement_of
 from dsacap.reporting.page.board import QUALITY, Cell, Row, board
-from dsacap.reporting.page.content import of_rows, per_image, styles
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.page.html_file import assemble
+from dsacap.reporting.page.rows import of_rows, per_image, styles
+from dsacap.reporting.units import scale_of
 from dsacap.scoring.score import Spice, score_tokenised, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
 
@@ -64,12 +65,12 @@ def write_page_of_files(
     scored = scored_against(tokens, GIVEN if how.tokenized else None)
     captions = {name: tokenise(one.captions) for name, one in inputs.items()}
     parts = score_tokenised(tokens, captions, set(), None, scored, spice=spice, with_held_out=False)
-    shown = {"embedded": False, "folder": _relative(photos, output) if photos else ""}
+    source = {"embedded": False, "folder": _relative(photos, output) if photos else ""}
     images = list(_images(first, tokens, files))
-    write_text(output, assemble(_content(inputs, parts) | {"photos": shown, "images": images}))
+    write_text(output, assemble(_content(inputs, parts) | {"photos": source, "images": images}))
     notes = [note for one in inputs.values() for note in one.notes]
     if photos and (absent := [image for n, image in first.images.items() if n not in files]):
-        notes.append(f"{photos}: no photo of {len(absent):,} images, such as {absent[0]!r}")
+        notes.append(f"{photos}: no photo of {len(absent):,} images, such as {shown(absent[0])}")
     of_all = [score for of in parts.values() for part in _SHOWN for score in of[part].values()]
     missing = [score["reason"] for score in of_all if "reason" in score]
     return list(dict.fromkeys([*notes, *missing]))
@@ -132,7 +133,7 @@ def _inputs(
         if unmatched := set(one.images.values()) ^ set(inputs[first].images.values()):
             raise UserError(
                 f"{name}: not of the same images as {first}; only one of them has"
-                f" {len(unmatched):,} images, such as {min(unmatched, key=str)!r}"
+                f" {len(unmatched):,} images, such as {shown(min(unmatched, key=str))}"
             )
     return inputs
 
@@ -148,30 +149,16 @@ def _cells(scores: Mapping[str, dict[str, Any]]) -> dict[str, Cell]:
 
 
 def _photo_files(inputs: Inputs, folder: Path) -> dict[int, str]:
-    """Return the path of each image's photo in a folder, for those that are in it.
-
-    A photo is found by the name that the references have for it, or else by the image's id: as a
-    file name, with or without a suffix, or as the number in a name such as
-    COCO_val2014_000000391895.jpg.
-    """
+    """Return the path of each image's photo in a folder, for those that are in it."""
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: is no folder; a page shows photos from a folder, so unpack an archive"
+            f"{folder}: is not a folder; a page shows photos from a folder, so unpack an archive"
         )
-    by_name: dict[ImageId, str] = {}
-    for path in PhotoSource(folder).paths():
-        names = (Path(path).stem, id_of_file_name(path), Path(path).name, path)
-        by_name |= dict.fromkeys(names, path)
-    found = {}
-    for number, image in inputs.images.items():
-        file = inputs.file_names.get(number, str(image))
-        known = (by_name[key] for key in (file, Path(file).name, image) if key in by_name)
-        if photo := next(known, None):
-            found[number] = photo
+    found = photos_of_images(PhotoSource(folder), inputs.images, inputs.file_names)
     if not found:
         raise UserError(
             f"{folder}: has a photo of none of the {len(inputs.images):,} images, such as"
-            f" {next(iter(inputs.images.values()))!r}; name the folder of the photos themselves"
+            f" {shown(next(iter(inputs.images.values())))}; name the folder of the photos"
         )
     return found
 

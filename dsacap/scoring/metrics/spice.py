@@ -289,7 +289,8 @@ def _clean(where: str, caption: str) -> str:
     if (words := len(caption.split())) > MAX_WORDS:
         raise CaptionTooLong(
             f"SPICE: not computed: {where} of {words} words ({caption[:40]!r}...) is too long;"
-            f" SPICE parses up to {MAX_WORDS}.\n  Shorten it, or score without SPICE (--no-spice)."
+            f" SPICE parses up to {MAX_WORDS}.\n  Shorten it, or score without SPICE (--no-spice,"
+            " in Python spice='off')."
         )
     return caption.encode(errors="replace").decode()
 

@@ -11,13 +11,10 @@ import pytest
 from dsacap.cli.reading import FORM_NAMES
 from dsacap.common.errors import UserError
 from dsacap.data.caption_files.forms import FORMS, captions_of_mapping
-from dsacap.data.caption_files.ids import id_of_file_name, image_id
-from dsacap.data.caption_files.oddities import oddities
 from dsacap.data.caption_files.reader import (
     check_predictions,
     check_references,
     joined,
-    matched,
     read_captions,
 )
 
@@ -165,7 +162,7 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
         ('{"image_id": 7, "caption": "a"}\n[]\n', ":2: must be a JSON object, not list"),
         ('{"7": "a", "7": "b"}', "the key '7' is repeated"),
         ([{"image_id": 7}], "record 0.*it has the keys image_id"),
-        (["a"], "record 0.*it is no object"),
+        (["a"], "record 0.*it is not an object"),
         ([{"image_id": 7, "caption": None}], r"record 0 \(image 7\): the caption must be text"),
         ('[{"image_id": 7, "caption": NaN}]', "must be text, not 'nan'"),
         ([{"image_id": True, "caption": "a"}], "the id must be a whole number or text"),
@@ -199,7 +196,7 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path, data, message):
     [
         (b'[{"image_id": 7, "caption": "caf\xe9"}]', "not UTF-8 text; if the file is Latin-1"),
         (b"\x1f\x8b\x08broken", "gzip data that cannot be unpacked"),
-        (b"PK\x03\x04rest", "a zip archive; unpack it"),
+        (b"PK\x03\x04rest", "a zip archive, not text; unpack it"),
         (b"\x80\x04\x95rest", "a pickle"),
         (b"[1, \0]", "NUL"),
     ],
@@ -215,39 +212,6 @@ def test_no_file_or_a_folder(tmp_path):
         read_captions(tmp_path / "absent")
     with pytest.raises(UserError, match="is a folder"):
         read_captions(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("391895", 391895),
-        ("391895.0", 391895),
-        (391895.0, 391895),
-        ("-12", -12),
-        ("0391895", "0391895"),
-        ("²", "²"),
-        ("a.jpg", "a.jpg"),
-        (18446744073709551623, 18446744073709551623),
-        ("18446744073709551623", 18446744073709551623),
-    ],
-)
-def test_ids_have_one_form(value, expected):
-    assert image_id(value, "here") == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("COCO_val2014_000000391895.jpg", 391895),
-        ("coco/images/val2014/COCO_val2014_000000391895.jpg", 391895),
-        ("C:\\photos\\391895.JPG", 391895),
-        ("1000268201_693b08cb0e.jpg", "1000268201_693b08cb0e"),
-        ("photo 7.png", "photo 7"),
-        (391895, 391895),
-    ],
-)
-def test_ids_of_file_names(name, expected):
-    assert id_of_file_name(name) == expected
 
 
 def test_captions_that_are_left_out_are_counted(tmp_path):
@@ -279,10 +243,10 @@ def test_a_split_is_chosen(tmp_path):
     assert read_captions(path, part="test").file_names == {7: "7.jpg", 3: "3.jpg"}
     with pytest.raises(UserError, match=r"has no split 'val'; it has restval \(1 image\), test"):
         read_captions(path, part="val")
-    with pytest.raises(UserError, match=r"choose one by --split: restval \(1 image\), test \(2"):
+    with pytest.raises(UserError, match=r"choose one by --split .*: restval \(1 image\), test \(2"):
         check_references(read_captions(path))
     plain = captions_of_mapping({11: ["x"]}, "plain")
-    with pytest.raises(UserError, match=r"choose one by --split: restval"):
+    with pytest.raises(UserError, match=r"choose one by --split .*: restval"):
         check_references(joined([plain, read_captions(path)]))
     found = read_captions(write(tmp_path / "r.json", RECORDS), part="test")
     assert "has no parts, so 'test' was not chosen" in found.notes[0]
@@ -293,69 +257,9 @@ def test_a_decoding_of_a_run_is_chosen(tmp_path):
     path = write(tmp_path / "run.json", {"greedy": captions, "T=1": {"7": ["x", "y"]}})
     assert read_captions(path, part="greedy").by_image == CAPTIONS
     assert read_captions(path, part="T=1").by_image == {7: ["x", "y"]}
-    with pytest.raises(UserError, match=r"choose one by --decoding: T=1 \(1 image\), greedy \(2"):
+    with pytest.raises(
+        UserError, match=r"choose one by --decoding .*: T=1 \(1 image\), greedy \(2"
+    ):
         check_predictions(read_captions(path))
     with pytest.raises(UserError, match="has no decoding 'beam'"):
         read_captions(path, part="beam")
-
-
-def test_tokens_have_neither_capitals_nor_full_stops():
-    check_references(captions_of_mapping({1: ["a man 's 2-wheeler", "bananas etc."]}, "r"), True)
-    for raw in ("A man", "a man.", "a man ?", "a\nman", "a\rman"):
-        with pytest.raises(UserError, match=r"is not tokenised.*leave --tokenized out"):
-            check_references(captions_of_mapping({1: [raw]}, "r"), tokenized=True)
-
-
-def test_predictions_are_matched_in_the_order_of_the_references():
-    references = captions_of_mapping({1: ["a"], 2: ["b"], 3: ["c"]}, "refs")
-    predictions = captions_of_mapping({3: "z", 1: "x"}, "preds")
-    with pytest.raises(UserError, match=r"preds: no prediction for 1 of 3 images; first: image 2"):
-        matched(predictions, references)
-    found = matched(predictions, references, subset=True)
-    assert list(found.predictions.items()) == [(1, ["x"]), (3, ["z"])]
-    assert (
-        list(found.references) == [1, 3]
-        and "left out: 1 image without a prediction" in found.notes[0]
-    )
-    with pytest.raises(UserError, match=r"no references for 1 of 1 predicted image.*image 9"):
-        matched(captions_of_mapping({9: "x"}, "preds"), references, subset=True)
-
-
-def test_file_names_are_matched_only_when_asked_for():
-    references = captions_of_mapping({391895: ["a"]}, "refs")
-    predictions = captions_of_mapping({"COCO_val2014_000000391895.jpg": "x"}, "preds")
-    with pytest.raises(UserError, match="Pass --ids file-names"):
-        matched(predictions, references)
-    found = matched(predictions, references, ids="file-names")
-    assert found.predictions == {391895: ["x"]}
-    assert (
-        "matched by file names: 1 of 1 id; 'COCO_val2014_000000391895.jpg' is image 391895"
-        in (found.notes[0])
-    )
-    twice = captions_of_mapping({"7.jpg": "x", "7.png": "y"}, "preds")
-    with pytest.raises(UserError, match=r"'7\.jpg' and '7\.png' are the same file name"):
-        matched(twice, references, ids="file-names")
-
-
-def test_an_image_in_two_files_is_refused():
-    parts = [captions_of_mapping({i: ["a"], 5: ["b"]}, f"r{i}") for i in (1, 2)]
-    with pytest.raises(UserError, match="r2: image 5 is in r1 too"):
-        joined(parts)
-
-
-@pytest.mark.parametrize(
-    ("caption", "what"),
-    [
-        (" ", "is empty"),
-        ("...", "no Latin letter"),
-        ("一个男人", "no Latin letter"),
-        ("a\nb", "line break"),
-        ("a\u2028b", "line break"),
-        *((f"a {token} b", "special tokens") for token in ("<start>", "</s>", "[PAD]", "startseq")),
-        ("<s>a b<|endoftext|>", "special tokens"),
-    ],
-)
-def test_oddities_are_noted_with_an_example(caption, what):
-    [note] = oddities({1: ["a plain caption < 3"], 77: [caption]})
-    assert what in note and ": 77" in note and "1 image has" in note
-    assert oddities({1: ["a plain caption"]}) == []

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 from browser import CHROMIUM
-from dsacap.reporting import page as reporting_page
-from dsacap.reporting.page import assemble
+from dsacap.reporting.page import html_file
+from dsacap.reporting.page.html_file import assemble
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def seen(opened, tmp_path, monkeypatch):
             }});
             document.title = JSON.stringify(seen);
         """)
-        scripts = (*reporting_page._SCRIPTS, str(tmp_path / "visit.js"))
+        scripts = (*html_file._SCRIPTS, str(tmp_path / "visit.js"))
         with monkeypatch.context() as patched:
-            patched.setattr(reporting_page, "_SCRIPTS", scripts)
+            patched.setattr(html_file, "_SCRIPTS", scripts)
             dom = opened(assemble(content))
         return json.loads(html.unescape(re.search("<title>(.*?)</title>", dom, re.DOTALL)[1]))
 

@@ -1,7 +1,8 @@
 import pytest
 
 from dsacap.config.experiment import parse_config
-from dsacap.reporting.page.board import Cell, Column, board, board_of, reported
+from dsacap.reporting.page.board import Cell, Column, board
+from dsacap.reporting.page.table_board import board_of, reported
 from dsacap.reporting.table import write_tables
 from dsacap.reporting.table_file import Table, load_table
 

@@ -85,7 +85,7 @@ def test_systems_must_be_of_the_same_images(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("photos.zip", "is no folder"), ("other", "has a photo of none")]
+    ("name", "message"), [("photos.zip", "is not a folder"), ("other", "has a photo of none")]
 )
 def test_a_folder_without_the_photos_is_refused(folder, name, message):
     (folder / "other").mkdir(exist_ok=True)

@@ -13,8 +13,8 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, sha256, write_json, write_jsonl
 from dsacap.config.dataset import Coco
 from dsacap.reporting.cells import labels_of
-from dsacap.reporting.page import assemble, write_page
-from dsacap.reporting.page.content import content_of
+from dsacap.reporting.page.content import content_of, write_page
+from dsacap.reporting.page.html_file import assemble
 from dsacap.reporting.series_style import styles_of
 from dsacap.reporting.table import write_tables
 from dsacap.runs.layout import HUMAN, Layout, manifest_of

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from browser import WITH_BROWSER, files_of
-from dsacap.reporting import page as reporting_page
-from dsacap.reporting.page import assemble
+from dsacap.reporting.page import html_file
+from dsacap.reporting.page.html_file import assemble
 from pages import made_up
 
 pytestmark = WITH_BROWSER
@@ -101,9 +101,7 @@ def test_typing_choosing_and_turning_pages_change_the_address(opened, tmp_path, 
         now();
         document.title = JSON.stringify(steps);
     """)
-    monkeypatch.setattr(
-        reporting_page, "_SCRIPTS", (*reporting_page._SCRIPTS, str(tmp_path / "user.js"))
-    )
+    monkeypatch.setattr(html_file, "_SCRIPTS", (*html_file._SCRIPTS, str(tmp_path / "user.js")))
     dom = opened(assemble(made_up(30, captions={(0, 4): ["a zebra"]}), "0" * 64), "view=photos")
     steps = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
     assert steps[0] == ["#view=photos&q=zebra", "photo-4.png", "q"]
