@@ -237,9 +237,8 @@ def test_trials_that_differ_in_decoding_share_a_training(tmp_path):
     (tmp_path / "trials.yaml").write_text(yaml.safe_dump({"trials": trials}))
     configs = ["--configfile", str(ROOT / "config/smoke.yaml"), str(tmp_path / "trials.yaml")]
     plan = snakemake(tmp_path, "-n", "results/smoke/trials.md", *configs)
-    jobs = dict(
-        line.split() for line in plan.split("Job stats:")[1].split("total")[0].splitlines()[3:-1]
-    )
+    stats = plan.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+    jobs = dict(line.split() for line in stats if line)
     trained = {"train_dsacap_as-it-is", "train_dsacap_slow"}
     scored = {f"score_validation_dsacap_{name}" for name in trials["dsacap"]}
     shared = {"data", "encoder", "features", "report_trials"}

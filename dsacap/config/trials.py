@@ -67,7 +67,7 @@ def tried(config: "Config", system: str, name: str) -> "Config":
     )
     sources = config.ancestors(system)
     systems = {key: value for key, value in config.systems.items() if key in sources}
-    update = {"trials": {}, "ablation": None, "predictions": {}}
+    update: dict[str, Any] = {"trials": {}, "ablation": None, "predictions": {}}
     return config.model_copy(update={**update, "systems": {**systems, system: of_trial}})
 
 

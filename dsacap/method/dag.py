@@ -159,8 +159,9 @@ class DirectedAcyclic(Readout):
             return viterbi(*graph, *bigrams, length_penalty=decoding.length_penalty)
         vertices = transitions_BGG.shape[1]
         numbers = vertices * (considered(decoding.candidates, words_BGV) + vertices)
-        noise = uniform((numbers,)), decoding.temperature
-        return perturbed(*graph, *noise, *bigrams, decoding.length_penalty)
+        return perturbed(
+            *graph, uniform((numbers,)), decoding.temperature, *bigrams, decoding.length_penalty
+        )
 
     def learn_from(self, memory: Memory) -> None:
         """See `Captioner.learn_from`; only the bigram model uses it."""

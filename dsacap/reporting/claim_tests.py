@@ -163,7 +163,7 @@ def _values(layout: Layout, test: Comparison | AtSameDiversity, side: Row | Dial
 
 
 @cache  # several tests of a page need the same ones
-def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, float]:
+def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> Mapping[str, float]:
     if metric in CONTINUATIONS:
         references = references_of(layout)
         rest = read_json(layout.completions(row.system, seed))[row.decoding]

@@ -36,9 +36,8 @@ def run(tmp_path, monkeypatch):
 def test_trials_are_trained_once_each_and_scored_on_validation(tiny_layout, tmp_path, run, capsys):
     config = tiny_config(tmp_path, trials=TRIALS)
     layout = borrow(Layout(config), tiny_layout)
-    (tmp_path / "config.yaml").write_text(
-        yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True))
-    )
+    settings = config.model_dump(mode="json", exclude_unset=True)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     assert main(["report-trials", "--config", str(tmp_path / "config.yaml")]) == 1
     assert "no trial is finished; run snakemake" in capsys.readouterr().err
     for system, trial in (("ar", "as-it-is"), ("ar", "slow"), ("dsacap", "clean")):
