@@ -231,6 +231,20 @@ def test_a_generator_with_an_encoder_of_its_own_has_photos_encoded_by_it(tmp_pat
     )
 
 
+def test_trials_that_differ_in_decoding_share_a_training(tmp_path):
+    trials = {"dsacap": {"as-it-is": {}, "slow": {"training": {"learning_rate": 0.001}}}}
+    trials["dsacap"]["clean"] = {"decoding": {"noise_level": 0}}
+    (tmp_path / "trials.yaml").write_text(yaml.safe_dump({"trials": trials}))
+    configs = ["--configfile", str(ROOT / "config/smoke.yaml"), str(tmp_path / "trials.yaml")]
+    plan = snakemake(tmp_path, "-n", "results/smoke/trials.md", *configs)
+    stats = plan.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+    jobs = dict(line.split() for line in stats if line)
+    trained = {"train_dsacap_as-it-is", "train_dsacap_slow"}
+    scored = {f"score_validation_dsacap_{name}" for name in trials["dsacap"]}
+    shared = {"data", "encoder", "features", "report_trials"}
+    assert jobs.keys() == trained | scored | shared and set(jobs.values()) == {"1"}
+
+
 def test_coco_configuration_plans_every_download():
     plan = snakemake(ROOT, "-n", "--configfile", str(ROOT / "config/coco.yaml"))
     for job in (

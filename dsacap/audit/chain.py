@@ -90,7 +90,8 @@ def _trained(config: dict, system: str, seed: int) -> Iterator[str]:
     settings = config["systems"][system]
     if source := settings.get("tuned_from"):
         yield from _trained(config, source, seed)
-        if ((settings["tuning"] or {}).get("rewards") or {}).get("reconstruction"):
+        rewards = (settings["tuning"] or {}).get("rewards") or {}
+        if rewards.get("reconstruction") or rewards.get("contrast"):
             yield "generator"
     if _fine_tunes(config, settings):
         yield "pixels"

@@ -42,6 +42,12 @@ _REPORTS = {
         None,
         "write the table of scores of captions of degraded photos",
     ),
+    "report-trials": (
+        "dsacap.reporting.trials:write_trials",
+        "trials_table",
+        "trials",
+        "write the table of the trials that are finished; it names those that are not",
+    ),
     "report-ablation": (
         "dsacap.reporting.ablation:write_ablation",
         "ablation_table",

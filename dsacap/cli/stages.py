@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 _OPTIONS = {
     "judge": "that of the ablation's judge, instead of the captioners'",
     "sight": "that in which the generator compares pictures (generator.encoder)",
+    "trial": "train it, or score it, with the settings of one of the configuration's trials",
     "dry-run": "take a few steps and store nothing; print parameters, memory, steps and hours",
 }
 _SECTIONS = {
     "ablation": "no section ablation, which has the claims",
     "judge": "no section ablation.judge, which names the encoder and generator of the judge",
+    "trials": "no section trials; name a file of config/trials/ beside it",
 }
 _WITH_FILES = ("caption", "score")  # their verbs take files too: own_files.py
 
@@ -55,7 +57,10 @@ def _add_stage(contents: Contents, stage: Stage) -> None:
         text = "a row of `predictions` in the configuration"
         sub.add_argument("--row", required=True, help=text)
     for option in stage.options:
-        sub.add_argument(f"--{option}", action="store_true", help=_OPTIONS[option])
+        if option == "trial":
+            sub.add_argument("--trial", metavar="NAME", help=_OPTIONS[option])
+        else:
+            sub.add_argument(f"--{option}", action="store_true", help=_OPTIONS[option])
 
 
 def run_stage_verb(options: argparse.Namespace) -> int:
@@ -73,6 +78,7 @@ def run_stage_verb(options: argparse.Namespace) -> int:
         require_section(layout, options.config, stage.section or "judge")
     layout = layout.judge if given.get("judge") else layout
     layout = layout.sight if given.get("sight") else layout
+    layout = layout.tried(options.system, trial) if (trial := given.get("trial")) else layout
     config, row = layout.config, None
     rows = stage.rows(layout) if stage.rows else []
     if stage.verb == "checkpoint":
@@ -103,8 +109,8 @@ def opened(path: Path) -> "Layout":
 
 
 def require_section(layout: "Layout", path: Path, section: str) -> None:
-    """Raise a UserError unless the configuration has a section, `ablation` or its `judge`."""
-    if getattr(layout.config, section) is None:
+    """Raise a UserError unless the configuration has a section: one of `_SECTIONS`."""
+    if not getattr(layout.config, section):
         raise UserError(f"{path}: {_SECTIONS[section]}")
 
 

@@ -10,7 +10,9 @@ from dsacap.config.sections import Judge, Label, Name, Row
 SPEED = "images_per_s"
 # Shares of right trigrams in what a captioner makes of given beginnings.
 CONTINUATIONS = ("right_after_wrong", "right_after_right")
-RECONSTRUCTIONS = ("reconstruction", "judged_reconstruction")
+# Comparisons of what a generator makes of captions with the originals, by the generator of the
+# rewards and by that of the judge.
+RECONSTRUCTIONS = ("reconstruction", "judged_reconstruction", "contrast", "judged_contrast")
 
 
 class Comparison(Section):

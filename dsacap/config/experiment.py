@@ -35,6 +35,7 @@ from dsacap.config.sections import (
     Text,
 )
 from dsacap.config.training import Training, Tuning
+from dsacap.config.trials import Trials, check_trials
 from dsacap.config.yaml_file import read_yaml
 
 
@@ -77,6 +78,7 @@ class Config(Section):
     inspection: Inspection = Inspection()
     robustness: Robustness = Robustness()
     ablation: Ablation | None = None
+    trials: Trials = Field(default_factory=dict)
     published: Path | None = Field(
         None,
         description="file of figures reported by others, which get a section of their own in the"
@@ -85,37 +87,41 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _systems(self) -> "Config":
-        for name, system in self.systems.items():
-            if system.tuned_from and system.tuned_from not in self.systems:
-                raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
-            if self.trained(name).tuned_from:
-                raise ValueError(
-                    f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name a"
-                    " system that was trained"
-                )
-            if system.tuning and system.tuning.reconstructs and not self.generator:
-                raise ValueError(
-                    f"systems.{name}.tuning.rewards.reconstruction: needs a generator section"
-                )
-            self._check_teacher(name)
-            self._check_seeds(name)
-            cls = captioner_class(self.captioner_of(name))
-            model = checked_options(cls.Model, self.trained(name).model, f"systems.{name}.model")
-            for decoding, options in system.decodings.items():
-                where = f"systems.{name}.decodings.{decoding}"
-                decoding_of(cls, options, where, model)
-            try:
-                self.training_of(name)
-            except ValidationError as error:
-                raise ValueError(
-                    message_of(error.errors()[0], f"systems.{name}.training")
-                ) from None
-            if self.sees_pixels(name) and (self.encoder.name or "").startswith(PATCHES):
-                raise ValueError(
-                    f"systems.{name}: fine_tune trains an encoder, but {self.encoder.name} has no"
-                    " weights; leave it out, and set encoder.views for random crops"
-                )
+        for name in self.systems:
+            self.check_system(name)
+        check_trials(self)
         return self
+
+    def check_system(self, name: str) -> None:
+        """Raise a ValueError that names the key if the settings of a system do not fit."""
+        system = self.systems[name]
+        if system.tuned_from and system.tuned_from not in self.systems:
+            raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
+        if self.trained(name).tuned_from:
+            raise ValueError(
+                f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name a"
+                " system that was trained"
+            )
+        if system.tuning and system.tuning.reconstructs and not self.generator:
+            raise ValueError(
+                f"systems.{name}.tuning.rewards: reconstruction and contrast need a generator"
+                " section"
+            )
+        self._check_teacher(name)
+        self._check_seeds(name)
+        cls = captioner_class(self.captioner_of(name))
+        model = checked_options(cls.Model, self.trained(name).model, f"systems.{name}.model")
+        for decoding, options in system.decodings.items():
+            decoding_of(cls, options, f"systems.{name}.decodings.{decoding}", model)
+        try:
+            self.training_of(name)
+        except ValidationError as error:
+            raise ValueError(message_of(error.errors()[0], f"systems.{name}.training")) from None
+        if self.sees_pixels(name) and (self.encoder.name or "").startswith(PATCHES):
+            raise ValueError(
+                f"systems.{name}: fine_tune trains an encoder, but {self.encoder.name} has no"
+                " weights; leave it out, and set encoder.views for random crops"
+            )
 
     def _check_teacher(self, name: str) -> None:
         teacher = self.systems[name].distilled_from
@@ -203,6 +209,13 @@ class Config(Section):
     def trained(self, system: str) -> System:
         """Return the system itself or, if it is tuned, the one that it is tuned from."""
         return self.systems[self.systems[system].tuned_from or system]
+
+    def ancestors(self, system: str) -> set[str]:
+        """Return a system, and those that it is tuned or distilled from, by any way."""
+        settings = self.systems[system]
+        taught = settings.distilled_from and settings.distilled_from.system
+        sources = [name for name in (settings.tuned_from, taught) if name]
+        return {system}.union(*map(self.ancestors, sources))
 
     def captioner_of(self, system: str) -> str:
         """Return the name of a system's captioner, also if the system is tuned."""

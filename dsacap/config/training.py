@@ -85,6 +85,12 @@ class Rewards(Section):
         description="cosine, -1 to 1, of the picture that the generator makes of a caption and the"
         " original",
     )
+    contrast: float = Field(
+        0,
+        ge=0,
+        description="probability, 0 to 1, that the picture that the generator makes of a caption is"
+        " the original, and not one of the 15 train images nearest to it",
+    )
     clipscore: float = Field(
         0,
         ge=0,
@@ -98,10 +104,11 @@ class Rewards(Section):
 
     @model_validator(mode="after")
     def _some(self) -> "Rewards":
-        if not self.cider + self.coverage + self.reconstruction + self.clipscore:
+        looks = self.reconstruction + self.contrast + self.clipscore
+        if not self.cider + self.coverage + looks:
             raise ValueError(
-                "needs a weight for cider, coverage, reconstruction or clipscore: penalties alone"
-                " favour captions that say nothing"
+                "needs a weight for cider, coverage, reconstruction, contrast or clipscore:"
+                " penalties alone favour captions that say nothing"
             )
         return self
 
@@ -175,4 +182,4 @@ class Tuning(Training):
     @property
     def reconstructs(self) -> bool:
         """Whether the reward reconstructs pictures, which takes a generator."""
-        return bool(self.rewards and self.rewards.reconstruction)
+        return bool(self.rewards and self.rewards.reconstruction + self.rewards.contrast)

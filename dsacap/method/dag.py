@@ -38,7 +38,7 @@ class DirectedAcyclic(Readout):
     """Readout whose vertices form a directed acyclic graph with learned transitions."""
 
     searches = ("lookahead", "viterbi", "draw", "perturb")
-    options = ("candidates", "bigram_weight", "temperature")
+    options = ("candidates", "bigram_weight", "length_penalty", "temperature")
     self_conditions = True
     completes = True
 
@@ -156,10 +156,12 @@ class DirectedAcyclic(Readout):
         graph = words_BGV, transitions_BGG, max_words, decoding.candidates
         bigrams = bigram_VV, decoding.bigram_weight, last_B
         if decoding.search == "viterbi":
-            return viterbi(*graph, *bigrams)
+            return viterbi(*graph, *bigrams, length_penalty=decoding.length_penalty)
         vertices = transitions_BGG.shape[1]
         numbers = vertices * (considered(decoding.candidates, words_BGV) + vertices)
-        return perturbed(*graph, uniform((numbers,)), decoding.temperature, *bigrams)
+        return perturbed(
+            *graph, uniform((numbers,)), decoding.temperature, *bigrams, decoding.length_penalty
+        )
 
     def learn_from(self, memory: Memory) -> None:
         """See `Captioner.learn_from`; only the bigram model uses it."""

@@ -51,6 +51,7 @@ def viterbi(
     bigram_weight: float = 0.0,
     last_B: Tensor | None = None,
     added_BGC: Tensor | None = None,
+    length_penalty: float = 1.0,
 ) -> list[list[int]]:
     """Find the path and its words with the highest log-probability per transition.
 
@@ -71,6 +72,8 @@ def viterbi(
             `(batch,)`. The rest may then be empty.
         added_BGC: What is added to the log-probability of each considered word, the likeliest
             first.
+        length_penalty: Exponent of the number of transitions by which a path's log-probability is
+            divided; above 1 captions become longer.
 
     Returns:
         The word ids of each row, without special ones.
@@ -108,7 +111,7 @@ def viterbi(
         ends_LB.append(best_BS[:, end].clone())
         best_BS[:, end:] = -torch.inf
     transitions_L = torch.arange(1, max_words + 2, device=step_BSS.device)  # one more than words
-    score_BL = torch.stack(ends_LB, 1) / transitions_L
+    score_BL = torch.stack(ends_LB, 1) / transitions_L**length_penalty
     if last_B is None:
         score_BL[:, 0] = -torch.inf
     length_B = score_BL.argmax(-1)
@@ -137,6 +140,7 @@ def perturbed(
     bigram_VV: Tensor | None = None,
     bigram_weight: float = 0.0,
     last_B: Tensor | None = None,
+    length_penalty: float = 1.0,
 ) -> list[list[int]]:
     """Perturb the graph, then find its best caption by `viterbi`.
 
@@ -155,6 +159,7 @@ def perturbed(
         bigram_VV: As for `viterbi`.
         bigram_weight: As for `viterbi`.
         last_B: As for `viterbi`.
+        length_penalty: As for `viterbi`.
 
     Returns:
         The word ids of each row, without special ones.
@@ -172,6 +177,7 @@ def perturbed(
         bigram_weight,
         last_B,
         noise_BN[:, :split].view(batch, vertices, -1),
+        length_penalty,
     )
 
 

@@ -126,6 +126,8 @@ class DSACap(Captioner):
                 readout considers likeliest, which for `dag` is `lookahead`.
             candidates: Words per vertex that `viterbi` and `perturb` consider.
             bigram_weight: Weight of the bigram model in `viterbi` and `perturb`.
+            length_penalty: Exponent of the length by which `viterbi` and `perturb` divide a path's
+                log-probability.
             temperature: Temperature of `draw`, which draws captions from the readout, or scale of
                 the noise of `perturb`. Either controls diversity too.
             passes: Passes of `cmlm`, 1 to 4.
@@ -136,6 +138,7 @@ class DSACap(Captioner):
         search: str | None = None
         candidates: int = 3
         bigram_weight: float = 0.0
+        length_penalty: float = 1.0
         temperature: float = 0.0
         passes: int = 1
 
@@ -153,10 +156,15 @@ class DSACap(Captioner):
                     "search: draw and perturb need a temperature > 0, and no other search has a"
                     " temperature"
                 )
-            if self.candidates < 1 or self.bigram_weight < 0:
-                raise ValueError("needs candidates >= 1 and bigram_weight >= 0")
-            if self.bigram_weight and self.search not in ("viterbi", "perturb"):
+            if self.candidates < 1 or self.bigram_weight < 0 or self.length_penalty < 0:
+                raise ValueError(
+                    "needs candidates >= 1, bigram_weight >= 0 and length_penalty >= 0"
+                )
+            has_path_scores = self.search in ("viterbi", "perturb")
+            if self.bigram_weight and not has_path_scores:
                 raise ValueError("a bigram_weight needs search: viterbi or perturb")
+            if self.length_penalty != 1 and not has_path_scores:
+                raise ValueError("a length_penalty needs search: viterbi or perturb")
 
         @property
         def draws(self) -> bool:

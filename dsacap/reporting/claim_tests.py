@@ -3,7 +3,8 @@
 A test of two rows states that one has more of a metric than the other. The metric can be
 
 - any metric with a score per image: quality, or diversity of the captions of an image;
-- `reconstruction` and `judged_reconstruction`;
+- `reconstruction`, `contrast`, and both by the judge's generator (`judged_...`), unless that judge
+  ranks human captions below a row (`gate.py`);
 - `right_after_wrong` and `right_after_right`, the share of right trigrams in what a captioner makes
   of a wrong and of a right beginning;
 - `images_per_s`, which is compared round by round.
@@ -35,14 +36,14 @@ from dsacap.config.claims import (
 from dsacap.config.experiment import Config
 from dsacap.config.sections import Row
 from dsacap.reporting.claim_tables import references_of
+from dsacap.reporting.gate import failure_of, reconstruction_scores
 from dsacap.reporting.same_diversity import Extrapolated, cider_at
 from dsacap.reporting.units import scale_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.metrics.accumulation import share_right
 from dsacap.scoring.random_effects import effect
 
-FEWEST_SEEDS = 3  # for a verdict
-_TOO_FEW = {1: "one seed", 2: "two seeds"}
+_TOO_FEW = {1: "one seed", 2: "two seeds"}  # for a verdict
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def measure(layout: Layout, test: Comparison | AtSameDiversity) -> Finding:
     a_SI, b_SI = better_SI[images].to_numpy(), worse_SI[images].to_numpy()
     found = effect([a_SI - b_SI] if paired else [a_SI, -b_SI])
     seeds = min(len(a_SI), len(b_SI))
+    failure = failure_of(layout, test.metric)
+    undecidable = failure.reason if failure else _TOO_FEW.get(seeds)
     over = "images" if seeds == 1 else f"{'paired' if paired else 'separate'} seeds, images"
     return Finding(
         a_SI.mean(),
@@ -104,11 +107,11 @@ def measure(layout: Layout, test: Comparison | AtSameDiversity) -> Finding:
         found.value,
         found.low,
         found.high,
-        nan if seeds < FEWEST_SEEDS else found.p,
+        nan if undecidable else found.p,
         seeds,
         len(images),
         over,
-        _TOO_FEW.get(seeds),
+        undecidable,
     )
 
 
@@ -117,14 +120,7 @@ def share_weights(config: Config, one: str, other: str) -> bool:
 
     They do if one is tuned from the other or distilled from it, or both from the same third one.
     """
-    return bool(_ancestors(config, one) & _ancestors(config, other))
-
-
-def _ancestors(config: Config, system: str) -> set[str]:
-    settings = config.systems[system]
-    taught = settings.distilled_from and settings.distilled_from.system
-    known = [name for name in (settings.tuned_from, taught) if name]
-    return {system}.union(*(_ancestors(config, name) for name in known))
+    return bool(config.ancestors(one) & config.ancestors(other))
 
 
 def _nothing(
@@ -167,14 +163,14 @@ def _values(layout: Layout, test: Comparison | AtSameDiversity, side: Row | Dial
 
 
 @cache  # several tests of a page need the same ones
-def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> dict[str, float]:
+def _per_image(layout: Layout, row: Row, seed: int, metric: str) -> Mapping[str, float]:
     if metric in CONTINUATIONS:
         references = references_of(layout)
         rest = read_json(layout.completions(row.system, seed))[row.decoding]
         of_image = rest[metric.removeprefix("right_")]
         return {i: share_right(text, references[i]) for i, text in of_image.items()}
     if metric in RECONSTRUCTIONS:
-        return read_json(layout.reconstructions(row.system, seed))[row.decoding][metric]
+        return reconstruction_scores(layout, row, seed, metric)
     parts: dict[str, Any] = read_json(layout.scores(row.system, seed))[row.decoding]
     scores = (parts["quality"] | parts["diversity"]).get(metric, {}).get("per_image")
     if not scores:

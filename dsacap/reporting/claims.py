@@ -30,6 +30,7 @@ from dsacap.reporting.claim_tests import (
     named,
     tests_by_two_rows,
 )
+from dsacap.reporting.gate import failure_of
 from dsacap.reporting.pipe_table import markdown
 from dsacap.runs.layout import Layout
 
@@ -44,7 +45,8 @@ _EXPLAINED = (
     " control without noise decide nothing, and their p is not corrected; a supported claim whose"
     " control passes the primary test as well holds, but not by noise. Intervals (95 %) are over"
     " seeds and images as random effects, for speed over rounds on one machine, where the effect is"
-    " a ratio."
+    " a ratio. A judge of reconstructions decides nothing if it ranks human captions below those of"
+    " a row that it compares."
 )
 
 
@@ -103,9 +105,11 @@ def write_claims(layout: Layout) -> None:
             [[f"{name}: {result.claim.says}", result.reasoned] for name, result in results.items()],
         ),
     ]
+    tests = [test for result in results.values() for test in result.claim.tests]
+    metrics = dict.fromkeys(test.metric for test in tests)
+    parts += [failed.sentence for metric in metrics if (failed := failure_of(layout, metric))]
     for name, result in results.items():
         parts += [f"## {name}: {result.reasoned}", result.claim.says, _findings_table(result)]
-    tests = [test for result in results.values() for test in result.claim.tests]
     if along := tests_by_two_rows(tests, CONTINUATIONS):
         parts += ["## Quality along the caption", along_the_caption(layout, along)]
     if diverse := [test for test in tests if isinstance(test, AtSameDiversity)]:

@@ -33,8 +33,9 @@ class Published:
 def publish(layout: Layout) -> Published:
     """Copy the results of a run to results/<name>/, and show its tables in the README.
 
-    Copied are the tables, the page of captions (index.html), the ablation and the claims, as far as
-    they exist, and the captions of all rows, from which `dsacap verify` computes the scores again.
+    Copied are the tables, the page of captions (index.html), the trials, the ablation and the
+    claims, as far as they exist, and the captions of all rows, from which `dsacap verify` computes
+    the scores again.
 
     Raises:
         UserError: There is no finished table, it was made from uncommitted code, index.html shows
@@ -72,7 +73,8 @@ def _pages(layout: Layout) -> list[Path]:
         UserError: A page was made from uncommitted code, or index.html from another table.
     """
     pages, title = [], f"<title>{html.escape(title_of(layout.config.name))}</title>"
-    for page in (layout.caption_page, layout.ablation_table, layout.claims, layout.page):
+    of_run = (layout.caption_page, layout.trials_table, layout.ablation_table, layout.claims)
+    for page in (*of_run, layout.page):
         if page.exists() and (
             (text := read_text(page)).startswith(f"# {layout.config.name}: ") or title in text
         ):

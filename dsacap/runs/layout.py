@@ -12,6 +12,7 @@ from dsacap.captioner.registry import captioner_class
 from dsacap.config.claims import CONTINUATIONS
 from dsacap.config.dataset import Scenes
 from dsacap.config.experiment import Config
+from dsacap.config.trials import tried
 from dsacap.data.scenes import generate as scenes
 from dsacap.runs.keys import Keys, key, with_encoder_of_generator
 from dsacap.runs.stage import Row
@@ -104,6 +105,14 @@ class Layout:
         update = {"encoder": judge.encoder, "generator": judge.generator}
         return Layout(self.config.model_copy(update=update))
 
+    def tried(self, system: str, trial: str) -> "Layout":
+        """Return the layout of a trial, in which the system has the trial's settings.
+
+        Raises:
+            UserError: There is no such trial.
+        """
+        return Layout(tried(self.config, system, trial))
+
     @property
     def latency(self) -> Path:
         """File of the latencies of all systems."""
@@ -175,6 +184,12 @@ class Layout:
         name = key("score-degraded", self._keys.captions(system, seed), self._keys.degraded)
         return self.system(system, seed) / f"robustness-{name}.json"
 
+    def validation(self, system: str, seed: int) -> Path:
+        """Return the file of the validation scores of a row's decodings."""
+        images = self.config.training_of(system).validation_images
+        name = key("score-validation", self._keys.captions(system, seed), images)
+        return self.system(system, seed) / f"validation-{name}.json"
+
     def completions(self, system: str, seed: int) -> Path:
         """Return the file of how a row continues right and wrong beginnings of captions."""
         name = key(
@@ -204,6 +219,18 @@ class Layout:
         rows are still being trained.
         """
         return [run for run in self.runs if self.scores(*run).exists()]
+
+    @property
+    def trials(self) -> list[tuple[Row, str]]:
+        """The rows that are tried with other settings, each with the name of the trial.
+
+        Trials are of the first seed.
+        """
+        return [
+            ((system, self.config.seeds[0]), trial)
+            for system, of_system in self.config.trials.items()
+            for trial in of_system
+        ]
 
     @property
     def degradable(self) -> list[Row]:
@@ -265,6 +292,11 @@ class Layout:
     def claims(self) -> Path:
         """The verdicts on the claims."""
         return self.config.results / "claims.md"
+
+    @property
+    def trials_table(self) -> Path:
+        """The table of trials."""
+        return self.config.results / "trials.md"
 
     @property
     def caption_page(self) -> Path:

@@ -48,7 +48,7 @@ class Stage:
     writes: Callable[..., list[Path]] | None = None
     rows: Callable[["Layout"], list[Row]] | None = None
     waits_for: Callable[["Layout"], list[Path]] | None = None
-    options: tuple[Literal["judge", "sight", "dry-run"], ...] = ()
+    options: tuple[Literal["judge", "sight", "dry-run", "trial"], ...] = ()
     section: Literal["ablation", "judge"] | None = None
     on_gpu: bool = False
     code: tuple[str, ...] = ()

@@ -13,7 +13,8 @@ def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
     """Measure how well the originals are reconstructed from captions.
 
     Two generators measure it: the configured one, which may have rewarded the system, and that of
-    the judge, which is used in no reward.
+    the judge, which is used in no reward. Measured are the cosine of picture and original, and
+    whether the picture tells the original from similar images of the test split.
 
     Args:
         layout: The layout of the configuration.
@@ -22,26 +23,30 @@ def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
         seed: The seed of the row.
 
     Returns:
-        Facts for the manifest: the mean cosine of each decoding and generator.
+        Facts for the manifest: the means of each decoding and generator.
 
     Raises:
         UserError: The configuration has no generator or no judge.
     """
+    from dsacap.vision.generators.judges import Contrast
+
     captions = (
         {"references": load_references(layout.data)}
         if system == HUMAN
         else tokenised_captions(layout, system, seed)
     )
     found: dict[str, dict] = {name: {} for name in captions}
-    for metric, part in (("reconstruction", layout), ("judged_reconstruction", layout.judge)):
+    for by, part in (("", layout), ("judged_", layout.judge)):
         reconstruction = load_reconstruction(part)
+        contrast = Contrast(reconstruction, list(next(iter(captions.values()))))
+        judges = {f"{by}reconstruction": reconstruction, f"{by}contrast": contrast}
         for name, by_image in captions.items():
-            cosine_B1 = reconstruction.score(
-                list(by_image), [texts[:1] for texts in by_image.values()]
-            )
-            found[name][metric] = {
-                str(i): cosine for i, cosine in zip(by_image, cosine_B1[:, 0].tolist(), strict=True)
-            }
+            first = [texts[:1] for texts in by_image.values()]
+            for metric, judge in judges.items():
+                score_B1 = judge.score(list(by_image), first)
+                found[name][metric] = dict(
+                    zip(map(str, by_image), score_B1[:, 0].tolist(), strict=True)
+                )
     write_json(layout.reconstructions(system, seed), found)
     return {
         name: {metric: round(fmean(of.values()), 4) for metric, of in parts.items()}

@@ -66,11 +66,13 @@ def _objective(inputs: Inputs, captioner: Captioner, system: str, seed: int) -> 
 
 def _judges(inputs: Inputs, rewards: Rewards) -> dict:
     """The rewards that look at the picture, by name."""
-    from dsacap.vision.generators.judges import ClipAlignment
+    from dsacap.vision.generators.judges import ClipAlignment, Contrast
 
     judges: dict = {}
-    if rewards.reconstruction:
-        judges["reconstruction"] = load_reconstruction(inputs.layout)
+    if rewards.reconstruction or rewards.contrast:
+        judges["reconstruction"] = reconstruction = load_reconstruction(inputs.layout)
+        ids = [example.image_id for example in inputs.examples("train")]
+        judges["contrast"] = Contrast(reconstruction, ids)
     if rewards.clipscore:
         judges["clipscore"] = ClipAlignment(load_text_encoder(inputs.layout), inputs.store)
     return judges

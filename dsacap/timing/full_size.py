@@ -314,7 +314,8 @@ def _objective(
         training.rewards is not None
     )  # the configuration requires rewards where ngrams are absent
     before = _captioner(config, system, spec, next(captioner.parameters()).device)
-    judges: dict[str, Any] = {name: _NoJudge() for name in ("reconstruction", "clipscore")}
+    names = ("reconstruction", "contrast", "clipscore")
+    judges: dict[str, Any] = {name: _NoJudge() for name in names}
     return Reinforce(
         captioner, before, training, RewardSum(training.rewards, examples, judges), vocabulary
     )

@@ -25,12 +25,17 @@ def test_shipped_configurations_are_well_formed(path):
     ids=lambda p: f"{p.parent.name}/{p.stem}",
 )
 def test_shipped_additions_fit_their_configurations(addition):
-    """Merge as Snakemake merges several --configfile; `X-rivals` is laid over X and its rivals."""
+    """Merge as Snakemake merges several --configfile; `X-rivals` is laid over X and its rivals.
+
+    Trials are laid over the rivals' configuration too, since rivals are tried as often as others.
+    """
     configs, name = addition.parents[1], addition.stem.removesuffix("-rivals")
-    below = [
-        configs / f"{name}.yaml",
-        *([configs / f"rivals/{name}.yaml"] if name != addition.stem else []),
-    ]
+    below = [configs / f"{name}.yaml"]
+    if addition.parent.name == "trials":
+        rivals = {"scenes": ["scenes-long", "scenes"], "flickr8k": ["flickr8k", "rivals/flickr8k"]}
+        below = [configs / f"{part}.yaml" for part in rivals[name]]
+    elif name != addition.stem:
+        below.append(configs / f"rivals/{name}.yaml")
     data, more = {}, yaml.safe_load(addition.read_text())
     for path in below:
         update_config(data, yaml.safe_load(path.read_text()))
@@ -123,13 +128,13 @@ def changed(path: str, value) -> dict:
         (
             "systems.dsacap-rl.tuning.rewards",
             {"repeats": 1},
-            "needs a weight for cider, coverage, reconstruction or clipscore",
+            "needs a weight for cider, coverage, reconstruction, contrast or clipscore",
         ),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         (
             "generator",
             None,
-            "systems.dsacap-rl.tuning.rewards.reconstruction: needs a generator section",
+            "systems.dsacap-rl.tuning.rewards: reconstruction and contrast need a generator",
         ),
         ("generator.name", "some/pipeline", "give either train"),
         ("generator", {"name": "some/pipeline"}, "a model on the hub needs a revision"),

@@ -39,7 +39,13 @@ def test_lookahead_takes_the_jointly_best_step():
 
 
 def best_caption(
-    words_GV, transitions_GG, candidates: int, bigram_VV, weight: float, last: int | None = None
+    words_GV,
+    transitions_GG,
+    candidates: int,
+    bigram_VV,
+    weight: float,
+    last: int | None = None,
+    penalty: float = 1.0,
 ) -> list[int]:
     """Try every path with every choice of words."""
     likeliest = [(row[UNK + 1 :].topk(candidates).indices + UNK + 1).tolist() for row in words_GV]
@@ -53,7 +59,7 @@ def best_caption(
                     bigram_VV[a, b] for a, b in itertools.pairwise((last or BOS, *caption, EOS))
                 )
                 emitted = sum(words_GV[v, word] for v, word in zip(path, caption, strict=True))
-                scored[path, caption] = (moves + emitted + weight * language) / (n + 1)
+                scored[path, caption] = (moves + emitted + weight * language) / (n + 1) ** penalty
     return list(max(scored, key=scored.get)[1])
 
 
@@ -79,6 +85,29 @@ def test_viterbi_of_one_word_a_vertex_in_many_graphs():
     assert (
         viterbi(words, transitions, LONGEST, 1, torch.randn_like(none)) == found
     )  # a bigram model without a weight
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0, 1.5, 3.0])
+def test_a_path_is_divided_by_a_power_of_its_length(penalty):
+    words, transitions = clear_graphs(10)
+    none = torch.zeros(VOCABULARY, VOCABULARY)
+    found = viterbi(words, transitions, LONGEST, 1, length_penalty=penalty)
+    assert found == [
+        best_caption(*graph, 1, none, 0.0, penalty=penalty)
+        for graph in zip(words, transitions, strict=True)
+    ]
+    uniform = torch.full((10, VERTICES * (1 + VERTICES)), 0.5)
+    of_no_size = uniform, 1e-6
+    assert perturbed(words, transitions, LONGEST, 1, *of_no_size, length_penalty=penalty) == found
+
+
+def test_a_higher_penalty_makes_longer_captions():
+    def words_at(penalty: float) -> int:
+        captions = viterbi(*clear_graphs(30), LONGEST, 1, length_penalty=penalty)
+        return sum(len(caption) for caption in captions)
+
+    counts = [words_at(penalty) for penalty in (0.0, 1.0, 3.0)]
+    assert counts == sorted(counts) and len(set(counts)) == 3
 
 
 def test_viterbi_continues_a_word_and_the_rest_may_be_empty(graph):

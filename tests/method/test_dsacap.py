@@ -63,6 +63,15 @@ def test_a_temperature_makes_captions_differ_on_the_clean_image(captioner, searc
     )
 
 
+def test_a_length_penalty_changes_the_length_of_captions(captioner):
+    def words_at(penalty: float, **options) -> int:
+        decoding = DSACap.Decoding(noise_level=0, length_penalty=penalty, **options)
+        return sum(len(of[0]) for of in captioner.caption(random_batch(6), 1, 0, decoding))
+
+    for options in ({"search": "viterbi"}, {"search": "perturb", "temperature": 0.1}):
+        assert words_at(0, **options) < words_at(4, **options)
+
+
 def test_bigrams_of_the_train_captions_change_the_captions(captioner):
     batch = random_batch(6)
     with pytest.raises(ValueError, match="call learn_from first"):
@@ -85,6 +94,8 @@ def test_bigrams_of_the_train_captions_change_the_captions(captioner):
     [
         ({"search": "beam"}, "not one of lookahead, viterbi, draw, perturb"),
         ({"bigram_weight": 0.5}, "needs search: viterbi or perturb"),
+        ({"length_penalty": 1.5}, "a length_penalty needs search: viterbi or perturb"),
+        ({"length_penalty": -1, "search": "viterbi"}, "length_penalty >= 0"),
         ({"candidates": 0}, ">= 1"),
         ({"search": "draw"}, "need a temperature > 0"),
         ({"search": "viterbi", "temperature": 1}, "no other search has a temperature"),

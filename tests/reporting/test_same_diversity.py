@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dsacap.config.claims import Dial
+from dsacap.common.files import write_json
+from dsacap.config.claims import AtSameDiversity, Claim, Dial
+from dsacap.reporting.claims import write_claims
 from dsacap.reporting.same_diversity import (
     Extrapolated,
     cider_at,
@@ -72,6 +74,49 @@ def test_the_spread_of_the_values_is_that_of_the_interpolation_over_images():
     # Without the influence on mBLEU-4 it would be too small.
     fixed = pd.concat(points).CIDEr.groupby(level=0).mean().std() / np.sqrt(images)
     assert fixed < 0.8 * np.std(drawn)
+
+
+def claims_of(tmp_path, at: float) -> Layout:
+    """Captions and scores of two dials and three seeds; DSACap's CIDEr is higher by 100 (x100)."""
+    tiny = tiny_config(tmp_path).model_dump(mode="json", exclude_unset=True)["systems"]
+    tiny["dsacap"]["decodings"]["K=2"] = {"noise_level": 0.3, "steps": 2}
+    ours, dial = Dial(system="dsacap", decodings=("K=1", "K=2")), DIAL
+    test = AtSameDiversity(at=at, better=ours, worse=dial)
+    claims = {"Q3": Claim(says="better at the same diversity", primary=test).model_dump()}
+    config = tiny_config(tmp_path, systems=tiny, seeds=[0, 1, 2], ablation={"claims": claims})
+    layout = Layout(config)
+    for side, more in ((ours, 1.0), (dial, 0.0)):
+        for seed in config.seeds:
+            scores, captions = {}, {}
+            for decoding, alike, cider in zip(side.decodings, (0.9, 0.5), (2.0, 1.0), strict=True):
+                of_image = dict(enumerate(cider + more + RNG.normal(size=40) * 0.1))
+                captions[decoding] = dict(enumerate(samples_of(40, alike)))
+                mbleu = mbleu_by_image([*captions[decoding].values()]).mean()
+                of = {"mBLEU-4": mbleu, "Self-CIDEr": 0.5, "unique": 3}
+                quality = {"value": np.mean([*of_image.values()]), "per_image": of_image}
+                diversity = {name: {"value": value} for name, value in of.items()}
+                scores[decoding] = {"quality": {"CIDEr": quality}, "diversity": diversity}
+            write_json(layout.scores(side.system, seed), scores)
+            write_json(layout.captions(side.system, seed), captions)
+    return layout
+
+
+def test_a_claim_is_decided_by_cider_at_the_same_diversity(tmp_path):
+    """From captions and scores to the verdict: nothing in between is replaced."""
+    layout = claims_of(tmp_path, at=0.5)
+    write_claims(layout)
+    text = layout.claims.read_text()
+    assert "## Q3: supported\n" in text and "## Quality against diversity" in text
+    found = pd.read_csv(layout.claims.with_suffix(".csv")).iloc[0]
+    assert found.metric == "CIDEr at mBLEU-4 0.5" and found.images == 40
+    assert 0 < found.low < found.effect < found.high and found.low < 100 < found.high
+    assert found.better == "dsacap, K=1 / K=2" and found.p_holm == found.p < 0.05
+
+
+def test_a_claim_that_needs_extrapolation_is_undecided(tmp_path):
+    layout = claims_of(tmp_path, at=0.99)
+    write_claims(layout)
+    assert "## Q3: undecided: dsacap would be extrapolated" in layout.claims.read_text()
 
 
 def test_result_files_are_interpolated_and_not_extrapolated(tmp_path):

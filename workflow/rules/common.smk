@@ -51,9 +51,10 @@ except UserError as error:
 layout = Layout(settings)
 
 # The configuration that the verbs read: merged with --config, and rewritten only when it changes.
-# That of the ablation has a name of its own, so that it does not replace the one of the table,
-# whose rows it shares.
-CONFIG = layout.root / ("config-ablation.yaml" if settings.ablation else "config.yaml")
+# Those of the ablation and of trials have names of their own, so that they do not replace the one of
+# the table, whose rows they share.
+additions = [name for name in ("ablation", "trials") if getattr(settings, name)]
+CONFIG = layout.root / ("-".join(["config", *additions]) + ".yaml")
 resolved = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
 if not CONFIG.exists() or CONFIG.read_text() != resolved:
     write_text(CONFIG, resolved)
@@ -146,8 +147,23 @@ def rows_by_wildcards(stage):
     return [row for row in rows if row in layout.runs and lies_with_its_row(stage, row)]
 
 
+def jobs_of_trials():
+    """(rule, stage, options of its verb, layout, row) of trials, as `jobs_by_name` has them."""
+    made = set()  # trials of decodings share a training
+    for (system, seed), trial in layout.trials:
+        tried = layout.tried(system, trial)
+        for verb in ("train", "score-validation"):
+            stage, row = STAGES[verb], (system, seed)
+            place = stage.place(tried, *row)
+            if place not in made:
+                made.add(place)
+                name = f"{rule_of(stage)}_{system}_{trial}"
+                yield name, stage, f"--system {system} --seed {seed} --trial {trial}", tried, row
+
+
 def jobs_by_name():
     """(rule, stage, options of its verb, layout, row) of all others: each has a rule of its own."""
+    yield from jobs_of_trials()
     for stage in stages_here():
         if stage.rows is None:
             for prefix, option, place in parts_of(stage):

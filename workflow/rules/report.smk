@@ -89,6 +89,27 @@ rule report_degraded:
         "dsacap report-degraded --config {params.config} 2>&1 | tee {log}"
 
 
+if settings.trials:
+
+    rule report_trials:
+        input:
+            [
+                layout.tried(system, trial).validation(system, seed)
+                for (system, seed), trial in layout.trials
+            ],
+        output:
+            layout.trials_table,
+            layout.trials_table.with_suffix(".csv"),
+        log:
+            f"logs/{settings.name}/report-trials.log",
+        conda:
+            "../../environment.yml"
+        params:
+            config=CONFIG,
+        shell:
+            "dsacap report-trials --config {params.config} 2>&1 | tee {log}"
+
+
 if settings.judge:
 
     rule report_ablation:
@@ -115,7 +136,7 @@ if settings.ablation:
     rule report_claims:
         input:
             [layout.scores(*run) for run in layout.runs],
-            [layout.reconstructions(*run) for run in layout.runs]
+            [layout.reconstructions(*row) for row in [*layout.runs, (HUMAN, 0)]]
             if settings.ablation.compares_reconstructions
             else [],
             [layout.completions(*run) for run in layout.runs if run[0] in layout.completed],

@@ -26,6 +26,8 @@ _IN_WORDS = {
     "grammatical": "grammatical captions (%)",
     "reconstruction": "reconstruction of the image (%)",
     "judged_reconstruction": "reconstruction of the image, measured by the independent judge (%)",
+    "contrast": "images told from similar ones (%)",
+    "judged_contrast": "images told from similar ones, measured by the independent judge (%)",
     "right_after_wrong": "right trigrams after a wrong beginning (%)",
     "right_after_right": "right trigrams after a right beginning (%)",
     SPEED: "images per second",
