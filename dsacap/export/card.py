@@ -7,7 +7,7 @@ from dsacap.config.experiment import Config
 from dsacap.export.description import Description, OpenClip, Patches
 from dsacap.reporting.markdown import commits
 from dsacap.reporting.pipe_table import markdown
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.table_file import scale_of
 
 _METRICS = ("CIDEr", "BLEU-1", "BLEU-4", "METEOR", "ROUGE-L", "SPICE", "grammatical", "true")
 

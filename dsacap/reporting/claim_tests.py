@@ -35,8 +35,8 @@ from dsacap.config.claims import (
 from dsacap.config.experiment import Config
 from dsacap.config.sections import Row
 from dsacap.reporting.claim_tables import references_of
-from dsacap.reporting.same_diversity import Extrapolated, cider_at
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.same_diversity import Extrapolated, cider_at, mean_cider
+from dsacap.reporting.table_file import scale_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.metrics.accumulation import share_right
 from dsacap.scoring.random_effects import effect
@@ -158,7 +158,11 @@ def _values(layout: Layout, test: Comparison | AtSameDiversity, side: Row | Dial
     scale = 1
     for seed in layout.config.seeds_of(side.system):
         if isinstance(test, AtSameDiversity) and isinstance(side, Dial):
-            by_seed[seed] = cider_at(layout, side, seed, test.at)
+            by_seed[seed] = (
+                mean_cider(layout, side, seed, test.between)
+                if test.between
+                else cider_at(layout, side, seed, test.at)
+            )
         elif isinstance(side, Row):
             by_seed[seed] = _per_image(layout, side, seed, test.metric)
             shares = (*CONTINUATIONS, *RECONSTRUCTIONS)

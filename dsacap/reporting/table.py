@@ -11,6 +11,7 @@ from typing import Any
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_text
 from dsacap.reporting.citation import write_citation
+from dsacap.reporting.diversity_curves import diversity_section
 from dsacap.reporting.markdown import labels_of, render, render_samples
 from dsacap.reporting.table_file import (
     BEST_OF,
@@ -18,16 +19,14 @@ from dsacap.reporting.table_file import (
     HELD_OUT,
     Table,
     numbers_of,
+    scale_of,
     write_csv,
     write_table,
 )
 from dsacap.reporting.tradeoff import of_seed
 from dsacap.reporting.tradeoff_plot import write_plot
 from dsacap.runs.layout import HUMAN, Layout, manifest_of
-from dsacap.scoring.score import PERCENT
 
-# Published scores are percentages, CIDEr included; counts and shares keep their own units.
-_PERCENT = PERCENT | {"grammatical", "true", "novel"}
 _UNITS = {"unique": "captions", "vocabulary": "words"}
 _LATENCIES = {"median_ms": "ms", "p90_ms": "ms", "p99_ms": "ms", "images_per_s": "images/s"}
 _TRAINING = {
@@ -43,6 +42,8 @@ Runs = Sequence[tuple[str, int]]  # (system, seed)
 def write_tables(layout: Layout) -> None:
     """Write table.csv, .json, .svg (where latency was measured), .bib, .tex and, last, table.md.
 
+    With a section `diversity`, table-diversity.svg is written too.
+
     Raises:
         UserError: No row is finished.
     """
@@ -57,7 +58,8 @@ def write_tables(layout: Layout) -> None:
     else:
         plot.unlink(missing_ok=True)  # of another run
     version = write_citation(table)
-    write_text(layout.table, render(table, no_spice, version))
+    diversity = diversity_section(layout, layout.table)
+    write_text(layout.table, render(table, no_spice, version, diversity))
 
 
 def write_sample_table(layout: Layout) -> None:
@@ -160,11 +162,6 @@ def row(
     steps = layout.config.steps_of(system, decoding)
     place = (layout.config.name, system, decoding, steps, seed, metric)
     return dict(zip(COLUMNS, (*place, value, *(ci or (None, None)), n, unit), strict=True))
-
-
-def scale_of(metric: str) -> int:
-    """Return the factor by which a stored score is multiplied where it is shown."""
-    return 100 if metric.split("_")[-1] in _PERCENT else 1
 
 
 def score_rows(layout: Layout, runs: Runs) -> Iterable[dict]:

@@ -22,6 +22,7 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_text, replacing, write_json
 from dsacap.common.git_checkout import is_commit
 from dsacap.config.experiment import Config, parse_config
+from dsacap.scoring.score import PERCENT
 
 COLUMNS = (
     "dataset",
@@ -38,6 +39,8 @@ COLUMNS = (
 )
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
 BEST_OF = "best_of_"  # before k and the name of a metric: of the best of k captions
+# Published scores are percentages, CIDEr included; counts and shares keep their own units.
+_PERCENT = PERCENT | {"grammatical", "true", "novel"}
 _SIGNATURES = re.compile(r"```\n(.*?\|.*?)\n```", re.DOTALL)
 
 
@@ -92,6 +95,11 @@ class Table:
         """
         plain = re.sub(rf"^({HELD_OUT}|{BEST_OF}\d+_)", "", metric)
         return self.signatures.get(metric) or self.signatures.get(plain)
+
+
+def scale_of(metric: str) -> int:
+    """Return the factor by which a stored score is multiplied where it is shown."""
+    return 100 if metric.split("_")[-1] in _PERCENT else 1
 
 
 def numbers_of(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

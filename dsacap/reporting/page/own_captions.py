@@ -23,7 +23,7 @@ from dsacap.reporting.captions import agreement_of
 from dsacap.reporting.page import assemble
 from dsacap.reporting.page.board import QUALITY, Cell, Row, board
 from dsacap.reporting.page.content import of_rows, per_image, styles
-from dsacap.reporting.table import scale_of
+from dsacap.reporting.table_file import scale_of
 from dsacap.scoring.score import Spice, score_tokenised, tokenise
 from dsacap.scoring.signature import GIVEN, scored_against
 
@@ -99,6 +99,7 @@ def _content(inputs: Mapping[str, Inputs], parts: Mapping[str, dict[str, Any]]) 
         **of_rows(names, captions, by_image, images, None),
         **styles({name: name for name in inputs}),
         "tradeoff": [],
+        "diversity": None,
         "curves": [],
         "insides": {},
     }
