@@ -123,7 +123,7 @@ def changed(path: str, value) -> dict:
         (
             "systems.dsacap-rl.tuning.rewards",
             {"repeats": 1},
-            "needs a weight for cider, coverage, reconstruction or clipscore",
+            "needs a weight for cider, coverage, best, reconstruction or clipscore",
         ),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         (
