@@ -82,17 +82,19 @@ def write_diversity_plot(
     without = {spot.system: spot for spot in sorted(others, key=lambda spot: spot.cider)}
     for line in lines:
         without.pop(line.system, None)  # it is named by its dials
-    best = [(max(line.spots, key=lambda spot: spot.cider), line.name) for line in lines]
-    best += [(spot, labels[system]) for system, spot in without.items()]
+    dashes = _dashes_of(lines)
+    named = [
+        (max(line.spots, key=lambda spot: spot.cider), line.name, dash)
+        for line, dash in zip(lines, dashes, strict=True)
+    ]
+    named += [(spot, labels[system], "") for system, spot in without.items()]
     with rc_context(dict(STYLE)):
         figure = Figure(figsize=(WIDTH, _HEIGHT))
-        figure.subplots_adjust(0.08, 0.12, room_for([name for _, name in best]), 0.93)
+        figure.subplots_adjust(0.08, 0.12, room_for([name for _, name, _ in named]), 0.93)
         axes = figure.subplots()
         axes.axvspan(*between, color=GRID, alpha=0.45, linewidth=0, zorder=0)
-        drawn: dict[str, int] = {}
-        for line in lines:
-            at = drawn[line.system] = drawn.get(line.system, -1) + 1
-            _draw(axes, line, styles[line.system], _DASHES[at % len(_DASHES)])
+        for line, dash in zip(lines, dashes, strict=True):
+            _draw(axes, line, styles[line.system], dash)
         for spot in others:
             style = styles[spot.system]
             hollow: Any = {"markerfacecolor": "none", "color": COLOURS[style.colour][0]}
@@ -107,9 +109,20 @@ def write_diversity_plot(
         axes.autoscale_view()
         name_beside(
             axes,
-            [Named(spot.mbleu, spot.cider, name, styles[spot.system]) for spot, name in best],
+            [
+                Named(spot.mbleu, spot.cider, name, styles[spot.system], dash)
+                for spot, name, dash in named
+            ],
         )
         write_svg(figure, path)
+
+
+def _dashes_of(lines: Sequence[Line]) -> list[str]:
+    """Return how each line is drawn: a system's first one solid, its others dashed or dotted."""
+    before = [
+        [line.system for line in lines[:at]].count(lines[at].system) for at in range(len(lines))
+    ]
+    return [_DASHES[n % len(_DASHES)] for n in before]
 
 
 def _draw(axes: "Axes", line: Line, style: Style, dashes: str) -> None:

@@ -50,12 +50,14 @@ class Named:
         y: How high it is, in those of its axis.
         text: The name.
         style: How the point is drawn.
+        dashes: How the line through it is drawn, as matplotlib names it; empty without a line.
     """
 
     x: float
     y: float
     text: str
     style: Style
+    dashes: str = ""
 
 
 def write_svg(figure: "Figure", path: Path) -> None:
@@ -82,9 +84,19 @@ def name_beside(axes: "Axes", points: Sequence[Named]) -> None:
         line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7, "shrinkB": 4}
         axes.annotate("", (point.x, point.y), (_LABELS, y), arrowprops=line, **drawn)
         beside: Any = {"transform": axes.transAxes, "clip_on": False}
+        if point.dashes:
+            ends = [_LABELS, _LABELS + 0.056]
+            axes.plot(ends, [y, y], point.dashes, color=colour, linewidth=1.2, **beside)
         marker = {"marker": point.style.marker, "color": colour, "markersize": 6}
-        axes.plot([_LABELS + 0.012], [y], **marker, **beside)
-        axes.text(_LABELS + 0.035, y, point.text, va="center", fontsize=9, **beside)
+        axes.plot([_LABELS + 0.028 if point.dashes else _LABELS + 0.012], [y], **marker, **beside)
+        axes.text(
+            _LABELS + (0.07 if point.dashes else 0.035),
+            y,
+            point.text,
+            va="center",
+            fontsize=9,
+            **beside,
+        )
 
 
 def spread(wanted: Sequence[float], apart: float, most: float = 1.0) -> list[float]:
