@@ -158,11 +158,10 @@ def _values(layout: Layout, test: Comparison | AtSameDiversity, side: Row | Dial
     scale = 1
     for seed in layout.config.seeds_of(side.system):
         if isinstance(test, AtSameDiversity) and isinstance(side, Dial):
-            by_seed[seed] = (
-                mean_cider(layout, side, seed, test.between)
-                if test.between
-                else cider_at(layout, side, seed, test.at)
-            )
+            if test.at is not None:
+                by_seed[seed] = cider_at(layout, side, seed, test.at)
+            elif test.between:
+                by_seed[seed] = mean_cider(layout, side, seed, test.between)
         elif isinstance(side, Row):
             by_seed[seed] = _per_image(layout, side, seed, test.metric)
             shares = (*CONTINUATIONS, *RECONSTRUCTIONS)

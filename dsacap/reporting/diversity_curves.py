@@ -55,11 +55,9 @@ class Curve:
 
 def diversity_curves(layout: Layout) -> list[Curve]:
     """Return the curves of the configuration's dials; none if it has no section `diversity`."""
-    diversity = layout.config.diversity
-    return [
-        _curve(layout, name, dial, diversity.between)
-        for name, dial in (diversity.named_dials if diversity else ())
-    ]
+    if (diversity := layout.config.diversity) is None:
+        return []
+    return [_curve(layout, name, dial, diversity.between) for name, dial in diversity.named_dials]
 
 
 def diversity_section(layout: Layout, page: Path) -> list[str]:

@@ -88,7 +88,7 @@ def write_diversity_plot(
         for line, dash in zip(lines, dashes, strict=True)
     ]
     named += [(spot, labels[system], "") for system, spot in without.items()]
-    with rc_context(dict(STYLE)):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, _HEIGHT))
         figure.subplots_adjust(0.08, 0.12, room_for([name for _, name, _ in named]), 0.93)
         axes = figure.subplots()

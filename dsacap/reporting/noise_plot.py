@@ -38,7 +38,7 @@ def write_noise_plot(bars: Sequence[Bar], path: Path) -> None:
 
     drawn = [bar for bar in bars if not isnan(bar.value)]
     height = 1.1 + _ROW * len(drawn)
-    with rc_context(dict(STYLE)):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height))
         figure.subplots_adjust(0.55, 0.7 / height, 0.98, 1 - 0.35 / height)
         axes = figure.subplots()

@@ -3,7 +3,7 @@
 They are as wide as a README, so that their text is read without zooming.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ _BESIDE, _CHARACTER = 0.6, 0.073  # inches: what labels take, and what each of t
 _DARK = {"#ffffff": "#14171c", "#1a1d23": "#e7eaf0", "#d5d9e0": "#39414e", FRONT: "#7d8796"}
 _PAPER, INK, GRID, _ = _DARK
 # Of matplotlib. The file is the same every time, and its text can be searched.
-STYLE: Mapping[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "dsacap",
     "svg.fonttype": "none",
     "font.size": 10,
@@ -77,7 +77,7 @@ def name_beside(axes: "Axes", points: Sequence[Named]) -> None:
     """Write names beside a panel, each joined by a thin line to its point."""
     to_panel = axes.transData + axes.transAxes.inverted()
     wanted = [to_panel.transform((point.x, point.y))[1] for point in points]
-    inches = axes.get_position().height * axes.figure.get_figheight()
+    inches = axes.bbox.height / axes.figure.dpi
     for point, y in zip(points, spread(wanted, _LINE / inches), strict=True):
         colour = COLOURS[point.style.colour][0]
         drawn: Any = {"xycoords": "data", "textcoords": axes.transAxes, "annotation_clip": False}
@@ -87,7 +87,7 @@ def name_beside(axes: "Axes", points: Sequence[Named]) -> None:
         if point.dashes:
             ends = [_LABELS, _LABELS + 0.056]
             axes.plot(ends, [y, y], point.dashes, color=colour, linewidth=1.2, **beside)
-        marker = {"marker": point.style.marker, "color": colour, "markersize": 6}
+        marker: Any = {"marker": point.style.marker, "color": colour, "markersize": 6}
         axes.plot([_LABELS + 0.028 if point.dashes else _LABELS + 0.012], [y], **marker, **beside)
         axes.text(
             _LABELS + (0.07 if point.dashes else 0.035),

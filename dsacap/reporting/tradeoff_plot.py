@@ -49,7 +49,7 @@ def write_plot(
         path.unlink(missing_ok=True)  # of another run
         return
     styles, height = styles_of(labels), _HEIGHT * len(panels)
-    with rc_context(dict(STYLE)):
+    with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height))
         right = room_for([labels[name] for table in panels.values() for name in table.system])
         figure.subplots_adjust(0.08, 0.55 / height, right, 1 - 0.3 / height, hspace=0.32)

@@ -81,18 +81,18 @@ def test_tuning_finds_what_is_rewarded(name, noises):
 
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_a_rewarded_set_keeps_both_of_two_kinds_of_captions(name):
-    tuned = objective(name, BeginWithBAndC(), samples=4)
-    optimizer = torch.optim.Adam(tuned.captioner.parameters(), 0.01)
+    tuned = objective(name, BeginWithBAndC(), samples=8)
+    optimizer = torch.optim.Adam(tuned.captioner.parameters(), 0.02)
     rewards = []
-    for step in range(60):
+    for step in range(40):
         torch.manual_seed(step)
         losses = tuned(random_batch(8, seed=step))
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
         rewards.append([losses["reward_b"].item(), losses["reward_c"].item()])
-    assert max(rewards[0]) < 0.7
-    assert np.mean(rewards[-5:], axis=0).min() > 0.75  # of four captions one begins with each
+    assert min(rewards[0]) < 0.8
+    assert np.mean(rewards[-20:], axis=0).min() > 0.8  # of eight captions some begin with each
 
 
 @pytest.mark.parametrize("noises", ["one", "each"])
