@@ -6,7 +6,7 @@ CORES ?= all
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup table quick verify page claims test portability faults mutants smoke lint audit lock schema publish clean
+.PHONY: setup table quick verify page claims noise test portability faults mutants smoke lint audit lock schema publish clean
 
 setup: $(VENV)/ready
 
@@ -27,6 +27,15 @@ verify: setup
 claims: setup
 	$(BIN)/snakemake results/ablation.md results/claims.md --cores $(CORES) \
 		--configfile config/scenes.yaml config/ablation/scenes.yaml
+
+# What noise on the image is for: untried readings of it, each with its control, and docs/noise.md from all committed claims. Three hours.
+READINGS := pixels latents shifted few
+noise: setup
+	for reading in $(READINGS); do \
+		$(BIN)/snakemake results/noise/$$reading/table.md results/noise/$$reading/claims.md --cores $(CORES) \
+			--configfile config/noise/$$reading.yaml || exit 1; \
+	done
+	$(BIN)/python -m dsacap.reporting.noise_page
 
 # The table, and index.html beside it: photos with every system's captions, the inside of DSACap, plots.
 page: setup
@@ -100,4 +109,4 @@ lock: setup
 		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
 
 clean:
-	rm -rf $(VENV) work results/table.* results/index.html results/smoke results/quick
+	rm -rf $(VENV) work results/table.* results/*-diversity.svg results/index.html results/smoke results/quick

@@ -27,6 +27,7 @@ from dsacap.baselines.shared import (
     training_captions,
 )
 from dsacap.baselines.word_sampling import draw_words
+from dsacap.baselines.word_search import beam_search, words_in_turn
 from dsacap.captioner.batch_parts import Dropout
 from dsacap.captioner.interface import (
     Batch,
@@ -75,6 +76,9 @@ class Autoregressive(Captioner):
             top_p: Probability of the nucleus to sample from; 1 means all words.
             beam: Number of beams; above 1 it is beam search, which excludes a temperature.
             length_penalty: Exponent of the length by which a beam's log-probability is divided.
+            turn_penalty: Above 0, the captions of an image are written greedily in turn, and a word
+                loses this many nats for each caption before that has it at the same place (diverse
+                beam search, dsacap/baselines/word_search.py). They come in random order.
         """
 
         temperature: float = 0.0
@@ -82,17 +86,22 @@ class Autoregressive(Captioner):
         top_p: float = 1.0
         beam: int = 1
         length_penalty: float = 1.0
+        turn_penalty: float = 0.0
 
         def __post_init__(self):
-            if self.beam > 1 and self.temperature > 0:
-                raise ValueError("beam > 1 and temperature > 0 exclude each other")
+            if (self.beam > 1) + (self.temperature > 0) + (self.turn_penalty > 0) > 1:
+                raise ValueError(
+                    "of beam > 1, temperature > 0 and turn_penalty > 0 only one is possible"
+                )
             if not 0 < self.top_p <= 1 or self.top_k < 0 or self.beam < 1 or self.temperature < 0:
                 raise ValueError("needs 0 < top_p <= 1, top_k >= 0, beam >= 1, temperature >= 0")
+            if self.turn_penalty < 0:
+                raise ValueError("needs turn_penalty >= 0")
 
         @property
         def random(self) -> bool:
             """Whether several captions of an image differ."""
-            return self.temperature > 0
+            return self.temperature > 0 or self.turn_penalty > 0
 
     def __init__(self, model: Model, spec: ImageSpec):
         super().__init__()
@@ -187,10 +196,15 @@ class Autoregressive(Captioner):
     ) -> list[list[list[int]]]:
         """Write captions by greedy search, beam search or sampling; see `Captioner.caption`."""
         if decoding.beam > 1:
-            return [[until_eos(words)] * samples for words in self._beam_search(batch, decoding)]
+            images, beam, penalty = len(batch.image_ids), decoding.beam, decoding.length_penalty
+            state = _State(self, self._image_keys_values(batch), beam, batch.prefix)
+            best = beam_search(
+                state, images, beam, self.spec.max_words, penalty, batch.features.device
+            )
+            return [[until_eos(words)] * samples for words in best]
         uniform_BL = (
             noise_of(batch, samples, seed, (self.spec.max_words + 1,), "uniform").flatten(0, 1)
-            if decoding.random
+            if decoding.temperature
             else None
         )
         state = _State(self, self._image_keys_values(batch), samples, batch.prefix)
@@ -201,7 +215,9 @@ class Autoregressive(Captioner):
         done_B = torch.zeros(state.rows, dtype=torch.bool, device=batch.features.device)
         for place in range(self.spec.max_words):
             logits_BV = state.step(words_B, place)
-            if uniform_BL is None:
+            if decoding.turn_penalty:
+                words_B = words_in_turn(logits_BV, samples, decoding.turn_penalty, done_B)
+            elif uniform_BL is None:
                 words_B = logits_BV.argmax(-1)
             else:
                 uniform_B, d = uniform_BL[:, place], decoding
@@ -210,8 +226,14 @@ class Autoregressive(Captioner):
             done_B |= words_B == EOS
             if done_B.all():
                 break
-        captions = [until_eos(words) for words in words_BL.tolist()]
-        return by_image(captions, samples)
+        captions = by_image([until_eos(words) for words in words_BL.tolist()], samples)
+        if decoding.turn_penalty:  # the first written is the best, and any may be scored
+            order_BS = noise_of(batch, samples, seed, (), "uniform").argsort(-1).tolist()
+            captions = [
+                [of_image[at] for at in order]
+                for of_image, order in zip(captions, order_BS, strict=True)
+            ]
+        return captions
 
     def _next(
         self, words_B: Tensor, at_1: Tensor, images: list[KeysValues], caches: list[KeysValues]
@@ -242,36 +264,6 @@ class Autoregressive(Captioner):
             for cached in (cached for cache in caches for cached in cache):
                 torch._dynamo.mark_static_address(cached)
         return caches
-
-    def _beam_search(self, batch: Batch, decoding: Decoding) -> list[list[int]]:
-        """Return the beam of each image with the best log-probability / length ** length_penalty.
-
-        A beam that has ended repeats EOS at no cost.
-        """
-        images, beam, device = len(batch.image_ids), decoding.beam, batch.features.device
-        state = _State(self, self._image_keys_values(batch), beam, batch.prefix)
-        words_BKL = torch.full((images, beam, self.spec.max_words + 1), EOS, device=device)
-        score_BK = torch.full((images, beam), -torch.inf, device=device)
-        score_BK[:, 0] = 0  # all beams start out the same: only the first is extended at step 0
-        last_BK = torch.full((images, beam), BOS, device=device)
-        done_BK = torch.zeros(images, beam, dtype=torch.bool, device=device)
-        first_row_B = torch.arange(images, device=device)[:, None] * beam
-        for place in range(self.spec.max_words):
-            log_p = state.step(last_BK.flatten(), place).log_softmax(-1).view(images, beam, -1)
-            only_eos = torch.full_like(log_p[0, 0], -torch.inf)
-            only_eos[EOS] = 0
-            log_p = torch.where(done_BK[..., None], only_eos, log_p)
-            score_BK, chosen = (score_BK[..., None] + log_p).flatten(1).topk(beam)
-            parent_BK, last_BK = chosen // log_p.shape[-1], chosen % log_p.shape[-1]
-            state.reorder((first_row_B + parent_BK).flatten())
-            words_BKL = words_BKL.gather(1, parent_BK[..., None].expand_as(words_BKL))
-            words_BKL[:, :, place] = last_BK
-            done_BK = done_BK.gather(1, parent_BK) | (last_BK == EOS)
-            if done_BK.all():
-                break
-        length_BK = (words_BKL != EOS).sum(-1) + 1
-        best_B = (score_BK / length_BK**decoding.length_penalty).argmax(-1)
-        return words_BKL[torch.arange(images, device=device), best_B].tolist()
 
 
 class _WordByWord(Policy):

@@ -87,6 +87,7 @@ def made_up(
         ],
         "scores": [{"CIDEr": [(i * (r + 7)) % 101 for i in range(images)]} for r in range(rows)],
         "tradeoff": tradeoff,
+        "diversity": None,
         "marks": None,
         "curves": [
             {

@@ -1,8 +1,9 @@
 """The sections of the configuration on claims: what is compared, and what decides."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from dsacap.config.section import Section
 from dsacap.config.sections import Judge, Label, Name, Row
@@ -41,41 +42,86 @@ class Comparison(Section):
         return self
 
 
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= ends[0] < ends[1] <= 1:
+        raise ValueError("needs two numbers from 0 to 1, the lower one first")
+    return ends
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
 class Dial(Section):
     """Decodings of a system that differ in one setting, such as the temperature."""
 
     system: Name
     decodings: tuple[Label, ...] = Field(min_length=2)
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The decodings as rows."""
+        return tuple(Row(system=self.system, decoding=name) for name in self.decodings)
+
+
+class Diversity(Section):
+    """Curves of quality against diversity; see dsacap/reporting/diversity_curves.py."""
+
+    between: Range = Field(
+        description="the mBLEU-4 over which CIDEr is averaged, the same for all systems"
+    )
+    dials: dict[Name, dict[Label, tuple[Label, ...]]] = Field(
+        min_length=1,
+        description="system -> name of a setting -> decodings that differ in it alone",
+    )
+
+    @property
+    def named_dials(self) -> Iterable[tuple[str, Dial]]:
+        """The dials, with their names."""
+        return (
+            (name, Dial(system=system, decodings=decodings))
+            for system, dials in self.dials.items()
+            for name, decodings in dials.items()
+        )
+
 
 class AtSameDiversity(Section):
     """The statement that, at the same mBLEU-4, `better` has a higher CIDEr than `worse`.
 
-    CIDEr is interpolated between the decodings of each system; extrapolation leaves the test
-    undecided.
+    CIDEr is interpolated between the decodings of each system, at one mBLEU-4 or on average over a
+    range of it; extrapolation leaves the test undecided.
     """
 
-    at: float = Field(gt=0, lt=1, description="the mBLEU-4 at which CIDEr is compared")
+    at: float | None = Field(None, gt=0, lt=1, description="the mBLEU-4 at which CIDEr is compared")
+    between: Range | None = Field(
+        None,
+        description="the mBLEU-4 over which mean CIDEr is compared, as in the section `diversity`",
+    )
     better: Dial
     worse: Dial
+
+    @model_validator(mode="after")
+    def _where(self) -> "AtSameDiversity":
+        if (self.at is None) == (self.between is None):
+            raise ValueError("give either at (one mBLEU-4) or between (a range of it)")
+        return self
 
     @property
     def metric(self) -> str:
         """What is compared, in words."""
+        if self.between:
+            return "CIDEr over mBLEU-4 {:g} to {:g}".format(*self.between)
         return f"CIDEr at mBLEU-4 {self.at:g}"
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rows that are interpolated between."""
-        return tuple(
-            Row(system=dial.system, decoding=decoding)
-            for dial in (self.better, self.worse)
-            for decoding in dial.decodings
-        )
+        return self.better.rows + self.worse.rows
 
 
 def _kind_of_test(test: Any) -> str:
-    same_diversity = isinstance(test, AtSameDiversity) or (isinstance(test, dict) and "at" in test)
+    same_diversity = isinstance(test, AtSameDiversity) or (
+        isinstance(test, dict) and bool({"at", "between"} & set(test))
+    )
     return "at the same diversity" if same_diversity else "two rows"
 
 

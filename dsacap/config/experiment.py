@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
-from dsacap.config.claims import Ablation
+from dsacap.config.claims import Ablation, AtSameDiversity, Diversity
 from dsacap.config.dataset import Coco, Downloads, Scenes
 from dsacap.config.encoder import PATCHES, Encoder
 from dsacap.config.measurements import Inspection, Robustness, Scoring, Timing
@@ -77,6 +77,7 @@ class Config(Section):
     timing: Timing = Timing()
     inspection: Inspection = Inspection()
     robustness: Robustness = Robustness()
+    diversity: Diversity | None = None
     ablation: Ablation | None = None
     trials: Trials = Field(default_factory=dict)
     published: Path | None = Field(
@@ -194,6 +195,22 @@ class Config(Section):
                     raise ValueError(
                         f"ablation.claims.{name}.batch_size: {size} is not timed; choose one of"
                         f" timing.batch_sizes, {', '.join(map(str, self.timing.batch_sizes))}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _dials(self) -> "Config":
+        """Require rows for dials, and one range of diversity for all systems and claims."""
+        for _, dial in self.diversity.named_dials if self.diversity else ():
+            for row in dial.rows:
+                self._check_row(row, f"diversity.dials.{dial.system}")
+        for name, claim in self.ablation.claims.items() if self.ablation else ():
+            for test in claim.tests:
+                between = test.between if isinstance(test, AtSameDiversity) else None
+                if between and (self.diversity is None or between != self.diversity.between):
+                    raise ValueError(
+                        f"ablation.claims.{name}.between: must be diversity.between, the one range"
+                        " over which systems are compared"
                     )
         return self
 

@@ -76,8 +76,13 @@ class Rewards(Section):
     coverage: float = Field(
         0,
         ge=0,
-        description="how much a caption adds to the match of the references, each of which is"
-        " matched by its best caption",
+        description="of the set of captions drawn for an image: the mean over references of the"
+        " best CIDEr-D, 0 to 10, that a caption of the set has with it",
+    )
+    best: float = Field(
+        0,
+        ge=0,
+        description="of the set of captions drawn for an image: the highest CIDEr-D among them",
     )
     reconstruction: float = Field(
         0,
@@ -105,12 +110,17 @@ class Rewards(Section):
     @model_validator(mode="after")
     def _some(self) -> "Rewards":
         looks = self.reconstruction + self.contrast + self.clipscore
-        if not self.cider + self.coverage + looks:
+        if not self.cider + looks and not self.of_sets:
             raise ValueError(
-                "needs a weight for cider, coverage, reconstruction, contrast or clipscore:"
+                "needs a weight for cider, coverage, best, reconstruction, contrast or clipscore:"
                 " penalties alone favour captions that say nothing"
             )
         return self
+
+    @property
+    def of_sets(self) -> bool:
+        """Whether the set of an image's captions is rewarded."""
+        return bool(self.coverage + self.best)
 
 
 class ExpectedNgrams(Section):
@@ -167,6 +177,11 @@ class Tuning(Training):
             raise ValueError("give either rewards or ngrams")
         if self.guided and self.samples < 3:
             raise ValueError("guided needs samples >= 3: two that are compared with each other")
+        if self.rewards and self.rewards.of_sets and (self.guided or self.samples < 3):
+            raise ValueError(
+                "rewards of sets (coverage, best) need samples >= 3, and no guide, which would be"
+                " part of the set"
+            )
         if self.ngrams and self.kl:
             raise ValueError(
                 "kl is a term of the reward; with ngrams, use supervised to stay close to what was"

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from dsacap.common.files import read_json, read_jsonl, write_text
+from dsacap.reporting.diversity_curves import diversity_section
 from dsacap.reporting.markdown import commits, metric_table
 from dsacap.reporting.pipe_table import markdown
 from dsacap.reporting.table import row, score_rows, table_of, training_rows
@@ -72,6 +73,7 @@ def write_ablation(layout: Layout) -> None:
         metric_table(table, _DIVERSITY),
         "mBLEU-4: lower is more diverse; unique: different captions per image; novel: share (%)"
         " that does not occur word for word in train.",
+        *diversity_section(layout, layout.ablation_table),
         "## Can they judge?",
         "Share of validation images for which the right caption scores higher than a wrong one,"
         " x100.",

@@ -37,7 +37,7 @@ from dsacap.config.experiment import Config
 from dsacap.config.sections import Row
 from dsacap.reporting.claim_tables import references_of
 from dsacap.reporting.gate import failure_of, reconstruction_scores
-from dsacap.reporting.same_diversity import Extrapolated, cider_at
+from dsacap.reporting.same_diversity import Extrapolated, cider_at, mean_cider
 from dsacap.reporting.units import scale_of
 from dsacap.runs.layout import Layout
 from dsacap.scoring.metrics.accumulation import share_right
@@ -154,7 +154,10 @@ def _values(layout: Layout, test: Comparison | AtSameDiversity, side: Row | Dial
     scale = 1
     for seed in layout.config.seeds_of(side.system):
         if isinstance(test, AtSameDiversity) and isinstance(side, Dial):
-            by_seed[seed] = cider_at(layout, side, seed, test.at)
+            if test.at is not None:
+                by_seed[seed] = cider_at(layout, side, seed, test.at)
+            elif test.between:
+                by_seed[seed] = mean_cider(layout, side, seed, test.between)
         elif isinstance(side, Row):
             by_seed[seed] = _per_image(layout, side, seed, test.metric)
             shares = (*CONTINUATIONS, *RECONSTRUCTIONS)

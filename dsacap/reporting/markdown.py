@@ -1,7 +1,7 @@
 """table.md and samples.md, from a table."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from dsacap.config.experiment import Config
 from dsacap.reporting.cells import (
@@ -31,13 +31,14 @@ _WEIGHTS = "/model.safetensors"
 LOCAL_CHANGES = " with local changes"
 
 
-def render(table: Table, no_spice: str | None, version: str) -> str:
+def render(table: Table, no_spice: str | None, version: str, diversity: Sequence[str] = ()) -> str:
     """Return the whole table as Markdown.
 
     Args:
         table: The table.
         no_spice: Why SPICE could not be computed, if it was wanted and could not be.
         version: The version by which the table is cited.
+        diversity: The section on quality against diversity, in parts.
     """
     config = table.experiment
     references = rows_of(table)[0][2]
@@ -60,6 +61,7 @@ def render(table: Table, no_spice: str | None, version: str) -> str:
         "Div-n: distinct n-grams of an image's captions over their number of words; mBLEU-4: lower"
         " is more diverse; unique: different captions per image; novel: share (%) that does not"
         " occur word for word in train. A decoding without randomness has no diversity.",
+        *diversity,
         *_latency(table),
         tradeoff_section(
             of_first,

@@ -2,6 +2,7 @@
 
 import html
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dsacap.reporting.markdown import LOCAL_CHANGES
 from dsacap.reporting.page.content import title_of
 from dsacap.reporting.readme import update_readme
 from dsacap.runs.kept_rows import keep_rows, rows_without_captions
-from dsacap.runs.layout import Layout
+from dsacap.runs.layout import Layout, diversity_plot_of
 from dsacap.runs.manifest import require_committed
 
 
@@ -51,19 +52,23 @@ def publish(layout: Layout) -> Published:
             " configuration), so there is nothing to copy"
         )
     target.mkdir(parents=True, exist_ok=True)
-    for suffix in (".md", ".csv", ".json", ".svg", ".bib", ".tex"):
-        if (file := layout.table.with_suffix(suffix)).exists():
-            shutil.copy2(file, target / f"table{suffix}")
-        else:  # without latency there is no plot; remove that of an earlier table
-            (target / f"table{suffix}").unlink(missing_ok=True)
+    forms = (".md", ".csv", ".json", ".svg", ".bib", ".tex")
+    _copy([*map(layout.table.with_suffix, forms), diversity_plot_of(layout.table)], target)
     for page in _pages(layout):
-        for file in (page, page.with_suffix(".csv")):
-            if file.exists():
-                shutil.copy2(file, target)
+        _copy([page, page.with_suffix(".csv"), diversity_plot_of(page)], target)
     missing = rows_without_captions(layout)
     kept = keep_rows(layout, may_be_none=True)
     update_readme(layout.config.name, target)
     return Published(target, kept, missing)
+
+
+def _copy(files: Iterable[Path], target: Path) -> None:
+    """Copy the files that exist; remove copies of the others, which are of an earlier run."""
+    for file in files:
+        if file.exists():
+            shutil.copy2(file, target)
+        else:
+            (target / file.name).unlink(missing_ok=True)
 
 
 def _pages(layout: Layout) -> list[Path]:

@@ -1,4 +1,4 @@
-"""CIDEr at a given mBLEU-4, interpolated between decodings of a system that differ in one setting.
+"""CIDEr at the same mBLEU-4, interpolated between decodings of a system that differ in one setting.
 
 Let m_j and c_j be mBLEU-4 and CIDEr of decoding j, and m_j <= m <= m_j+1. Then CIDEr at m is
 
@@ -12,11 +12,18 @@ by its influence on mBLEU-4 times the slope of the line between the two decoding
 
 where m_ij are values whose mean is m_j (`random_effects.influences`). The mean of C_i is C(m), and
 their spread is its uncertainty, so C_i enters intervals like any score per image.
+
+Over a range from a to b, systems are compared by their mean CIDEr, the area under C(m) divided by
+b - a. The range is the same for all systems, and who does not cover it has no area. Where CIDEr
+rises with m, as along every useful dial, the area is the hypervolume (Zitzler & Thiele 1999) of the
+curve in the range, with CIDEr 0 as the reference. C(m) and all C_i(m) are linear in m between two
+decodings, so an integral between them is the width times the value in the middle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -31,10 +38,11 @@ from dsacap.scoring.random_effects import influences
 from dsacap.text.ptb_tokenizer import ptb_tokenize
 
 _N = 4  # of mBLEU
+Point = tuple[pd.DataFrame, float]  # CIDEr and mBLEU by image, as below, and mBLEU-4
 
 
 class Extrapolated(Exception):
-    """The mBLEU-4 at which CIDEr is wanted is not between those of two decodings."""
+    """Some mBLEU-4 at which CIDEr is wanted is not between those of two decodings."""
 
 
 def cider_at(layout: Layout, dial: Dial, seed: int, at: float) -> Mapping[str, float]:
@@ -49,16 +57,58 @@ def cider_at(layout: Layout, dial: Dial, seed: int, at: float) -> Mapping[str, f
     Raises:
         Extrapolated: `at` is not between the mBLEU-4 of two decodings.
     """
-    points = [_point(layout, dial.system, decoding, seed) for decoding in dial.decodings]
-    points.sort(key=lambda point: point.mBLEU.mean())
-    means = [point.mBLEU.mean() for point in points]
-    for (left, right), (low, high) in zip(pairwise(points), pairwise(means), strict=True):
-        if low <= at <= high and low < high:
-            return interpolated(left, right, at).to_dict()
-    raise Extrapolated(
-        f"{dial.system} would be extrapolated: mBLEU-4 {means[0]:.3f} to {means[-1]:.3f} with seed"
-        f" {seed}"
+    around = (
+        (left, right)
+        for (left, low), (right, high) in pairwise(_covering(layout, dial, seed, at, at))
+        if low <= at <= high and low < high
     )
+    return interpolated(*next(around), at).to_dict()
+
+
+def mean_cider(
+    layout: Layout, dial: Dial, seed: int, between: tuple[float, float]
+) -> Mapping[str, float]:
+    """Return CIDEr (x100) over a range of mBLEU-4 by image: values whose mean is the mean CIDEr.
+
+    Args:
+        layout: The layout of the run.
+        dial: The decodings between which CIDEr is interpolated.
+        seed: The seed of the rows.
+        between: The ends of the range.
+
+    Raises:
+        Extrapolated: The decodings do not cover the range.
+    """
+    return averaged(_covering(layout, dial, seed, *between), between).to_dict()
+
+
+def averaged(points: Sequence[Point], between: tuple[float, float]) -> pd.Series:
+    """Return mean CIDEr over a range of mBLEU-4 by image; see `mean_cider`.
+
+    Args:
+        points: Decodings with their mBLEU-4, ascending, which cover the range.
+        between: The ends of the range.
+    """
+    start, end = between
+    parts = []
+    for (left, low), (right, high) in pairwise(points):
+        a, b = max(start, low), min(end, high)
+        if a < b:
+            parts.append((b - a) / (end - start) * interpolated(left, right, (a + b) / 2))
+    return sum(parts[1:], parts[0])
+
+
+def _covering(layout: Layout, dial: Dial, seed: int, start: float, end: float) -> list[Point]:
+    """The decodings of a dial by ascending mBLEU-4; Extrapolated if they do not cover a range."""
+    decodings = [_point(layout, dial.system, decoding, seed) for decoding in dial.decodings]
+    points = sorted(((point, point.mBLEU.mean()) for point in decodings), key=itemgetter(1))
+    lowest, highest = points[0][1], points[-1][1]
+    if not lowest <= start <= end <= highest or lowest == highest:
+        raise Extrapolated(
+            f"{dial.system} would be extrapolated: mBLEU-4 {lowest:.3f} to {highest:.3f} with seed"
+            f" {seed}"
+        )
+    return points
 
 
 def interpolated(left: pd.DataFrame, right: pd.DataFrame, at: float) -> pd.Series:

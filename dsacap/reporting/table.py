@@ -11,6 +11,7 @@ from typing import Any
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_text
 from dsacap.reporting.citation import write_citation
+from dsacap.reporting.diversity_curves import diversity_section
 from dsacap.reporting.markdown import labels_of, render, render_samples
 from dsacap.reporting.table_file import (
     BEST_OF,
@@ -40,6 +41,8 @@ Runs = Sequence[tuple[str, int]]  # (system, seed)
 def write_tables(layout: Layout) -> None:
     """Write table.csv, .json, .svg (where latency was measured), .bib, .tex and, last, table.md.
 
+    With a section `diversity`, table-diversity.svg is written too.
+
     Raises:
         UserError: No row is finished.
     """
@@ -54,7 +57,8 @@ def write_tables(layout: Layout) -> None:
     else:
         plot.unlink(missing_ok=True)  # of another run
     version = write_citation(table)
-    write_text(layout.table, render(table, no_spice, version))
+    diversity = diversity_section(layout, layout.table)
+    write_text(layout.table, render(table, no_spice, version, diversity))
 
 
 def write_sample_table(layout: Layout) -> None:

@@ -312,3 +312,8 @@ class Layout:
 def manifest_of(path: Path) -> Path:
     """Return the manifest of what a stage wrote: inside its folder, or next to its file."""
     return path.with_suffix(".manifest.json") if path.suffix else path / "manifest.json"
+
+
+def diversity_plot_of(page: Path) -> Path:
+    """Return the plot of quality against diversity that lies next to a page of results."""
+    return page.with_name(f"{page.stem}-diversity.svg")

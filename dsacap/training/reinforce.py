@@ -1,12 +1,13 @@
 """Tuning by a reward: REINFORCE, with an image's other captions as the baseline (RLOO).
 
     loss = -mean_bs (A_bs / sd A) log p(c_bs | image b)
-    A_bs = r_bs - mean of r_bs' over s' != s
+    A_bs = r_bs - mean of r_bs' over s' != s, plus the advantage for the set
     r = reward - kl log(p / p_0)
 
 The baseline is the mean reward of the image's other captions (Kool et al. 2019, "Buy 4 REINFORCE
 samples, get a baseline for free!"), which in captioning is known as the new self-critical (Luo
 2020, arXiv 2003.09971). p_0 is the system before tuning, which gets the same noise on the image.
+Rewards of the set of an image's captions have a baseline of their own (`rewards.py`).
 
 With `guided`, the last sample of an image is one of its references, so that a caption is rewarded
 which the system might never draw. It is compared with the samples, which are not compared with it:
@@ -77,17 +78,20 @@ class Reinforce:
         ]
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
         guided = guided_B.tolist() if self.settings.guided else None
-        total, parts = self.reward(batch.image_ids, texts, guided)
-        reward_BS = torch.from_numpy(total).to(log_p_BS)
-        facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
+        rewarded = self.reward(batch.image_ids, texts, guided)
+        reward_BS, of_set_BS = (
+            torch.from_numpy(part).to(log_p_BS) for part in (rewarded.own_BS, rewarded.of_set_BS)
+        )
+        facts = {
+            f"reward_{name}": torch.tensor(part.mean()) for name, part in rewarded.parts.items()
+        }
         if before is not None:
             with torch.no_grad():
                 log_ratio_BS = log_p_BS - before.log_prob(drawn_GSL).view(-1, samples)
             reward_BS = reward_BS - self.settings.kl * log_ratio_BS
             facts["kl"] = log_ratio_BS.mean()
-        loss = -(
-            advantages(reward_BS, self.settings.spread, batch.part, guided_B) * log_p_BS
-        ).mean()
+        advantage_BS = advantages(reward_BS, self.settings.spread, batch.part, guided_B, of_set_BS)
+        loss = -(advantage_BS * log_p_BS).mean()
         if self.settings.supervised:
             loss = loss + self.settings.supervised * self.captioner.loss(batch)["loss"]
         return {"loss": loss, **facts, **_health(texts, log_p_BS.detach())}
@@ -133,6 +137,7 @@ def advantages(
     spread: str = "batch",
     part: Part = WHOLE,
     guided_B: Tensor | None = None,
+    of_set_BS: Tensor | float = 0.0,
 ) -> Tensor:
     """Return the advantages of captions: each reward minus the mean of the image's other rewards.
 
@@ -144,6 +149,7 @@ def advantages(
         spread: Over what the root mean square is taken: `batch` or `image`.
         part: The part of a batch that the rewards are of.
         guided_B: Whether the last caption of an image is a guide, which is in no baseline.
+        of_set_BS: Advantages by rewards of the set of an image's captions, which are added.
 
     Returns:
         Advantages of shape `(batch, samples)`, 0 if no reward differs.
@@ -152,7 +158,7 @@ def advantages(
     if guided_B is not None:
         own_BS[:, -1] -= guided_B.to(own_BS)
     others_BS = (own_BS * reward_BS).sum(1, keepdim=True) - own_BS * reward_BS
-    advantage_BS = reward_BS - others_BS / (own_BS.sum(1, keepdim=True) - own_BS)
+    advantage_BS = reward_BS - others_BS / (own_BS.sum(1, keepdim=True) - own_BS) + of_set_BS
     square = (
         part.mean(advantage_BS.square().mean())
         if spread == "batch"

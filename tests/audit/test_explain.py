@@ -18,22 +18,23 @@ def asked(table, *arguments) -> int:
 def test_the_chain_of_a_published_cell(capsys, monkeypatch, tmp_path):
     """System, decoding and metric are found in any case, in a folder without the files of a run."""
     monkeypatch.chdir(tmp_path)
+    table = load_table(RESULTS / "scenes")
+    decoding = list(table.config["systems"]["dsacap-rl"]["decodings"])[-1]
     assert (
         asked(
             RESULTS / "scenes/table.csv",
             "--system",
             "dsacap + RL",
             "--decoding",
-            "k=1,t_s=0",
+            decoding.lower().replace(" ", ""),
             "--metric",
             "cider",
         )
         == 0
     )
     printed = capsys.readouterr().out
-    table = load_table(RESULTS / "scenes")
-    value = table.rows("dsacap-rl", "K=1, t_s=0", "CIDEr").value.item()
-    head = f"DSACap + RL (dsacap-rl), K=1, t_s=0, CIDEr\n= {value:.6g} (x100, 500 images)"
+    value = table.rows("dsacap-rl", decoding, "CIDEr").value.item()
+    head = f"DSACap + RL (dsacap-rl), {decoding}, CIDEr\n= {value:.6g} (x100, 500 images)"
     assert head in printed
     stages = [line.split(":")[0] for line in printed.splitlines() if line[:1].isdigit()]
     assert stages == [

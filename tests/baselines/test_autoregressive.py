@@ -94,7 +94,14 @@ def test_a_negative_beta_is_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"temperature": 0.8}, {"temperature": 1.0, "top_p": 0.6}, {"beam": 3}]
+    "options",
+    [
+        {},
+        {"temperature": 0.8},
+        {"temperature": 1.0, "top_p": 0.6},
+        {"beam": 3},
+        {"turn_penalty": 0.5},
+    ],
 )
 def test_captions_do_not_depend_on_the_batch(options):
     captioner, batch, decoding = make(), random_batch(5), Autoregressive.Decoding(**options)
@@ -121,6 +128,31 @@ def test_a_wide_beam_finds_the_best_caption_of_all():
         assert tuple(found[b][0]) == max(scores, key=scores.get)
 
 
+@torch.inference_mode()
+def test_captions_in_turn_avoid_the_words_before_them():
+    """Compared with writing each caption alone, knowing those before it."""
+    captioner, batch = make(), part_of(random_batch(3), slice(0, 1))
+    decoding = Autoregressive.Decoding(turn_penalty=3.0)
+    before: list[list[int]] = []
+    for _ in range(4):
+        words: list[int] = []
+        while len(words) < SPEC.max_words and EOS not in words:
+            scores = {}
+            for word in [*range(UNK + 1, SPEC.vocabulary), *([EOS] if words else [])]:
+                log_p = teacher_forced(captioner, batch, torch.tensor([[*words, word]]))[0, -1]
+                taken = sum(others[len(words) : len(words) + 1] == [word] for others in before)
+                scores[word] = log_p.item() - decoding.turn_penalty * taken * (word != EOS)
+            words.append(max(scores, key=scores.get))
+        before.append(words)
+    by_hand = [[word for word in words if word != EOS] for words in before]
+    found = [captioner.caption(batch, 4, seed, decoding)[0] for seed in range(8)]
+    assert all(sorted(captions) == sorted(by_hand) for captions in found)
+    assert len(set(map(tuple, by_hand))) > 1
+    assert len({tuple(captions[0]) for captions in found}) > 1  # any may be the first
+    greedy = captioner.caption(batch, 1, 0, Autoregressive.Decoding())
+    assert captioner.caption(batch, 1, 0, decoding) == greedy
+
+
 def silent() -> Autoregressive:
     """Return a captioner that would rather say nothing."""
     captioner = make()
@@ -129,7 +161,7 @@ def silent() -> Autoregressive:
     return captioner
 
 
-@pytest.mark.parametrize("options", [{}, {"beam": 3}, {"temperature": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"beam": 3}, {"temperature": 1.0}, {"turn_penalty": 1.0}])
 def test_no_caption_is_empty(options):
     captions = silent().caption(random_batch(4), 2, 0, Autoregressive.Decoding(**options))
     assert {len(caption) for image in captions for caption in image} == {1}
@@ -162,7 +194,16 @@ def test_sampling_follows_temperature_nucleus_and_top_k():
 
 
 @pytest.mark.parametrize(
-    "options", [{"beam": 2, "temperature": 0.5}, {"top_p": 0}, {"top_k": -1}, {"beam": 0}]
+    "options",
+    [
+        {"beam": 2, "temperature": 0.5},
+        {"beam": 2, "turn_penalty": 0.5},
+        {"temperature": 1.0, "turn_penalty": 0.5},
+        {"turn_penalty": -0.5},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"beam": 0},
+    ],
 )
 def test_impossible_decodings_are_refused(options):
     with pytest.raises(ValueError):

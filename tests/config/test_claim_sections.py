@@ -19,6 +19,8 @@ SAME_DIVERSITY = {
     "better": {"system": "ar", "decodings": ["greedy", "T=1"]},
     "worse": {"system": "ar", "decodings": ["T=1", "greedy"]},
 }
+OVER = {**SAME_DIVERSITY, "at": None, "between": [0.3, 0.8]}
+DIALS = {"between": [0.3, 0.8], "dials": {"ar": {"temperature": ["T=1", "greedy"]}}}
 
 
 def with_claim(tmp_path, **claim) -> Config:
@@ -53,6 +55,9 @@ def test_the_control_takes_the_place_of_the_better_row(tmp_path):
         ({"primary": {**CIDER, "metrik": "CIDEr"}}, "metrik: unknown key"),
         ({"primary": {**SAME_DIVERSITY, "metric": "CIDEr"}}, "metric: unknown key"),
         ({"primary": {**SAME_DIVERSITY, "at": 1.5}}, "at: Input should be less than 1"),
+        ({"primary": {**OVER, "at": 0.5}}, "give either at (one mBLEU-4) or between (a range"),
+        ({"primary": {**OVER, "between": [0.8, 0.3]}}, "between: needs two numbers from 0 to 1"),
+        ({"primary": OVER}, "ablation.claims.C.between: must be diversity.between"),
         ({"primary": SAME_DIVERSITY, "control": TUNED}, "control: can only take the place"),
         ({"primary": {**CIDER, "batch_size": 4}}, "batch_size: belongs to images_per_s"),
         (
@@ -92,3 +97,19 @@ def test_decodings_are_listed_by_the_metrics_that_compare_them():
     both = ablation.decodings_tested("right_after_wrong", "right_after_right")
     assert both["ar"] == ["T=1", "T=2", "greedy"]
     assert not ablation.compares_reconstructions
+
+
+def test_claims_have_the_range_of_the_section_on_diversity(tmp_path):
+    ablation = {"judge": JUDGE, "claims": {"C": {"says": "a claim", "primary": OVER}}}
+    config = tiny_config(tmp_path, ablation=ablation, diversity=DIALS)
+    assert claim_of(config).primary.metric == "CIDEr over mBLEU-4 0.3 to 0.8"
+    with pytest.raises(UserError, match="one range over which systems are compared"):
+        tiny_config(tmp_path, ablation=ablation, diversity={**DIALS, "between": [0.3, 0.7]})
+
+
+def test_dials_are_of_rows(tmp_path):
+    [(name, dial)] = tiny_config(tmp_path, diversity=DIALS).diversity.named_dials
+    assert (name, dial.system, dial.decodings) == ("temperature", "ar", ("T=1", "greedy"))
+    wrong = {**DIALS, "dials": {"ar": {"temperature": ["T=1", "T=2"]}}}
+    with pytest.raises(UserError, match=r"diversity\.dials\.ar: no row 'ar', 'T=2'"):
+        tiny_config(tmp_path, diversity=wrong)

@@ -128,7 +128,7 @@ def changed(path: str, value) -> dict:
         (
             "systems.dsacap-rl.tuning.rewards",
             {"repeats": 1},
-            "needs a weight for cider, coverage, reconstruction, contrast or clipscore",
+            "needs a weight for cider, coverage, best, reconstruction, contrast or clipscore",
         ),
         ("systems.dsacap-rl.tuning.rewards.truth", 1, "unknown key"),
         (

@@ -11,9 +11,11 @@ from dsacap.config.claims import AtSameDiversity, Claim, Dial
 from dsacap.reporting.claims import write_claims
 from dsacap.reporting.same_diversity import (
     Extrapolated,
+    averaged,
     cider_at,
     interpolated,
     mbleu_by_image,
+    mean_cider,
 )
 from dsacap.runs.layout import Layout
 from dsacap.scoring.metrics.diversity import diversity
@@ -119,6 +121,57 @@ def test_a_claim_that_needs_extrapolation_is_undecided(tmp_path):
     assert "## Q3: undecided: dsacap would be extrapolated" in layout.claims.read_text()
 
 
+def decoding(cider: float, mbleu: float) -> tuple[pd.DataFrame, float]:
+    """Return a decoding that has the same scores on each of two images."""
+    return pd.DataFrame({"CIDEr": [cider] * 2, "mBLEU": [mbleu] * 2}), mbleu
+
+
+def test_mean_cider_is_the_area_under_the_line_divided_by_the_width():
+    points = [decoding(100, 0.4), decoding(200, 0.6), decoding(220, 1.0)]
+    # 150 to 200 over .5 to .6, and 200 to 210 over .6 to .8: (.1 x 175 + .2 x 205) / .3
+    assert averaged(points, (0.5, 0.8)).tolist() == pytest.approx([195, 195])
+    assert averaged(points, (0.4, 0.6)).mean() == pytest.approx(150)
+    # A decoding in the middle of a straight line changes nothing; one of the same mBLEU-4 neither.
+    finer = [decoding(100, 0.4), decoding(150, 0.5), decoding(150, 0.5), *points[1:]]
+    assert averaged(finer, (0.45, 0.8)).mean() == pytest.approx(
+        averaged(points, (0.45, 0.8)).mean()
+    )
+
+
+def test_mean_cider_is_the_mean_of_interpolated_cider():
+    points = [
+        pd.DataFrame({"CIDEr": RNG.normal(200, 30, 9), "mBLEU": RNG.normal(at, 0.1, 9)})
+        for at in (0.3, 0.5, 0.9)
+    ]
+    means = [point.mBLEU.mean() for point in points]
+    start, end = means[0] + 0.01, means[2] - 0.01
+    width = (end - start) / 4000
+    fine = [
+        interpolated(*(points[:2] if at < means[1] else points[1:]), at)
+        for at in start + width * (np.arange(4000) + 0.5)
+    ]
+    found = averaged(list(zip(points, means, strict=True)), (start, end))
+    np.testing.assert_allclose(found, np.mean(fine, axis=0), rtol=1e-4)
+
+
+def test_the_spread_of_mean_cider_is_that_over_images():
+    """Compared with a bootstrap that computes mBLEU-4 and the area anew."""
+    images, between = 60, (0.45, 0.7)
+    samples = [samples_of(images, alike) for alike in (0.5, 0.75, 0.95)]
+    ciders = RNG.normal(1, 0.3, size=(3, images)) + np.array([[1.0], [2.5], [3.0]])
+
+    def area(chosen: np.ndarray) -> pd.Series:
+        points = [
+            pd.DataFrame({"CIDEr": cider[chosen], "mBLEU": mbleu_by_image([of[i] for i in chosen])})
+            for cider, of in zip(ciders, samples, strict=True)
+        ]
+        return averaged([(point, point.mBLEU.mean()) for point in points], between)
+
+    error = area(np.arange(images)).std() / np.sqrt(images)
+    drawn = [area(RNG.integers(images, size=images)).mean() for _ in range(120)]
+    assert error == pytest.approx(np.std(drawn), rel=0.25)
+
+
 def test_result_files_are_interpolated_and_not_extrapolated(tmp_path):
     layout = Layout(tiny_config(tmp_path))
     ids = [str(i) for i in range(20)]
@@ -138,6 +191,10 @@ def test_result_files_are_interpolated_and_not_extrapolated(tmp_path):
     middle = (means["greedy"] + means["T=1"]) / 2
     found = cider_at(layout, DIAL, 0, middle)
     assert set(found) == set(ids) and np.mean(list(found.values())) == pytest.approx(150)
+    over = mean_cider(layout, DIAL, 0, (middle - 0.01, middle + 0.01))
+    assert over == pytest.approx(found)  # the line is straight
     for outside in (means["T=1"] - 0.01, means["greedy"] + 0.01):
         with pytest.raises(Extrapolated, match="ar would be extrapolated: mBLEU-4 0"):
             cider_at(layout, DIAL, 0, outside)
+        with pytest.raises(Extrapolated, match="ar would be extrapolated: mBLEU-4 0"):
+            mean_cider(layout, DIAL, 0, (min(middle, outside), max(middle, outside)))

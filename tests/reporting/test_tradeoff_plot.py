@@ -1,8 +1,7 @@
 import pandas as pd
-import pytest
 
 from dsacap.reporting.series_style import COLOURS
-from dsacap.reporting.tradeoff_plot import spread, write_plot
+from dsacap.reporting.tradeoff_plot import write_plot
 
 LABELS = {"ar": "Autoregressive", "dsacap": "DSACap & co"}
 
@@ -45,24 +44,6 @@ def test_without_latency_there_is_no_plot(numbers, tmp_path):
     (tmp_path / "table.svg").write_text("of another run")
     write_plot(numbers[numbers.metric == "CIDEr"], LABELS, [1], tmp_path / "table.svg")
     assert not (tmp_path / "table.svg").exists()
-
-
-@pytest.mark.parametrize(
-    ("wanted", "places"),
-    [
-        ([0.5, 0.9], [0.5, 0.9]),
-        ([0.5, 0.5], [0.5, 0.4]),
-        ([1.2, 0.0, 0.05], [1.0, 0.0, 0.1]),
-        ([0.0] * 3, [0.2, 0.1, 0.0]),
-    ],
-)
-def test_labels_are_spread_without_overlap(wanted, places):
-    assert spread(wanted, 0.1) == pytest.approx(places)
-
-
-def test_more_labels_than_fit_go_below_the_panel():
-    found = spread([0.5] * 15, 0.1)
-    assert found == pytest.approx([1 - 0.1 * at for at in range(15)])
 
 
 def test_points_have_the_interval_of_their_quality(numbers):

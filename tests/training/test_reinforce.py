@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from dsacap.captioner.registry import load_captioner
 from dsacap.config.training import Rewards, Tuning
 from dsacap.text.vocabulary import SPECIALS, UNK, Vocabulary
 from dsacap.training.reinforce import Reinforce, _guided, advantages
+from dsacap.training.rewards import Rewarded, set_advantages
 from helpers import SPEC, random_batch
 
 VOCABULARY = Vocabulary([*SPECIALS, *"abcdefghij"])
@@ -30,17 +32,32 @@ class BeginWithB:
         part = torch.tensor(
             [[float(text.startswith("b")) for text in of_image] for of_image in captions]
         ).numpy()
-        return part, {"b": part}
+        return Rewarded(part, 0 * part, {"b": part})
 
 
-def objective(name: str, **settings) -> Reinforce:
+class BeginWithBAndC:
+    """A reward of the set: 1/2 if some caption begins with b, and 1/2 if some begins with c."""
+
+    def __call__(self, image_ids, captions, guided=None):
+        scores = [
+            np.array([[float(text.startswith(letter)) for letter in "bc"] for text in of_image])
+            for of_image in captions
+        ]
+        of_set = np.stack([set_advantages(score_SR) for score_SR in scores])
+        parts = {
+            letter: np.array([[s[:, at].max()] for s in scores]) for at, letter in enumerate("bc")
+        }
+        return Rewarded(0 * of_set, of_set, parts)
+
+
+def objective(name: str, reward=None, **settings) -> Reinforce:
     torch.manual_seed(0)
     captioner = load_captioner(name.split()[0], CAPTIONERS[name], SPEC).eval()
     return Reinforce(
         captioner,
         copy.deepcopy(captioner),
         Tuning(steps=1, rewards=Rewards(cider=1), **settings),
-        BeginWithB(),
+        reward or BeginWithB(),
         VOCABULARY,
     )
 
@@ -60,6 +77,22 @@ def test_tuning_finds_what_is_rewarded(name, noises):
         rewards.append(losses["reward_b"].item())
     assert rewards[0] < 0.4
     assert sum(rewards[-5:]) / 5 > 0.8
+
+
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_a_rewarded_set_keeps_both_of_two_kinds_of_captions(name):
+    tuned = objective(name, BeginWithBAndC(), samples=8)
+    optimizer = torch.optim.Adam(tuned.captioner.parameters(), 0.02)
+    rewards = []
+    for step in range(40):
+        torch.manual_seed(step)
+        losses = tuned(random_batch(8, seed=step))
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        rewards.append([losses["reward_b"].item(), losses["reward_c"].item()])
+    assert min(rewards[0]) < 0.8
+    assert np.mean(rewards[-20:], axis=0).min() > 0.8  # of eight captions some begin with each
 
 
 @pytest.mark.parametrize("noises", ["one", "each"])
@@ -100,6 +133,13 @@ def test_an_advantage_is_over_the_mean_of_the_others():
         torch.tensor([[1.0, 0.0, 0.0], [5.0, 9.0, 5.0], [2.0, 2.0, 2.0]]), "image"
     )
     torch.testing.assert_close(by_image.square().mean(1), torch.tensor([1.0, 1.0, 0.0]))
+
+
+def test_advantages_for_the_set_have_no_other_baseline():
+    of_set = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    got = advantages(torch.tensor([[1.0, 1.0, 1.0], [3.0, 0.0, 0.0]]), of_set_BS=of_set)
+    raw = torch.tensor([[2.0, 0.0, 0.0], [3.0, -1.5, -1.5]])
+    torch.testing.assert_close(got, raw / raw.square().mean().sqrt())
 
 
 def test_a_guide_is_compared_with_the_samples_which_are_not_compared_with_it():

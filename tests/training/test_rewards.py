@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import open_clip
 import pytest
@@ -13,7 +15,7 @@ from dsacap.data.prepared import Example, load_examples
 from dsacap.runs.layout import Layout
 from dsacap.runs.models import load_configured_encoder, load_text_encoder, photo_sources
 from dsacap.training.cider_reward import CiderDReward
-from dsacap.training.rewards import RewardSum, repeats
+from dsacap.training.rewards import RewardSum, repeats, set_advantages
 from dsacap.vision.encoders.tiny_clip import normalised
 from dsacap.vision.features.encode import pixels_of
 from dsacap.vision.features.store import FeatureStore
@@ -40,9 +42,8 @@ def examples() -> list[Example]:
 
 def test_the_sum_is_weighted_and_its_parts_are_not(examples):
     captions = [["a blue bar", "a bar bar"], ["two rings", "one two three four five six seven"]]
-    total, parts = RewardSum(Rewards(cider=2.0, repeats=0.5, excess=0.1), examples)(
-        [8, 9], captions
-    )
+    rewarded = RewardSum(Rewards(cider=2.0, repeats=0.5, excess=0.1), examples)([8, 9], captions)
+    total, parts = rewarded.own_BS, rewarded.parts
     references = [[c for c in of_image if c] for of_image in REFERENCES.values()]
     _, of_8, of_9 = references
     cider = CiderDReward(references).score(
@@ -60,30 +61,110 @@ def test_the_sum_is_weighted_and_its_parts_are_not(examples):
 def test_a_guide_is_scored_by_the_other_references(examples):
     captions = [["a blue bar", "a blue bar and a ring"], ["two rings", "two rings"]]
     reward = RewardSum(Rewards(cider=1.0), examples)
-    _, plain = reward([8, 9], captions)
-    _, parts = reward([8, 9], captions, [True, False])
+    plain = reward([8, 9], captions).parts
+    rewarded = reward([8, 9], captions, [True, False])
+    parts = rewarded.parts
+    assert rewarded.own_BS.tolist() == parts["cider"].tolist()
     references = [[c for c in of_image if c] for of_image in REFERENCES.values()]
     alone = CiderDReward(references).score([["a blue bar"]], ["a blue bar and a ring"])
     assert parts["cider"][0].tolist() == [plain["cider"][0, 0], alone[0]]
     assert alone[0] < plain["cider"][0, 1]
     assert parts["cider"][1].tolist() == plain["cider"][1].tolist()
-    assert reward([9], [["x", "two rings"]], [True])[1]["cider"][0, 1] == 0  # it has no other
+    assert reward([9], [["x", "two rings"]], [True]).parts["cider"][0, 1] == 0  # it has no other
 
 
 def test_a_reward_without_weight_is_not_computed(examples):
-    assert list(RewardSum(Rewards(cider=1), examples)([7], [["a ring"]])[1]) == ["cider"]
+    assert list(RewardSum(Rewards(cider=1), examples)([7], [["a ring"]]).parts) == ["cider"]
 
 
-def test_a_caption_covers_what_no_other_of_its_set_does(examples):
+def test_a_caption_is_credited_with_what_no_other_of_its_set_covers(examples):
     captions = ["a red circle", "a circle on the left", "a red circle"]
     cider = CiderDReward([[c for c in of_image if c] for of_image in REFERENCES.values()])
     against = np.stack(cider.score_pairs([REFERENCES[7]] * 3, captions))
     np.testing.assert_allclose(against.mean(1), cider.score([REFERENCES[7]] * 3, captions))
-    covered = RewardSum(Rewards(coverage=1), examples)([7], [captions])[0][0]
-    assert covered[0] == covered[2] == 0  # either is redundant, since the other is the same
-    assert covered[1] == pytest.approx((against[1, 1] - against[0, 1]) / 2)
-    whole, without = against.max(0).mean(), against[[0, 2]].max(0).mean()
-    assert covered[1] == pytest.approx(whole - without)
+    rewarded = RewardSum(Rewards(coverage=2), examples)([7], [captions])
+    assert rewarded.parts["coverage"] == pytest.approx(against.max(0).mean())
+    assert rewarded.own_BS.tolist() == [[0, 0, 0]]
+
+    def coverage(*chosen: int) -> float:
+        return against[list(chosen)].max(0).mean()
+
+    whole = coverage(0, 1, 2)
+    # The others are credited in the set without the caption: without 0, with 1 and 2, and so on.
+    mean_without = [
+        (coverage(*pair) - coverage(pair[1]) + coverage(*pair) - coverage(pair[0])) / 2
+        for pair in ((1, 2), (0, 2), (0, 1))
+    ]
+    credits = [whole - coverage(1, 2), whole - coverage(0, 2), whole - coverage(0, 1)]
+    assert credits[0] == credits[2] == 0  # either is redundant, since the other is the same
+    by_hand = [2 * 3 * (a - b) for a, b in zip(credits, mean_without, strict=True)]
+    assert rewarded.of_set_BS[0].tolist() == pytest.approx(by_hand)
+
+
+def test_the_best_of_a_set_is_the_one_with_most_cider(examples):
+    captions = ["a blue bar", "a bar", "a ring", "a blue ring"]
+    rewarded = RewardSum(Rewards(best=1), examples)([8], [captions])
+    cider = RewardSum(Rewards(cider=1), examples)([8], [captions]).parts["cider"][0]
+    assert cider.argmax() == 0
+    assert rewarded.parts["best"] == pytest.approx(cider[0])
+    fourth, third, second, first = np.sort(cider)
+    # The first one is credited with first - second; without it, the next with second - third.
+    assert second > third > fourth
+    without_first, without_second = (second - third) / 3, (first - third) / 3
+    others = (first - second) / 3
+    assert sorted(rewarded.of_set_BS[0]) == pytest.approx(
+        [4 * -without_second, 4 * -others, 4 * -others, 4 * (first - second - without_first)]
+    )
+
+
+# Two captions, each of which matches one of two references; the first one does so better.
+MATCHES = np.array([[1.0, 0.1], [0.0, 0.8]])
+
+
+def expected(q: float, advantage, samples: int = 3) -> tuple[float, float]:
+    """Return the expected reward of a set, and the expected estimate of its gradient.
+
+    The policy says the first caption with probability q = sigmoid(theta); all sets are enumerated.
+    """
+    reward = estimate = 0.0
+    for drawn in product((0, 1), repeat=samples):
+        p = np.prod([q if first == 0 else 1 - q for first in drawn])
+        score_SR = MATCHES[list(drawn)]
+        grad_S = np.array([1 - q if first == 0 else -q for first in drawn])  # of log p by theta
+        reward += p * score_SR.max(0).mean()
+        estimate += p * (advantage(score_SR) * grad_S).mean()
+    return reward, estimate
+
+
+def test_the_gradient_of_a_set_is_unbiased():
+    for q in (0.1, 0.5, 0.9):
+        theta, step = np.log(q / (1 - q)), 1e-5
+        ends = [1 / (1 + np.exp(-t)) for t in (theta - step, theta + step)]
+        low, high = (expected(end, set_advantages)[0] for end in ends)
+        assert expected(q, set_advantages)[1] == pytest.approx((high - low) / (2 * step), rel=1e-6)
+
+
+def test_the_mean_of_the_others_credits_is_no_baseline():
+    """Such a baseline depends on the caption, and the gradient would be another one."""
+
+    def biased(score_SR):
+        others = [np.delete(score_SR, at, 0).max(0).mean() for at in range(len(score_SR))]
+        credits = score_SR.max(0).mean() - np.array(others)
+        total, n = credits.sum(), len(credits)
+        return n * (credits - (total - credits) / (n - 1))
+
+    found, right = (expected(0.5, way)[1] for way in (biased, set_advantages))
+    assert abs(found - right) > 0.5 * abs(right)
+
+
+def test_a_rewarded_set_keeps_two_captions_where_a_rewarded_caption_keeps_one():
+    def of_caption(score_SR):
+        reward_S = score_SR.mean(1)
+        return reward_S - (reward_S.sum() - reward_S) / (len(reward_S) - 1)
+
+    signs = {q: np.sign(expected(q, set_advantages)[1]) for q in (0.05, 0.2, 0.8, 0.95)}
+    assert signs == {0.05: 1, 0.2: 1, 0.8: -1, 0.95: -1}  # towards a set that has both
+    assert all(expected(q, of_caption)[1] > 0 for q in signs)  # towards the first caption alone
 
 
 class Lengths:
@@ -110,7 +191,8 @@ def test_reconstruction_is_the_cosine_with_the_original(examples):
     rewards = RewardSum(
         Rewards(reconstruction=2), examples, {"reconstruction": Reconstruction(generator, Lengths)}
     )
-    total, parts = rewards([7, 8], captions)
+    rewarded = rewards([7, 8], captions)
+    total, parts = rewarded.own_BS, rewarded.parts
     cosines = torch.nn.functional.cosine_similarity
     originals = [torch.tensor([2.0, 1.0]), torch.tensor([-1.0, 0.5])]
     by_hand = [
@@ -135,9 +217,8 @@ def test_clipscore_is_never_below_zero_and_each_pair_has_its_own(examples):
             return torch.stack([photo_of[i] for i in image_ids])
 
     judge = ClipAlignment(lambda captions: torch.stack([text_of[c] for c in captions]), Store())
-    _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})(
-        [8, 7], [["a", "b", "c"], ["c", "a", "b"]]
-    )
+    rewards = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})
+    parts = rewards([8, 7], [["a", "b", "c"], ["c", "a", "b"]]).parts
     np.testing.assert_allclose(parts["clipscore"], [[0.96, 0, 0.8], [0, 0.8, 0]], atol=1e-6)
     with pytest.raises(ValueError):  # captions without an image are not ignored
         judge.score([8], [["a"], ["b"]])
@@ -151,7 +232,8 @@ def test_clipscore_is_the_cosine_of_caption_and_photo(tiny_layout, examples):
         [["a red ring", "a blue bar"], ["a red ring", "a red ring"]],
     )
     judge = ClipAlignment(load_text_encoder(tiny_layout), store)
-    _, parts = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})(ids, captions)
+    rewards = RewardSum(Rewards(clipscore=1), examples, {"clipscore": judge})
+    parts = rewards(ids, captions).parts
     pixels = pixels_of(
         [e.image for e in images], photo_sources(tiny_layout, [e.image for e in images])
     )

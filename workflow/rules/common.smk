@@ -13,7 +13,7 @@ try:
     from dsacap.common.machine import device_of
     from dsacap.config.dataset import Scenes
     from dsacap.config.experiment import parse_config
-    from dsacap.runs.layout import HUMAN, Layout
+    from dsacap.runs.layout import HUMAN, Layout, diversity_plot_of
     from dsacap.runs.stage_files import planned_files
     from dsacap.runs.stage_table import STAGES
 except ModuleNotFoundError as error:

@@ -12,6 +12,7 @@ rule report:
         svg=report(
             layout.table.with_suffix(".svg"), category="Tables", caption="../report/table.rst"
         ),
+        diversity=[diversity_plot_of(layout.table)] if settings.diversity else [],
     log:
         f"logs/{settings.name}/report.log",
     conda:
@@ -121,6 +122,7 @@ if settings.judge:
         output:
             report(layout.ablation_table, category="Tables", caption="../report/ablation.rst"),
             layout.ablation_table.with_suffix(".csv"),
+            [diversity_plot_of(layout.ablation_table)] if settings.diversity else [],
         log:
             f"logs/{settings.name}/report-ablation.log",
         conda:

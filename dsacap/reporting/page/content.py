@@ -20,6 +20,7 @@ from dsacap.data.prepared import Example, load_examples
 from dsacap.data.scenes.generate import load_scenes
 from dsacap.evaluation.inputs import predictions_of_run
 from dsacap.reporting.cells import labels_of
+from dsacap.reporting.diversity_curves import diversity_curves
 from dsacap.reporting.markdown import commits_of, weights_of
 from dsacap.reporting.page.curves import curves_of
 from dsacap.reporting.page.findings import findings_of
@@ -94,6 +95,7 @@ def content_of(layout: Layout) -> dict[str, Any]:
         **of_rows(rows, captions, scores, images, _marks(layout, captions, images)),
         **styles(labels_of(config) | {n: of.label or n for n, of in config.predictions.items()}),
         "tradeoff": _tradeoff(layout, table),
+        "diversity": _diversity(layout),
         "curves": curves_of(layout),
         "insides": {system: read_json(path) for system, path in insides.items()},
     }
@@ -205,6 +207,26 @@ def _agreement(layout: Layout) -> dict[str, float]:
     held_out = read_json(file)["references"]["held_out"]
     by_image = held_out.get("CIDEr", {}).get("per_image", {})
     return {image: round(scale_of("CIDEr") * value, 1) for image, value in by_image.items()}
+
+
+def _diversity(layout: Layout) -> dict[str, Any] | None:
+    """The curves of quality against diversity, if the configuration has some."""
+    if (diversity := layout.config.diversity) is None:
+        return None
+    curves = [
+        {
+            "system": curve.dial.system,
+            "name": curve.name,
+            "spots": [vars(spot) for spot in curve.spots],
+            "seeds": curve.seeds,
+            "mean": curve.mean and curve.mean.value,
+            "low": curve.mean and curve.mean.low,
+            "high": curve.mean and curve.mean.high,
+            "reason": curve.reason,
+        }
+        for curve in diversity_curves(layout)
+    ]
+    return {"between": diversity.between, "curves": curves}
 
 
 def _tradeoff(layout: Layout, table: Table) -> list[dict[str, Any]]:

@@ -100,6 +100,7 @@ def _content(inputs: Mapping[str, Inputs], parts: Mapping[str, dict[str, Any]]) 
         **of_rows(names, captions, by_image, images, None),
         **styles({name: name for name in inputs}),
         "tradeoff": [],
+        "diversity": None,
         "curves": [],
         "insides": {},
     }

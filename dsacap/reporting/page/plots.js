@@ -100,23 +100,24 @@ function sideLabels(ends, right, top) {
     ends.map((end) => end.y),
     top,
   );
-  return ends.map(({ system, x, y }, at) => [
+  return ends.map(({ system, name, x, y }, at) => [
     svg("g", { class: `s${systemOf.get(system).colour}` }, svg("path", { class: "leader", d: `M${x} ${y}L${right + 6} ${heights[at]}` })),
     mark(system, right + 12, heights[at], 4.5),
-    svg("text", { class: "name", x: right + 21, y: heights[at] + 4 }, labelOf(system)),
+    svg("text", { class: "name", x: right + 21, y: heights[at] + 4 }, name),
   ]);
 }
 
 /**
  * A plot of `series` [{system, points: [{x, y, low, high, name}]}], as lines or points, with its data as a table; bars
- * are from low to high, and `front` are points to join.
+ * are from low to high, and `front` are points to join. A series is named as its system unless it has a name.
  */
 function plot({ title, label = title, x, y, series, lines = false, front = [] }) {
   const drawn = series.filter((one) => one.points.length && isOn(one.system));
   if (!drawn.length) return h("figure", { class: "plot" }, h("h3", title), h("p", { class: "muted" }, "All of its systems are switched off."));
   const points = drawn.flatMap((one) => one.points);
   const width = Math.max(300, Math.min(620, document.getElementById("main").clientWidth));
-  const longest = Math.max(...drawn.map((one) => labelOf(one.system).length));
+  const nameOf = (one) => one.name ?? labelOf(one.system);
+  const longest = Math.max(...drawn.map((one) => nameOf(one).length));
   const beside = width >= 480 ? Math.min(0.5 * width, 28 + LETTER * longest) : RIGHT;
   const right = width - beside;
   const height = Math.max(lines ? 280 : 340, TOP + BOTTOM + LABEL * drawn.length);
@@ -160,7 +161,10 @@ function plot({ title, label = title, x, y, series, lines = false, front = [] })
     mine.map((p) => mark(system, xs.place(p.x), ys.place(p.y), 5, tooltip(p))),
   ];
   const end = (mine) => (lines ? mine.at(-1) : mine.reduce((best, p) => (p.y > best.y ? p : best)));
-  const ends = drawn.map(({ system, points: mine }) => ({ system, x: xs.place(end(mine).x), y: ys.place(end(mine).y) }));
+  const ends = drawn.map((one) => {
+    const { x, y } = end(one.points);
+    return { system: one.system, name: nameOf(one), x: xs.place(x), y: ys.place(y) };
+  });
   const box = { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label };
   const curve = svg("path", { class: "front", d: stairs });
   const picture = svg("svg", box, grid, below, names, curve, beside > RIGHT ? sideLabels(ends, right, TOP) : null, drawn.map(lines ? line : dots));

@@ -81,6 +81,26 @@ function tradeoffView() {
     rowControls(table),
     sortableTable("Quality, diversity, latency, memory and training cost", columns, shown, "cost", quality),
     moreRows(shown, table),
+    ...(content.diversity ? diversityOf(content.diversity) : []),
+  ];
+}
+
+/** The curve of each dial, and mean CIDEr over the range of diversity that all systems share. */
+function diversityOf({ between: [low, high], curves: dials }) {
+  const named = (dial) => `${labelOf(dial.system)}: ${dial.name}`;
+  const points = (dial) => dial.spots.map(({ decoding, mbleu, cider }) => ({ x: mbleu, y: cider, name: `${labelOf(dial.system)}, ${decoding}` }));
+  const series = dials.map((dial) => ({ system: dial.system, name: named(dial), points: points(dial) }));
+  const mean = (dial) => (dial.mean === null ? h("span", { title: dial.reason }, "n/a") : number(dial.mean, 1));
+  const columns = [
+    ["System and setting", (dial) => [keyOf(dial.system), " ", named(dial)]],
+    ["CIDEr", mean, true],
+    ["95\u00a0% interval", (dial) => (dial.mean === null ? "-" : `${number(dial.low, 1)} to ${number(dial.high, 1)}`), true],
+    ["seeds", (dial) => dial.seeds, true],
+  ];
+  return [
+    h("h2", "Quality against diversity"),
+    plot({ title: "CIDEr against mBLEU-4", x: { name: "mBLEU-4, 0 to 1 (lower: more diverse)" }, y: { name: "CIDEr (x100)" }, series, lines: true }),
+    h("div", dataTable(`Mean CIDEr over mBLEU-4 ${low} to ${high}; n/a where the decodings do not cover it`, columns, dials)),
   ];
 }
 

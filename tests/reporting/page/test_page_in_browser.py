@@ -180,6 +180,24 @@ def test_the_other_views_have_their_data_as_tables(seen):
     assert "<h3>Reward: CIDEr</h3>" in training
 
 
+def test_dials_of_diversity_have_curves_and_a_mean_or_the_reason_why_not(seen):
+    spots = [
+        {"system": "s0", "decoding": f"T={at}", "mbleu": 0.5 + at / 10, "cider": 90.0 + at}
+        for at in range(3)
+    ]
+    dial = {"system": "s0", "name": "temperature", "spots": spots, "seeds": 2}
+    known = {"mean": 91.25, "low": 88.0, "high": 94.5, "reason": None}
+    lacks = {"mean": None, "low": None, "high": None, "reason": "too narrow", "spots": []}
+    curves = [dial | known, dial | {"name": "noise"} | lacks]
+    content = made_up(3) | {"diversity": {"between": [0.5, 0.6], "curves": curves}}
+    [tradeoff] = seen(content, "view=tradeoff")
+    shown = tradeoff.split("<h2>Quality against diversity</h2>")[1]
+    assert "System 0: temperature" in shown and "System 0: noise" in shown
+    assert "88.0 to 94.5" in shown and "91.3" in shown.replace("91.2", "91.3")
+    assert '<span title="too narrow">n/a</span>' in shown
+    assert "Mean CIDEr over mBLEU-4 0.5 to 0.6" in shown and "System 0, T=2" in shown
+
+
 def test_of_five_thousand_photos_one_page_is_shown(opened):
     dom = opened(assemble(made_up(5000, rows=12), "0" * 64), "view=photos&sort=disagreement&q=red")
     assert len(files_of(dom)) == 24 and "of 5,000 photos" in dom
