@@ -36,17 +36,19 @@ def rehearsal_section(page: Path) -> list[str]:
         f"{' with local changes' if code['dirty'] else ''} by `{' '.join(record['command'])}`."
     )
     headers = ["Part", "minutes", "CPU minutes"]
-    headers += [] if all_of_them else [f"hours for {whole:,}"]
+    headers += [] if all_of_them else [f"hours for {whole:,} (of CPU)"]
     headers += ["peak MiB", "own MiB", "written GB", "killed"]
     rows = []
     for part in record["parts"]:
-        row = [part["name"], f"{part['seconds'] / 60:.1f}", f"{part['cpu_seconds'] / 60:.1f}"]
+        minutes, of_cpu = part["seconds"] / 60, part["cpu_seconds"] / 60
+        row = [part["name"], _amount(minutes), _amount(of_cpu)]
         if not all_of_them:
-            row.append(f"{part['seconds'] * whole / photos / 3600:.1f}")
+            times = whole / photos / 60
+            row.append(f"{_amount(minutes * times)} ({_amount(of_cpu * times)})")
         row += [
             f"{part['peak_mib']:,.0f}",
             ", ".join(f"{mib:,.0f}" for mib in part["memory_mib"]),
-            f"{part['bytes'] / 1e9:.2f}" if part["bytes"] else "",
+            _amount(part["bytes"] / 1e9) if part["bytes"] else "",
             part["killed"],
         ]
         rows.append(row)
@@ -56,3 +58,7 @@ def rehearsal_section(page: Path) -> list[str]:
         else ["Hours for all are in proportion to photos; the start of each command counts too."]
     )
     return ["## Rehearsal", _METHOD, summary, markdown(headers, rows, 1), *note]
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"

@@ -19,7 +19,7 @@ WHOLE = {"train2014": 82_783, "val2014": 40_504}  # COCO's photos
 HELD_OUT = 5_000  # of val2014, for validation and again for test
 _SIZES = ((640, 480), (480, 640), (640, 427), (500, 375))
 _CELLS = 16  # pixels, of the coarse pattern
-_NOISE, _QUALITY = 17.0, 90  # together they give COCO's 163 kB a photo
+_NOISE, _QUALITY = 23.0, 90  # together they give COCO's 163 kB a photo
 
 
 def generated_photo(number: int) -> bytes:

@@ -240,7 +240,7 @@ def rehearse(folder: Path, photos: int, encoder: dict, different: int = DIFFEREN
     runner.part("batches of an epoch", lambda: read_an_epoch(config))
     return {
         "started": started.isoformat(timespec="seconds"),
-        "command": ["python", "tests/rehearsal/rehearse.py", *sys.argv[1:]],
+        "command": ["python", "tests/rehearsal/rehearse.py", "FOLDER", "--photos", str(photos)],
         "code": commit(),
         "machine": machine(torch.device("cpu")),
         "photos": photos,
@@ -298,7 +298,8 @@ def main() -> int:
     parser.add_argument("--record", type=Path, default=place, help=text)
     options = parser.parse_args()
     try:
-        record = rehearse(options.folder.resolve(), options.photos, ENCODER)
+        shards = {"shard_size": min(4096, max(1, options.photos // 8))}  # the default at full size
+        record = rehearse(options.folder.resolve(), options.photos, ENCODER | shards)
     except UserError as error:
         sys.exit(f"error: {error}")
     write_json(options.record, record)

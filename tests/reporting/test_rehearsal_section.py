@@ -35,7 +35,7 @@ def test_parts_and_what_they_would_take_for_all_photos(tmp_path, photos):
     assert heading == "## Rehearsal"
     assert f"{photos:,} photos" in summary and "device abacus" in summary
     cells = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
-    all_hours = [] if photos == 100_000 else ["1.7"]  # 2 minutes times 50
+    all_hours = [] if photos == 100_000 else ["1.7 (1.2)"]  # 2 and 1.5 minutes times 50
     assert cells == [
         "features",
         "2.0",
@@ -43,7 +43,7 @@ def test_parts_and_what_they_would_take_for_all_photos(tmp_path, photos):
         *all_hours,
         "1,234",
         "500, 501, 502, 503",
-        "2.50",
+        "2.5",
         "after 2 of 4 shards; 2 were kept",
     ]
     assert len(note) == len(all_hours)

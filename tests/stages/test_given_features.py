@@ -5,6 +5,7 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
+from dsacap.export.encoders import write_encoder
 from dsacap.runs.layout import Layout
 from dsacap.runs.stage_files import planned_files
 from dsacap.stages.caption import caption_split
@@ -15,6 +16,7 @@ from dsacap.stages.encoder import make_encoder
 from dsacap.stages.features import make_features
 from dsacap.stages.train import train_system
 from dsacap.timing.latency import time_decodings
+from dsacap.timing.random_inputs import random_encoder
 from exports import DSACAP
 from helpers import tiny_config
 from small_coco import small_coco
@@ -60,6 +62,11 @@ def test_photos_are_no_input_and_cannot_be_encoded(layout):
     make_data(layout)
     with pytest.raises(UserError, match=r"encoder\.features: there is no encoder of photos here"):
         degrade_photos(layout)
+    settings = layout.config.encoder
+    with pytest.raises(UserError, match="there is no encoder to measure"):
+        random_encoder(settings)
+    with pytest.raises(UserError, match="an export needs the encoder of photos"):
+        write_encoder(settings, layout.encoder, layout.root)
 
 
 @pytest.mark.parametrize(
