@@ -9,14 +9,15 @@ language model that may stay frozen (section 3.3). Training is cross-entropy on 
 The language model is GPT-2 or another pretrained one, which then uses its own tokens; or, without
 pretrained weights, a small GPT-2 over the benchmark's words, trained with the mapper. Deviations:
 
-- The pooled image is the mean of the frozen encoder's tokens.
+- The image is the frozen encoder's tokens, for the MLP their mean, unless `image: class` asks for
+  what comes next to CLIP's own vector (prefix_mappers.py).
 - Input and output embeddings are two matrices.
 - Words of a pretrained language model that the benchmark's vocabulary lacks are dropped.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from dsacap.baselines.pieces import Pieces, from_pretrained, untie
-from dsacap.baselines.shared import ModuleList, replace_method, training_captions
+from dsacap.baselines.prefix_mappers import MLPMapper, TransformerMapper, check_class_token
+from dsacap.baselines.shared import replace_method, training_captions
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -34,7 +36,6 @@ from dsacap.captioner.interface import (
     noise_of,
     until_eos,
 )
-from dsacap.captioner.layers import EncoderBlock
 from dsacap.common.files import check_pinned
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 
@@ -53,6 +54,8 @@ class PrefixLM(Captioner):
             prefix: Number of embeddings of the image.
             mapper: What computes them: `mlp` or `transformer`.
             mapper_layers: Layers of the transformer.
+            image: What the mapper reads: all `tokens`, or the `class` token, of which CLIP's own
+                vector is a projection.
             language_model: A pretrained language model: a name on the hub, or a folder in
                 transformers' format. Without one, a small GPT-2 is trained.
             revision: The commit of a language model on the hub.
@@ -66,6 +69,7 @@ class PrefixLM(Captioner):
         prefix: int = 10
         mapper: str = "mlp"
         mapper_layers: int = 2
+        image: Literal["tokens", "class"] = "tokens"
         language_model: str | None = None
         revision: str | None = None
         frozen: bool = False
@@ -77,6 +81,8 @@ class PrefixLM(Captioner):
         def __post_init__(self):
             if self.mapper not in ("mlp", "transformer"):
                 raise ValueError(f"mapper: {self.mapper!r} is neither mlp nor transformer")
+            if self.image not in ("tokens", "class"):
+                raise ValueError(f"image: {self.image!r} is neither tokens nor class")
             if self.language_model:
                 check_pinned(self.language_model, self.revision)
             if self.frozen and not self.language_model:
@@ -119,8 +125,16 @@ class PrefixLM(Captioner):
         )
         self.lm = self.words.new_language_model(model).requires_grad_(not model.frozen)
         width = self.lm.get_input_embeddings().weight.shape[1]
-        mapper = {"mlp": _MLP, "transformer": _Transformer}[model.mapper]
-        self.mapper = mapper(model, spec, width)
+        class_token = model.image == "class"
+        if class_token:
+            check_class_token(spec)
+        self.mapper: MLPMapper | TransformerMapper = (
+            MLPMapper(spec, model.prefix, width, class_token)
+            if model.mapper == "mlp"
+            else TransformerMapper(
+                spec, model.prefix, width, class_token, model.mapper_layers, model.dropout
+            )
+        )
         # transformers' own dropout would draw other random numbers for parts than for the whole.
         self.in_parts = model.language_model is None and not model.dropout
 
@@ -250,40 +264,6 @@ class _TokenByToken(Policy):
         # A caption that is cut at the largest length never drew its EOS.
         log_p_XT = log_p_XT[:, : self.captioner.spec.max_words]
         return log_p_XT.sum(-1).view(captions_BSL.shape[:2])
-
-
-# ----------------------------------------------------------------------------------------- mappers
-
-
-class _MLP(nn.Module):
-    def __init__(self, model: PrefixLM.Model, spec: ImageSpec, width: int):
-        super().__init__()
-        self.shape, hidden = (model.prefix, width), model.prefix * width // 2
-        self.layers = nn.Sequential(
-            nn.Linear(spec.channels, hidden), nn.Tanh(), nn.Linear(hidden, model.prefix * width)
-        )
-
-    def forward(self, features_BNC: Tensor) -> Tensor:
-        return self.layers(features_BNC.mean(1)).unflatten(-1, self.shape)
-
-
-class _Transformer(nn.Module):
-    def __init__(self, model: PrefixLM.Model, spec: ImageSpec, width: int):
-        super().__init__()
-        self.project = nn.Linear(spec.channels, width)
-        self.position = nn.Parameter(torch.randn(spec.tokens, width) * 0.02)
-        self.constants = nn.Parameter(torch.randn(model.prefix, width) * 0.02)
-        heads = next(heads for heads in (8, 4, 2, 1) if width % heads == 0)
-        self.blocks = ModuleList(
-            EncoderBlock(width, heads, model.dropout) for _ in range(model.mapper_layers)
-        )
-
-    def forward(self, features_BNC: Tensor) -> Tensor:
-        x_BND = self.project(features_BNC) + self.position
-        x_BND = torch.cat([x_BND, self.constants.expand(len(x_BND), -1, -1)], dim=1)
-        for block in self.blocks:
-            x_BND = block(x_BND)
-        return x_BND[:, -len(self.constants) :]
 
 
 # -------------------------------------------------------------------------------- words and tokens

@@ -30,18 +30,29 @@ else:
 
 @dataclass(frozen=True)
 class EncoderSize:
-    """Size of a model's image encoder; the decoder has the same width, heads and dropout."""
+    """Size of a model's image encoder; the decoder has the same width, heads and dropout.
+
+    Attributes:
+        feature_dropout: Dropout rate of the projected image tokens; None for `dropout`.
+    """
 
     width: int = 128
     heads: int = 4
     encoder_layers: int = 2
     dropout: float = 0.0
+    feature_dropout: float | None = None
 
 
 def image_encoder(size: EncoderSize, spec: ImageSpec) -> ImageEncoder:
     """Return a new image encoder of the given size."""
     return ImageEncoder(
-        spec.tokens, spec.channels, size.width, size.heads, size.encoder_layers, size.dropout
+        spec.tokens,
+        spec.channels,
+        size.width,
+        size.heads,
+        size.encoder_layers,
+        size.dropout,
+        size.feature_dropout,
     )
 
 

@@ -245,18 +245,6 @@ def test_trials_that_differ_in_decoding_share_a_training(tmp_path):
     assert jobs.keys() == trained | scored | shared and set(jobs.values()) == {"1"}
 
 
-def test_coco_configuration_plans_every_download():
-    plan = snakemake(ROOT, "-n", "--configfile", str(ROOT / "config/coco.yaml"))
-    for job in (
-        "download_train2014",
-        "download_val2014",
-        "unpack_annotations_trainval2014",
-        "unpack_caption_datasets",
-        "report",
-    ):
-        assert job in plan
-
-
 def test_kill_9_in_training_and_the_same_command_again(tiny_layout, tmp_path):
     """After a real SIGKILL in mid-training, the weights are those of an undisturbed run."""
     config = tiny_config(

@@ -12,7 +12,7 @@ from dsacap.reporting.table_file import Table
 
 TRAINING = ("parameters", "images_seen", "train_cpu_seconds", "val_CIDEr", "val_still_rising")
 _TIMED = ("latency_", "memory_")
-_ENCODER = ("train", "autoencoder", "name", "pretrained", "sha256", "beside")
+_ENCODER = ("train", "autoencoder", "features", "name", "pretrained", "sha256", "beside")
 # Stages that compute with torch, so that `arithmetic` reaches what they write.
 _COMPUTED = ("encoder", "features", "generator", "train", "teach", "caption")
 _STAGE = re.compile(r"(?P<verb>[a-z]+)(?: (?P<system>.+?))?(?: seed (?P<seed>\d+))?")

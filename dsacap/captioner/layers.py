@@ -159,15 +159,32 @@ class DecoderBlock(Block):
 
 
 class ImageEncoder(nn.Module):
-    """Projection of the image encoder's tokens to the model's width, followed by self-attention."""
+    """Projection of the image encoder's tokens to the model's width, followed by self-attention.
+
+    Args:
+        tokens: Image tokens (N).
+        channels: Channels of the image encoder (C).
+        width: Width of the model (D).
+        heads: Attention heads.
+        layers: Layers of self-attention.
+        dropout: Dropout rate of the layers.
+        feature_dropout: Dropout rate of the projected tokens; None for `dropout`.
+    """
 
     def __init__(
-        self, tokens: int, channels: int, width: int, heads: int, layers: int, dropout: float = 0.0
+        self,
+        tokens: int,
+        channels: int,
+        width: int,
+        heads: int,
+        layers: int,
+        dropout: float = 0.0,
+        feature_dropout: float | None = None,
     ):
         super().__init__()
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout if feature_dropout is None else feature_dropout)
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 

@@ -104,7 +104,8 @@ def _data(config: Config) -> Iterator[Finding]:
     unpacked = {
         path: archive for archive, remote in dataset.downloads.items() for path in remote.unpack
     }
-    for path in (*dataset.caption_files, *dataset.images.values()):
+    photos = dataset.images.values() if config.reads_photos else ()
+    for path in (*dataset.caption_files, *photos):
         source = unpacked.get(path, path)
         if path.exists():
             yield Finding("ok", "data", str(path))

@@ -1,12 +1,15 @@
 """The sections of the configuration on image encoders."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from dsacap.common.files import check_pinned
 from dsacap.config.section import Section, Sha256
 
 PATCHES = "patches:"  # begins the name of an encoder that gives pixels
+BLIP = "blip:"  # begins the name of the vision transformer of a BLIP
 
 
 class EncoderTraining(Section):
@@ -43,10 +46,13 @@ class AutoencoderTraining(AutoencoderSizes):
 
 
 class Encoder(Section):
-    """The image encoder: trained here (`train`, or `autoencoder`), or loaded by name.
+    """The image encoder: trained here (`train`, or `autoencoder`), loaded by name, or none.
 
-    A name is one of open_clip's, `local-dir:FOLDER` in open_clip's format, `timm:NAME`, or
-    `patches:SIZE/PATCH` for tokens that are a photo's pixels.
+    With `features` there is none: features that the user has are read, and photos never are.
+
+    A name is one of open_clip's, `local-dir:FOLDER` in open_clip's format, `timm:NAME`, `blip:NAME`
+    for a checkpoint of transformers (a name on the hub or a folder), or `patches:SIZE/PATCH` for
+    tokens that are a photo's pixels.
     """
 
     train: EncoderTraining | None = Field(
@@ -55,11 +61,16 @@ class Encoder(Section):
     autoencoder: AutoencoderTraining | None = Field(
         None, description="train an autoencoder on the photos of the train split, without captions"
     )
+    features: Path | None = Field(
+        None,
+        description="features that you have, as many tokens for each image: a folder of one .npz"
+        " file an image (xmodaler, bottom-up-attention), or an .h5 file",
+    )
     name: str | None = None
     pretrained: str | None = Field(
         None,
         description="open_clip: a tag or a file of weights; timm: a file, package:NAME, or nothing"
-        " for the name's default weights",
+        " for the name's default weights; blip: the commit of a name on the hub",
     )
     sha256: Sha256 | None = Field(
         None, description="hash of the file of weights, checked before it is read"
@@ -87,17 +98,25 @@ class Encoder(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "Encoder":
-        if sum(source is not None for source in (self.train, self.autoencoder, self.name)) != 1:
+        sources = (self.train, self.autoencoder, self.features, self.name)
+        if sum(source is not None for source in sources) != 1:
             raise ValueError(
                 "give either train (a tiny CLIP trained on the data set), autoencoder (trained on"
-                " its photos) or name (an open_clip or timm model, or patches)"
+                " its photos), name (a model of open_clip or timm, a BLIP, or patches) or features"
+                " (a folder or file of your own)"
             )
         if not self.has_weights and (self.pretrained or self.sha256):
             raise ValueError(
                 "pretrained and sha256 belong to name; an encoder trained here has no weights yet,"
-                " and patches never have any"
+                " and patches and features never have any"
             )
-        named = ("local-dir:", "timm:", PATCHES)
+        if self.features and (self.views > 1 or self.grid or self.on_bad_image == "skip"):
+            raise ValueError(
+                "views, grid and on_bad_image belong to an encoder; features are taken as they are"
+            )
+        if self.name and self.name.startswith(BLIP):
+            check_pinned(self.name.removeprefix(BLIP), self.pretrained)
+        named = ("local-dir:", "timm:", BLIP, PATCHES)
         if self.name and not self.pretrained and not self.name.startswith(named):
             raise ValueError(
                 "an open_clip name needs a pretrained tag or file, or use local-dir:FOLDER instead;"

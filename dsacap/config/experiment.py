@@ -93,6 +93,19 @@ class Config(Section):
         check_trials(self)
         return self
 
+    @model_validator(mode="after")
+    def _encoder_of_pictures(self) -> "Config":
+        """Require an encoder where a generator's pictures are to be encoded."""
+        for generator, encoder in (
+            (owner.generator, owner.encoder) for owner in (self, self.judge) if owner
+        ):
+            if generator and generator.name and (generator.encoder or encoder).features:
+                raise ValueError(
+                    "generator.encoder: pictures of a pipeline have to be encoded, and features"
+                    " alone cannot do that; name an encoder"
+                )
+        return self
+
     def check_system(self, name: str) -> None:
         """Raise a ValueError that names the key if the settings of a system do not fit."""
         system = self.systems[name]
@@ -118,10 +131,11 @@ class Config(Section):
             self.training_of(name)
         except ValidationError as error:
             raise ValueError(message_of(error.errors()[0], f"systems.{name}.training")) from None
-        if self.sees_pixels(name) and (self.encoder.name or "").startswith(PATCHES):
+        given = self.encoder.name or "encoder.features"
+        if self.sees_pixels(name) and (self.encoder.features or given.startswith(PATCHES)):
             raise ValueError(
-                f"systems.{name}: fine_tune trains an encoder, but {self.encoder.name} has no"
-                " weights; leave it out, and set encoder.views for random crops"
+                f"systems.{name}: fine_tune trains an encoder, but {given} has no weights;"
+                " leave it out, or name another encoder"
             )
 
     def _check_teacher(self, name: str) -> None:
@@ -266,6 +280,14 @@ class Config(Section):
             if name not in settings.tuning.model_fields_set
         }
         return settings.tuning.model_copy(update=inherited)
+
+    @property
+    def reads_photos(self) -> bool:
+        """Whether photos are encoded; not if the user has the features of all encoders."""
+        encoders = [self.encoder, *([self.judge.encoder] if self.judge else [])]
+        if self.generator and self.generator.encoder:
+            encoders.append(self.generator.encoder)
+        return any(encoder.features is None for encoder in encoders)
 
     def sees_pixels(self, system: str) -> bool:
         """Return whether a system or the one that it is tuned from has an encoder of its own."""

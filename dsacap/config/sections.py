@@ -83,6 +83,21 @@ class Row(Section):
     decoding: Label
 
 
+class Expected(Section):
+    """The CIDEr below which a trained system shows that something is wrong for all of them.
+
+    The run then ends before other systems are trained (dsacap/stages/expectation.py). It decides
+    nothing that a stage writes, so changing it invalidates no finished stage.
+    """
+
+    cider: float = Field(
+        gt=0,
+        description="lowest plausible CIDEr of the validation images, by the first decoding, on the"
+        " scale of the tables (115, not 1.15)",
+    )
+    source: Label = Field(description="where the figure comes from, for the message")
+
+
 class System(Section):
     """One trained model and its decodings, each of which is a row of the table.
 
@@ -100,6 +115,10 @@ class System(Section):
     )
     model: dict[str, Any] = Field({})
     training: dict[str, Any] = Field({})
+    expected: Expected | None = Field(
+        None,
+        description="what the system must reach, once trained, before the others are trained",
+    )
     distilled_from: Row | None = None
     tuned_from: Name | None = None
     tuning: Tuning | None = None
@@ -117,6 +136,11 @@ class System(Section):
             raise ValueError(
                 "a tuned system has the model, training and distilled_from of tuned_from;"
                 " leave them out"
+            )
+        if self.expected and (self.tuned_from or self.distilled_from):
+            raise ValueError(
+                "expected: belongs to a system that is trained on references, since others wait for"
+                " it; leave it out"
             )
         return self
 

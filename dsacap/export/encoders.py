@@ -96,7 +96,11 @@ def write_encoder(
     if settings.autoencoder:
         return _write_latents(settings.autoencoder, trained, settings.grid, folder, fine_tuned)
     name = settings.name
-    assert name is not None  # the configuration has `train`, `autoencoder` or `name`
+    if name is None:
+        raise UserError(
+            f"encoder.features: an export needs the encoder of photos, and there is none beside"
+            f" {settings.features}; name the one that made them (encoder.name)"
+        )
     if name.startswith(PATCHES):
         return Patches(name=name, grid=settings.grid)
     encoder = load_encoder(name, settings.pretrained, settings.grid, settings.sha256)

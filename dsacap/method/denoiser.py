@@ -70,6 +70,7 @@ class Denoiser(nn.Module):
         expansion: Width of the feed-forward's hidden layer, in units of `width`.
         self_conditioning: Whether it attends to a caption.
         read_from: The layer, from 1 on, whose output is the hidden states; 0 for the last.
+        feature_dropout: Dropout rate of the projected latents; None for `dropout`.
     """
 
     def __init__(
@@ -83,12 +84,13 @@ class Denoiser(nn.Module):
         expansion: int = 4,
         self_conditioning: bool = False,
         read_from: int = 0,
+        feature_dropout: float | None = None,
     ):
         super().__init__()
         self.width, self.read_from = width, read_from
         self.project = nn.Linear(channels, width)
         self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout if feature_dropout is None else feature_dropout)
         self.time = nn.Sequential(
             nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )

@@ -73,6 +73,7 @@ class DSACap(Captioner):
             beta: How sharply the best reference is selected; 0 is their mean.
             denoise_weight: Weight lambda of the denoising loss.
             dropout: Dropout rate.
+            feature_dropout: Dropout rate of the projected latents; None for `dropout`.
             self_conditioning: Whether the denoiser attends to the soft caption of the previous
                 pass: in training that of a first pass, in half of the steps; in decoding that of
                 the previous step.
@@ -93,6 +94,7 @@ class DSACap(Captioner):
         beta: float = 8.0
         denoise_weight: float = 0.3
         dropout: float = 0.0
+        feature_dropout: float | None = None
         self_conditioning: bool = False
 
         def __post_init__(self):
@@ -189,6 +191,7 @@ class DSACap(Captioner):
             model.expansion,
             model.self_conditioning,
             model.read_from,
+            model.feature_dropout,
         )
         self.readout: Readout = READOUTS[model.readout](model, spec)
 

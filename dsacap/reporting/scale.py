@@ -15,6 +15,7 @@ from dsacap.config.experiment import Config
 from dsacap.config.parsing import decoding_of
 from dsacap.config.sections import Tuning
 from dsacap.reporting.pipe_table import markdown
+from dsacap.reporting.rehearsal import rehearsal_section
 
 KINDS = {"cuda": "GPU", "cpu": "CPU"}
 _UNKNOWN = "not measured"
@@ -74,6 +75,7 @@ def write_scale(config: Config, page: Path) -> None:
             ),
         ]
     parts += ["## The whole benchmark", _whole(config, records)]
+    parts += rehearsal_section(page)
     write_text(page, "\n\n".join(parts) + "\n")
 
 

@@ -22,7 +22,6 @@ from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_text, replacing, write_json
 from dsacap.common.git_checkout import is_commit
 from dsacap.config.experiment import Config, parse_config
-from dsacap.scoring.score import PERCENT
 
 COLUMNS = (
     "dataset",
@@ -40,7 +39,6 @@ COLUMNS = (
 HELD_OUT = "held_out_"  # before the name of a metric: against all references but one
 BEST_OF = "best_of_"  # before k and the name of a metric: of the best of k captions
 # Published scores are percentages, CIDEr included; counts and shares keep their own units.
-_PERCENT = PERCENT | {"grammatical", "true", "novel"}
 _SIGNATURES = re.compile(r"```\n(.*?\|.*?)\n```", re.DOTALL)
 
 

@@ -68,6 +68,8 @@ class Keys:
             return key("encoder", encoder.train, self.data, *self._arithmetic)
         if encoder.autoencoder:
             return key("encoder", "autoencoder", encoder.autoencoder, self.data, *self._arithmetic)
+        if encoder.features:
+            return key("encoder", "features", encoder.features)
         others = encoder.beside if isinstance(encoder, Sight) else ()
         return key("encoder", encoder.name, encoder.pretrained, encoder.sha256, *others)
 

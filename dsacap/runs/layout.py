@@ -212,6 +212,15 @@ class Layout:
         ]
 
     @property
+    def checked_first(self) -> list[Row]:
+        """The rows whose CIDEr is compared with what is expected before others are trained."""
+        return [
+            (name, self.config.seeds[0])
+            for name, system in self.config.systems.items()
+            if system.expected
+        ]
+
+    @property
     def finished(self) -> list[Row]:
         """The trained rows whose scores exist.
 

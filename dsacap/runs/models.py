@@ -33,14 +33,17 @@ def photo_sources(layout: Layout, images: Sequence[CaptionedImage]) -> dict[str,
 
 
 def photo_set(layout: Layout, split: str | None = None) -> "PhotoSet":
-    """Return the photos of a split, or of all, with the encoder's options of decoding."""
+    """Return the photos of a split, or of all, with the encoder's options of decoding.
+
+    Where features are given, the photos need not be there, and have no sources.
+    """
     from dsacap.vision.features.shards import PhotoSet
 
     images = [example.image for example in load_examples(layout.data, split)]
     encoder = layout.config.encoder
     return PhotoSet(
         images,
-        photo_sources(layout, images),
+        {} if encoder.features else photo_sources(layout, images),
         encoder.batch_size,
         encoder.shard_size,
         encoder.on_bad_image,
@@ -64,6 +67,11 @@ def load_configured_encoder(layout: Layout) -> "Encoder":
     from dsacap.vision.encoders.load import load_encoder
 
     encoder = layout.config.encoder
+    if encoder.features:
+        raise UserError(
+            f"encoder.features: there is no encoder of photos here, since features came from"
+            f" {encoder.features}; name the encoder that made them (encoder.name)"
+        )
     first: Encoder
     if encoder.autoencoder:
         from dsacap.vision.encoders.latent_encoder import load_latent_encoder

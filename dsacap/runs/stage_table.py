@@ -65,8 +65,11 @@ def _sources(layout: "Layout") -> list[Path]:
 
 
 def _photos(layout: "Layout") -> list[Path]:
+    """Photos that the user brings, if they are read."""
     dataset = layout.config.dataset
-    return [] if dataset.kind == "scenes" else list(dataset.images.values())
+    if dataset.kind == "scenes" or not layout.config.reads_photos:
+        return []
+    return list(dataset.images.values())
 
 
 def _read_by_training(layout: "Layout", system: str, seed: int) -> list[Path]:

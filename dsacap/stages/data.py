@@ -16,8 +16,8 @@ def make_data(layout: Layout, with_photos: bool = True) -> dict:
 
     Args:
         layout: The layout of the configuration.
-        with_photos: Whether photos that are not generated have to exist. Captions are enough to
-            score other captions against.
+        with_photos: Whether photos that are not generated have to exist, if they are read at all.
+            Captions are enough to score other captions against.
 
     Returns:
         Facts for the manifest: counts, and hashes of the image ids and of the files.
@@ -63,5 +63,5 @@ def _load_images(layout: Layout, with_photos: bool) -> tuple[list[CaptionedImage
         split,
         dataset.expected,
         dataset.expected_ids,
-        with_photos,
+        with_photos and layout.config.reads_photos,
     )

@@ -45,7 +45,8 @@ def predicted_sizes(layout: Layout) -> list[Need]:
             needs.append(
                 Need(folder, size, f"to download and unpack in {folder}: {size / 1e9:.1f} GB")
             )
-    if config.encoder.train:  # only scenes can train it
+    # Only scenes can train it; the size of given features is known once one is read.
+    if config.encoder.train or config.encoder.features:
         return needs
     if not (layout.features / INDEX).exists() and (images := _images(layout, dataset)):
         from dsacap.vision.features.encode import FeatureSize

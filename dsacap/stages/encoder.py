@@ -1,4 +1,7 @@
-"""The stage `encoder`: the image encoder is trained, or it is checked that it can be loaded."""
+"""The stage `encoder`: the image encoder is trained, or it is checked that it can be loaded.
+
+Where the user has features, nothing is done.
+"""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -31,6 +34,8 @@ def make_encoder(layout: Layout) -> dict:
             than scenes.
     """
     encoder = layout.config.encoder
+    if encoder.features:
+        return {"features": str(encoder.features)}
     if encoder.train:
         facts = _train_tiny_clip(layout, encoder.train)
     elif encoder.autoencoder:

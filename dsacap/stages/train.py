@@ -7,6 +7,7 @@ import torch
 from dsacap.common.files import read_json
 from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout, manifest_of
+from dsacap.stages.expectation import check_expected
 from dsacap.stages.fitting import Prepared, fit, training_examples
 
 
@@ -16,8 +17,12 @@ def train_system(layout: Layout, system: str, seed: int) -> dict:
     Returns:
         Facts for the manifest. The cost of a distilled system includes its teacher's training and
         captions.
+
+    Raises:
+        UserError: The system is worse than `expected` of it.
     """
     facts = fit(layout, system, seed, prepared, "train", keep="best")
+    check_expected(layout, system, seed, facts)
     if (teacher := layout.config.systems[system].distilled_from) is None:
         return facts
     spent = [

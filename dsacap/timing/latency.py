@@ -16,7 +16,7 @@ from dsacap.timing.worker_process import TimedSystem
 
 
 def time_decodings(config: Config) -> dict:
-    """Time the encoder and every decoding of a configuration.
+    """Time the encoder, if there is one, and every decoding of a configuration.
 
     Args:
         config: The configuration, whose systems are trained.
@@ -27,7 +27,7 @@ def time_decodings(config: Config) -> dict:
     """
     settings = config.timing
     names = {
-        ENCODER: [""],
+        **({} if config.encoder.features else {ENCODER: [""]}),
         **{name: list(system.decodings) for name, system in config.systems.items()},
     }
     subjects = [
@@ -39,7 +39,7 @@ def time_decodings(config: Config) -> dict:
     times: dict[tuple, list[float]] = {subject: [] for subject in subjects}
     with ExitStack() as stack:
         systems = {name: stack.enter_context(TimedSystem(config, name)) for name in names}
-        machine = systems[ENCODER].machine()
+        machine = next(iter(systems.values())).machine()
         for i in progress(range(settings.rounds), "time the systems", "round"):
             for name, decoding, size in subjects:
                 stage = "encode" if name == ENCODER else "decode"

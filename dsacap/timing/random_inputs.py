@@ -100,6 +100,10 @@ def random_encoder(settings: EncoderSettings) -> Encoder:
         from dsacap.vision.encoders.latent_encoder import new_latent_encoder
 
         return new_latent_encoder(settings.autoencoder, settings.grid)
+    if settings.features:
+        raise UserError(
+            "encoder.features: there is no encoder to measure; name the one that made the features"
+        )
     if settings.name is None:
         import open_clip
 

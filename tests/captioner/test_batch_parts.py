@@ -19,14 +19,14 @@ from helpers import SPEC, ListMemory, random_batch
 SMALL = {"width": 16, "heads": 2}
 GRAPH = {**SMALL, "vertices": 9}
 SYSTEMS = {
-    "autoregressive": {**SMALL, "dropout": 0.2, "label_smoothing": 0.1},
+    "autoregressive": {**SMALL, "dropout": 0.2, "feature_dropout": 0.4, "label_smoothing": 0.1},
     "autoregressive, beta": {**SMALL, "dropout": 0.2, "beta": 8.0},
     "masked-diffusion": {**SMALL, "dropout": 0.2, "image_free": 0.3, "concentrated": True},
     "bit-diffusion": {**SMALL, "dropout": 0.2},
     "scd-net": {**SMALL, "dropout": 0.2},
     "parallel": {**SMALL, "dropout": 0.2},
     "prefix-lm": {**SMALL, "layers": 1, "prefix": 2, "mapper": "transformer"},
-    "dsacap": {**GRAPH, "dropout": 0.2},
+    "dsacap": {**GRAPH, "dropout": 0.2, "feature_dropout": 0.4},
     "dsacap, self-conditioning": {**GRAPH, "self_conditioning": True},
     "dsacap, ctc": {**GRAPH, "readout": "ctc"},
     "dsacap, slots": {**SMALL, "readout": "slots"},

@@ -126,6 +126,14 @@ def changed(path: str, value) -> dict:
             "'dsacap-rl' is itself distilled",
         ),
         (
+            "systems.dsacap-rl.expected",
+            {"cider": 100, "source": "a paper"},
+            "systems.dsacap-rl: expected: belongs to a system that is trained on references",
+        ),
+        ("systems.ar.expected", {"cider": 0, "source": "a paper"}, "systems.ar.expected.cider"),
+        ("systems.ar.expected", {"cider": 100}, "systems.ar.expected.source: is missing"),
+        ("systems.ar.model.feature_dropout", "half", "model.feature_dropout: Input should be"),
+        (
             "systems.dsacap-rl.tuning.rewards",
             {"repeats": 1},
             "needs a weight for cider, coverage, best, reconstruction, contrast or clipscore",
@@ -232,7 +240,7 @@ def test_folders_follow_the_settings_that_decide_their_content(tmp_path):
 
 def test_yaml_that_parsers_misread_is_refused(tmp_path):
     """These cases were found by tests/faults/test_malformed.py."""
-    sound = Path(CONFIGS[0]).read_text()
+    sound = (FOLDER / "coco.yaml").read_text()
     bomb = "a: &a [x]\n" + "".join(
         f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghi")
     )

@@ -117,8 +117,8 @@ def test_each_way_to_get_an_encoder_has_a_key_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("encoder", "problem"),
     [
-        ({"name": "patches:64/8", "pretrained": "openai"}, "patches never have any"),
-        ({"name": "patches:64/8", "sha256": "0" * 64}, "patches never have any"),
+        ({"name": "patches:64/8", "pretrained": "openai"}, "never have any"),
+        ({"name": "patches:64/8", "sha256": "0" * 64}, "never have any"),
         ({"autoencoder": AUTOENCODER, "pretrained": "openai"}, "has no weights yet"),
         ({"autoencoder": AUTOENCODER, "name": "patches:64/8"}, "give either train"),
         ({"autoencoder": AUTOENCODER | {"size": 48}}, "multiple of 32"),

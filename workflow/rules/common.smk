@@ -196,6 +196,17 @@ def pattern(path, row):
     return f"{ROW}/{name}"
 
 
+def checked_before(row):
+    """Weights that a training waits for: those of rows that are compared with what is expected.
+
+    It does not read them, so newer ones are no reason to train again.
+    """
+    first = [] if row in layout.checked_first else layout.checked_first
+    return [
+        ancient(layout.system(*other) / "model.safetensors") for other in first if has_weights(*other)
+    ]
+
+
 def needed_by(verb):
     """A function from wildcards to what a stage of a trained row reads."""
 
@@ -204,7 +215,8 @@ def needed_by(verb):
         # A row that was restored has its captions only, and needs no weights.
         if verb in ("caption", "complete") and not has_weights(*row):
             return []
-        return planned_files(layout, verb, row)[0]
+        waits_for = checked_before(row) if verb == "train" else []
+        return [*planned_files(layout, verb, row)[0], *waits_for]
 
     return needed
 

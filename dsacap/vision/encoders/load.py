@@ -1,4 +1,4 @@
-"""Encoders by name: models of open_clip, the tiny one trained on scenes included; timm; patches."""
+"""Encoders by name: open_clip, the tiny model trained on scenes included; timm; BLIP; patches."""
 
 import logging
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from dsacap.common.errors import UserError
-from dsacap.config.encoder import PATCHES
+from dsacap.config.encoder import BLIP, PATCHES
 from dsacap.vision.encoders.base import Encoder, check_weights
 from dsacap.vision.encoders.clip_encoder import (
     ClipEncoder,
@@ -28,9 +28,9 @@ def load_encoder(
 
     Args:
         name: An open_clip name; `local-dir:FOLDER`, as written by `save_clip` or in the same
-            format; `timm:NAME`; or `patches:SIZE/PATCH`, which has no weights.
+            format; `timm:NAME`; `blip:NAME`; or `patches:SIZE/PATCH`, which has no weights.
         pretrained: A tag of open_clip or a weights file. For timm a file, `package:NAME`, or None
-            for the weights that the name stands for.
+            for the weights that the name stands for. For a BLIP on the hub its commit.
         grid: Average tokens to grid x grid where the encoder gives more.
         expected_sha256: Hash of the weights file, including one that a tag downloads. It is
             checked before anything in the file is read.
@@ -50,6 +50,10 @@ def load_encoder(
         from dsacap.vision.encoders.timm_encoder import load_timm
 
         return load_timm(name.removeprefix(_TIMM), pretrained, grid, expected_sha256)
+    if name.startswith(BLIP):
+        from dsacap.vision.encoders.blip_encoder import load_blip
+
+        return load_blip(name.removeprefix(BLIP), pretrained, grid, expected_sha256)
     import open_clip  # takes seconds, which timm models need not pay
 
     check_known(name)
@@ -156,6 +160,10 @@ def without_weights(name: str, grid: int | None = None) -> Encoder:
         from dsacap.vision.encoders.timm_encoder import TimmEncoder
 
         return TimmEncoder(timm.create_model(name.removeprefix(_TIMM), pretrained=False), grid)
+    if name.startswith(BLIP):
+        from dsacap.vision.encoders.blip_encoder import blip_without_weights
+
+        return blip_without_weights(name.removeprefix(BLIP), grid)
     import open_clip
 
     check_known(name)

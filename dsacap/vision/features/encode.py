@@ -94,11 +94,29 @@ def encode_photos(
         lambda count: FeatureSize(count, views, *encoder.shape()),
         partial(_encode_shard, encoder=encoder, dtype=dtype, views=views),
     )
+    return finished(folder, photos, paths, views) | {"photos_per_second": photos_per_second}
+
+
+def finished(folder: Path, photos: PhotoSet, paths: Sequence[Path], views: int) -> dict:
+    """Write the statistics and the index of features whose shards are complete.
+
+    Args:
+        folder: Where the features are.
+        photos: The photos, with their splits.
+        paths: The shards of whole photos.
+        views: Features per photo.
+
+    Returns:
+        The index.
+
+    Raises:
+        UserError: No image of the train split has features.
+    """
     train = {image.image_id for image in photos.images if image.split == "train"}
     write_tensors(folder / "statistics.safetensors", _train_statistics(paths, train))
     index = _index(paths, views)
     write_json(folder / INDEX, index)
-    return index | {"photos_per_second": photos_per_second}
+    return index
 
 
 def encode_altered(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -52,6 +52,19 @@ class PhotoSet:
     shard_size: int
     on_bad_image: str
     workers: int = 0
+
+
+class Reader(Protocol):
+    """Reads what belongs to images, a shard at a time."""
+
+    @property
+    def photos(self) -> PhotoSet:
+        """The images."""
+
+    def batches(
+        self, images: Sequence[CaptionedImage], path: Path, skipped: dict[str, str], bar: tqdm
+    ) -> Iterator[tuple[list[int], Any]]:
+        """See `PhotoReader.batches`."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +130,10 @@ class PhotoReader:
 
 def write_shards(
     what: str,
-    reader: PhotoReader,
+    reader: Reader,
     folder: Path,
     size: Callable[[int], DiskSize],
-    write: Callable[[Batches, Path], None],
+    write: Callable[[Any, Path], None],
 ) -> tuple[list[Path], float | None]:
     """Write the shards of some photos, each with a list of the images that were skipped.
 
@@ -129,10 +142,10 @@ def write_shards(
 
     Args:
         what: What is made, for messages and the progress bar.
-        reader: Decodes the photos.
+        reader: Decodes the photos, or reads what was made of them.
         folder: Where the shards go.
         size: Returns the size on disk of a number of photos.
-        write: Writes one shard from its decoded batches.
+        write: Writes one shard from its batches.
 
     Returns:
         The paths of all shards; and the photos per second of this run, or None if no shard was
