@@ -78,7 +78,7 @@ class Reinforce:
         log_p_BS = policy.log_prob(drawn_GSL).view(-1, samples)
         guided = guided_B.tolist() if self.settings.guided else None
         total, parts = self.reward(batch.image_ids, texts, guided)
-        reward_BS = torch.from_numpy(total).to(log_p_BS)
+        reward_BS = torch.from_numpy(total).to(log_p_BS, non_blocking=True)
         facts = {f"reward_{name}": torch.tensor(part.mean()) for name, part in parts.items()}
         if before is not None:
             with torch.no_grad():
@@ -163,9 +163,8 @@ def advantages(
 
 def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
     """Return statistics of the captions drawn, where collapse and reward hacking show first."""
-    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts]).to(
-        log_p_BS
-    )
+    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts])
+    words_BS = words_BS.to(log_p_BS, non_blocking=True)
     return {
         "words": words_BS.mean(),
         "repeats": torch.tensor(

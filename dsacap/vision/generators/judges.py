@@ -37,7 +37,7 @@ class Judge(ABC):
 
     @abstractmethod
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
-        """Return the cosine (pairs) of each caption with its image."""
+        """Return the cosine (pairs) of each caption with its image, on any device."""
 
 
 class Reconstruction(Judge):
@@ -52,10 +52,9 @@ class Reconstruction(Judge):
     def _cosines(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
         ids = sorted(set(image_ids))
         original_of = dict(zip(ids, originals(self.store, ids, self.generator.grid), strict=True))
-        return (
-            self.generator.embed(captions, image_ids).cpu()
-            * torch.stack([original_of[i] for i in image_ids])
-        ).sum(-1)
+        original_PE = torch.stack([original_of[i] for i in image_ids])
+        made_PE = self.generator.embed(captions, image_ids)
+        return (made_PE * original_PE.to(made_PE.device, non_blocking=True)).sum(-1)
 
 
 class ClipAlignment(Judge):
