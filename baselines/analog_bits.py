@@ -82,7 +82,7 @@ def stepped(x: Tensor, x0: Tensor, now: float, to: float, fresh: Tensor | None) 
         to: The next time, below `now`.
         fresh: Noise for the stochastic step of DDPM; None for the deterministic step of DDIM.
     """
-    g_now, g_to = gamma(x.new_tensor(now)), gamma(x.new_tensor(to))
+    g_now, g_to = (gamma(x.new_full((), time)) for time in (now, to))
     noise = (x - g_now.sqrt() * x0) / (1 - g_now).sqrt()
     if fresh is None:
         return g_to.sqrt() * x0 + (1 - g_to).sqrt() * noise

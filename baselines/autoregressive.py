@@ -28,7 +28,7 @@ from dsacap.baselines.shared import (
 )
 from dsacap.baselines.word_sampling import draw_words
 from dsacap.baselines.word_search import beam_search, words_in_turn
-from dsacap.captioner.batch_parts import Dropout
+from dsacap.captioner.batch_parts import Dropout, places_of
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -151,21 +151,22 @@ class Autoregressive(Captioner):
         inputs_BL = F.pad(targets_BL[:, :-1], (1, 0), value=BOS)
         real_BL = targets_BL != PAD
         images = self._image_keys_values(batch)
-        all_real_YL = batch.part.all_captions(captions_BRL).flatten(0, 1) != PAD
-        for rows, length in batch.part.length_buckets(all_real_YL):
+        all_known_YL = batch.part.known_captions(captions_BRL).flatten(0, 1) != PAD
+        known_BL = batch.part.rows(all_known_YL)
+        for known_rows, length in batch.part.length_buckets(all_known_YL):
+            rows = known_rows.to(targets_BL.device, non_blocking=True)
             x_BLD = self.dropout(self.embed(inputs_BL[rows, :length]) + self.position[:length])
             for block, image in zip(self.blocks, images, strict=True):
                 x_BLD = block(x_BLD, take_rows(image, rows // references), causal=True)
-            real = real_BL[rows, :length]
-            logits = self.head(self.norm(x_BLD[real]))
-            targets = targets_BL[rows, :length][real]
-            yield (
-                rows,
-                real,
-                F.cross_entropy(
-                    logits, targets, reduction=reduction, label_smoothing=self.model.label_smoothing
-                ),
+            places = places_of(known_BL[known_rows, :length], rows.device)
+            logits = self.head(self.norm(x_BLD.flatten(0, 1)[places]))
+            loss = F.cross_entropy(
+                logits,
+                targets_BL[rows, :length].flatten()[places],
+                reduction=reduction,
+                label_smoothing=self.model.label_smoothing,
             )
+            yield rows, real_BL[rows, :length], loss
 
     def _image_keys_values(self, batch: Batch) -> list[KeysValues]:
         return image_keys_values(self.blocks, self.image_encoder(batch.features))
@@ -328,7 +329,8 @@ class _State:
         c = self.captioner
         logits_BV = c._next(words_B, self.places[place], self.images, self.caches)
         is_too_early = c.endless or place == 0  # captions are never empty
-        logits_BV[:, [PAD, BOS, UNK, EOS] if is_too_early else [PAD, BOS, UNK]] = -torch.inf
+        for word in (PAD, BOS, UNK, EOS) if is_too_early else (PAD, BOS, UNK):
+            logits_BV[:, word] = -torch.inf
         if self.prefix_BP is not None and place < self.prefix_BP.shape[1]:
             only_B1 = self.prefix_BP[:, place : place + 1]
             return torch.full_like(logits_BV, -torch.inf).scatter(1, only_B1, 0.0)

@@ -183,7 +183,7 @@ class LaDiC(Captioner):
         references = captions_BRL.shape[1]
         words_XL = self.text.tokens(captions_BRL.flatten(0, 1))
         self.trained_steps += self.training
-        if isinstance(self.text, SmallText):
+        if isinstance(self.text, SmallText) and not self.text.frozen:  # the number waits for a GPU
             self.text.freeze(bool(self.trained_steps > self.model.text_steps))
         x0 = self._latents(words_XL, batch.part)
         if isinstance(self.text, SmallText) and not self.text.frozen:

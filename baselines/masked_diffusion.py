@@ -51,7 +51,7 @@ from dsacap.baselines.shared import (
     replace_method,
     training_captions,
 )
-from dsacap.captioner.batch_parts import Dropout
+from dsacap.captioner.batch_parts import Dropout, places_of
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -147,23 +147,24 @@ class MaskedDiffusion(Captioner):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropies of the masked words and of the length."""
-        captions_BRL = training_captions(batch)
+        captions_BRL, device = training_captions(batch), batch.features.device
         references = captions_BRL.shape[1]
-        all_words_XL = batch.part.all_captions(captions_BRL).flatten(0, 1)
+        # In the CPU's memory, like the masks below: a GPU is not asked how many there are.
+        all_words_XL = batch.part.known_captions(captions_BRL).flatten(0, 1)
         if not self.ends_by_word:
             all_words_XL = all_words_XL[:, :-1].masked_fill(all_words_XL[:, :-1] == EOS, PAD)
         all_real_XL = all_words_XL != PAD
-        words_BL, real_BL = batch.part.rows(all_words_XL), batch.part.rows(all_real_XL)
+        words_BL, real_BL = (
+            batch.part.rows(x).to(device, non_blocking=True) for x in (all_words_XL, all_real_XL)
+        )
         memory_BND = self.image_encoder(batch.features)
         length_loss = F.cross_entropy(
             self.length_logits(memory_BND).repeat_interleave(references, 0),
             real_BL.sum(-1) - self.ends_by_word,
         )
 
-        t_X1 = torch.rand(len(all_words_XL), 1, device=words_BL.device)
-        all_masked_XL = (
-            torch.rand(all_words_XL.shape, device=words_BL.device) < t_X1
-        ) & all_real_XL
+        t_X1 = torch.rand(len(all_words_XL), 1)
+        all_masked_XL = (torch.rand(all_words_XL.shape) < t_X1) & all_real_XL
         masked_BL = batch.part.rows(all_masked_XL)
         if self.model.image_free:
             left_out_B = (
@@ -173,15 +174,17 @@ class MaskedDiffusion(Captioner):
             memory_BND = torch.where(left_out_B[:, None, None], self.blank, memory_BND)
         images = self.image_keys_values(memory_BND)
         total: Tensor | float = 0.0
-        for rows, length in batch.part.length_buckets(all_real_XL):
-            words, masked, real = (x_BL[rows, :length] for x_BL in (words_BL, masked_BL, real_BL))
+        for known_rows, length in batch.part.length_buckets(all_real_XL):
+            rows = known_rows.to(device, non_blocking=True)
+            words, masked = words_BL[rows, :length], masked_BL[known_rows, :length]
+            places = places_of(masked, device)
             hidden = self.hidden(
-                words.masked_fill(masked, self.mask),
-                real,
+                words.masked_fill(masked.to(device, non_blocking=True), self.mask),
+                real_BL[rows, :length],
                 [take_rows(image, rows // references) for image in images],
             )
             total = total + F.cross_entropy(
-                self.head(hidden[masked]), words[masked], reduction="sum"
+                self.head(hidden.flatten(0, 1)[places]), words.flatten()[places], reduction="sum"
             )
         word_loss = total / (all_masked_XL.sum().clamp(min=1) * batch.part.share)
         return {
@@ -330,7 +333,8 @@ class MaskedDiffusion(Captioner):
 
     def _forbid(self, logits_BLV: Tensor) -> None:
         """Set the logits of words to -inf where no caption contains them."""
-        logits_BLV[..., [PAD, BOS, UNK]] = -torch.inf
+        for word in (PAD, BOS, UNK):
+            logits_BLV[..., word] = -torch.inf
         if not self.ends_by_word:
             logits_BLV[..., EOS] = -torch.inf
             return

@@ -36,7 +36,7 @@ class FullyMasked(Policy):
         p_XV = self._log_p(real_BSL).exp()
         p_XV[:, : UNK + 1] = 0
         words_BSL = torch.zeros(real_BSL.shape, dtype=torch.long, device=length_BS.device)
-        words_BSL[real_BSL] = torch.multinomial(p_XV, 1)[:, 0]
+        words_BSL[real_BSL] = self.part.multinomial(p_XV, 1)[:, 0]
         return closed(words_BSL, ~real_BSL)
 
     def log_prob(self, captions_BSL: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from dsacap.baselines.pieces import Pieces, from_pretrained, untie
 from dsacap.baselines.prefix_mappers import MLPMapper, TransformerMapper, check_class_token
 from dsacap.baselines.shared import replace_method, training_captions
+from dsacap.captioner.batch_parts import places_of
 from dsacap.captioner.interface import (
     Batch,
     Captioner,
@@ -151,9 +152,10 @@ class PrefixLM(Captioner):
         targets_XT = self.words.tokens(captions_BRL.flatten(0, 1))
         log_p_XT = self._log_probs(batch, targets_XT)
         part = batch.part
+        known_XT = self.words.tokens(part.known_captions(captions_BRL).flatten(0, 1)) >= 0
         if part.share == 1:
-            return {"loss": -log_p_XT[targets_XT >= 0].mean()}
-        tokens = (self.words.tokens(part.all_captions(captions_BRL).flatten(0, 1)) >= 0).sum()
+            return {"loss": -log_p_XT.flatten()[places_of(known_XT, log_p_XT.device)].mean()}
+        tokens = known_XT.sum()
         return {"loss": -log_p_XT.sum() / (tokens * part.share)}
 
     def _log_probs(self, batch: Batch, targets_XT: Tensor) -> Tensor:

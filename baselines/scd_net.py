@@ -142,7 +142,8 @@ class SCDNet(Captioner):
         """Return captions [B, count, L + 1] of the most similar training images."""
         if self.memory is None:
             raise ValueError("SCD-Net looks up captions of training images: call learn_from first")
-        return self.memory.nearest(batch.image_ids, count).to(batch.features.device)
+        found = self.memory.nearest(batch.image_ids, count)
+        return found.to(batch.features.device, non_blocking=True)
 
     # ------------------------------------------------------------------------------------ training
 
@@ -154,10 +155,10 @@ class SCDNet(Captioner):
         x0 = self.bits.encode(words_XL)
         similar_BKL = self._similar(batch, self.model.retrieved)
         similar_XKL = similar_BKL.repeat_interleave(references, 0)
-        similar_XL = similar_XKL[
-            torch.arange(len(similar_XKL)),
-            batch.part.drawn(partial(torch.randint, 0, similar_XKL.shape[1]), (len(similar_XKL),)),
-        ]
+        which_X = batch.part.drawn(
+            partial(torch.randint, 0, similar_XKL.shape[1]), (len(similar_XKL),), x0.device
+        )
+        similar_XL = similar_XKL[torch.arange(len(similar_XKL), device=x0.device), which_X]
         memory_BND = self.image_encoder(batch.features)
         before = [torch.zeros_like(x0)] + [
             self.bits.encode(
@@ -280,8 +281,10 @@ class SCDNet(Captioner):
 def _words(logits_XLV: Tensor) -> Tensor:
     """Return the likeliest words [X, L], at least one, and PAD after the end."""
     logits_XLV = logits_XLV.clone()
-    logits_XLV[..., [BOS, UNK]] = -torch.inf
-    logits_XLV[:, 0, [PAD, EOS]] = -torch.inf
+    for word in (BOS, UNK):
+        logits_XLV[..., word] = -torch.inf
+    for end in (PAD, EOS):
+        logits_XLV[:, 0, end] = -torch.inf
     words_XL = logits_XLV.argmax(-1)
     is_end_XL = (words_XL == EOS) | (words_XL == PAD)
     return words_XL.masked_fill(is_end_XL.cumsum(-1) - is_end_XL.long() > 0, PAD)

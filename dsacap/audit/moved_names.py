@@ -180,6 +180,8 @@ NAMES = {
     "dsacap.training.rewards.Reconstruction": "dsacap.vision.generators.judges.Reconstruction",
     "dsacap.training.loop._batch": "dsacap.training.batches.batch_of_step",
     "dsacap.training.loop._order": "dsacap.training.batches._order",
+    "dsacap.training.loop._parameter_groups": "dsacap.training.parameters.parameter_groups",
+    "dsacap.training.loop._trained_together": "dsacap.training.parameters.trained_together",
     "dsacap.training.loop._references": "dsacap.training.batches._references",
     "dsacap.training.loop.batch_indices": "dsacap.training.batches.batch_indices",
     "dsacap.vision.encoder.ClipEncoder": "dsacap.vision.encoders.clip_encoder.ClipEncoder",

@@ -27,9 +27,25 @@ class Part:
     share: float = 1.0
     """The fraction of the batch's images that are in this part."""
 
+    def __init__(self, captions: Tensor | None = None) -> None:
+        """Describe the batch.
+
+        Args:
+            captions: The captions of all its images, `(images, references, length + 1)`, in the
+                CPU's memory; None if they are not at hand there.
+        """
+        self.captions = captions
+
     def all_captions(self, captions_BRL: Tensor) -> Tensor:
         """Return the captions of the whole batch; `captions_BRL` are those of this part."""
         return captions_BRL
+
+    def known_captions(self, captions_BRL: Tensor) -> Tensor:
+        """Return what `all_captions` does, in the CPU's memory.
+
+        The training loop has them there, so that their lengths are known without waiting for a GPU.
+        """
+        return captions_BRL.cpu() if self.captions is None else self.captions
 
     def rows(self, x: Tensor, dim: int = 0) -> Tensor:
         """Return this part's rows of a tensor with rows for the whole batch in dimension `dim`."""
@@ -54,7 +70,7 @@ class Part:
 
     def multinomial(self, p_XV: Tensor, samples: int, replacement: bool = False) -> Tensor:
         """Return what `torch.multinomial` draws for rows of this part."""
-        return torch.multinomial(p_XV, samples, replacement)
+        return _multinomial(p_XV, samples, replacement)
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean over the batch, given the mean `x` over this part.
@@ -74,11 +90,13 @@ class Part:
         on, dropout is that of its rows.
 
         Args:
-            real_XL: Which places are words, in the captions of the whole batch.
+            real_XL: Which places are words, in the captions of the whole batch, in the CPU's memory
+                (see `known_captions`).
             buckets: The number of buckets.
 
         Yields:
-            Indices of rows of this part, and the greatest length in the bucket of the whole batch.
+            Indices of rows of this part, in the CPU's memory, and the greatest length in the bucket
+            of the whole batch.
         """
         length_X = real_XL.sum(-1)
         for rows in length_X.argsort(stable=True).chunk(buckets):
@@ -102,18 +120,18 @@ class Slice(Part):
             first: The number of the first image.
             last: One more than the number of the last image.
             images: How many images the batch has.
-            captions: The captions of all its images, `(images, references, length + 1)`.
+            captions: As for `Part`.
             total: Adds up a tensor over all parts, if they are worked on at the same time.
         """
-        self.first, self.last, self.images = first, last, images
-        self.captions, self.total = captions, total
+        super().__init__(captions)
+        self.first, self.last, self.images, self.total = first, last, images, total
         self.share = (last - first) / images
         # While a bucket is worked on: its rows in the whole batch, and those of this part.
         self._bucket: tuple[int, Tensor] | None = None
 
     def all_captions(self, captions_BRL: Tensor) -> Tensor:
         """See `Part`."""
-        return self.captions
+        return self.known_captions(captions_BRL).to(captions_BRL.device, non_blocking=True)
 
     def rows(self, x: Tensor, dim: int = 0) -> Tensor:
         """See `Part`."""
@@ -136,7 +154,7 @@ class Slice(Part):
         # What the other parts draw does not matter, only that it is drawn.
         p_YV = torch.ones_like(p_XV[:1]).repeat(self._rows_of_all(len(p_XV)), 1)
         self.rows(p_YV).copy_(p_XV)
-        return self.rows(torch.multinomial(p_YV, samples, replacement))
+        return self.rows(_multinomial(p_YV, samples, replacement))
 
     def mean(self, x: Tensor) -> Tensor:
         """See `Part`."""
@@ -172,13 +190,38 @@ class Slice(Part):
         """
         rows = self._bucket[0] if self._bucket else self._rows_of_all(len(x))
         kept = F.dropout(x.new_ones(rows, *x.shape[1:]), p)
-        return (kept[self._bucket[1]] if self._bucket else self.rows(kept)).contiguous()
+        if self._bucket is None:
+            return self.rows(kept).contiguous()
+        return kept[self._bucket[1].to(x.device, non_blocking=True)].contiguous()
 
     def _rows_of_all(self, rows: int) -> int:
         return rows // (self.last - self.first) * self.images
 
 
 WHOLE = Part()
+
+
+def places_of(real_XL: Tensor, device: torch.device) -> Tensor:
+    """Return the places where a mask is true, as indices into flattened rows.
+
+    With the mask itself as an index, the CPU would wait for the GPU to count the places.
+
+    Args:
+        real_XL: The mask, in the CPU's memory.
+        device: Where the indices are needed.
+    """
+    return real_XL.flatten().nonzero()[:, 0].to(device, non_blocking=True)
+
+
+def _multinomial(p_XV: Tensor, samples: int, replacement: bool) -> Tensor:
+    """Return what `torch.multinomial` does.
+
+    For one sample it first checks that rows are probabilities, for which the CPU would wait for the
+    GPU. Its algorithm without that check draws the same.
+    """
+    if samples > 1:
+        return torch.multinomial(p_XV, samples, replacement)
+    return (p_XV / torch.empty_like(p_XV).exponential_()).argmax(-1, keepdim=True)
 
 
 class Dropout(nn.Dropout):

@@ -319,7 +319,7 @@ def noise_of(
                 if kind == "normal"
                 else generator.random(shape, np.float32)
             )
-    return torch.from_numpy(noise).to(batch.features.device)
+    return torch.from_numpy(noise).to(batch.features.device, non_blocking=True)
 
 
 def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def slot_log_probs(logits_BLV: Tensor) -> Tensor:
         Log-probabilities of the same shape.
     """
     logits_BLV = logits_BLV.clone()
-    logits_BLV[..., [PAD, BOS]] = NEVER
+    logits_BLV[..., : BOS + 1] = NEVER  # PAD and BOS
     logits_BLV[:, -1, EOS + 1 :] = NEVER
     return logits_BLV.log_softmax(-1)
 

@@ -8,18 +8,17 @@ size, its decoding options) is declared by that captioner and checked here throu
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
-from dsacap.config.claims import Ablation, AtSameDiversity, Diversity
+from dsacap.config.claims import Ablation, Diversity
+from dsacap.config.consistency import check_consistency
 from dsacap.config.dataset import Coco, Downloads, Scenes
-from dsacap.config.encoder import PATCHES, Encoder
+from dsacap.config.encoder import Encoder
 from dsacap.config.measurements import Inspection, Robustness, Scoring, Timing
 from dsacap.config.parsing import (
-    checked_options,
     decoding_of,
-    message_of,
     parse_section,
     strict_json,
 )
@@ -87,150 +86,10 @@ class Config(Section):
     )
 
     @model_validator(mode="after")
-    def _systems(self) -> "Config":
-        for name in self.systems:
-            self.check_system(name)
+    def _is_consistent(self) -> "Config":
+        check_consistency(self)
         check_trials(self)
         return self
-
-    @model_validator(mode="after")
-    def _encoder_of_pictures(self) -> "Config":
-        """Require an encoder where a generator's pictures are to be encoded."""
-        for generator, encoder in (
-            (owner.generator, owner.encoder) for owner in (self, self.judge) if owner
-        ):
-            if generator and generator.name and (generator.encoder or encoder).features:
-                raise ValueError(
-                    "generator.encoder: pictures of a pipeline have to be encoded, and features"
-                    " alone cannot do that; name an encoder"
-                )
-        return self
-
-    def check_system(self, name: str) -> None:
-        """Raise a ValueError that names the key if the settings of a system do not fit."""
-        system = self.systems[name]
-        if system.tuned_from and system.tuned_from not in self.systems:
-            raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
-        if self.trained(name).tuned_from:
-            raise ValueError(
-                f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name a"
-                " system that was trained"
-            )
-        if system.tuning and system.tuning.reconstructs and not self.generator:
-            raise ValueError(
-                f"systems.{name}.tuning.rewards: reconstruction and contrast need a generator"
-                " section"
-            )
-        self._check_teacher(name)
-        self._check_seeds(name)
-        cls = captioner_class(self.captioner_of(name))
-        model = checked_options(cls.Model, self.trained(name).model, f"systems.{name}.model")
-        for decoding, options in system.decodings.items():
-            decoding_of(cls, options, f"systems.{name}.decodings.{decoding}", model)
-        try:
-            self.training_of(name)
-        except ValidationError as error:
-            raise ValueError(message_of(error.errors()[0], f"systems.{name}.training")) from None
-        given = self.encoder.name or "encoder.features"
-        if self.sees_pixels(name) and (self.encoder.features or given.startswith(PATCHES)):
-            raise ValueError(
-                f"systems.{name}: fine_tune trains an encoder, but {given} has no weights;"
-                " leave it out, or name another encoder"
-            )
-
-    def _check_teacher(self, name: str) -> None:
-        teacher = self.systems[name].distilled_from
-        if teacher is None:
-            return
-        self._check_row(teacher, f"systems.{name}.distilled_from")
-        if self.trained(teacher.system).distilled_from:
-            raise ValueError(
-                f"systems.{name}.distilled_from: {teacher.system!r} is itself distilled; name a"
-                " system that was trained on references"
-            )
-
-    def _check_seeds(self, name: str) -> None:
-        """Require the first seed, which is timed, and no seed that the system's source lacks."""
-        system, seeds = self.systems[name], self.seeds_of(name)
-        source = system.tuned_from or (system.distilled_from and system.distilled_from.system)
-        known = self.seeds_of(source) if source else self.seeds
-        if self.seeds[0] not in seeds or not set(seeds) <= set(known):
-            raise ValueError(
-                f"systems.{name}.seeds: must contain {self.seeds[0]}, the first seed, and may"
-                f" contain only {', '.join(map(str, known))}"
-            )
-
-    @model_validator(mode="after")
-    def _portable(self) -> "Config":
-        """Refuse what portable arithmetic cannot cover: a GPU, compiled code and bf16."""
-        if self.arithmetic == "portable":
-            if self.device == "cuda":
-                raise ValueError(
-                    "arithmetic: portable cannot be promised on a GPU; set device: cpu, or"
-                    " arithmetic: fast"
-                )
-            for name in self.systems:
-                training = self.training_of(name)
-                if training.compile or training.precision != "fp32":
-                    key = "compile" if training.compile else "precision"
-                    raise ValueError(
-                        f"arithmetic: portable cannot be combined with training.{key} of"
-                        f" systems.{name}; leave one of them out"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _predictions(self) -> "Config":
-        for name in self.predictions:
-            if name in self.systems or name == "human":
-                raise ValueError(
-                    f"predictions.{name}: another row has this name; choose a different one"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _claims(self) -> "Config":
-        if self.judge and not self.generator:
-            raise ValueError(
-                "ablation.judge: needs a generator section, because reconstructions are compared by"
-                " that generator and by the judge's"
-            )
-        if self.ablation and self.ablation.compares_reconstructions and not self.judge:
-            raise ValueError(
-                "ablation.claims: claims on reconstructions need a judge; add ablation.judge, or"
-                " leave these claims out"
-            )
-        for name, claim in self.ablation.claims.items() if self.ablation else ():
-            for test in claim.tests:
-                for row in test.rows:
-                    self._check_row(row, f"ablation.claims.{name}")
-                size = getattr(test, "batch_size", None)
-                if size is not None and size not in self.timing.batch_sizes:
-                    raise ValueError(
-                        f"ablation.claims.{name}.batch_size: {size} is not timed; choose one of"
-                        f" timing.batch_sizes, {', '.join(map(str, self.timing.batch_sizes))}"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _dials(self) -> "Config":
-        """Require rows for dials, and one range of diversity for all systems and claims."""
-        for _, dial in self.diversity.named_dials if self.diversity else ():
-            for row in dial.rows:
-                self._check_row(row, f"diversity.dials.{dial.system}")
-        for name, claim in self.ablation.claims.items() if self.ablation else ():
-            for test in claim.tests:
-                between = test.between if isinstance(test, AtSameDiversity) else None
-                if between and (self.diversity is None or between != self.diversity.between):
-                    raise ValueError(
-                        f"ablation.claims.{name}.between: must be diversity.between, the one range"
-                        " over which systems are compared"
-                    )
-        return self
-
-    def _check_row(self, row: Row, where: str) -> None:
-        if row.system not in self.systems or row.decoding not in self.systems[row.system].decodings:
-            raise ValueError(f"{where}: no row {row.system!r}, {row.decoding!r}")
 
     @property
     def judge(self) -> Judge | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from dsacap.common.errors import UserError
+from dsacap.config.consistency import check_system
 from dsacap.config.section import Section
 from dsacap.config.sections import Name
 
@@ -83,7 +84,7 @@ def check_trials(config: "Config") -> None:
             raise ValueError(f"trials.{system}: no system of this name is trained")
         for name in of_system:
             try:
-                tried(config, system, name).check_system(system)
+                check_system(tried(config, system, name), system)
             except ValueError as error:
                 raise ValueError(f"trials.{system}.{name}: {error}") from None
     counts = {system: len(of_system) for system, of_system in config.trials.items()}

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsacap.captioner.batch_parts import WHOLE, Dropout, Part
+from dsacap.captioner.batch_parts import WHOLE, Dropout, Part, places_of
 from dsacap.captioner.interface import ImageSpec
 from dsacap.captioner.layers import take_rows
 from dsacap.method.readout import Readout, Uniform
@@ -55,22 +55,25 @@ class CMLM(Readout):
 
     def log_prob(self, image_BND: Tensor, captions_BRL: Tensor, part: Part = WHOLE) -> Tensor:
         """Return an estimate of the bound above, from one random choice of masks."""
-        references = captions_BRL.shape[1]
+        references, device = captions_BRL.shape[1], captions_BRL.device
         words_XL = self._words(captions_BRL)
-        real_XL = words_XL != PAD
-        n_X = real_XL.sum(-1)
-        masked_XL = self._random_masks(real_XL, part)
+        n_X = (words_XL != PAD).sum(-1)
+        # In the CPU's memory, like the masks: a GPU is not asked how many there are.
+        all_real_YL = self._words(part.known_captions(captions_BRL)) != PAD
+        known_masked_XL = self._random_masks(part.rows(all_real_YL), part)
+        masked_XL = known_masked_XL.to(device, non_blocking=True)
         images = self._images(image_BND)
         rows_of, log_p = [], []
-        all_words_YL = self._words(part.all_captions(captions_BRL))
-        for rows, length in part.length_buckets(all_words_YL != PAD):
+        for known_rows, length in part.length_buckets(all_real_YL):
+            rows = known_rows.to(device, non_blocking=True)
             words, masked = words_XL[rows, :length], masked_XL[rows, :length]
+            places = places_of(known_masked_XL[known_rows, :length], device)
             x_BLD = self(
                 words.masked_fill(masked, self.mask),
                 [take_rows(image, rows // references) for image in images],
             )
             log_p_masked = -F.cross_entropy(
-                self.words(x_BLD[masked]), words[masked], reduction="none"
+                self.words(x_BLD.flatten(0, 1)[places]), words.flatten()[places], reduction="none"
             )
             log_p.append(x_BLD.new_zeros(words.shape).masked_scatter(masked, log_p_masked).sum(-1))
             rows_of.append(rows)

@@ -40,7 +40,7 @@ class CTC(Readout):
     def forward(self, image_BND: Tensor) -> Tensor:
         """Return the log-probabilities `(B, G, V)` of words and blank."""
         logits_BGV = self.words(self.states(image_BND))
-        logits_BGV[..., [BOS, EOS]] = NEVER
+        logits_BGV[..., BOS : EOS + 1] = NEVER
         return logits_BGV.log_softmax(-1)
 
     def policy(self, image_BND: Tensor, part: Part = WHOLE) -> "CTCPolicy":

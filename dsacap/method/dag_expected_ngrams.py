@@ -48,7 +48,7 @@ def expected_overlap(
         words_BGV, transitions_BGG = words_BGV.log_softmax(-1), transitions_BGG.log_softmax(-1)
     step_BGG = transitions_BGG.exp().triu(1)
     emits_G = torch.ones(step_BGG.shape[-1], device=step_BGG.device)
-    emits_G[[0, -1]] = 0  # the start and the end
+    emits_G[0] = emits_G[-1] = 0  # the start and the end
     passage_BG = passage(transitions_BGG)
     rows = torch.arange(len(captions_BRL), device=captions_BRL.device)[:, None, None]
     emit_BRLG = words_BGV.mT[rows, captions_BRL].exp() * emits_G

@@ -112,7 +112,7 @@ def passage(transitions_BGG: Tensor) -> Tensor:
         lower_BGG, start_G1, upper=False, unitriangular=True
     )[..., 0]
     emits_G = torch.ones_like(start_G1[:, 0])
-    emits_G[[0, -1]] = 0
+    emits_G[0] = emits_G[-1] = 0
     return passage_BG * emits_G
 
 

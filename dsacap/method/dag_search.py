@@ -32,7 +32,7 @@ def lookahead(words_BGV: Tensor, transitions_BGG: Tensor, max_words: int) -> lis
     best_BG[:, -1] = 0  # the end emits nothing: reaching it costs only the transition
     next_BG = (transitions_BGG + best_BG[:, None]).argmax(-1)
     captions = []
-    for follow, word in zip(next_BG.tolist(), (word_BG + UNK + 1).tolist(), strict=True):
+    for follow, word in torch.stack([next_BG, word_BG + UNK + 1], 1).tolist():
         caption: list[int] = []
         vertex = follow[0]
         while vertex != len(follow) - 1 and len(caption) < max_words:
@@ -115,14 +115,15 @@ def viterbi(
     if last_B is None:
         score_BL[:, 0] = -torch.inf
     length_B = score_BL.argmax(-1)
+    lengths = length_B.tolist()
     rows = torch.arange(batch, device=step_BSS.device)
     state_B, words_LB = torch.full_like(length_B, end), []
-    for at in range(int(length_B.max()), 0, -1):  # trace the best steps back from the end
+    for at in range(max(lengths), 0, -1):  # trace the best steps back from the end
         before_B = (best_LBS[at] + step_BSS[rows, state_B]).argmax(-1)
         state_B = torch.where(at <= length_B, before_B, state_B)
         words_LB.append(word_BS[rows, state_B])
     captions = torch.stack(words_LB[::-1], 1).tolist() if words_LB else [[] for _ in range(batch)]
-    return [caption[:length] for caption, length in zip(captions, length_B.tolist(), strict=True)]
+    return [caption[:length] for caption, length in zip(captions, lengths, strict=True)]
 
 
 def considered(candidates: int, words_BGV: Tensor) -> int:
@@ -215,7 +216,8 @@ def draw(
         vertex_BS = inverted(step_BGG[rows, vertex_BS], uniform_BS2[..., 0])
         words.append(inverted(word_BGV[rows, vertex_BS], uniform_BS2[..., 1]))
         ended.append(vertex_BS == vertices - 1)
-        if ended[-1].all():
+        # A GPU takes all L steps in less time than the CPU takes to learn that all captions ended.
+        if not words_BGV.is_cuda and ended[-1].all():
             break
     return closed(torch.stack(words, -1), torch.stack(ended, -1))
 

@@ -159,14 +159,14 @@ class DSACap(Captioner):
                     " temperature"
                 )
             if self.candidates < 1 or self.bigram_weight < 0 or self.length_penalty < 0:
-                raise ValueError(
-                    "needs candidates >= 1, bigram_weight >= 0 and length_penalty >= 0"
-                )
-            has_path_scores = self.search in ("viterbi", "perturb")
-            if self.bigram_weight and not has_path_scores:
-                raise ValueError("a bigram_weight needs search: viterbi or perturb")
-            if self.length_penalty != 1 and not has_path_scores:
-                raise ValueError("a length_penalty needs search: viterbi or perturb")
+                raise ValueError("needs candidates > 0, bigram_weight >= 0 and length_penalty >= 0")
+            is_set = {
+                "bigram_weight": self.bigram_weight,
+                "length_penalty": self.length_penalty != 1,
+            }
+            for name in (name for name, given in is_set.items() if given):
+                if self.search not in ("viterbi", "perturb"):
+                    raise ValueError(f"a {name} needs search: viterbi or perturb")
 
         @property
         def draws(self) -> bool:

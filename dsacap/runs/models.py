@@ -113,6 +113,7 @@ def load_text_encoder(layout: Layout) -> Callable[[Sequence[str]], torch.Tensor]
     tokenizer = open_clip.get_tokenizer(
         local_name(layout.encoder) if settings.train else settings.name
     )
+    encoder.to(device_of(layout.config.device))
     prompt = "" if settings.train else PROMPT  # the tiny CLIP was trained on bare captions
     return lambda captions: encode_texts(encoder, tokenizer, captions, prompt=prompt)
 

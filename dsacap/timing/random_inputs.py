@@ -39,12 +39,13 @@ class RandomFeatures(FeatureStore):
         views: Mapping[int, int] | None = None,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Return features (batch, tokens, channels) of any image ids."""
-        return self._features[torch.tensor(image_ids) % len(self._features)]
+        """Return features (batch, tokens, channels) of any image ids, pinned for a GPU."""
+        rows_BNC = self._features[torch.tensor(image_ids) % len(self._features)]
+        return rows_BNC.pin_memory() if torch.device(device).type == "cuda" else rows_BNC
 
     def features(self, rows_BNC: Tensor, device: torch.device | str) -> Tensor:
         """Send features to a device, without standardising them."""
-        return rows_BNC.to(device)
+        return rows_BNC.to(device, non_blocking=True)
 
 
 class RandomPixels(PixelFeatures):
@@ -67,12 +68,13 @@ class RandomPixels(PixelFeatures):
         views: Mapping[int, int] | None = None,
         device: torch.device | str = "cpu",
     ) -> Rows:
-        """Return pixels (batch, 3, height, width) of any image ids."""
-        return Rows(self._pixels[torch.tensor(image_ids) % len(self._pixels)], None)
+        """Return pixels (batch, 3, height, width) of any image ids, pinned for a GPU."""
+        pixels = self._pixels[torch.tensor(image_ids) % len(self._pixels)]
+        return Rows(pixels.pin_memory() if torch.device(device).type == "cuda" else pixels, None)
 
     def features(self, rows: Rows, device: torch.device | str) -> Tensor:
         """Encode pixels on a device, without standardising the features."""
-        return self.encoder.encode(rows.pixels.to(device) / 255)[0]
+        return self.encoder.encode(rows.pixels.to(device, non_blocking=True) / 255)[0]
 
 
 def random_examples(images: int, vocabulary: Vocabulary) -> list[Example]:

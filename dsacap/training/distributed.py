@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -54,7 +55,11 @@ class Watch:
 
     def __init__(self, accelerator: Accelerator, cpu_seconds: float):
         """Begin to count; `cpu_seconds` were spent before."""
-        self.accelerator, self._before = accelerator, cpu_seconds
+        self._before = cpu_seconds
+        # Over gloo also where gradients go over NCCL: the CPUs agree without waiting for the GPUs.
+        self._group: Any = (  # torch annotates a number too, for processes outside of the group
+            torch.distributed.new_group(backend="gloo") if accelerator.num_processes > 1 else None
+        )
         self._started, self._asked = time.process_time(), threading.Event()
 
     @contextmanager
@@ -72,7 +77,8 @@ class Watch:
     def look(self) -> tuple[float, bool]:
         """Return the CPU-seconds so far and whether to end; all processes must call it."""
         spent, asked = time.process_time() - self._started, float(self._asked.is_set())
-        if self.accelerator.num_processes > 1:
-            both = torch.tensor([spent, asked], dtype=torch.float64, device=self.accelerator.device)
-            spent, asked = self.accelerator.reduce(both, "sum").tolist()
+        if self._group is not None:
+            both = torch.tensor([spent, asked], dtype=torch.float64)
+            torch.distributed.all_reduce(both, group=self._group)
+            spent, asked = both.tolist()
         return self._before + spent, asked > 0

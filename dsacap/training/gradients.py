@@ -101,12 +101,12 @@ class Gradients:
             What the objective logs, its losses among it, of the whole batch.
         """
         total: dict[str, Tensor] = {}
-        captions_BRL = read.captions.to(self.accelerator.device)
+        captions_BRL = read.captions.to(self.accelerator.device, non_blocking=True)
         self.model.zero_grad(set_to_none=True)
         for mine, rows in zip(self.slices, read.rows, strict=True):
             # Each part draws the random numbers of the whole batch and takes its own.
             torch.manual_seed(seed)
-            part = self._part(mine, captions_BRL)
+            part = self._part(mine, read.captions)
             assign_part(self.captioner, part)
             try:
                 losses = self._losses(read, mine, rows, captions_BRL, part)
@@ -129,7 +129,7 @@ class Gradients:
 
     def _part(self, mine: slice, captions_BRL: Tensor) -> Part:
         if self.parts == 1:
-            return WHOLE
+            return Part(captions_BRL)
         is_at_once = self.settings.accumulate == 1
         total = partial(self.accelerator.reduce, reduction="sum") if is_at_once else None
         return Slice(mine.start, mine.stop, self.images, captions_BRL, total)

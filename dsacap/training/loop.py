@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from dsacap.captioner.interface import Captioner
 from dsacap.common.errors import Preempted, UserError
@@ -35,6 +35,7 @@ from dsacap.training.checkpoint import restore, save
 from dsacap.training.distributed import Watch, from_main, values_from_main
 from dsacap.training.gradients import Gradients, Objective, Read
 from dsacap.training.moving_average import MovingAverage
+from dsacap.training.parameters import parameter_groups, trained_together
 from dsacap.training.read_ahead import ReadAhead
 from dsacap.vision.features.pixels import PixelFeatures
 from dsacap.vision.features.store import FeatureStore
@@ -87,7 +88,7 @@ def train(
         Facts for the manifest: steps, parameters, the best validation CIDEr, CPU-seconds.
 
     Raises:
-        UserError: The loss is not finite, or the processes find different checkpoints.
+        UserError: A loss was not finite, or the processes find different checkpoints.
         Preempted: SIGTERM asked it to end; a checkpoint was saved.
     """
     main = accelerator.is_main_process
@@ -132,6 +133,7 @@ def train(
             at.cpu_seconds, asked_to_end = watch.look()
             evaluated = at.step in evaluation_steps
             if evaluated or at.step % _LOG_EVERY == 0:
+                take.check()
                 row = {
                     "step": at.step,
                     **{name: round(value.item(), 6) for name, value in losses.items()},
@@ -148,6 +150,7 @@ def train(
                     steps.set_postfix_str(f"val CIDEr {100 * row['val_CIDEr']:.1f}", refresh=False)
                 log.append(row)
             if evaluated or asked_to_end or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                take.check()
                 if main:
                     checkpoint()
                 saved = time.monotonic()
@@ -183,7 +186,10 @@ def train(
 
 
 class Step:
-    """A step of training, called with its number: a function of that, the seed and the weights."""
+    """A step of training, called with its number: a function of that, the seed and the weights.
+
+    The CPU queues it without waiting for the GPU, so the loss is examined later, by `check`.
+    """
 
     def __init__(
         self,
@@ -203,9 +209,9 @@ class Step:
         self.description = description
         self.examples, self.store, self.vocabulary = examples, store, vocabulary
         self.images = min(settings.batch_size, len(examples))
-        self.model = _trained_together(captioner, store, settings)
+        self.model = trained_together(captioner, store, settings)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, captioner, settings),
+            parameter_groups(self.model, captioner, settings),
             betas=(0.9, 0.98),
             eps=1e-9,
             fused=fused,
@@ -221,27 +227,39 @@ class Step:
             self.images,
             accelerator,
         )
+        self._unchecked: dict[int, Tensor] = {}  # losses by step
         self._read_ahead = ReadAhead(self._read, settings.steps)
         captioner.train(objective is None)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        """Take a step and return what the objective logs.
-
-        Raises:
-            UserError: The loss is not finite.
-        """
+        """Take a step and return what the objective logs."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["factor"] * learning_rate(step, self.settings)
         noise = int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0])
         losses = self._gradients(self._read_ahead(step), noise)
-        if not torch.isfinite(losses["loss"]):
-            fault = f"{self.description}: the loss is {losses['loss'].item()} at step {step}"
-            raise UserError(f"{fault}; lower training.learning_rate and start again")
+        self._unchecked[step] = losses["loss"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update(step)
         return losses
+
+    def check(self) -> None:
+        """Wait for the steps taken since the last check.
+
+        Raises:
+            UserError: The loss of one was not finite.
+        """
+        if not self._unchecked:
+            return
+        losses = torch.stack(list(self._unchecked.values())).tolist()
+        for step, loss in zip(self._unchecked, losses, strict=True):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"{self.description}: the loss is {loss} at step {step};"
+                    " lower training.learning_rate and start again"
+                )
+        self._unchecked.clear()
 
     def _read(self, step: int) -> Read:
         longest, views = self.captioner.spec.max_words, self.store.views
@@ -302,42 +320,6 @@ def _evaluator(
         return [per_image[image_id] for image_id in references]
 
     return evaluate
-
-
-def _trained_together(
-    captioner: Captioner, store: FeatureStore | PixelFeatures, settings: Training
-) -> nn.Module:
-    """What is stored, averaged and clipped as one.
-
-    That is the captioner, and the encoder where it sees pixels. The encoder stays in evaluation
-    mode: the statistics of its batch norms are those that it came with, whatever the batch and
-    however it is divided.
-    """
-    if not isinstance(store, PixelFeatures):
-        return captioner
-    store.encoder.requires_grad_(settings.fine_tune is not None)
-    return nn.ModuleDict({"captioner": captioner, "encoder": store.encoder})
-
-
-def _parameter_groups(model: nn.Module, captioner: Captioner, settings: Training) -> list[dict]:
-    """Weight decay for matrices only, as is usual; `factor` multiplies the learning rate."""
-    groups, own = [], set(captioner.parameters())
-    encoders = [p for p in model.parameters() if p not in own]
-    factor = (
-        settings.fine_tune.learning_rate / settings.learning_rate if settings.fine_tune else 0.0
-    )
-    for parameters, of_rate in ((list(captioner.parameters()), 1.0), (encoders, factor)):
-        matrices, others = (
-            [p for p in parameters if p.ndim >= 2],
-            [p for p in parameters if p.ndim < 2],
-        )
-        decays = ((matrices, settings.weight_decay), (others, 0.0))
-        groups += [
-            {"params": some, "weight_decay": decay, "factor": of_rate}
-            for some, decay in decays
-            if some
-        ]
-    return groups
 
 
 def _read_log(folder: Path) -> list[dict]:

@@ -80,7 +80,8 @@ class Reinforce:
         guided = guided_B.tolist() if self.settings.guided else None
         rewarded = self.reward(batch.image_ids, texts, guided)
         reward_BS, of_set_BS = (
-            torch.from_numpy(part).to(log_p_BS) for part in (rewarded.own_BS, rewarded.of_set_BS)
+            torch.from_numpy(part).to(log_p_BS, non_blocking=True)
+            for part in (rewarded.own_BS, rewarded.of_set_BS)
         )
         facts = {
             f"reward_{name}": torch.tensor(part.mean()) for name, part in rewarded.parts.items()
@@ -169,9 +170,8 @@ def advantages(
 
 def _health(texts: list[list[str]], log_p_BS: Tensor) -> dict[str, Tensor]:
     """Return statistics of the captions drawn, where collapse and reward hacking show first."""
-    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts]).to(
-        log_p_BS
-    )
+    words_BS = torch.tensor([[len(text.split()) for text in of_image] for of_image in texts])
+    words_BS = words_BS.to(log_p_BS, non_blocking=True)
     return {
         "words": words_BS.mean(),
         "repeats": torch.tensor(

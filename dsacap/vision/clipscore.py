@@ -120,5 +120,10 @@ def encode_texts(
         for part in _batches(captions, batch_size)
     ]
     return torch.cat(
-        [F.normalize(encoder.clip.encode_text(text).float(), dim=-1) for text in texts]
-    )
+        [
+            F.normalize(
+                encoder.clip.encode_text(text.to(encoder.device, non_blocking=True)).float(), dim=-1
+            )
+            for text in texts
+        ]
+    ).cpu()

@@ -187,6 +187,27 @@ def test_bf16_gives_about_the_loss_of_fp32(name):
     assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
+@pytest.mark.parametrize("name", [*TUNED, "ngrams"])
+def test_tuning_in_bf16(name):
+    """The captions drawn may be others than in fp32, so only the kind of numbers is compared."""
+    captioner = new("dsacap" if name == "ngrams" else name).eval()
+    if name == "ngrams":
+        settings = Tuning(steps=1, ngrams=ExpectedNgrams(), precision="bf16")
+        tuned = NgramObjective(captioner, settings)
+    else:
+        settings = Tuning(
+            steps=1, samples=4, kl=0.1, rewards=Rewards(cider=1), supervised=0.2, precision="bf16"
+        )
+        words = Vocabulary([*SPECIALS, *"abcdefghij"])
+        tuned = Reinforce(captioner, copy.deepcopy(captioner), settings, CountB(), words)
+    losses = worked(captioner, tuned, settings, random_batch(7))
+    assert all(torch.isfinite(value).all() for value in losses.values())
+    if name != "ngrams":
+        assert losses["kl"].item() == pytest.approx(0, abs=1e-3)
+    gradients = [p.grad for p in captioner.parameters() if p.grad is not None]
+    assert gradients and all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
+
+
 @pytest.mark.parametrize("name", ["autoregressive", "masked-diffusion", "dsacap"])
 def test_compiled_blocks_give_the_same_gradient(name, monkeypatch):
     def in_fewer_seconds(self, **how):

@@ -108,14 +108,34 @@ class Encoder(nn.Module, ABC):
 
     def from_bytes(self, bytes_B3HW: Tensor) -> Tensor:
         """Turn pixels from `to_bytes` into what `preprocess` returns, on their device."""
-        mean, std = self._normalisation()
-        return (bytes_B3HW / 255 - mean.to(bytes_B3HW.device)) / std.to(bytes_B3HW.device)
+        return self._normalised(bytes_B3HW / 255)
 
-    def _normalisation(self) -> tuple[Tensor, Tensor]:
-        """Return the mean and standard deviation (3, 1, 1) that pixels in [0, 1] are scaled by."""
+    def from_pictures(self, pictures_B3HW: Tensor) -> Tensor:
+        """Preprocess generated pictures on their device.
+
+        Args:
+            pictures_B3HW: RGB pictures (batch, 3, height, width) in [0, 1].
+
+        Returns:
+            What `preprocess` would return for each, but for the rounding of pixels to 8 bits.
+
+        Raises:
+            UserError: `preprocess` does not end with a normalisation of channels.
+        """
+        pixels = pictures_B3HW.float()
+        for step in self._preprocessing_steps()[:-1]:
+            if isinstance(step, nn.Module):  # the others turn photos into RGB and into tensors
+                pixels = step(pixels)
+        return self._normalised(pixels.clamp(0, 1))  # bicubic resizing overshoots
+
+    def _normalised(self, pixels_B3HW: Tensor) -> Tensor:
+        """Scale pixels in [0, 1] by the mean and standard deviation of each channel."""
         last = self._preprocessing_steps()[-1]
         mean, std = (torch.as_tensor(values, dtype=torch.float) for values in (last.mean, last.std))
-        return mean[:, None, None], std[:, None, None]
+        mean, std = (
+            x[:, None, None].to(pixels_B3HW.device, non_blocking=True) for x in (mean, std)
+        )
+        return (pixels_B3HW - mean) / std
 
     def _preprocessing_steps(self) -> Sequence[Any]:
         """Return the steps of `preprocess`, and raise UserError unless it ends by normalising."""

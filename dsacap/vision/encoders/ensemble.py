@@ -42,6 +42,10 @@ class EnsembleEncoder(Encoder):
         """Return pixels (members, 3, height, width), normalised by each member in its own way."""
         return torch.stack([member.preprocess(photo) for member in self._encoders()])
 
+    def from_pictures(self, pictures_B3HW: Tensor) -> Tensor:
+        """Return pixels (batch, members, 3, height, width), by each member's preprocessing."""
+        return torch.stack([m.from_pictures(pictures_B3HW) for m in self._encoders()], dim=1)
+
     def _maps(self, pixels_BM3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         maps = [member._maps(pixels_BM3HW[:, m]) for m, member in enumerate(self._encoders())]
         grid_BCHW, prefix_BPC, _ = maps[0]

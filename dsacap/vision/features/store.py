@@ -128,6 +128,5 @@ class FeatureStore:
 
     def standardised(self, tokens_BNC: Tensor) -> Tensor:
         """Bring raw tokens (batch, tokens, channels), on any device, to the scale of `read`."""
-        return (tokens_BNC.float() - self.mean.to(tokens_BNC.device)) / self.std.to(
-            tokens_BNC.device
-        )
+        mean, std = (x.to(tokens_BNC.device, non_blocking=True) for x in (self.mean, self.std))
+        return (tokens_BNC.float() - mean) / std

@@ -89,7 +89,8 @@ class CaptionPrior(DiffusionPipeline):
             prompts: Tokenised captions.
 
         Returns:
-            Word ids (batch, length) and a mask (batch, length) that is True where there are words.
+            Word ids (batch, length) and a mask (batch, length) that is True where there are words,
+            both in the CPU's memory.
         """
         length = self.text_encoder.config.max_position_embeddings
         out = self.tokenizer(
@@ -99,7 +100,7 @@ class CaptionPrior(DiffusionPipeline):
             max_length=length,
             return_tensors="pt",
         )
-        return out.input_ids.to(self.device), out.attention_mask.bool().to(self.device)
+        return out.input_ids, out.attention_mask.bool()
 
     def denoise(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Predict clean embeddings from noised ones.
@@ -107,17 +108,19 @@ class CaptionPrior(DiffusionPipeline):
         Args:
             x_BE: Noised embeddings (batch, width).
             time_B: Their timesteps (batch).
-            ids_BL: Word ids (batch, length) of the captions.
-            mask_BL: Which ids are words (batch, length).
+            ids_BL: Word ids (batch, length) of the captions, from `tokenize`.
+            mask_BL: Which ids are words (batch, length), from `tokenize`.
 
         Returns:
             The predicted clean embeddings (batch, width).
         """
         x0_BE = torch.empty_like(x_BE)
         for rows, length in WHOLE.length_buckets(mask_BL):
-            x0_BE[rows] = self._denoise_cut(
-                x_BE[rows], time_B[rows], ids_BL[rows, :length], mask_BL[rows, :length]
+            ids, mask, here = (
+                x.to(x_BE.device, non_blocking=True)
+                for x in (ids_BL[rows, :length], mask_BL[rows, :length], rows)
             )
+            x0_BE[here] = self._denoise_cut(x_BE[here], time_B[here], ids, mask)
         return x0_BE
 
     def _denoise_cut(self, x_BE: Tensor, time_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
@@ -130,8 +133,11 @@ class CaptionPrior(DiffusionPipeline):
         position, causal = self.prior.positional_embedding, self.prior.causal_attention_mask
         longest = self.text_encoder.config.max_position_embeddings
         kept = torch.cat(
-            [torch.arange(ids_BL.shape[1]), torch.arange(longest, position.shape[1])]
-        ).to(position.device)
+            [
+                torch.arange(ids_BL.shape[1], device=position.device),
+                torch.arange(longest, position.shape[1], device=position.device),
+            ]
+        )
         return functional_call(
             self.prior,
             {

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from dsacap.common.errors import UserError
@@ -80,7 +79,7 @@ class FeatureGenerator(Generator):
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
         """Generate features in one denoising step."""
         noise_BE = self._noise(image_ids, (self.prior.prior.config["embedding_dim"],)).to(
-            self.prior.device
+            self.prior.device, non_blocking=True
         )
         return self.prior(captions, noise_BE).unflatten(-1, ((self.grid or 1) ** 2, -1)).float()
 
@@ -96,7 +95,8 @@ class PixelGenerator(Generator):
         store: Features of the originals, whose statistics standardise those of generated images.
         steps: Denoising steps.
         size: Height and width of the generated images in pixels.
-        batch_size: Captions per call of the pipeline.
+        batch_size: Captions per call of the pipeline, at most; halved whenever the memory of the
+            GPU does not suffice.
     """
 
     def __init__(
@@ -120,18 +120,30 @@ class PixelGenerator(Generator):
         self.steps, self.size, self.batch_size = steps, size, batch_size
 
     def reconstruct(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
-        """Generate images and encode them, a batch at a time."""
-        parts = [slice(at, at + self.batch_size) for at in range(0, len(captions), self.batch_size)]
-        return torch.cat(
-            [self._encode(self.paint(captions[part], image_ids[part])) for part in parts]
-        )
+        """Generate images and encode them, a batch at a time, on the device of the pipeline."""
+        made: list[Tensor] = []
+        at = 0
+        while at < len(captions):
+            part = slice(at, at + self.batch_size)
+            try:
+                made.append(self._encode(self.paint(captions[part], image_ids[part])))
+                at = part.stop
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                torch.cuda.empty_cache()
+        return torch.cat(made)
 
-    def paint(self, captions: Sequence[str], image_ids: Sequence[int]) -> list[Image.Image]:
+    def paint(self, captions: Sequence[str], image_ids: Sequence[int]) -> Tensor:
         """Generate one image per caption.
 
         Args:
             captions: Tokenised captions.
             image_ids: The image of each caption, which determines the noise.
+
+        Returns:
+            RGB images (captions, 3, size, size) in [0, 1], on the device of the pipeline.
         """
         side = self.size // self.pipeline.vae_scale_factor
         latents = self._noise(image_ids, (self.pipeline.unet.config.in_channels, side, side))
@@ -141,15 +153,15 @@ class PixelGenerator(Generator):
             width=self.size,
             num_inference_steps=self.steps,
             guidance_scale=0.0,
-            latents=latents.to(self.pipeline.device, self.pipeline.unet.dtype),
+            latents=latents.to(self.pipeline.device, self.pipeline.unet.dtype, non_blocking=True),
+            output_type="pt",
         ).images
 
-    def _encode(self, photos: Sequence[Image.Image]) -> Tensor:
-        pixels_B3HW = torch.stack([self.encoder.preprocess(photo) for photo in photos])
-        tokens_BNC, pooled_BE = self.encoder(pixels_B3HW.to(self.pipeline.device))
+    def _encode(self, pictures_B3HW: Tensor) -> Tensor:
+        tokens_BNC, pooled_BE = self.encoder(self.encoder.from_pictures(pictures_B3HW))
         if self.grid is None:
-            return pooled_BE[:, None].cpu()
-        return coarse(self.store.standardised(tokens_BNC.cpu()), self.grid)
+            return pooled_BE[:, None]
+        return coarse(self.store.standardised(tokens_BNC), self.grid)
 
 
 def load_pixel_pipeline(name: str, revision: str | None, device: torch.device) -> Any:

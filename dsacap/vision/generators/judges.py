@@ -41,7 +41,7 @@ class Judge(ABC):
 
     @abstractmethod
     def _scores(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
-        """Return the score (pairs) of each caption with its image."""
+        """Return the score (pairs) of each caption with its image, on any device."""
 
 
 class Reconstruction(Judge):
@@ -65,16 +65,16 @@ class Reconstruction(Judge):
             Unit vectors (captions, width) of the pictures, as `Generator.embed` gives them.
         """
         if self._last is None or (image_ids, captions) != self._last[:2]:
-            made_PE = self.generator.embed(captions, image_ids).cpu()
+            made_PE = self.generator.embed(captions, image_ids)
             self._last = (image_ids, captions, made_PE)
         return self._last[2]
 
     def _scores(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
         ids = sorted(set(image_ids))
         original_of = dict(zip(ids, originals(self.store, ids, self.generator.grid), strict=True))
-        return (
-            self.pictures(image_ids, captions) * torch.stack([original_of[i] for i in image_ids])
-        ).sum(-1)
+        original_PE = torch.stack([original_of[i] for i in image_ids])
+        made_PE = self.pictures(image_ids, captions)
+        return (made_PE * original_PE.to(made_PE.device, non_blocking=True)).sum(-1)
 
 
 class Contrast(Judge):
@@ -115,7 +115,8 @@ class Contrast(Judge):
 
     def _scores(self, image_ids: Sequence[int], captions: Sequence[str]) -> torch.Tensor:
         store, grid = self.reconstruction.store, self.reconstruction.generator.grid
-        made_PE = self.reconstruction.pictures(image_ids, captions)
+        # The images that each picture is compared with differ, and few vectors are no work.
+        made_PE = self.reconstruction.pictures(image_ids, captions).cpu()
         scores_P = torch.empty(len(image_ids))
         of_pair_P = torch.tensor(image_ids)
         for image_id in dict.fromkeys(image_ids):

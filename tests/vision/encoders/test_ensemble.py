@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from torchvision.transforms.functional import to_pil_image
 
 from dsacap.common.errors import UserError
 from dsacap.config.encoder import Sight
@@ -110,7 +111,8 @@ def test_images_of_a_pipeline_are_compared_by_their_vectors(tmp_path):
     encoder = EnsembleEncoder([load_encoder(local_name(tmp_path / "clip"), None)] * 2)
     pipeline = load_pixel_pipeline(str(tmp_path / "pipeline"), None, CPU)
     generator = PixelGenerator(pipeline, encoder, None, grid=None, steps=1, size=16, batch_size=2)
-    photos = generator.paint(CAPTIONS, [1, 1, 2])
+    pictures = generator.paint(CAPTIONS, [1, 1, 2])
+    photos = [to_pil_image(picture) for picture in pictures]
     by_hand = encoder(torch.stack([encoder.preprocess(photo) for photo in photos]))[1]
     embedded = generator.embed(CAPTIONS, [1, 1, 2])
     # The tolerance is for batches of two and one, in which a grey value may round differently.

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -111,8 +110,8 @@ class Colours(torch.nn.Module):
     """An encoder whose tokens are the colours of 4 x 4 patches."""
 
     @staticmethod
-    def preprocess(photo):
-        return torch.from_numpy(np.asarray(photo)).permute(2, 0, 1) / 255
+    def from_pictures(pictures):
+        return pictures
 
     def forward(self, pixels):
         return F.adaptive_avg_pool2d(pixels, 4).flatten(2).mT, None
@@ -129,15 +128,40 @@ def test_images_of_a_pipeline_are_encoded(tmp_path):
     pipeline = load_pixel_pipeline(str(tmp_path), None, CPU)
     generator = PixelGenerator(pipeline, Colours(), Store(), grid=2, steps=1, size=16, batch_size=2)
     assert pipeline.scheduler.config.timestep_spacing == "trailing"
-    photos = generator.paint(CAPTIONS, [1, 1, 2])
-    assert [photo.size for photo in photos] == [(16, 16)] * 3
+    pictures = generator.paint(CAPTIONS, [1, 1, 2])
+    assert pictures.shape == (3, 3, 16, 16) and pictures.min() >= 0 and pictures.max() <= 1
     reconstructed = generator.reconstruct(CAPTIONS, [1, 1, 2])
-    by_hand = Store.standardised(
-        Colours()(torch.stack([Colours.preprocess(photo) for photo in photos]))[0]
-    )
+    by_hand = Store.standardised(Colours()(pictures)[0])
     # The tolerance is for batches of two and one, in which a grey value may round differently.
     torch.testing.assert_close(reconstructed, coarse(by_hand, 2), atol=0.03, rtol=0)
     assert not torch.equal(reconstructed[0], reconstructed[1])
+
+
+def test_batches_become_as_small_as_the_memory_of_the_gpu(tmp_path, monkeypatch):
+    tiny_stable_diffusion(tmp_path)
+    pipeline = load_pixel_pipeline(str(tmp_path), None, CPU)
+    generator = PixelGenerator(pipeline, Colours(), Store(), grid=2, steps=1, size=16, batch_size=8)
+    captions, ids = CAPTIONS * 3, list(range(9))
+    expected, paint, sizes = generator.reconstruct(captions, ids), generator.paint, []
+
+    def in_little_memory(captions, image_ids):
+        if len(captions) > 2:
+            raise torch.OutOfMemoryError
+        sizes.append(len(captions))
+        return paint(captions, image_ids)
+
+    monkeypatch.setattr(generator, "paint", in_little_memory)
+    # The tolerance is for another size of batches, in which a grey value may round differently.
+    found = generator.reconstruct(captions, ids)
+    torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
+    assert sizes == [2, 2, 2, 2, 1] and generator.batch_size == 2
+
+    def in_no_memory(captions, image_ids):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(generator, "paint", in_no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        generator.reconstruct(captions, ids)
 
 
 def test_an_unavailable_pipeline_is_reported(tmp_path):
