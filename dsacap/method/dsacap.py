@@ -43,6 +43,7 @@ READOUTS: dict[str, type[DirectedAcyclic | Slots | CTC | CMLM]] = {
 }
 
 _WORD_SEED = 1 << 32  # added to the seed of the image's noise: the seed by which words are drawn
+_PATH_SEARCHES = ("viterbi", "perturb")  # those that score whole paths
 
 
 class DSACap(Captioner):
@@ -160,13 +161,9 @@ class DSACap(Captioner):
                 )
             if self.candidates < 1 or self.bigram_weight < 0 or self.length_penalty < 0:
                 raise ValueError("needs candidates > 0, bigram_weight >= 0 and length_penalty >= 0")
-            is_set = {
-                "bigram_weight": self.bigram_weight,
-                "length_penalty": self.length_penalty != 1,
-            }
-            for name in (name for name, given in is_set.items() if given):
-                if self.search not in ("viterbi", "perturb"):
-                    raise ValueError(f"a {name} needs search: viterbi or perturb")
+            for name, without_effect in {"bigram_weight": 0, "length_penalty": 1}.items():
+                if getattr(self, name) != without_effect and self.search not in _PATH_SEARCHES:
+                    raise ValueError(f"a {name} needs search: {' or '.join(_PATH_SEARCHES)}")
 
         @property
         def draws(self) -> bool:
