@@ -30,7 +30,8 @@ def check_expected(layout: Layout, system: str, seed: int, facts: dict) -> None:
     validated = min(settings.validation_images, len(inputs.examples("val")))
     epochs = facts["images_seen"] / (settings.images or len(inputs.examples("train")))
     views = f"{encoder.views} view{'s' if encoder.views > 1 else ''}"
-    weights = f"{encoder.name or 'trained here'}, {encoder.pretrained or 'no weights named'}"
+    what = encoder.name or encoder.features or "trained here"
+    weights = f"{what}, {encoder.pretrained}" if encoder.pretrained else what
     raise UserError(
         f"{system}: CIDEr is {cider:.1f} on {validated:,} validation images, and at least"
         f" {expected.cider:g} was expected ({expected.source}). What lowers it would lower all"

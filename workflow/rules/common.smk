@@ -203,7 +203,9 @@ def checked_before(row):
     """
     first = [] if row in layout.checked_first else layout.checked_first
     return [
-        ancient(layout.system(*other) / "model.safetensors") for other in first if has_weights(*other)
+        ancient(layout.system(*other) / "model.safetensors")
+        for other in first
+        if has_weights(*other)
     ]
 
 

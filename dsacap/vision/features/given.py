@@ -139,10 +139,10 @@ def _write_shard(
         for part, value in zip(parts.values(), values, strict=True):
             part.append(value.to(dtype))
     joined = {name: torch.cat(part) for name, part in parts.items()}
-    for row in (~joined["tokens"].isfinite().all(-1).all(-1)).nonzero()[:1].flatten().tolist():
+    if unfit := (~joined["tokens"].isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
         raise UserError(
-            f"features of image id {ids[row]}: have values that are not finite, or that {dtype}"
-            " cannot hold; set encoder.dtype: bfloat16, or make these features again"
+            f"features of image id {ids[unfit[0]]}: have values that are not finite, or that"
+            f" {dtype} cannot hold; set encoder.dtype: bfloat16, or make these features again"
         )
     write_tensors(path, {"ids": torch.tensor(ids), **joined})
 

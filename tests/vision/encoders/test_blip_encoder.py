@@ -10,6 +10,8 @@ from transformers import (
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_tensors, sha256, write_tensors
+from dsacap.config.encoder import Encoder
+from dsacap.export.encoders import write_encoder
 from dsacap.vision.encoders.load import load_encoder, shape_without_weights
 from helpers import noise_photo
 
@@ -64,6 +66,12 @@ def test_what_is_no_blip_is_refused(tmp_path):
     file = tmp_path / "blip" / "model.safetensors"
     with pytest.raises(UserError, match=rf"{file}: sha256 is {sha256(file)}, expected {'0' * 64}"):
         load_encoder(f"blip:{tmp_path}/blip", None, expected_sha256="0" * 64)
+
+
+def test_an_export_says_that_it_cannot_have_it(tmp_path):
+    blip().save_pretrained(tmp_path / "blip")
+    with pytest.raises(UserError, match="cannot be exported"):
+        write_encoder(Encoder(name=f"blip:{tmp_path / 'blip'}"), tmp_path, tmp_path)
 
 
 def test_weights_that_are_absent_are_not_made_up(tmp_path):
