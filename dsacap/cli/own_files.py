@@ -60,11 +60,12 @@ def _add_score(contents: Contents) -> None:
     score.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
     text = "of several captions an image: AllSPICE and the best of k by SPICE too"
     score.add_argument("--all-spice", action="store_true", help=text)
+    score.add_argument("--bertscore", action="store_true", help="BERTScore too")
     text = (
-        "BERTScore too, by a model of transformers: its name or folder, and if bert-score does not "
-        "know it a layer, as in my-bert:9 (default: roberta-large); give the option after the files"
+        "its model of transformers: a name or folder, and if bert-score does not know it a layer, "
+        "as in my-bert:9 (default: roberta-large)"
     )
-    score.add_argument("--bertscore", nargs="?", const=True, metavar="MODEL", help=text)
+    score.add_argument("--bertscore-model", metavar="MODEL", help=text)
     text = "folder or zip of photos, for CLIPScore, which needs no references"
     score.add_argument("--photos", type=Path, help=text)
     text = "open_clip name for CLIPScore (default: %(default)s)"

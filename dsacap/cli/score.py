@@ -37,6 +37,7 @@ _OF_REFERENCES = {
     "--spice": "spice",
     "--all-spice": "all_spice",
     "--bertscore": "bertscore",
+    "--bertscore-model": "bertscore_model",
 }
 _WITHOUT_REFERENCES = (
     "note: there are no references, which all metrics but CLIPScore need; give them by"
@@ -97,7 +98,8 @@ def _by_models(
     options: argparse.Namespace, inputs: Inputs, photos: PhotoSource | None
 ) -> dict[str, dict]:
     """Return the scores by pretrained models that the options ask for."""
-    if not (photos or options.bertscore):
+    model = options.bertscore_model or (DEFAULT_MODEL if options.bertscore else None)
+    if not (photos or model):
         return {}
     scored = (
         _scored(options, _tokens(inputs, options))
@@ -105,8 +107,7 @@ def _by_models(
         else without_references(inputs)
     )
     scores: dict[str, dict] = {}
-    if options.bertscore:
-        model = DEFAULT_MODEL if options.bertscore is True else options.bertscore
+    if model:
         scores |= bert_scores(inputs, scored, model)
     if photos:
         scores |= clip_scores(inputs, scored, photos, options.encoder, options.pretrained)

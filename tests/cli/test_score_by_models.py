@@ -94,7 +94,8 @@ def test_bertscore_has_its_own_row_and_signature(files, capsys, monkeypatch):
     monkeypatch.setattr(model_metrics, "bert_score", scores)
     monkeypatch.setattr(TextModel, "fields", lambda _: {"model": "m", "layer": 17})
     given = (predictions, "--references", references, "--json", folder / "s.json")
-    assert run_score(*given, "--bertscore") == run_score(*given, "--bertscore", "mine:9") == 0
+    assert run_score("--bertscore", *given) == 0
+    assert run_score(*given, "--bertscore-model", "mine:9") == 0
     assert chosen == ["roberta-large", "mine:9"]
     score = quality(folder / "s.json")["BERTScore"]
     assert score["value"] == pytest.approx(0.92) and score["interval"]

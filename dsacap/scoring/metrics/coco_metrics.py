@@ -31,7 +31,8 @@ from dsacap.scoring.metrics.rouge import rouge_l
 NO_CIDER = (
     "CIDEr: not computed, because there is one image only: CIDEr weights a word by the share of"
     " images that lack it, and no image lacks the words of a single one.\n"
-    "  Give the document frequencies of other captions: --document-frequencies coco-val2014"
+    "  Give the document frequencies of other captions: --document-frequencies coco-val2014 (in"
+    ' Python document_frequencies="coco-val2014")'
 )
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 
