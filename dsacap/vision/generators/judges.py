@@ -14,7 +14,9 @@ from dsacap.vision.generators.generator import Generator, originals
 Captions = Sequence[Sequence[str]]  # the captions of each image
 
 NEIGHBOURS = 15  # of an image, which a caption has to tell it from
-_TEMPERATURE = 0.05  # of the choice among them: cosines of neighbours differ by some hundredths
+# Of the choice among them: of .02, .05, .1 and .2 the one by which right captions are likeliest, on
+# 300 validation images of scenes.
+_TEMPERATURE = 0.1
 
 
 class Judge(ABC):

@@ -47,7 +47,7 @@ def cosine(a: list[float], b: list[float]) -> float:
     return (a[0] * b[0] + a[1] * b[1]) / math.hypot(*a) / math.hypot(*b)
 
 
-def by_hand(caption: str, image: int, others: list[int], tau: float = 0.05) -> float:
+def by_hand(caption: str, image: int, others: list[int], tau: float = 0.1) -> float:
     of = {i: math.exp(cosine(PICTURES[caption], ORIGINALS[i]) / tau) for i in [image, *others]}
     return of[image] / sum(of.values())
 
@@ -76,7 +76,7 @@ def test_the_score_is_the_probability_of_the_image_among_its_neighbours(monkeypa
 def test_it_prefers_what_tells_an_image_from_its_neighbour_where_the_cosine_does_not():
     judge = contrast()
     right, typical = judge.score([3], [["right", "typical"]])[0]
-    assert right > 0.65 > 0.55 > typical
+    assert right > 0.57 > 0.53 > typical
     same = judge.reconstruction.score([3], [["right", "typical"]])[0]
     assert same[0] == pytest.approx(same[1])
 
