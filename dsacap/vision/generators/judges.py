@@ -66,7 +66,7 @@ class Reconstruction(Judge):
         Returns:
             Unit vectors (captions, width) of the pictures, as `Generator.embed` gives them.
         """
-        if self._last is None or (image_ids, captions) != self._last[:2]:
+        if not self._last or (image_ids, captions) != self._last[:2]:
             made_PE = self.generator.embed(captions, image_ids).cpu()
             self._last = (image_ids, captions, made_PE)
         return self._last[2]
