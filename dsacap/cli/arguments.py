@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from dsacap.cli import finished_tables, measure_scale, own_files, reports, stages, verify
+from dsacap.cli import (
+    finished_tables,
+    measure_gpu,
+    measure_scale,
+    own_files,
+    reports,
+    stages,
+    verify,
+)
 from dsacap.common.extras import DISTRIBUTION
 from dsacap.common.outputs import output_path
 
@@ -103,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     contents.chapter("Tables and pages")
     reports.add_verbs(contents)
     measure_scale.add_verbs(contents)
+    measure_gpu.add_verbs(contents)
     contents.chapter("Finished tables")
     finished_tables.add_verbs(contents)
     verify.add_verb(contents)

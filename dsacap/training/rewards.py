@@ -1,15 +1,20 @@
 """The rewards of captions by which a system is tuned. Each is computed and logged separately."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dsacap.config.training import Rewards
 from dsacap.data.prepared import Example
 from dsacap.training.cider_reward import CiderDReward
-from dsacap.vision.generators.judges import Captions, Judge
+
+if TYPE_CHECKING:
+    from dsacap.vision.generators.judges import Captions, Judge
 
 
 class RewardSum:

@@ -28,7 +28,7 @@ from dsacap.stages.features import make_features
 from dsacap.stages.pixels import make_pixels
 from dsacap.stages.train import prepared, train_system
 from dsacap.stages.tune import tune_system
-from dsacap.timing.workload import trained
+from dsacap.timing.photos import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
 from dsacap.vision.encoders.clip_encoder import local_name
