@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from dsacap.cli import finished_tables, measure_scale, own_files, reports, stages, verify
+from dsacap.cli import (
+    finished_tables,
+    measure_gpu,
+    measure_scale,
+    own_files,
+    reports,
+    stages,
+    verify,
+)
 from dsacap.cli.contents import Contents
 from dsacap.common.outputs import output_path
 
@@ -32,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     contents.chapter("Tables and pages")
     reports.add_verbs(contents)
     measure_scale.add_verbs(contents)
+    measure_gpu.add_verbs(contents)
     contents.chapter("Finished tables")
     finished_tables.add_verbs(contents)
     verify.add_verb(contents)
