@@ -31,6 +31,7 @@ from dsacap.timing.published_peaks import published_peak
 from dsacap.timing.workload import untrained
 
 _SHORTEST, _LONGEST = 0.2, 5.0  # seconds of one timing
+_START = 5  # seconds in which a process has not even loaded torch
 _FAIR_SHARES = 5  # of the time that is left, which one part may take
 _WARMUP, _CALLS = 5, 100
 
@@ -97,7 +98,7 @@ def measure_gpu(
     for number, part in enumerate(progress(missing, "measure", "part")):
         left = end - time.monotonic()
         share = left / (len(missing) - number)
-        if left < 1:
+        if left < _START:
             found[part.name] = {NOT_MEASURED: "no time was left; run the same command again"}
             continue
         seconds = min(max(share / 10, _SHORTEST), _LONGEST)
