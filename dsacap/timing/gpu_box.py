@@ -23,6 +23,7 @@ from dsacap.common.files import read_json, write_json
 from dsacap.common.machine import device_of, machine
 from dsacap.common.progress import progress
 from dsacap.config.experiment import Config, parse_config
+from dsacap.runs.manifest import commit
 from dsacap.timing.bounded import NOT_MEASURED, bounded
 from dsacap.timing.clock import repeated
 from dsacap.timing.full_size import Size, encoder_cost, peak_of, reward_cost, system_cost
@@ -30,6 +31,7 @@ from dsacap.timing.published_peaks import published_peak
 from dsacap.timing.workload import untrained
 
 _SHORTEST, _LONGEST = 0.2, 5.0  # seconds of one timing
+_START = 5  # seconds in which a process has not even loaded torch
 _FAIR_SHARES = 5  # of the time that is left, which one part may take
 _WARMUP, _CALLS = 5, 100
 
@@ -71,7 +73,7 @@ def measure_gpu(
         For each part `{"measured": ...}`, or the reason why it was not measured.
 
     Raises:
-        UserError: The file is of another configuration, size or machine.
+        UserError: The file is of another configuration, size, machine or commit.
     """
     end = time.monotonic() + 60 * minutes
     settings = config.model_dump(mode="json", exclude_unset=True)
@@ -81,12 +83,13 @@ def measure_gpu(
         "spec": dataclasses.asdict(spec) | {"words": []},
         "size": dataclasses.asdict(size),
         "device": machine(device)["device"],
+        "code": commit(),
     }
     kept = read_json(finished) if finished.exists() else about | {"parts": {}}
     if {name: kept.get(name) for name in about} != about:
         raise UserError(
-            f"{finished}: was measured on another machine or with other sizes; delete it, or choose"
-            " another folder (--output)"
+            f"{finished}: was measured on another machine, with other sizes or by other code;"
+            " delete it, or choose another folder (--output)"
         )
     parts: dict[str, dict] = kept["parts"]
     wanted = parts_of(config, spec, size, batch_sizes)
@@ -95,7 +98,7 @@ def measure_gpu(
     for number, part in enumerate(progress(missing, "measure", "part")):
         left = end - time.monotonic()
         share = left / (len(missing) - number)
-        if left < 1:
+        if left < _START:
             found[part.name] = {NOT_MEASURED: "no time was left; run the same command again"}
             continue
         seconds = min(max(share / 10, _SHORTEST), _LONGEST)

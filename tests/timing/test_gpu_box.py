@@ -102,7 +102,7 @@ def test_finished_parts_are_kept_and_the_others_tried_again(config, tmp_path, mo
     found = run(config, monkeypatch, second, tmp_path)
     assert second.asked == [absent] and "measured" in found[absent]
     other = tiny_config(tmp_path, training={"steps": 99})
-    with pytest.raises(UserError, match="measured on another machine or with other sizes"):
+    with pytest.raises(UserError, match="measured on another machine, with other sizes or by"):
         run(other, monkeypatch, Measured(), tmp_path)
 
 
