@@ -170,6 +170,18 @@ def test_spice_that_fails_is_null_with_the_reason_unless_required(why, monkeypat
         score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice="required")
 
 
+def test_spice_is_left_out_of_the_decodings_that_are_named(spice):
+    captions = {"first": SAMPLES, "point": SAMPLES}
+    scores = score_decodings(
+        REFERENCES, captions, set(), None, spice="required", without_spice=["point"]
+    )
+    assert "SPICE" in scores["first"]["quality"] and "SPICE" in scores["first"]["held_out"]
+    assert not any(
+        "SPICE" in name for part in ("quality", "held_out") for name in scores["point"][part]
+    )
+    assert point["quality"]["CIDEr"] == scores["first"]["quality"]["CIDEr"]
+
+
 def test_spider_is_computed_where_it_is_wanted_and_both_exist(spice):
     def quality(references=REFERENCES, wanted="auto", with_spider=True):
         captions = {"k": {i: SAMPLES[i] for i in references}}
