@@ -172,14 +172,13 @@ def test_spice_that_fails_is_null_with_the_reason_unless_required(why, monkeypat
 
 def test_spice_is_left_out_of_the_decodings_that_are_named(spice):
     captions = {"first": SAMPLES, "point": SAMPLES}
-    scores = score_decodings(
+    found = score_decodings(
         REFERENCES, captions, set(), None, spice="required", without_spice=["point"]
     )
-    assert "SPICE" in scores["first"]["quality"] and "SPICE" in scores["first"]["held_out"]
-    assert not any(
-        "SPICE" in name for part in ("quality", "held_out") for name in scores["point"][part]
-    )
-    assert point["quality"]["CIDEr"] == scores["first"]["quality"]["CIDEr"]
+    first, point = found["first"], found["point"]
+    assert "SPICE" in first["quality"] and "SPICE" in first["held_out"]
+    assert not any("SPICE" in name for name in (*point["quality"], *point["held_out"]))
+    assert point["quality"]["CIDEr"] == first["quality"]["CIDEr"]
 
 
 def test_spider_is_computed_where_it_is_wanted_and_both_exist(spice):
