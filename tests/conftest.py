@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Servers of tests run on this machine; a proxy that its environment names must not be asked.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# Text is wrapped at the width of the terminal, which a test must not depend on.
+os.environ["COLUMNS"] = "140"
 
 torch.set_num_threads(
     int(os.environ.get("DSACAP_TEST_THREADS", "1"))
