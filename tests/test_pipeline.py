@@ -49,8 +49,10 @@ def finished(tmp_path_factory) -> Path:
 def test_smoke_run_makes_the_tables(finished):
     results = finished / "results/smoke"
     text = (results / "table.md").read_text()
-    for part in ("Quality", "Diversity", "Latency", "Training", "How this was made"):
+    parts = ("Quality", "Diversity", "Quality against diversity", "Latency", "Training")
+    for part in (*parts, "How this was made"):
         assert f"## {part}" in text
+    assert (results / "table-diversity.svg").exists()
     numbers = pd.read_csv(results / "table.csv")
     config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     rows = {(s, d) for s, system in config["systems"].items() for d in system["decodings"]} | {
@@ -176,6 +178,7 @@ def test_claims_are_tested_on_existing_rows(finished):
     }
     snakemake(finished, "results/smoke/ablation.md", "results/smoke/claims.md", *configs)
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    assert "| temperature" in (finished / "results/smoke/ablation.md").read_text()
     table = pd.read_csv(finished / "results/smoke/ablation.csv")
     judged = table[table.metric == "judged_reconstruction"]
     assert (

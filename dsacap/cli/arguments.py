@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from dsacap.cli import finished_tables, measure_scale, own_files, reports, stages, verify
+from dsacap.cli import (
+    finished_tables,
+    measure_gpu,
+    measure_scale,
+    own_files,
+    reports,
+    stages,
+    verify,
+)
 from dsacap.cli.contents import Contents
 from dsacap.common.outputs import output_path
 
@@ -19,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     text = "what this machine lacks of what a configuration needs, and what to do about it"
     contents.verb("doctor", text, run=_doctor)
     own_files.add_validate(contents)
-    contents.verb("check", "check a configuration, and print its number of runs and the disk space it needs", run=_check)
+    text = "check a configuration, and print its number of runs and the disk space it needs"
+    contents.verb("check", text, run=_check)
     text = "print a script by which a shell completes verbs, options and files"
     shell = contents.add_parser("completion", text, run=_completion)
     shell.add_argument("shell", choices=_SHELLS, help='bash: eval "$(dsacap completion bash)"')
@@ -32,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     contents.chapter("Tables and pages")
     reports.add_verbs(contents)
     measure_scale.add_verbs(contents)
+    measure_gpu.add_verbs(contents)
     contents.chapter("Finished tables")
     finished_tables.add_verbs(contents)
     verify.add_verb(contents)

@@ -31,8 +31,8 @@ def add_verbs(contents: Contents) -> None:
     diff = contents.add_parser("diff", text, status, run=_diff)
     diff.add_argument("a", type=Path, help=_TABLE)
     text = (
-        "another table; `git show COMMIT:results/scenes/table.json > old.json` gives an earlier one "
-        "(default: the first is the newer one, and is compared with the committed table of its "
+        "another table; `git show COMMIT:results/scenes/table.json > old.json` gives an earlier "
+        "one (default: the first is the newer one, and is compared with the committed table of its "
         "configuration)"
     )
     diff.add_argument("b", type=Path, nargs="?", help=text)

@@ -98,7 +98,8 @@ def _add_compare(contents: Contents) -> None:
     compare.add_argument("--latex", type=output_path, metavar="FILE", help=text)
     text = "write a page of these results and of the images on which the systems differ most"
     compare.add_argument("--html", type=output_path, metavar="FILE", help=text)
-    compare.add_argument("--photos", type=Path, help="folder or zip of the photos that the page shows")
+    text = "folder or zip of the photos that the page shows"
+    compare.add_argument("--photos", type=Path, help=text)
 
 
 def _add_page(contents: Contents) -> None:

@@ -79,7 +79,7 @@ def add_keeping(contents: Contents) -> None:
     """Add the verbs that copy finished tables and rows to where they are committed."""
     text = "copy the finished tables to results/NAME/, and to the README"
     contents.verb("publish", text, run=_publish)
-    text = "copy the captions and manifests of finished rows to results/NAME/rows/, to be committed"
+    text = "copy finished rows (captions, manifests) and trials to results/NAME/, to be committed"
     contents.verb("keep", text, run=_keep)
     text = "restore kept rows, so that they are scored and reported without being trained again"
     contents.verb("restore", text, run=_restore)

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pycocotools.coco import COCO
-
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
 from dsacap.data.json_fields import caption_field, few, list_field, typed_field
-from dsacap.data.photos import PhotoSource
 
 SPLITS = ("train", "val", "test")
 # restval is the rest of val2014, on which Karpathy trains.
@@ -172,7 +169,7 @@ def read_split(path: Path) -> dict[int, str]:
     return {image_id: record["split"] for image_id, record in _read_karpathy(path, {}).items()}
 
 
-def _read_file(path: Path) -> COCO:
+def _read_file(path: Path) -> Any:  # a COCO of pycocotools
     """Return pycocotools' index of a captions file, after checking every field that is used."""
     data = read_json(path)
     for i, image in enumerate(list_field(data, "images", path)):
@@ -182,6 +179,8 @@ def _read_file(path: Path) -> COCO:
         typed_field(annotation, "id", int, f"{path}: annotations[{i}]")
         typed_field(annotation, "image_id", int, f"{path}: annotation {annotation['id']}")
         caption_field(annotation, "caption", f"{path}: annotation {annotation['id']}")
+    from pycocotools.coco import COCO
+
     coco = COCO()
     # Without "categories", for which pycocotools would expect boxes.
     coco.dataset = {"images": data["images"], "annotations": data["annotations"]}
@@ -338,6 +337,8 @@ def _check_photos(
         raise UserError(
             f"{split}: several image ids share a photo: {few(repeated)}; each image needs its own"
         )
+    from dsacap.data.photos import PhotoSource  # needs Pillow, which timing does without
+
     for source in sources:
         names = PhotoSource(images[source]).names()
         needed = sorted(image.file_name for image in loaded if image.source == source)

@@ -16,7 +16,6 @@ from typing import Any
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, read_jsonl, write_json, write_jsonl
 from dsacap.data.coco import CaptionedImage
-from dsacap.text.ptb_tokenizer import ptb_tokenize
 from dsacap.text.vocabulary import Vocabulary
 
 
@@ -52,6 +51,8 @@ def prepare(images: Sequence[CaptionedImage], folder: Path, min_count: int) -> d
     Raises:
         UserError: An image has no caption that contains a word.
     """
+    from dsacap.text.ptb_tokenizer import ptb_tokenize  # needs Java's packages
+
     tokens = iter(ptb_tokenize([caption for image in images for caption in image.captions]))
     rows: list[dict[str, Any]] = []
     for image in images:

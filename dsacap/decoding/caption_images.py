@@ -1,6 +1,9 @@
 """The only decoding loop: it captions any images by any captioner, a batch at a time."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -8,8 +11,10 @@ from dsacap.captioner.interface import Batch, Captioner
 from dsacap.common.progress import progress
 from dsacap.decoding.caption_batch import caption_batch
 from dsacap.text.vocabulary import Vocabulary
-from dsacap.vision.features.pixels import PixelFeatures
-from dsacap.vision.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from dsacap.vision.features.pixels import PixelFeatures
+    from dsacap.vision.features.store import FeatureStore
 
 
 def caption_images(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dsacap.common.files import read_json
-from dsacap.config.claims import Dial
+from dsacap.config.claims import Dial, Diversity
 from dsacap.reporting.cells import labels_of
 from dsacap.reporting.diversity_plot import Line, Spot, write_diversity_plot
 from dsacap.reporting.pipe_table import markdown
@@ -28,7 +28,7 @@ _EXPLAINED = (
     " by its width. A curve joins decodings that differ in one setting and is never extrapolated:"
     " a system that does not cover the range has n/a. The 95 % interval is over images, and over"
     " seeds where there are several. A decoding that gives one caption for an image has mBLEU-4 1"
-    " in the plot."
+    " in the plot, where hollow marks are on no curve."
 )
 
 
@@ -78,7 +78,7 @@ def diversity_section(layout: Layout, page: Path) -> list[str]:
         for curve in curves
         if curve.spots
     ]
-    write_diversity_plot(lines, _single_captions(layout), labels, between, plot)
+    write_diversity_plot(lines, _other_spots(layout, diversity), labels, between, plot)
     headers = ["System", "Setting", "CIDEr", "95 % interval", "Seeds", "mBLEU-4 from", "to"]
     rows = [_cells(labels[curve.dial.system], curve) for curve in curves]
     return [
@@ -118,19 +118,19 @@ def _spot(layout: Layout, system: str, decoding: str, seeds: Sequence[int]) -> S
     return Spot(system, decoding, float(np.mean(mbleu)), float(np.mean(cider)))
 
 
-def _single_captions(layout: Layout) -> list[Spot]:
+def _other_spots(layout: Layout, diversity: Diversity) -> list[Spot]:
     """The decodings that are on no dial: searches, consensus, reranking, and single draws."""
-    assert layout.config.diversity
-    on_dials = {row for _, dial in layout.config.diversity.named_dials for row in dial.rows}
+    on_dials = {
+        (row.system, row.decoding) for _, dial in diversity.named_dials for row in dial.rows
+    }
     seeds: dict[str, list[int]] = {}
     for system, seed in layout.finished:
         seeds.setdefault(system, []).append(seed)
-    taken = {(row.system, row.decoding) for row in on_dials}
     return [
         _spot(layout, system, decoding, of_system)
         for system, of_system in seeds.items()
         for decoding in layout.config.systems[system].decodings
-        if (system, decoding) not in taken
+        if (system, decoding) not in on_dials
     ]
 
 

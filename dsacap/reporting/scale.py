@@ -3,7 +3,6 @@
 It is computed from what `dsacap measure-scale` measured on a CPU, a GPU, or both.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +92,11 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
     machine = ", ".join(
         f"{name} {value}" for name, value in facts["machine"].items() if value is not None
     )
-    encoder = facts["encoder_cost"]
+    encoder, published = facts["encoder_cost"], facts.get("published_peak")
     summary = (
         f"{machine}. Peak of a product of matrices: {peak['fp32'] / 1e12:.3g} TFLOP/s fp32,"
-        f" {peak['bf16'] / 1e12:.3g} TFLOP/s bf16. {size['batch_size']} images per step,"
+        f" {peak['bf16'] / 1e12:.3g} TFLOP/s bf16; {_published(published)}. {size['batch_size']}"
+        " images per step,"
         f" {size['images']} at once to encode and to decode, {size['pictures']} picture(s) of"
         f" {size['picture']} px, {size['vocabulary']:,} words, {encoder['tokens']} tokens of"
         f" {encoder['channels']} channels. Measured {record['started'][:19]} from commit"
@@ -105,7 +105,11 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
         f" {record['seconds']:,.0f} seconds{_caveat(kind, record)}."
     )
     rows = []
-    for name, of in facts["systems"].items():
+    for name in config.systems:
+        if name not in facts["systems"]:
+            rows.append([config.systems[name].label or name, *[_UNKNOWN] * 9])
+            continue
+        of = facts["systems"][name]
         step = of["step"]
         flops = step["flops"] / step["seconds"]
         rows.append(
@@ -116,6 +120,7 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
                 _rate(1 / step["seconds"]),
                 _rate(step["images"] / step["seconds"]),
                 f"{100 * flops / peak[step['precision']]:.0f} %",
+                f"{100 * flops / published[step['precision']]:.0f} %" if published else "n/a",
                 f"{step['held_mib']:,}",
                 f"{step['peak_mib']:,}",
                 ", ".join(f"{decoding}: {_rate(rate)}" for decoding, rate in of["decode"].items()),
@@ -128,15 +133,29 @@ def _measured(config: Config, kind: str, record: dict) -> list[str]:
         "steps/s",
         "images/s",
         "MFU",
+        "MFU, published peak",
         "held MiB",
         "peak MiB",
         "decoding, images/s",
     ]
-    lines = [f"- encoder: {_rate(encoder['images_per_s'])} images/s"]
-    if "reward_cost" in facts:
-        reward = facts["reward_cost"]
-        lines.append(f"- reward: {_rate(reward['images_per_s'])} images/s ({reward['what']})")
+    lines = [f"- encoder: {_images_per_second(encoder)}"]
+    if config.generator:
+        reward = facts.get("reward_cost", {})
+        what = f" ({reward['what']})" if reward else ""
+        lines.append(f"- reward: {_images_per_second(reward)}{what}")
+    lines += [f"- {name}: {_UNKNOWN}: {why}" for name, why in facts.get("not_measured", {}).items()]
     return [summary, markdown(headers, rows, 1), "\n".join(lines)]
+
+
+def _published(peak: dict | None) -> str:
+    if peak is None:
+        return "the published peak is not known"
+    rates = ", ".join(f"{peak[name] / 1e12:.3g} TFLOP/s {name}" for name in ("fp32", "bf16"))
+    return f"published ({peak['source']}): {rates}"
+
+
+def _images_per_second(cost: dict) -> str:
+    return f"{_rate(cost['images_per_s'])} images/s" if "images_per_s" in cost else _UNKNOWN
 
 
 def _whole(config: Config, records: dict[str, dict]) -> str:
@@ -147,12 +166,16 @@ def _whole(config: Config, records: dict[str, dict]) -> str:
     parts = {kind: _parts(config, record["facts"]) for kind, record in records.items()}
     rows = []
     for same_part in zip(*parts.values(), strict=True):
-        hours = {kind: part.seconds / 3600 for kind, part in zip(parts, same_part, strict=True)}
-        name, count, _, flops = dataclasses.astuple(same_part[0])
+        hours = {
+            kind: None if part.seconds is None else part.seconds / 3600
+            for kind, part in zip(parts, same_part, strict=True)
+        }
+        name, count = same_part[0].name, same_part[0].count
+        flops = next((part.flops for part in same_part if part.flops is not None), None)
         pflop = "-" if flops is None else f"{flops / 1e15:,.1f}"
         rows.append([name, count, pflop, *(_hours(hours.get(kind)) for kind in KINDS)])
-    work = sum(part.flops or 0 for part in next(iter(parts.values()))) / 1e15
-    totals = {kind: sum(part.seconds for part in of) / 3600 for kind, of in parts.items()}
+    work = max(sum(part.flops or 0 for part in of) for of in parts.values()) / 1e15
+    totals = {kind: _total_hours(of) for kind, of in parts.items()}
     rows.append(["**together**", "", f"{work:,.1f}", *(_hours(totals.get(kind)) for kind in KINDS)])
     return "\n\n".join(
         [
@@ -172,6 +195,11 @@ def _whole(config: Config, records: dict[str, dict]) -> str:
     )
 
 
+def _total_hours(parts: "list[_Part]") -> float | None:
+    seconds = [part.seconds for part in parts if part.seconds is not None]
+    return sum(seconds) / 3600 if len(seconds) == len(parts) else None
+
+
 def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -182,37 +210,41 @@ def _hours(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the benchmark: its name, how often it is done, and its cost."""
+    """A part of the benchmark: its name, how often it is done, and its cost.
+
+    Seconds are None if it was not measured; operations also if they are not counted.
+    """
 
     name: str
     count: str
-    seconds: float
-    flops: float | None
+    seconds: float | None = None
+    flops: float | None = None
 
 
 def _parts(config: Config, facts: dict) -> list[_Part]:
     """All parts of the benchmark, with one seed of each row, at the rates of `facts`."""
     counts, encoder = _images(config), facts["encoder_cost"]
     images = sum(counts.values())
-    seconds, flops = images / encoder["images_per_s"], images * encoder["flops_an_image"]
-    parts = [_Part("features", f"{images:,} images", seconds, flops)]
+    parts = [_Part("features", f"{images:,} images", *_of_images(encoder, images))]
     for name, system in config.systems.items():
         training, label = config.training_of(name), system.label or name
-        step, rates = facts["systems"][name]["step"], facts["systems"][name]["decode"]
-        steps = training.steps * training.batch_size / step["images"]  # of the measured size
+        step, rates = (facts["systems"].get(name, {}).get(key) for key in ("step", "decode"))
         verb = "tuning" if system.tuned_from else "training"
         count = f"{training.steps:,} steps of {training.batch_size}"
-        seconds, flops = steps * step["seconds"], steps * step["flops"]
-        parts.append(_Part(f"{label}: {verb}", count, seconds, flops))
+        cost: tuple = ()
+        if step:
+            steps = training.steps * training.batch_size / step["images"]  # of the measured size
+            cost = steps * step["seconds"], steps * step["flops"]
+        parts.append(_Part(f"{label}: {verb}", count, *cost))
         if system.tuning and system.tuning.reconstructs:
             parts.append(_reward(config, facts, system.tuning, f"{label}: reward"))
         validated = training.evaluations * min(training.validation_images, counts["val"])
         samples = _samples(config, name)
-        seconds = validated / rates[next(iter(samples))] + sum(
+        seconds = rates and validated / rates[next(iter(samples))] + sum(
             counts["test"] * each / rates[decoding] for decoding, each in samples.items()
         )
         count = f"{validated + counts['test'] * sum(samples.values()):,} captions"
-        parts.append(_Part(f"{label}: validation and captions", count, seconds, None))
+        parts.append(_Part(f"{label}: validation and captions", count, seconds))
     return parts
 
 
@@ -227,15 +259,21 @@ def _images(config: Config) -> dict[str, int]:
 
 def _reward(config: Config, facts: dict, tuning: Tuning, name: str) -> _Part:
     """The reward for reconstruction, for every caption that is drawn while a row is tuned."""
-    generator, cost = config.generator, facts["reward_cost"]
+    generator, cost = config.generator, facts.get("reward_cost", {})
     assert generator is not None  # the configuration asks for it where a reward reconstructs
     pictures = tuning.steps * tuning.batch_size * tuning.samples
     count, pixels = f"{pictures:,} pictures", 1.0
     if generator.name:
         count += f" of {generator.size} px"
         pixels = (generator.size / facts["size"]["picture"]) ** 2
-    seconds = pictures * pixels / cost["images_per_s"]
-    return _Part(name, count, seconds, pictures * pixels * cost["flops_an_image"])
+    return _Part(name, count, *_of_images(cost, pictures * pixels))
+
+
+def _of_images(cost: dict, images: float) -> tuple[float, float] | tuple[()]:
+    """Return the seconds and operations of images; nothing if their cost was not measured."""
+    if "images_per_s" not in cost:
+        return ()
+    return images / cost["images_per_s"], images * cost["flops_an_image"]
 
 
 def _samples(config: Config, system: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ kept, since they follow from the captions.
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from dsacap.common.errors import UserError
@@ -17,10 +18,10 @@ from dsacap.runs.stage import Row
 
 
 def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
-    """Copy every row that has captions to results/<name>/rows/.
+    """Copy every row that has captions to results/<name>/rows/, and finished trials beside it.
 
     Captions, manifests and training curves of trained rows are copied; of rows of `predictions`,
-    the captions only.
+    the captions only; of trials the validation scores and manifests, to results/<name>/trials/.
 
     Args:
         layout: The layout of the configuration.
@@ -34,7 +35,8 @@ def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
     """
     finished = [run for run in layout.runs if layout.captions(*run).exists()]
     predicted = [row for row in layout.config.predictions if layout.predictions(row).exists()]
-    if not finished and not predicted and not may_be_none:
+    tried = [trial for trial in _trials(layout) if trial.scores.exists()]
+    if not finished and not predicted and not tried and not may_be_none:
         raise UserError(f"{layout.root}: no row has captions yet; run `snakemake row_SYSTEM` first")
     for run in finished:
         folder, captions = layout.system(*run), layout.captions(*run)
@@ -46,7 +48,13 @@ def keep_rows(layout: Layout, may_be_none: bool = False) -> list[str]:
     for row in predicted:
         with replacing(kept_predictions(layout.published, row)) as temporary:
             shutil.copyfile(layout.predictions(row), temporary)
-    return [*map(_named, finished), *predicted]
+    for trial in tried:
+        require_committed(
+            trial.folder,
+            {"train": read_json(trial.files[0]), "score-validation": read_json(trial.files[1])},
+        )
+        _copy(trial.files, trial.kept)
+    return [*map(_named, finished), *predicted, *(trial.name for trial in tried)]
 
 
 def rows_without_captions(layout: Layout) -> list[str]:
@@ -72,7 +80,47 @@ def restore_rows(layout: Layout) -> list[str]:
     for run in kept:
         folder = kept_row(layout.published, layout, run)
         _copy((folder / file.name for file in _files(layout, run)), layout.system(*run))
-    return [_named(run) for run in kept]
+    tried = [
+        trial
+        for trial in _trials(layout)
+        if not trial.scores.exists() and (trial.kept / trial.scores.name).exists()
+    ]
+    for trial in tried:
+        _copy((trial.kept / file.name for file in trial.files), trial.folder)
+    return [*map(_named, kept), *(trial.name for trial in tried)]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The files of a trial.
+
+    Attributes:
+        name: Its system and name, for people.
+        folder: The folder of its weights.
+        scores: Its scores on the validation split.
+        kept: Where it is kept.
+    """
+
+    name: str
+    folder: Path
+    scores: Path
+    kept: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """The files to keep, scores last: if they exist, so does the rest."""
+        return [manifest_of(self.folder), manifest_of(self.scores), self.scores]
+
+
+def _trials(layout: Layout) -> list[_Trial]:
+    """Return the trials of a configuration."""
+    found = []
+    for (system, seed), name in layout.trials:
+        tried = layout.tried(system, name)
+        folder, scores = tried.system(system, seed), tried.validation(system, seed)
+        kept = layout.published / "trials" / folder.name
+        found.append(_Trial(f"{system} (trial {name})", folder, scores, kept))
+    return found
 
 
 def kept_row(published: Path, layout: Layout, run: Row) -> Path:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,9 +22,10 @@ from dsacap.common.git_checkout import git, lock_hash
 from dsacap.common.machine import cpu_name, machine
 from dsacap.common.ranks import is_main
 from dsacap.config.experiment import Config
-from dsacap.runs.stage_files import Files
 from dsacap.runs.stage_table import VERSIONS
-from dsacap.scoring.java.jvm import end_workers
+
+if TYPE_CHECKING:
+    from dsacap.runs.stage_files import Files
 
 _PACKAGES = (
     "torch",
@@ -45,7 +47,7 @@ def run_stage(
     config: Config,
     function: Callable[[], dict],
     manifest: Path,
-    files: Callable[[], Files] = lambda: ([], []),
+    files: "Callable[[], Files]" = lambda: ([], []),
 ) -> dict:
     """Run a stage and write its manifest.
 
@@ -68,7 +70,10 @@ def run_stage(
     facts = function()
     if not is_main():
         return facts
-    end_workers()  # so that the cost of Java is included below
+    if "dsacap.scoring.java.jvm" in sys.modules:  # Java was used
+        from dsacap.scoring.java.jvm import end_workers
+
+        end_workers()  # so that its cost is included below
     read, written = files()
     record = {
         "stage": stage,

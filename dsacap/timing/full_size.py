@@ -31,19 +31,14 @@ from dsacap.decoding.caption_batch import caption_batch
 from dsacap.text.vocabulary import SPECIALS, Vocabulary
 from dsacap.timing.clock import repeated
 from dsacap.timing.decode_cost import FlopCounter
-from dsacap.timing.random_inputs import (
-    RandomFeatures,
-    RandomPixels,
-    random_encoder,
-    random_examples,
-)
+from dsacap.timing.random_inputs import RandomFeatures, random_examples
 from dsacap.timing.step_cost import cost_of_step
 from dsacap.timing.workload import RandomCaptions, captioner_name
-from dsacap.vision.features.pixels import PixelFeatures
-from dsacap.vision.features.store import FeatureStore
 
 if TYPE_CHECKING:
     from dsacap.training.gradients import Objective
+    from dsacap.vision.features.pixels import PixelFeatures
+    from dsacap.vision.features.store import FeatureStore
 
 _WARMUP, _CALLS = 1, 10
 
@@ -189,11 +184,7 @@ def system_cost(settings: dict, system: str, spec: ImageSpec, size: Size) -> dic
     vocabulary = Vocabulary([*SPECIALS, *(f"w{i}" for i in range(size.vocabulary - len(SPECIALS)))])
     training = config.training_of(system)
     with joined(config.device) as accelerator:
-        store: FeatureStore | PixelFeatures = (
-            RandomPixels(config).to(accelerator.device)
-            if config.sees_pixels(system)
-            else RandomFeatures(spec)
-        )
+        store = _store(config, system, spec, accelerator.device)
         training = training.model_copy(update={"batch_size": size.batch_size, "accumulate": 1})
         captioner = _captioner(config, system, spec, accelerator.device)
         examples = random_examples(max(2 * size.batch_size, 64), vocabulary)
@@ -228,6 +219,8 @@ def encoder_cost(settings: dict, size: Size) -> dict:
     Returns:
         Tokens, channels, images per second, and floating-point operations per image.
     """
+    from dsacap.timing.random_encoder import random_encoder
+
     config = _config(settings)
     device = device_of(config.device)
     encoder = random_encoder(config.encoder)
@@ -283,6 +276,16 @@ def _config(settings: dict) -> Config:
     torch.set_num_threads(config.threads)
     torch.manual_seed(0)
     return config
+
+
+def _store(
+    config: Config, system: str, spec: ImageSpec, device: torch.device
+) -> "FeatureStore | PixelFeatures":
+    if not config.sees_pixels(system):
+        return RandomFeatures(spec)
+    from dsacap.timing.random_encoder import RandomPixels
+
+    return RandomPixels(config).to(device)
 
 
 def _captioner(config: Config, system: str, spec: ImageSpec, device: torch.device) -> Captioner:

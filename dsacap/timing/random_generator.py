@@ -14,7 +14,8 @@ from dsacap.config.encoder import Encoder
 from dsacap.config.experiment import Config
 from dsacap.config.sections import Generator
 from dsacap.text.vocabulary import SPECIALS, Vocabulary
-from dsacap.timing.random_inputs import random_encoder, random_examples
+from dsacap.timing.random_encoder import random_encoder
+from dsacap.timing.random_inputs import random_examples
 from dsacap.vision.generators.caption_prior import new_caption_prior
 
 _TEXT: dict[str, Any] = {

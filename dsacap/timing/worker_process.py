@@ -152,15 +152,16 @@ def _subject(
 
     from dsacap.captioner.interface import ImageSpec
     from dsacap.config.experiment import parse_config
-    from dsacap.timing.workload import trained, untrained
+    from dsacap.timing.workload import untrained
 
     settings = parse_config(config, "configuration")
     torch.set_num_threads(settings.threads)
-    subject = (
-        trained(settings, system)
-        if spec is None
-        else untrained(settings, system, ImageSpec(**spec))
-    )
+    if spec is None:
+        from dsacap.timing.photos import trained
+
+        subject = trained(settings, system)
+    else:
+        subject = untrained(settings, system, ImageSpec(**spec))
     subject.precision = precision
     if compiled:
         subject.compile()

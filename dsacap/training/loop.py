@@ -7,13 +7,15 @@ one does, but for rounding (dsacap/captioner/batch_parts.py), and a run can be r
 processes or fewer than it began in.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -27,8 +29,6 @@ from dsacap.common.progress import progress
 from dsacap.config.training import Training
 from dsacap.data.prepared import Example
 from dsacap.decoding.caption_images import caption_images
-from dsacap.scoring.metrics.coco_metrics import score_cider
-from dsacap.scoring.random_effects import effect
 from dsacap.text.vocabulary import Vocabulary
 from dsacap.training.batches import batch_of_step
 from dsacap.training.checkpoint import restore, save
@@ -37,8 +37,10 @@ from dsacap.training.gradients import Gradients, Objective, Read
 from dsacap.training.moving_average import MovingAverage
 from dsacap.training.parameters import parameter_groups, trained_together
 from dsacap.training.read_ahead import ReadAhead
-from dsacap.vision.features.pixels import PixelFeatures
 from dsacap.vision.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from dsacap.vision.features.pixels import PixelFeatures
 
 _CHECKPOINT_SECONDS = 30
 _LOG_EVERY = 20
@@ -174,7 +176,7 @@ def train(
         "parameters": sum(p.numel() for p in captioner.parameters()),
         **(
             {"encoder_parameters_trained": sum(p.numel() for p in store.encoder.parameters())}
-            if settings.fine_tune and isinstance(store, PixelFeatures)
+            if settings.fine_tune and store.encoder is not None
             else {}
         ),
         "best_step": at.best_step if keep == "best" else at.step,
@@ -285,6 +287,8 @@ def is_still_rising(curve: Sequence[float], validated: Sequence[Sequence[float]]
         curve: CIDEr at each evaluation.
         validated: CIDEr of each image at the last two evaluations.
     """
+    from dsacap.scoring.random_effects import effect
+
     if len(validated) < 2:
         return True
     gains = np.subtract(validated[-1], validated[-2])
@@ -302,6 +306,9 @@ def learning_rate(step: int, settings: Training) -> float:
 def _evaluator(
     captioner, examples: Sequence[Example], store, vocabulary, decoding
 ) -> Callable[[], list[float]]:
+    # Not before it is needed: a step is timed where the packages of the scores are not installed.
+    from dsacap.scoring.metrics.coco_metrics import score_cider
+
     references = {e.image_id: list(e.tokens) for e in examples}
 
     def evaluate() -> list[float]:

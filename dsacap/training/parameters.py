@@ -1,11 +1,17 @@
 """What a run trains: the captioner, and the encoder where it is trained too."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from dsacap.captioner.interface import Captioner
 from dsacap.config.training import Training
-from dsacap.vision.features.pixels import PixelFeatures
-from dsacap.vision.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from dsacap.vision.features.pixels import PixelFeatures
+    from dsacap.vision.features.store import FeatureStore
 
 
 def trained_together(
@@ -17,7 +23,7 @@ def trained_together(
     mode: the statistics of its batch norms are those that it came with, whatever the batch and
     however it is divided.
     """
-    if not isinstance(store, PixelFeatures):
+    if store.encoder is None:
         return captioner
     store.encoder.requires_grad_(settings.fine_tune is not None)
     return nn.ModuleDict({"captioner": captioner, "encoder": store.encoder})

@@ -11,17 +11,22 @@ plus what the other captions are credited with on average, in the set without c_
 others' credits in the whole set, RLOO's baseline, depends on c_s and would bias the gradient.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dsacap.config.training import Rewards
 from dsacap.data.prepared import Example
 from dsacap.training.cider_reward import CiderDReward
-from dsacap.vision.generators.judges import Captions, Judge
+
+if TYPE_CHECKING:
+    from dsacap.vision.generators.judges import Captions, Judge
 
 SET_REWARDS = ("coverage", "best")
 

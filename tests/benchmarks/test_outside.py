@@ -7,72 +7,29 @@ values, random weights, and the same number of words. `pytest --benchmark-only`.
 """
 
 import pytest
-import torch
-from transformers import BartConfig, BartForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutput
 
 from dsacap.captioner.interface import ImageSpec
 from dsacap.config.experiment import load_config
-from dsacap.text.vocabulary import BOS, EOS, PAD
+from dsacap.timing.outside import bart_of_size
 from dsacap.timing.workload import untrained
 from helpers import SCENES_SHAPE
 
 WORDS = 16
+SPEC = ImageSpec(**SCENES_SHAPE, max_words=WORDS)
 
 
 def ours(config, images: int, compiled: bool):
-    subject = untrained(config, "ar", ImageSpec(**SCENES_SHAPE, max_words=WORDS))
+    subject = untrained(config, "ar", SPEC)
     if compiled:
         subject.compile()
-    return subject.run_of("decode", "greedy", images), sum(
+    return subject.prepare("decode", "greedy", images), sum(
         p.numel() for p in subject.captioner.parameters()
     )
 
 
 def transformers(config, images: int, compiled: bool):
-    """BART with our numbers of layers and our width, on linearly projected image tokens."""
-    model = config.systems["ar"].model
-    width, layers, heads = model["width"], model.get("decoder_layers", 3), model.get("heads", 4)
-    sizes = {
-        "d_model": width,
-        "decoder_layers": layers,
-        "decoder_attention_heads": heads,
-        "decoder_ffn_dim": 4 * width,
-    }
-    sizes |= {
-        "encoder_layers": model.get("encoder_layers", 2),
-        "encoder_attention_heads": heads,
-        "encoder_ffn_dim": 4 * width,
-    }
-    ids = {
-        "bos_token_id": BOS,
-        "eos_token_id": EOS,
-        "pad_token_id": PAD,
-        "decoder_start_token_id": BOS,
-        "forced_eos_token_id": None,
-    }
-    torch.manual_seed(0)
-    bart = BartForConditionalGeneration(
-        BartConfig(
-            vocab_size=SCENES_SHAPE["vocabulary"], max_position_embeddings=WORDS + 2, **sizes, **ids
-        )
-    )
-    bart = bart.eval().requires_grad_(False)
-    project = torch.nn.Linear(SCENES_SHAPE["channels"], width).requires_grad_(False)
-    how = {"max_new_tokens": WORDS, "min_new_tokens": WORDS, "do_sample": False, "num_beams": 1}
-    if compiled:
-        bart.forward = torch.compile(bart.forward, dynamic=False)
-        how["cache_implementation"] = "static"
-    features_BNC = torch.randn(images, SCENES_SHAPE["tokens"], SCENES_SHAPE["channels"])
-
-    @torch.inference_mode()
-    def generate() -> list[list[int]]:
-        memory = bart.model.encoder(inputs_embeds=project(features_BNC))
-        return bart.generate(
-            encoder_outputs=BaseModelOutput(memory.last_hidden_state), **how
-        ).tolist()
-
-    return generate, sum(p.numel() for p in (*bart.parameters(), *project.parameters()))
+    device = untrained(config, "ar", SPEC).device
+    return bart_of_size(config.systems["ar"].model, SPEC, images, compiled, device)
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from dsacap.captioner.batch_parts import WHOLE
 from dsacap.captioner.interface import Batch, Captioner
 from dsacap.captioner.registry import load_captioner
 from dsacap.common.errors import UserError
@@ -14,6 +15,7 @@ from dsacap.text.vocabulary import SPECIALS, Vocabulary
 from dsacap.training.gradients import Gradients, Read
 from dsacap.training.ngram_objective import NgramObjective
 from dsacap.training.reinforce import Reinforce
+from dsacap.training.rewards import Rewarded
 from helpers import SPEC, ListMemory, random_batch
 
 SMALL = {"width": 16, "heads": 2}
@@ -40,7 +42,7 @@ class CountB:
         part = torch.tensor(
             [[float(text.count("b")) for text in of_image] for of_image in captions]
         ).numpy()
-        return part, {"b": part}
+        return Rewarded(part, 0.3 * part, {"b": part})
 
 
 def new(name: str) -> Captioner:
@@ -128,6 +130,15 @@ def test_tuning_by_expected_ngrams():
         captioner,
         NgramObjective(captioner, Tuning(steps=1, ngrams=ExpectedNgrams(beta=5), supervised=0.2)),
     )
+
+
+@pytest.mark.parametrize(("samples", "replacement"), [(1, False), (1, True), (3, True)])
+def test_draws_are_those_of_multinomial(samples, replacement):
+    p = torch.rand(50, 9).masked_fill(torch.rand(50, 9) < 0.3, 0) + 1e-3
+    torch.manual_seed(5)
+    expected = torch.multinomial(p, samples, replacement)
+    torch.manual_seed(5)
+    assert torch.equal(WHOLE.multinomial(p, samples, replacement), expected)
 
 
 def test_what_looks_at_the_whole_batch_says_so():

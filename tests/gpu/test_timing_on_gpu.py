@@ -11,6 +11,7 @@ from dsacap.captioner.interface import ImageSpec
 from dsacap.timing import full_size, workload
 from dsacap.timing.clock import repeated
 from dsacap.timing.full_size import Size, system_cost
+from dsacap.timing.gpu_box import beside_transformers, latency_of
 from dsacap.timing.random_generator import random_reconstruction
 from dsacap.timing.workload import untrained
 from helpers import tiny_config
@@ -50,6 +51,15 @@ def test_batches_are_doubled_while_they_fit(config, monkeypatch):
     monkeypatch.setattr(workload, "caption_batch", in_little_memory)
     with pretended_gpu():
         assert untrained(config, "ar", SPEC).largest_batch("greedy", 2) == 8
+
+
+def test_the_parts_of_measure_gpu(config):
+    settings = config.model_dump(mode="json", exclude_unset=True)
+    with pretended_gpu():
+        found = latency_of(settings, "dsacap", SPEC, False, 2, 0.01)
+        assert set(found["stats"]["data"]) == {0.001} and found["extra_info"]["allocated_mib"] == 1
+        ours, theirs = beside_transformers(settings, "ar", SPEC, False, 2, 0.01)
+        assert ours["extra_info"]["whose"] == "ours" and theirs["stats"]["data"]
 
 
 @pytest.mark.parametrize("system", ["ar", "dsacap-rl"])

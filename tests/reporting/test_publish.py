@@ -5,7 +5,7 @@ from dsacap.common.files import read_json, sha256, write_json, write_jsonl, writ
 from dsacap.reporting.page.content import title_of
 from dsacap.reporting.publish import publish
 from dsacap.reporting.readme import summarise
-from dsacap.runs.layout import Layout, manifest_of
+from dsacap.runs.layout import Layout, diversity_plot_of, manifest_of
 from helpers import tiny_config
 
 TABLE = """# Benchmark
@@ -67,6 +67,19 @@ def test_a_finished_run_is_copied_and_shown(layout, tmp_path):
             and "Steps" not in readme
             and "7.0" not in readme
         )
+
+
+def test_plots_of_diversity_are_copied_and_those_of_an_earlier_run_are_not_left(layout, tmp_path):
+    finish(layout, dirty=False)
+    write_text(layout.ablation_table, "# tiny: ablation\n")
+    plots = [diversity_plot_of(page) for page in (layout.table, layout.ablation_table)]
+    for plot in plots:
+        write_text(plot, f"<svg>{plot.name}</svg>")
+    folder = publish(layout).folder
+    assert all((folder / plot.name).read_text() == plot.read_text() for plot in plots)
+    plots[0].unlink()
+    publish(layout)
+    assert [(folder / plot.name).exists() for plot in plots] == [False, True]
 
 
 def test_captions_are_copied_and_missing_ones_are_named(layout, tmp_path):

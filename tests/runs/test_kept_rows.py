@@ -87,3 +87,19 @@ def test_nothing_finished_or_uncommitted_code_is_refused(layout):
     finish(layout, "ar", dirty=True)
     with pytest.raises(UserError, match="uncommitted code"):
         keep_rows(layout)
+
+
+def test_a_kept_trial_is_restored_without_its_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trials = {"ar": {"as-it-is": {}, "slow": {"training": {"learning_rate": 0.001}}}}
+    layout = Layout(tiny_config(tmp_path, trials=trials))
+    tried = layout.tried("ar", "slow")
+    scores, folder = tried.validation("ar", 0), tried.system("ar", 0)
+    write_json(scores, {"K=1": {"1": 0.5}})
+    for path in (folder, scores):
+        write_json(manifest_of(path), {"code": {"dirty": False}, "facts": {"n": 1}})
+    assert keep_rows(layout) == ["ar (trial slow)"]
+    shutil.rmtree(layout.root)
+    assert restore_rows(layout) == ["ar (trial slow)"] and restore_rows(layout) == []
+    assert read_json(scores) == {"K=1": {"1": 0.5}}
+    assert read_json(manifest_of(folder))["facts"] == {"n": 1}

@@ -6,6 +6,7 @@ import pytest
 from dsacap.common.errors import UserError
 from dsacap.scoring.metrics.metric_result import Pooled
 from dsacap.scoring.random_effects import (
+    Effect,
     effect,
     influences,
     parts_of,
@@ -88,11 +89,19 @@ def test_one_seed_leaves_the_interval_of_its_images():
     half = quantile(49) * values.std(ddof=1) / np.sqrt(50)
     assert found.high - found.value == pytest.approx(half)
     assert effect([values, np.zeros((3, 50))]) == found
+    assert (parts_of([values]).of_seeds, parts_of([values]).seeds) == ((), ())
 
 
 def test_values_without_any_spread():
-    assert effect([np.ones((3, 4))]).p == 0 and effect([np.zeros((3, 4))]).p == 1
-    assert effect([np.ones((3, 4))]).low == t_interval(1.0, 0.0, 1).high == 1
+    assert effect([np.ones((3, 4))]) == Effect(value=1, low=1, high=1, p=0, degrees=1)
+    assert effect([np.zeros((3, 4))]).p == 1
+    assert t_interval(2.0, 0.0, 7) == Effect(value=2, low=2, high=2, p=0, degrees=7)
+
+
+def test_two_images_have_an_interval():
+    found = effect([np.array([[1.0, 3.0]])])
+    assert (found.value, found.degrees) == (2, 1)
+    assert found.high - found.value == pytest.approx(12.706, abs=1e-3)
 
 
 def test_one_image_has_no_interval():

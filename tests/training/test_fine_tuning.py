@@ -17,7 +17,7 @@ from dsacap.runs.models import load_configured_encoder, photo_sources
 from dsacap.stages.caption import caption_split
 from dsacap.stages.dry_run import rehearse
 from dsacap.stages.train import prepared
-from dsacap.timing.workload import trained
+from dsacap.timing.photos import trained
 from dsacap.training import loop
 from dsacap.training.loop import Step, learning_rate
 from fine_tuning import encoder_of, train, weights

@@ -155,7 +155,10 @@ def jobs_of_trials():
         for verb in ("train", "score-validation"):
             stage, row = STAGES[verb], (system, seed)
             place = stage.place(tried, *row)
-            if place not in made:
+            weights = tried.system(*row) / "model.safetensors"
+            # A trial that was restored has its scores only, and is not trained again.
+            is_restored = tried.validation(*row).exists() and not weights.exists()
+            if place not in made and not is_restored:
                 made.add(place)
                 name = f"{rule_of(stage)}_{system}_{trial}"
                 yield name, stage, f"--system {system} --seed {seed} --trial {trial}", tried, row

@@ -1,18 +1,22 @@
 """The interface of all image encoders, and the check of weights files."""
 
+from __future__ import annotations
+
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import sha256
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Encoder(nn.Module, ABC):
@@ -81,7 +85,7 @@ class Encoder(nn.Module, ABC):
             (batch, prefix, channels), or None; and the pooled vectors (batch, width).
         """
 
-    def for_photos_alone(self) -> "Encoder":
+    def for_photos_alone(self) -> Encoder:
         """Return this encoder without its text tower, if any, so that all its weights see photos.
 
         What is left can be trained together with a captioner.

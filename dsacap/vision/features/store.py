@@ -22,7 +22,10 @@ class FeatureStore:
         channels: Channels per token.
         mean: Mean of each channel over the train images (channels).
         std: Standard deviation of each channel over the train images (channels).
+        encoder: None, as the features are stored; a store of pixels has one.
     """
+
+    encoder: None = None
 
     def __init__(self, folder: Path):
         """Map the shards that the index of `folder` lists."""

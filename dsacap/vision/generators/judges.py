@@ -14,7 +14,9 @@ from dsacap.vision.generators.generator import Generator, originals
 Captions = Sequence[Sequence[str]]  # the captions of each image
 
 NEIGHBOURS = 15  # of an image, which a caption has to tell it from
-_TEMPERATURE = 0.05  # of the choice among them: cosines of neighbours differ by some hundredths
+# Of the choice among them: of .02, .05, .1 and .2 the one by which right captions are likeliest, on
+# 300 validation images of scenes.
+_TEMPERATURE = 0.1
 
 
 class Judge(ABC):
@@ -64,7 +66,7 @@ class Reconstruction(Judge):
         Returns:
             Unit vectors (captions, width) of the pictures, as `Generator.embed` gives them.
         """
-        if self._last is None or (image_ids, captions) != self._last[:2]:
+        if not self._last or (image_ids, captions) != self._last[:2]:
             made_PE = self.generator.embed(captions, image_ids)
             self._last = (image_ids, captions, made_PE)
         return self._last[2]
