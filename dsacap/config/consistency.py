@@ -44,7 +44,7 @@ def check_system(config: "Config", name: str) -> None:
     """Raise a ValueError that names the key if the settings of a system do not fit."""
     system = config.systems[name]
     if system.tuned_from and system.tuned_from not in config.systems:
-        raise ValueError(f"systems.{name}.tuned_from: there is no system {system.tuned_from!r}")
+        raise ValueError(f"systems.{name}.tuned_from: no system {system.tuned_from!r}")
     if config.trained(name).tuned_from:
         raise ValueError(
             f"systems.{name}.tuned_from: {system.tuned_from!r} is itself tuned; name a"
@@ -162,4 +162,4 @@ def _dials(config: "Config") -> None:
 
 def _check_row(config: "Config", row: Row, where: str) -> None:
     if row.system not in config.systems or row.decoding not in config.systems[row.system].decodings:
-        raise ValueError(f"{where}: there is no row {row.system!r}, {row.decoding!r}")
+        raise ValueError(f"{where}: no row {row.system!r}, {row.decoding!r}")
