@@ -73,6 +73,11 @@ class Diversity(Section):
         min_length=1,
         description="system -> name of a setting -> decodings that differ in it alone",
     )
+    spice: bool = Field(
+        True,
+        description="whether SPICE, which has to parse every new caption, is computed for the"
+        " decodings of dials that are not the first of their system",
+    )
 
     @property
     def named_dials(self) -> Iterable[tuple[str, Dial]]:

@@ -125,6 +125,17 @@ class Config(Section):
         parsed = decoding_of(captioner_class(self.captioner_of(system)), options, decoding)
         return getattr(parsed, "steps", None)
 
+    def without_spice(self, system: str) -> list[str]:
+        """Return the decodings of a system for which SPICE is not computed, though others have it.
+
+        They are those of dials, except the first of the system, if `diversity.spice` is false.
+        """
+        if self.diversity is None or self.diversity.spice or system not in self.systems:
+            return []
+        dials = [dial for _, dial in self.diversity.named_dials if dial.system == system]
+        _, *others = self.systems[system].decodings
+        return [name for name in others if any(name in dial.decodings for dial in dials)]
+
     def training_of(self, system: str) -> Training:
         """Return a system's training settings: its own over the common ones, or its tuning."""
         settings = self.systems[system]

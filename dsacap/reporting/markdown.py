@@ -183,6 +183,11 @@ def _quality_notes(table: Table, no_spice: str | None) -> str:
         notes.append(f"SPICE: n/a. {' '.join(no_spice.split())}")
     elif config.scoring.spice == "off":
         notes.append("SPICE: switched off in the configuration (scoring.spice).")
+    elif any(map(config.without_spice, config.systems)):
+        notes.append(
+            "SPICE is not computed for decodings that are points of a curve of diversity only"
+            " (diversity.spice)."
+        )
     if (numbers.metric == "true").any():
         notes.append(
             "grammatical, true: share (%) of captions that the scenes' grammar parses, and of those"

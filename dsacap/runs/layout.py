@@ -141,7 +141,8 @@ class Layout:
         if system in self.config.predictions:
             name = key("score", self._keys.data, self.predictions(system), scoring)
             return self.root / f"{system}-{name}" / "scores.json"
-        name = key("score", self._keys.captions(system, seed), scoring)
+        without = self.config.without_spice(system)
+        name = key("score", self._keys.captions(system, seed), scoring, *without)
         return self.system(system, seed) / f"scores-{name}.json"
 
     def predictions(self, row: str) -> Path:

@@ -4,7 +4,7 @@ Quality is that of one caption per image, the first if several were drawn. Diver
 are computed from all captions of an image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any, Literal
@@ -43,6 +43,7 @@ def score_decodings(
     scored: Scored | None = None,
     *,
     spice: Spice = "off",
+    without_spice: Collection[str] = (),
     with_held_out: bool = True,
     with_spider: bool = False,
     frequencies: Frequencies | None = None,
@@ -60,6 +61,7 @@ def score_decodings(
         scenes,
         scored,
         spice=spice,
+        without_spice=without_spice,
         with_held_out=with_held_out,
         with_spider=with_spider,
         frequencies=frequencies,
@@ -74,6 +76,7 @@ def score_tokenised(
     scored: Scored | None = None,
     *,
     spice: Spice = "off",
+    without_spice: Collection[str] = (),
     with_held_out: bool = True,
     with_spider: bool = False,
     with_meteor: bool = True,
@@ -88,6 +91,7 @@ def score_tokenised(
         scenes: Generated scenes by image id; None for photographs, for which truth is undefined.
         scored: The description of the references in signatures; by default derived from them.
         spice: Whether SPICE is computed.
+        without_spice: The decodings for which it is not.
         with_held_out: Whether `held_out` is computed.
         with_spider: Whether SPIDEr is computed, unless SPICE is off. The benchmark's tables do not
             have it.
@@ -123,13 +127,14 @@ def score_tokenised(
             frequencies=given,
             meteor=with_meteor,
         )
-        spices, no_spice = _spice_of([(references, slots[0]), *rounds], spice)
+        wanted = "off" if name in without_spice else spice
+        spices, no_spice = _spice_of([(references, slots[0]), *rounds], wanted)
         quality = scores[0] | spices[0] | (score_truth(slots[0], scenes) if scenes else {})
         no_cider = None if "CIDEr" in quality else NO_CIDER
         no_spider = None
         if with_spider and {"SPICE", "CIDEr"} <= quality.keys():
             quality["SPIDEr"] = spider(quality["SPICE"], quality["CIDEr"])
-        elif with_spider and spice != "off":
+        elif with_spider and wanted != "off":
             no_spider = _NO_SPIDER
         several, varied = len(slots) > 1, {}
         if several:

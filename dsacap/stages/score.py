@@ -53,6 +53,7 @@ def score_system(layout: Layout, system: str, seed: int) -> dict:
                 truth,
                 scored_against(references, split="test"),
                 spice=spice,
+                without_spice=layout.config.without_spice(system),
             )
     write_json(layout.scores(system, seed), scores)
     facts: dict = {

@@ -6,6 +6,7 @@ from dsacap.common.errors import UserError
 from dsacap.config.claims import Ablation, Claim
 from dsacap.config.experiment import Config
 from dsacap.config.parsing import parse_section
+from dsacap.runs.layout import Layout
 from helpers import JUDGE, tiny_config
 
 GREEDY, DRAWN = (
@@ -113,3 +114,15 @@ def test_dials_are_of_rows(tmp_path):
     wrong = {**DIALS, "dials": {"ar": {"temperature": ["T=1", "T=2"]}}}
     with pytest.raises(UserError, match=r"diversity\.dials\.ar: no row 'ar', 'T=2'"):
         tiny_config(tmp_path, diversity=wrong)
+
+
+def test_spice_may_be_left_out_of_points_of_a_curve_alone(tmp_path):
+    config = tiny_config(tmp_path, diversity={**DIALS, "spice": False})
+    first, *others = config.systems["ar"].decodings
+    assert config.without_spice("ar") == [name for name in others if name in ("T=1", "greedy")]
+    assert config.without_spice("ar") and first not in config.without_spice("ar")
+    assert config.without_spice("dsacap") == config.without_spice("human") == []
+    layout, scored = Layout(config), Layout(tiny_config(tmp_path, diversity=DIALS))
+    assert scored.config.without_spice("ar") == []
+    assert layout.scores("ar", 0) != scored.scores("ar", 0)
+    assert layout.scores("dsacap", 0) == scored.scores("dsacap", 0)

@@ -170,6 +170,17 @@ def test_spice_that_fails_is_null_with_the_reason_unless_required(why, monkeypat
         score_decodings(REFERENCES, {"k": SAMPLES}, set(), None, spice="required")
 
 
+def test_spice_is_left_out_of_the_decodings_that_are_named(spice):
+    captions = {"first": SAMPLES, "point": SAMPLES}
+    found = score_decodings(
+        REFERENCES, captions, set(), None, spice="required", without_spice=["point"]
+    )
+    first, point = found["first"], found["point"]
+    assert "SPICE" in first["quality"] and "SPICE" in first["held_out"]
+    assert not any("SPICE" in name for name in (*point["quality"], *point["held_out"]))
+    assert point["quality"]["CIDEr"] == first["quality"]["CIDEr"]
+
+
 def test_spider_is_computed_where_it_is_wanted_and_both_exist(spice):
     def quality(references=REFERENCES, wanted="auto", with_spider=True):
         captions = {"k": {i: SAMPLES[i] for i in references}}
