@@ -56,7 +56,7 @@ def test_a_trial_keeps_what_its_system_learns_from(tmp_path):
     ("trials", "message"),
     [
         ({"ar": {"a": {}, "b": {}}, "dsacap": {"a": {}}}, "but there are ar 2, dsacap 1"),
-        ({"nobody": {"a": {}}}, "trials.nobody: no system of this name is trained"),
+        ({"nobody": {"a": {}}}, "trials.nobody: no trained system has this name"),
         ({"dsacap-rl": {"a": {}}}, "trials.dsacap-rl: no trained system has this name"),
         ({"ar": {"a": {"model": {"widht": 1}}}}, "trials.ar.a: systems.ar.model: unknown key"),
         ({"ar": {"a": {"training": {"stepz": 1}}}}, "systems.ar.training.stepz: unknown key"),
