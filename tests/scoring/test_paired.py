@@ -32,9 +32,9 @@ def captions(faithful: float) -> list[str]:
 GOOD, POOR = (bleu_statistics(REFERENCES, captions(faithful)) for faithful in (0.6, 0.3))
 
 
-def bootstrap_bleu_interval(statistics, n, **how):
+def bootstrap_bleu_interval(statistics, n, *how, **settings):
     pooled = Pooled(statistics.table(), partial(bleu_of_sums, n=n))
-    return bootstrap_pooled_interval(pooled, **how)
+    return bootstrap_pooled_interval(pooled, *how, **settings)
 
 
 def rows(statistics):
