@@ -16,7 +16,7 @@ from dsacap.stages.encoder import make_encoder
 from dsacap.stages.features import make_features
 from dsacap.stages.train import train_system
 from dsacap.timing.latency import time_decodings
-from dsacap.timing.random_inputs import random_encoder
+from dsacap.timing.random_encoder import random_encoder
 from exports import DSACAP
 from helpers import tiny_config
 from small_coco import small_coco
