@@ -160,7 +160,7 @@ class DSACap(Captioner):
                     " temperature"
                 )
             if self.candidates < 1 or self.bigram_weight < 0 or self.length_penalty < 0:
-                raise ValueError("needs candidates > 0, bigram_weight >= 0 and length_penalty >= 0")
+                raise ValueError("needs candidates >= 1, bigram_weight and length_penalty >= 0")
             for name, without_effect in {"bigram_weight": 0, "length_penalty": 1}.items():
                 if getattr(self, name) != without_effect and self.search not in _PATH_SEARCHES:
                     raise ValueError(f"a {name} needs search: {' or '.join(_PATH_SEARCHES)}")
