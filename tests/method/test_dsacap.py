@@ -96,7 +96,7 @@ def test_bigrams_of_the_train_captions_change_the_captions(captioner):
         ({"bigram_weight": 0.5}, "needs search: viterbi or perturb"),
         ({"length_penalty": 1.5}, "a length_penalty needs search: viterbi or perturb"),
         ({"length_penalty": -1, "search": "viterbi"}, "length_penalty >= 0"),
-        ({"candidates": 0}, "candidates > 0"),
+        ({"candidates": 0}, ">= 1"),
         ({"search": "draw"}, "need a temperature > 0"),
         ({"search": "viterbi", "temperature": 1}, "no other search has a temperature"),
         ({"search": "perturb"}, "draw and perturb need a temperature > 0"),
