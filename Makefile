@@ -23,12 +23,12 @@ quick: setup
 verify: setup
 	$(BIN)/dsacap verify $(FOLDERS) $(if $(SPICE),--spice)
 
-# Controls, three seeds and verdicts on the paper's claims: an hour and a half.
+# Controls, five seeds and verdicts on the paper's claims: two to three hours.
 claims: setup
 	$(BIN)/snakemake results/ablation.md results/claims.md --cores $(CORES) \
 		--configfile config/scenes.yaml config/ablation/scenes.yaml
 
-# What noise on the image is for: untried readings of it, each with its control, and docs/noise.md from all committed claims. Three hours.
+# What noise on the image is for: other readings of it, each with its control, and docs/noise.md from all committed claims. Three hours.
 READINGS := pixels latents shifted few
 noise: setup
 	for reading in $(READINGS); do \
@@ -55,7 +55,7 @@ portability: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --benchmark-skip
 
-# Kills, odd places, malformed input, full disks: half an hour, as root. KILLS=50 is the long version. Counts go to docs/trust.*
+# Kills, unusual environments, malformed input, full disks: an hour, as root. KILLS=50 is the long version. Counts go to docs/trust.*
 KILLS ?= 5
 INPUTS ?= 10000
 faults: setup

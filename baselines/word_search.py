@@ -1,9 +1,9 @@
-"""Searches for captions that are written word by word: by beams, and in turn, so that they differ.
+"""Searches for captions that are written word by word: beam search and diverse beam search.
 
-Captions in turn are diverse beam search (Vijayakumar et al. 2018, arXiv 1610.02424) with as many
-groups as captions and one beam in each: every caption is written greedily, and a word loses a
-penalty for each caption before it that has the word at the same place (Hamming diversity). The end
-of a caption is no word, so captions may end at the same place.
+Diverse beam search (Vijayakumar et al. 2018, arXiv 1610.02424) has as many groups as captions and
+one beam in each: captions are written greedily in turn, and the score of a word is reduced by a
+penalty for each earlier caption that has the word at the same position (Hamming diversity). The end
+of a caption is not penalised, so captions may end at the same position.
 """
 
 from typing import Protocol
@@ -15,13 +15,13 @@ from dsacap.text.vocabulary import BOS, EOS
 
 
 class Steps(Protocol):
-    """What writes captions word by word, several of an image in adjacent rows."""
+    """A decoder that writes captions word by word, several of an image in adjacent rows."""
 
     def step(self, words_B: Tensor, place: int) -> Tensor:
         """Return the logits [B, V] of the word after `words_B`."""
 
     def reorder(self, rows_B: Tensor) -> None:
-        """Let each row go on from what row `rows_B` has written."""
+        """Let each row continue the words of row `rows_B`."""
 
 
 def beam_search(
@@ -69,7 +69,7 @@ def words_in_turn(logits_BV: Tensor, samples: int, penalty: float, done_B: Tenso
     Args:
         logits_BV: Logits of the words, (rows, vocabulary).
         samples: Captions per image.
-        penalty: What a word loses for each caption before that has it at this place, in nats.
+        penalty: What a word loses for each earlier caption that has it at this position, in nats.
         done_B: Whether the row's caption has ended: it has no word here.
     """
     log_p_BSV = logits_BV.log_softmax(-1).unflatten(0, (-1, samples))

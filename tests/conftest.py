@@ -21,6 +21,11 @@ from helpers import borrow, tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Servers of tests run on this machine; a proxy that its environment names must not be asked.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# Text is wrapped at the width of the terminal, which a test must not depend on.
+os.environ["COLUMNS"] = "140"
+
 torch.set_num_threads(
     int(os.environ.get("DSACAP_TEST_THREADS", "1"))
 )  # `make portability` uses two
@@ -86,6 +91,10 @@ def commit(tmp_path, monkeypatch) -> Callable[[dict[str, str]], str]:
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "somebody")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "somebody")
+    # The user's settings may sign commits, or run hooks; git's variables may name another folder.
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     git = git_checkout.git
 

@@ -150,7 +150,7 @@ def drip(seconds: float) -> Callable[[Answer], None]:
 
     def fault(answer: Answer) -> None:
         def send(write, body):
-            for at in range(200):
+            for at in range(60):
                 write(body[at : at + 1])
                 time.sleep(seconds)
 

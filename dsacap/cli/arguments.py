@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     text = "what this machine lacks of what a configuration needs, and what to do about it"
     contents.verb("doctor", text, run=_doctor)
     own_files.add_validate(contents)
-    contents.verb("check", "check a configuration, and print what it leads to", run=_check)
+    text = "check a configuration, and print its number of runs and the disk space it needs"
+    contents.verb("check", text, run=_check)
     text = "print a script by which a shell completes verbs, options and files"
     shell = contents.add_parser("completion", text, run=_completion)
     shell.add_argument("shell", choices=_SHELLS, help='bash: eval "$(dsacap completion bash)"')

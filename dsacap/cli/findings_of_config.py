@@ -1,4 +1,4 @@
-"""What `dsacap doctor` finds out about the machine for a configuration, whose parse needs torch."""
+"""What `dsacap doctor` finds out about the machine for a configuration; reading one needs torch."""
 
 import os
 from collections.abc import Iterator

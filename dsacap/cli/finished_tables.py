@@ -21,8 +21,8 @@ def add_verbs(contents: Contents) -> None:
     explain.add_argument("table", type=Path, help=_TABLE)
     text = "key or label of a row, human, or a model that others report"
     explain.add_argument("--system", required=True, help=text)
-    explain.add_argument("--decoding", help="of that row; needed only if it has several")
-    explain.add_argument("--metric", required=True, help="as in table.csv")
+    explain.add_argument("--decoding", help="the row's decoding; needed only if it has several")
+    explain.add_argument("--metric", required=True, help="the metric, as table.csv names it")
     text = "compare with this configuration (default: config/NAME.yaml of the table)"
     explain.add_argument("--config", type=Path, help=text)
 
@@ -31,14 +31,14 @@ def add_verbs(contents: Contents) -> None:
     diff = contents.add_parser("diff", text, status, run=_diff)
     diff.add_argument("a", type=Path, help=_TABLE)
     text = (
-        "another; `git show COMMIT:results/scenes/table.json > old.json` gives an earlier one "
-        "(default: the first is the newer one, and is compared with the committed table of its "
+        "another table; `git show COMMIT:results/scenes/table.json > old.json` gives an earlier "
+        "one (default: the first is the newer one, and is compared with the committed table of its "
         "configuration)"
     )
     diff.add_argument("b", type=Path, nargs="?", help=text)
     text = "print two lines: how many quality cells differ and how far, and why"
     diff.add_argument("--brief", action="store_true", help=text)
-    text = "list every changed cell, not a line a row"
+    text = "list every changed cell instead of one line per row"
     diff.add_argument("--cells", action="store_true", help=text)
 
     text = "write the BibTeX entry and the LaTeX form of a table next to it, and print the entry"

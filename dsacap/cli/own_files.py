@@ -37,7 +37,7 @@ def add_verbs(contents: Contents) -> None:
     _add_page(contents)
     _add_convert(contents)
     _add_caption(contents)
-    text = "write a trained system to a folder of its own, for `dsacap caption --from` and "
+    text = "write a trained system to a new folder, for `dsacap caption --from` and "
     export = contents.verb("export", f"{text}`dsacap.load`", run=_export, row=True)
     export.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
 
@@ -58,19 +58,19 @@ def _add_score(contents: Contents) -> None:
         "first time its parser is downloaded (385 MB), and a new caption takes 40 ms"
     )
     score.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
-    text = "of several captions an image: AllSPICE and the best of k by SPICE too"
+    text = "with several captions per image, compute AllSPICE and the best of k by SPICE too"
     score.add_argument("--all-spice", action="store_true", help=text)
-    score.add_argument("--bertscore", action="store_true", help="BERTScore too")
+    score.add_argument("--bertscore", action="store_true", help="compute BERTScore too")
     text = (
-        "its model of transformers: a name or folder, and if bert-score does not know it a layer, "
-        "as in my-bert:9 (default: roberta-large)"
+        "a transformers model, by name or folder; one that bert-score does not know also needs a "
+        "layer, as in my-bert:9 (default: roberta-large)"
     )
     score.add_argument("--bertscore-model", metavar="MODEL", help=text)
     text = "folder or zip of photos, for CLIPScore, which needs no references"
     score.add_argument("--photos", type=Path, help=text)
-    text = "open_clip name for CLIPScore (default: %(default)s)"
+    text = "open_clip's name of the encoder for CLIPScore (default: %(default)s)"
     score.add_argument("--encoder", default="ViT-B-32", help=text)
-    text = "its pretrained tag or file (default: %(default)s)"
+    text = "the encoder's pretrained tag or file (default: %(default)s)"
     score.add_argument("--pretrained", default="openai", help=text)
     text = "write all scores, per image too; - for standard output"
     score.add_argument("--json", type=output_path, metavar="FILE", help=text)
@@ -96,13 +96,14 @@ def _add_compare(contents: Contents) -> None:
     compare.add_argument("--csv", type=output_path, metavar="FILE", help=text)
     text = "write the table of scores and ranks"
     compare.add_argument("--latex", type=output_path, metavar="FILE", help=text)
-    text = "write a page with all of it, and the images on which the systems differ most"
+    text = "write a page of these results and of the images on which the systems differ most"
     compare.add_argument("--html", type=output_path, metavar="FILE", help=text)
-    compare.add_argument("--photos", type=Path, help="folder or zip of the page's photos")
+    text = "folder or zip of the photos that the page shows"
+    compare.add_argument("--photos", type=Path, help=text)
 
 
 def _add_page(contents: Contents) -> None:
-    text = "write a page of captions of one or several systems: a leaderboard, and each photo"
+    text = "write a page with a leaderboard of your systems and each photo with its captions"
     more = f"{text}; the page of a configuration is written by `dsacap report-page`"
     page = contents.add_parser("page", text, more, run=_page)
     text = "captions, in any form of docs/scoring.md"
@@ -110,7 +111,7 @@ def _add_page(contents: Contents) -> None:
     add_references(page)
     text = "fail if SPICE cannot be computed, or leave it out (default: compute it if possible)"
     page.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
-    text = "the folder of the photos, from which the page shows them"
+    text = "the folder of the photos; the page loads them from there"
     page.add_argument("--photos", type=Path, metavar="FOLDER", help=text)
     place, text = Path("page.html"), "the page; - for standard output (default: %(default)s)"
     page.add_argument("--output", type=output_path, default=place, metavar="FILE", help=text)
@@ -138,10 +139,10 @@ def _add_caption(contents: Contents) -> None:
     photos.add_argument("--seed", type=int, help=f"{text}that sample (default: 0)")
     text = "a decoding of the system (default: the first one of its configuration)"
     photos.add_argument("--decoding", metavar="NAME", help=text)
-    text = "captions a photo, by a decoding that samples (default: 1)"
+    text = "captions per photo, for a decoding that samples (default: 1)"
     photos.add_argument("--samples", type=int, metavar="N", help=text)
     photos.add_argument("--json", action="store_true", help="print a line of JSON for each photo")
-    text = "the photo's id in its data set, to sample what the stage sampled for it"
+    text = "the photo's id in its data set, to draw the same captions as the stage did"
     photos.add_argument("--image-id", type=int, metavar="ID", help=text)
 
 

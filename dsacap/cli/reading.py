@@ -1,4 +1,4 @@
-"""The options of how files of captions are read, which `score`, `compare` and `validate` share."""
+"""The options for reading files of captions, which `score`, `compare` and `validate` share."""
 
 import argparse
 from collections.abc import Sequence
@@ -27,34 +27,34 @@ FORM_NAMES = (
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how captions are read."""
-    text = "the form of the captions (default: found out from the content)"
+    """Add the options for reading captions."""
+    text = "the form of the captions (default: recognised by the content)"
     parser.add_argument("--format", choices=FORM_NAMES, metavar="FORM", help=text)
-    text = "the decoding of a run's captions, as a stage wrote them"
+    text = "which decoding to read from the captions that a stage of a run wrote"
     parser.add_argument("--decoding", help=text)
-    text = "match ids that are names of image files: COCO_val2014_000000391895.jpg is 391895"
+    text = "file-names: read names of image files as ids; COCO_val2014_000000391895.jpg is 391895"
     parser.add_argument("--ids", choices=("as-given", "file-names"), default="as-given", help=text)
-    text = "keep the first of several captions of an image, as distributed evaluation repeats some"
+    text = "keep the first caption of an image that occurs twice, as after distributed evaluation"
     parser.add_argument("--duplicates", choices=("first",), help=text)
 
 
 def add_references(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how captions and their references are read."""
-    text = "captions of people, in any form of docs/scoring.md"
+    """Add the options for reading captions and their references."""
+    text = "human captions, in any form of docs/scoring.md"
     parser.add_argument("--references", type=Path, nargs="+", metavar="FILE", help=text)
-    text = "the form of the references (default: found out from the content)"
+    text = "the form of the references (default: recognised by the content)"
     parser.add_argument("--references-format", choices=FORM_NAMES, metavar="FORM", help=text)
-    text = "the split of a file of Karpathy's, such as test"
+    text = "which split of Karpathy's file to use, such as test"
     parser.add_argument("--split", help=text)
     text = "the references are PTB tokens already"
     parser.add_argument("--tokenized", action="store_true", help=text)
-    text = "take the predicted images only if there are references of more"
+    text = "score only the predicted images if the references have more"
     parser.add_argument("--subset", action="store_true", help=text)
     add_reading(parser)
 
 
 def add_document_frequencies(parser: argparse.ArgumentParser) -> None:
-    """Add the option of where CIDEr's document frequencies come from."""
+    """Add the option that names the source of CIDEr's document frequencies."""
     text = (
         "take CIDEr's document frequencies from all captions of COCO's val2014 (coco-val2014), or "
         "from those of FILE, which has the form of --references (default: from the references)"

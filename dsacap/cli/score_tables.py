@@ -15,7 +15,7 @@ _OF_METRICS = ("quality", "held_out", "oracle", "diversity")  # parts that are s
 
 
 def print_scores(parts: Mapping[str, dict], images: int) -> None:
-    """Print a row as papers have it, the table of all scores, reasons of missing ones, signatures.
+    """Print the row of a paper's table, all scores, the reasons for missing ones, and signatures.
 
     Args:
         parts: The scores, as `score_inputs` returns them.
@@ -39,7 +39,7 @@ def print_scores(parts: Mapping[str, dict], images: int) -> None:
 def _headline(scores: Mapping[str, dict]) -> str:
     """Return the scores of a row in a paper, in the order and with the digits of papers.
 
-    Without references there are none of these, but others.
+    Without references there are none of these metrics, so all scores are returned.
     """
     values = {metric: scores[metric]["value"] for metric in _IN_PAPERS if metric in scores}
     if not values:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dsacap.runs.layout import Layout
 
 _OPTIONS = {
-    "judge": "that of the ablation's judge, instead of the captioners'",
-    "sight": "that in which the generator compares pictures (generator.encoder)",
-    "trial": "train it, or score it, with the settings of one of the configuration's trials",
+    "judge": "do this for the ablation's judge instead of the captioners",
+    "sight": "do this for the encoder that compares the generator's pictures (generator.encoder)",
+    "trial": "use the settings of one of the configuration's trials",
     "dry-run": "take a few steps and store nothing; print parameters, memory, steps and hours",
 }
 _SECTIONS = {

@@ -7,9 +7,7 @@ from dsacap.cli.contents import Contents
 
 _HELP = "score committed captions again, and compare every cell; exit status 1 if one differs"
 _FOLDERS = "folder with table.csv, table.json and captions in rows/ (default: all in results/)"
-_SPICE = (
-    "parse new captions, 40 ms each, or leave SPICE out (default: where all were parsed before)"
-)
+_SPICE = "parse new captions (40 ms each), or leave SPICE out (default: only parsed rows get SPICE)"
 
 
 def add_verb(contents: Contents) -> None:

@@ -90,7 +90,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _write_into(path: Path, data: bytes) -> None:
-    """Write into a stream, after what was written before: to open it anew would empty a file."""
+    """Write into a stream, after what was written before: to open it again would empty a file."""
     opened = _OPEN.fullmatch(str(path))
     if not opened:
         path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""The list of jobs that noise on the image was given, docs/noise.yaml, as typed sections."""
+"""The possible uses of noise on the image (docs/noise.yaml), as typed sections."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from dsacap.config.yaml_file import read_yaml
 
 
 class Job(Section):
-    """What noise should be good for, and the test that shows whether it is.
+    """A possible use of noise, and the test that shows whether noise helps there.
 
     The test is one of a configuration's claims, primary or secondary.
     """

@@ -1,6 +1,6 @@
 """Trials: other settings of a system, which are compared on the validation split.
 
-Every system has the same number of them, since the more settings are tried, the better the best.
+Every system has the same number of trials, because the best of more trials scores higher.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Trial(Section):
-    """What a trial changes of a system; without changes it is the system as it is."""
+    """The settings of a system that a trial changes; an empty trial is the system unchanged."""
 
     model: dict[str, Any] = Field({})
     training: dict[str, Any] = Field({})
@@ -46,9 +46,9 @@ def tried(config: "Config", system: str, name: str) -> "Config":
         name: The trial.
 
     Returns:
-        The configuration with the system as the trial changes it, and what it learns from. Its
-        decodings are its first one and, if the trial changes that, the changed one with the name of
-        the trial.
+        The configuration with the changed system, and the systems that it learns from. Its
+        decodings are its first one and, if the trial changes that, the changed one under the name
+        of the trial.
 
     Raises:
         UserError: There is no such trial.
@@ -76,12 +76,12 @@ def check_trials(config: "Config") -> None:
     """Check the trials of a configuration.
 
     Raises:
-        ValueError: A trial is of no system that is trained, it changes what its system does not
-            have, or systems differ in their number of trials.
+        ValueError: A trial belongs to no trained system, or changes a setting that its system
+            does not have, or systems differ in their number of trials.
     """
     for system, of_system in config.trials.items():
         if system not in config.systems or config.systems[system].tuned_from:
-            raise ValueError(f"trials.{system}: no system of this name is trained")
+            raise ValueError(f"trials.{system}: no trained system has this name")
         for name in of_system:
             try:
                 check_system(tried(config, system, name), system)
@@ -91,5 +91,5 @@ def check_trials(config: "Config") -> None:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{system} {count}" for system, count in counts.items())
         raise ValueError(
-            f"trials: every system needs as many as the others, but these are {listed}"
+            f"trials: every system needs the same number of trials, but there are {listed}"
         )

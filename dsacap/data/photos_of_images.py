@@ -1,4 +1,4 @@
-"""Which photo shows which image, where captions have ids and a folder or zip has files."""
+"""Finds the photos of images, where captions have ids and a folder or zip has files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def photos_of_images(
 
     A photo is found by the name that the references have for it, or else by the image's id: as a
     path, as a file name with or without a suffix, or as the number in a name such as
-    COCO_val2014_000000391895.jpg. What fits several photos or images is not taken for any.
+    COCO_val2014_000000391895.jpg. A name that fits several photos or images is ignored.
 
     Args:
         source: The photos.

@@ -78,7 +78,7 @@ def clip_scores(
         _firsts(inputs),
     )
     ids = {i: [str(image)] for i, image in inputs.images.items()}
-    which = {} if inputs.references else {"ids": hash_of_references(ids)}  # which images these are
+    which = {} if inputs.references else {"ids": hash_of_references(ids)}  # identifies the images
     name = f"{encoder}/{weights}" if weights else encoder
     return plain_scores(scores, scored, encoder=name, **which)
 

@@ -9,7 +9,8 @@ from dsacap.scoring.score import held_out
 def agreement_of(references: dict[int, list[str]]) -> pd.Series | None:
     """Return how well the references of an image describe each other, by image id.
 
-    That is the mean CIDEr (0..10) of each against the others; None if some image has only one.
+    That is the mean CIDEr (0..10) of each against the others; None if some image has only one
+    reference.
     """
     if not (rounds := held_out(references)):
         return None

@@ -61,7 +61,7 @@ class Failure:
 
 @cache  # several tests of a page ask for the same one
 def failure_of(layout: Layout, metric: str) -> Failure | None:
-    """Return how a judge fails the gate.
+    """Return how a judge fails the gate, if it does.
 
     Args:
         layout: The layout of the run, whose configuration has claims.
@@ -100,6 +100,6 @@ def _above(layout: Layout, row: Row, metric: str, human: Mapping[str, float]) ->
         reconstruction_scores(layout, row, seed, metric)
         for seed in layout.config.seeds_of(row.system)
     ]
-    images = [image for image in human if image in of_seeds[0]]  # photos that could be read
+    images = [image for image in human if image in of_seeds[0]]  # whose photos could be read
     more_SI = [[100 * (scores[i] - human[i]) for i in images] for scores in of_seeds]
     return effect([np.array(more_SI)])

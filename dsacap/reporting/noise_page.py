@@ -3,8 +3,8 @@
     python -m dsacap.reporting.noise_page
 
 docs/noise.yaml lists the jobs. The page's table, its two sentences and its figure are written from
-the claims.csv of each configuration, so nothing of them is typed by hand. A job without results
-says so.
+the claims.csv of each configuration, so none of it is typed by hand. A job without results is
+listed as such.
 """
 
 import csv
@@ -64,7 +64,7 @@ class Outcome:
     Attributes:
         job: The job.
         effects: One for each metric, the one that decides first; empty without results.
-        missing: Why there are no results, or None.
+        missing: Why there are no results; None if there are.
         p_holm: p of the first one, corrected for all jobs of the page; nan if there is none.
     """
 
@@ -93,7 +93,7 @@ class Outcome:
 
 
 def outcomes_of(jobs: Sequence[Job], root: Path = Path()) -> list[Outcome]:
-    """Return what the committed results say of each job.
+    """Return what the committed results say about each job.
 
     Args:
         jobs: The jobs.

@@ -19,11 +19,11 @@ WIDTH = 8.6  # inches
 FRONT = "#999999"
 _LINE = 0.21  # inches: from one label to the next
 _LABELS = 1.04  # of the width of a panel: where labels begin
-_BESIDE, _CHARACTER = 0.6, 0.073  # inches: what labels take, and what each of their characters does
-# As they are drawn, and as a reader sees them who prefers dark pages.
+_BESIDE, _CHARACTER = 0.6, 0.073  # inches: the margin of labels, and the width of a character
+# The colours on light pages, and their replacements on dark ones.
 _DARK = {"#ffffff": "#14171c", "#1a1d23": "#e7eaf0", "#d5d9e0": "#39414e", FRONT: "#7d8796"}
 _PAPER, INK, GRID, _ = _DARK
-# Of matplotlib. The file is the same every time, and its text can be searched.
+# matplotlib's settings: the same file every time, with text that can be searched.
 STYLE: Any = {
     "svg.hashsalt": "dsacap",
     "svg.fonttype": "none",

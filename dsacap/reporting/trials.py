@@ -37,7 +37,7 @@ class Trial:
         cider_I: CIDEr (x100) of each validation image.
         more: By how much its CIDEr exceeds that of the system's first trial; None if it is the
             first, or the first is not finished.
-        cpu_seconds: Of its training.
+        cpu_seconds: CPU seconds of its training.
         command: The command that trained it.
         made: The manifests of its stages.
     """
@@ -91,7 +91,7 @@ def _finished(layout: Layout) -> dict[str, dict[str, Trial | None]]:
         if not (scores.exists() and manifest_of(weights).exists()):
             of_system[name] = None
             continue
-        *_, decoding = tried.config.systems[system].decodings  # the changed one comes last
+        *_, decoding = tried.config.systems[system].decodings  # the changed one is the last
         cider_I = 100 * np.array([*read_json(scores)[decoding].values()])
         first = next(iter(of_system.values()), None)
         more = effect([(cider_I - first.cider_I)[None]]) if first else None

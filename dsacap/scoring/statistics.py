@@ -13,12 +13,11 @@ and halves only, whose sums are exact in any order.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
 from dsacap.common.errors import UserError
-from dsacap.scoring.metrics.bleu import BleuStatistics, bleu_of_sums
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled
 
 # A permuted difference this much smaller than the observed one still counts as equal to it, because
@@ -124,15 +123,6 @@ def bootstrap_pooled_interval(
     counts = counts[np.lexsort(counts.T)]
     sums = [_times_drawn(drawn_RI) @ counts for drawn_RI in _draws(seed, len(counts), resamples)]
     return _interval(pooled.score(np.concatenate(sums)), level)
-
-
-def bootstrap_bleu_interval(
-    statistics: BleuStatistics, n: int, seed: int = 0, resamples: int = 1000, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the `bootstrap_pooled_interval` of corpus BLEU-n, 0..1."""
-    return bootstrap_pooled_interval(
-        Pooled(statistics.table(), partial(bleu_of_sums, n=n)), seed, resamples, level
-    )
 
 
 def interval_of(

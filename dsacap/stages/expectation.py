@@ -1,6 +1,6 @@
-"""The check of a trained system against what is expected of it.
+"""The check of a trained system's CIDEr against the expected one.
 
-A fault of features, vocabulary or training lowers all systems alike, and a GPU would train the rest
+A fault in features, vocabulary or training lowers all systems alike, and a GPU would train the rest
 of them for hours before anybody reads a table. So the run ends here; a warning would scroll away.
 Nothing is lost: the checkpoint stays, and the same command goes on from there within seconds.
 """
@@ -11,7 +11,7 @@ from dsacap.runs.layout import Layout
 
 
 def check_expected(layout: Layout, system: str, seed: int, facts: dict) -> None:
-    """Compare a trained system's CIDEr on validation images with what is expected of it.
+    """Compare a trained system's CIDEr on validation images with the expected one.
 
     Args:
         layout: The layout of the configuration.
@@ -20,7 +20,7 @@ def check_expected(layout: Layout, system: str, seed: int, facts: dict) -> None:
         facts: What its training returned.
 
     Raises:
-        UserError: It is lower. The message says what to look at, and how to go on all the same.
+        UserError: It is lower. The message says what to look at, and how to continue all the same.
     """
     config = layout.config
     expected, cider = config.systems[system].expected, 100 * facts["val_CIDEr"]

@@ -14,7 +14,7 @@ def reconstruct_captions(layout: Layout, system: str, seed: int) -> dict:
 
     Two generators measure it: the configured one, which may have rewarded the system, and that of
     the judge, which is used in no reward. Measured are the cosine of picture and original, and
-    whether the picture tells the original from similar images of the test split.
+    whether the picture distinguishes the original from similar images of the test split.
 
     Args:
         layout: The layout of the configuration.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def trained_together(
     captioner: Captioner, store: FeatureStore | PixelFeatures, settings: Training
 ) -> nn.Module:
-    """What is stored, averaged and clipped as one.
+    """The modules that are stored, averaged and clipped as one.
 
     That is the captioner, and the encoder where it sees pixels. The encoder stays in evaluation
     mode: the statistics of its batch norms are those that it came with, whatever the batch and
@@ -30,7 +30,7 @@ def trained_together(
 
 
 def parameter_groups(model: nn.Module, captioner: Captioner, settings: Training) -> list[dict]:
-    """Weight decay for matrices only, as is usual; `factor` multiplies the learning rate."""
+    """Decay the weights of matrices only, as is usual; `factor` multiplies the learning rate."""
     groups, own = [], set(captioner.parameters())
     encoders = [p for p in model.parameters() if p not in own]
     factor = (

@@ -54,5 +54,5 @@ def test_writers_wait_for_each_other(tmp_path):
             others[0].join(0.3)
             assert not results, "the other writers must wait"
         for other in others:
-            other.join(20)
+            other.join(300)
         assert sorted(results) == ["first", "firstx", "firstxx"]

@@ -55,9 +55,9 @@ def test_a_trial_keeps_what_its_system_learns_from(tmp_path):
 @pytest.mark.parametrize(
     ("trials", "message"),
     [
-        ({"ar": {"a": {}, "b": {}}, "dsacap": {"a": {}}}, "but these are ar 2, dsacap 1"),
-        ({"nobody": {"a": {}}}, "trials.nobody: no system of this name is trained"),
-        ({"dsacap-rl": {"a": {}}}, "trials.dsacap-rl: no system of this name is trained"),
+        ({"ar": {"a": {}, "b": {}}, "dsacap": {"a": {}}}, "but there are ar 2, dsacap 1"),
+        ({"nobody": {"a": {}}}, "trials.nobody: no trained system has this name"),
+        ({"dsacap-rl": {"a": {}}}, "trials.dsacap-rl: no trained system has this name"),
         ({"ar": {"a": {"model": {"widht": 1}}}}, "trials.ar.a: systems.ar.model: unknown key"),
         ({"ar": {"a": {"training": {"stepz": 1}}}}, "systems.ar.training.stepz: unknown key"),
         ({"ar": {"a": {"decoding": {"noise": 1}}}}, "systems.ar.decodings.a: unknown key"),

@@ -83,7 +83,7 @@ def test_a_judge_that_ranks_humans_below_a_row_decides_nothing(tmp_path):
     page = findings_of(layout)
     assert page
     [told] = next(claim for claim in page["claims"] if claim["name"] == "judged")["tests"]
-    assert told.endswith(f"; {UNDECIDED}: {reason}.") and "told from similar ones" in told
+    assert told.endswith(f"; {UNDECIDED}: {reason}.") and "told apart from similar ones" in told
 
 
 def test_a_row_that_no_claim_compares_by_the_judge_does_not_count(tmp_path):

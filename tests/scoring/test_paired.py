@@ -1,6 +1,7 @@
 """Intervals of pooled scores and comparisons of two systems."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from dsacap.common.errors import UserError
 from dsacap.scoring.metrics.bleu import bleu_of_sums, bleu_statistics
 from dsacap.scoring.metrics.metric_result import MetricResult, Pooled, mean_over_images
 from dsacap.scoring.statistics import (
-    bootstrap_bleu_interval,
     bootstrap_mean_interval,
     bootstrap_pooled_interval,
     compare,
@@ -30,6 +30,11 @@ def captions(faithful: float) -> list[str]:
 
 
 GOOD, POOR = (bleu_statistics(REFERENCES, captions(faithful)) for faithful in (0.6, 0.3))
+
+
+def bootstrap_bleu_interval(statistics, n, *how, **settings):
+    pooled = Pooled(statistics.table(), partial(bleu_of_sums, n=n))
+    return bootstrap_pooled_interval(pooled, *how, **settings)
 
 
 def rows(statistics):

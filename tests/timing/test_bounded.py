@@ -31,9 +31,9 @@ def starts_a_compiler(started: Path):
 
 
 def test_results_and_reasons():
-    assert bounded(divmod, (17, 5), 60) == {"measured": (3, 2)}
+    assert bounded(divmod, (17, 5), 600) == {"measured": (3, 2)}
     reasons = {
-        kind: bounded(fails_by, (kind,), 60)[NOT_MEASURED]
+        kind: bounded(fails_by, (kind,), 600)[NOT_MEASURED]
         for kind in ("package", "user", "memory", "fault", "exit")
     }
     assert reasons["package"] == "needs the package package_that_nobody_has"
@@ -46,9 +46,9 @@ def test_results_and_reasons():
 def test_time_that_is_over(tmp_path):
     started = time.monotonic()
     pid_file = tmp_path / "pid"
-    assert bounded(starts_a_compiler, (pid_file,), 5)[NOT_MEASURED] == "took longer than 5 s"
-    assert time.monotonic() - started < 60
+    assert bounded(starts_a_compiler, (pid_file,), 10)[NOT_MEASURED] == "took longer than 10 s"
+    assert time.monotonic() - started < 300
     compiler = Path("/proc", pid_file.read_text())
     while compiler.exists() and "zombie" not in (compiler / "status").read_text():
-        assert time.monotonic() - started < 60, "the process that it started is still running"
+        assert time.monotonic() - started < 300, "the process that it started is still running"
         time.sleep(0.1)

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 
 import pytest
 
@@ -49,7 +48,7 @@ def test_errors_of_the_process_are_reported(tmp_path):
         timed.machine()
     with TimedSystem(tiny_config(tmp_path), "ar", SPEC) as timed:
         timed._child.process.kill()
-        time.sleep(0.1)
+        timed._child.process.wait()
         with pytest.raises(UserError, match="exited with status -9"):
             timed.machine()
 

@@ -233,13 +233,13 @@ def test_sigterm_saves_and_exits_with_its_own_status(tmp_path, tiny_layout, monk
     assert main(command) == 0
 
 
-FAILING = "import os, sys, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); sys.exit(3)"
+FAILING = "import os, sys, time; time.sleep(600 if os.environ['RANK'] == '0' else 0); sys.exit(3)"
 ENDED = (
-    "import os, time; time.sleep(60 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
+    "import os, time; time.sleep(600 if os.environ['RANK'] == '0' else 0); os.kill(os.getpid(), 9)"
 )
 ASKED = (
     "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));"
-    " os.write(1, b'up\\n'); time.sleep(60)"
+    " os.write(1, b'up\\n'); time.sleep(600)"
 )
 
 
@@ -250,7 +250,7 @@ ASKED = (
 def test_where_one_process_fails_all_end(script, status, message, capsys):
     started = time.monotonic()
     assert launch(2, [sys.executable, "-c", script]) == status
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 300
     assert message in capsys.readouterr().err
 
 
@@ -262,5 +262,5 @@ def test_sigterm_is_passed_on():
     process = subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.PIPE, text=True)
     assert [process.stdout.readline() for _ in range(2)] == ["up\n", "up\n"]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == PREEMPTED
+    assert process.wait(300) == PREEMPTED
     process.stdout.close()

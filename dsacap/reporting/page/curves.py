@@ -23,7 +23,7 @@ _TUNING = {
     "loss": ("Loss of tuning", "loss, as each system defines it", 1),
     "reward_cider": ("Reward: CIDEr of the captions drawn", "mean reward", 1),
     "reward_reconstruction": ("Reward: reconstruction of the image", "mean reward", 1),
-    "reward_contrast": ("Reward: image told from similar ones", "mean reward", 1),
+    "reward_contrast": ("Reward: image told apart from similar ones", "mean reward", 1),
     "reward_coverage": ("Reward: coverage of the references", "mean reward", 1),
     "reward_repeats": ("Reward: few repeated words", "mean reward", 1),
     "expected_overlap": ("Expected overlap of n-grams with the references", "overlap", 1),

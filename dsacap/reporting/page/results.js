@@ -102,7 +102,7 @@ function findingsOf({ sentences, claims }) {
         )
       : null,
     h("h2", "Verdicts on the claims"),
-    h("div", { class: "claims" }, dataTable("The primary test of a claim, told first, decides on it; docs/claims.md has the rules", columns, claims)),
+    h("div", { class: "claims" }, dataTable("The primary test of a claim, listed first, decides it; docs/claims.md has the rules", columns, claims)),
   ];
 }
 

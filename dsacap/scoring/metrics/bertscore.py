@@ -4,9 +4,9 @@ The score of a caption and a reference is the F of the cosines between each toke
 the most similar one of the other text. Embeddings are those of a middle layer, which the library
 names for each model. Captions and references are compared as they were read, not tokenised.
 
-The library, of which there will be no newer version, asks two things of transformers that its
-version 5 does not do, so they are done here: RoBERTa's first word gets the space before it by which
-its tokens are those of the published scores, and a text without any character scores 0.
+The library is no longer developed, and relies on two behaviours that transformers 5 no longer has,
+so they are restored here: RoBERTa's first word is preceded by a space, on which the tokens of the
+published scores depend, and a text without any character scores 0.
 """
 
 import logging
@@ -32,7 +32,7 @@ _SHOWN_DIGITS = 12  # of a hash, as in the other fields of signatures
 
 
 class NoBertScore(UserError):
-    """BERTScore cannot be computed on this machine: the library or the model is not there."""
+    """BERTScore cannot be computed: the library or the model is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def bert_score(
         rescaled by the library's baselines, and tokens are not weighted by document frequencies.
 
     Raises:
-        UserError: The model does not fit, such as one of a decoder, or has no such layer.
+        UserError: The model is unsuitable, such as a decoder, or has no such layer.
     """
     from bert_score.utils import bert_cos_score_idf
 

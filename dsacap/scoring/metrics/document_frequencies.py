@@ -35,7 +35,7 @@ def _idf(images: int, frequency_G: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)  # training scores the same images over and over
 def _logs_to(count: int) -> np.ndarray:
-    """Return the logarithms of 0 to `count`, with that of 1 for 0."""
+    """Return the logarithms of 0 to `count`, where that of 0 is replaced by that of 1."""
     return exact.log(np.maximum(1, np.arange(count + 1)))
 
 
@@ -74,7 +74,7 @@ class DocumentFrequencies:
         return self.add_counted(keys_G, ngrams.document_frequency_G)
 
     def add_counted(self, keys_G: np.ndarray, frequency_G: np.ndarray) -> np.ndarray:
-        """Do the same for n-grams that were counted before.
+        """Store the idf of n-grams that were counted before, and return it.
 
         Args:
             keys_G: For each n-gram, the number of its first n - 1 words * the number of words + the

@@ -60,7 +60,7 @@ def load_blip(
 
     Raises:
         UserError: The checkpoint is unavailable, is not a BLIP, lacks weights of the vision
-            transformer, or has not the expected ones.
+            transformer, or does not have the expected ones.
     """
     own = Path(name, "model.safetensors")
     file = own if own.is_file() else None

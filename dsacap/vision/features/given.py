@@ -1,7 +1,7 @@
 """Features that the user has, in the forms in which others publish them.
 
-A folder has one .npz file an image, named by the image id or like the photo, as xmodaler, OpenAI-
-CLIP-Feature and bottom-up-attention write them. An .h5 file has one dataset an image, named by its
+A folder has one .npz file per image, named by the image id or like the photo, as xmodaler, OpenAI-
+CLIP-Feature and bottom-up-attention write them. An .h5 file has one dataset per image, named by its
 id or `ID_features`, or all images in arrays `features` and `image_ids`. They are written in the
 form of `encode_photos`, so that all that follows is the same.
 
@@ -58,7 +58,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, image: CaptionedImage) -> tuple[np.ndarray, np.ndarray | None, str]:
-        """Return tokens and the pooled vector as they are, and where they are, for messages."""
+        """Return the stored tokens and pooled vector, and their place for messages."""
 
 
 def import_features(
@@ -108,7 +108,7 @@ class FeatureReader:
     """
 
     def __init__(self, photos: PhotoSet, source: Source, first: Given):
-        """Read from `source` what has the shape of `first`."""
+        """Read features from `source`; all must have the shape of `first`."""
         self.photos, self._source, self._first = photos, source, first
 
     def batches(
