@@ -87,6 +87,10 @@ def check_files(
     others = [given.get("document_frequencies"), given.get("photos")]
     inputs = [Path(name) for name in (*names, *others) if name]
     check_standard_input(inputs)
+    if photos := given.get("photos"):
+        from dsacap.data.photos import PhotoSource
+
+        inputs += PhotoSource(photos).photos_among(path for path in outputs if path)
     check_outputs(outputs, inputs)
 
 

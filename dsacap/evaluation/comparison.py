@@ -60,7 +60,7 @@ class Difference:
     p_holm: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The scores of several systems on the same images, and their differences.
 
@@ -86,6 +86,10 @@ class Comparison:
     references: dict[ImageId, list[str]]
     file_names: dict[ImageId, str]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        of_systems = (f"{name}: CIDEr={of['CIDEr']}" for name, of in self.values.items())
+        return f"Comparison({', '.join(of_systems)})"
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the differences as a table, one row for each metric and pair."""

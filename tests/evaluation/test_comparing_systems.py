@@ -38,6 +38,7 @@ def test_systems_that_do_not_differ_are_tied():
     assert table.loc[("CIDEr", "good", "twin"), "p"] == 1
     assert len(table) == 3 * 7
     assert found.captions["good"][7] == GOOD[7]
+    assert repr(found).startswith("Comparison(bad: CIDEr=0.0") and len(repr(found)) < 200
     spread = {i: found.ciders["good"][i] - found.ciders["bad"][i] for i in GOOD}
     won, examples = found.won(), found.examples(2)
     assert won["good"] == won["twin"] and len(won["good"]) == 60 and not won["bad"]
