@@ -152,4 +152,9 @@ def test_clip_score_without_weights_is_na_and_downloads_nothing(files, capsys, m
     score = read_json(folder / "s.json")["quality"]["CLIPScore"]
     assert score["value"] is None
     assert "the weights of ViT-B-32 (openai) are not on this machine" in score["reason"]
-    assert "hf download timm/vit_base_patch32_clip_224.openai" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "hf download timm/vit_base_patch32_clip_224.openai" in printed
+    # What has no number has no signature, so that the last one is CIDEr's.
+    assert printed.splitlines()[-1].startswith("  CIDEr-D|")
+    assert run_score(predictions, "--photos", folder / "photos") == 0
+    assert "Signatures" not in capsys.readouterr().out

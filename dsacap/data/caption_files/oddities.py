@@ -13,7 +13,7 @@ _SPECIAL = re.compile(
     r"|\[(?:SEP|CLS|PAD|UNK|MASK|EOS|BOS)\]|\b(?:startseq|endseq)\b",
     re.IGNORECASE,
 )
-_MISSING = ("nan", "<na>", "none", "null", "n/a")
+_MISSING = ("nan", "na", "<na>", "none", "null", "n/a")
 _WORDS_OF_PTB = re.compile(r"[A-Za-z0-9]")
 
 

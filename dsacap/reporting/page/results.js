@@ -118,7 +118,7 @@ function provenance() {
   return [
     h("h2", "How this was made"),
     h("p", madeOf(made)),
-    others.length ? h("details", h("summary", `The other ${others.length} commits`), list(others)) : null,
+    others.length ? h("details", h("summary", others.length === 1 ? "The other commit" : `The other ${others.length} commits`), list(others)) : null,
     files.length
       ? h(
           "ul",

@@ -8,6 +8,7 @@ from dsacap.data.caption_files.oddities import oddities
     [
         (" ", "is empty"),
         ("nan", "write for a missing one"),
+        ("NA", "write for a missing one"),
         (" None", "write for a missing one"),
         ("...", "no Latin letter"),
         ("一个男人", "no Latin letter"),
