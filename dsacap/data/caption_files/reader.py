@@ -196,8 +196,8 @@ def matched(
         hint = "Are these the right references?"
         if spelt := next((key for key in described if _folded(key) == _folded(unknown[0])), None):
             hint = (
-                f"They have {ascii(spelt)} for {ascii(unknown[0])}, which differs in letter case or in"
-                " the encoding of accents only; write both alike."
+                f"They have {spelt!a} for {unknown[0]!a}, which differs in letter case or in the"
+                " encoding of accents only; write both alike."
             )
         elif ids == "as-given" and (
             is_file_name(unknown[0]) or is_file_name(next(iter(described)))

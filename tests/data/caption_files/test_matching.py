@@ -65,6 +65,5 @@ def test_ids_that_look_alike_are_told_apart(predicted, described):
     references = captions_of_mapping({"b.jpg": ["a"], described: ["a"]}, "refs")
     with pytest.raises(UserError) as raised:
         matched(captions_of_mapping({predicted: "x", "b.jpg": "x"}, "preds"), references)
-    assert f"They have {ascii(described)} for {ascii(predicted)}, which differs in" in str(
-        raised.value
-    )
+    told = f"They have {described!a} for {predicted!a}, which differs in"
+    assert told in str(raised.value)
