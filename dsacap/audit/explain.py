@@ -273,7 +273,7 @@ def _verdict(fresh: dict[str, Any]) -> str:
             unchanged = UNCHANGED in check["detail"]
             changed[check["what"]] = changed.get(check["what"], True) and unchanged
     names = [f"{what} ({UNCHANGED})" if meant else what for what, meant in changed.items()]
-    answer = f"STALE, changed: {', '.join(names)}" if names else _VERDICTS[fresh["verdict"]]
+    answer = f"no; changed: {', '.join(names)}" if names else _VERDICTS[fresh["verdict"]]
     return wrapped(f"  up to date: {answer} (the checks are listed at the end)", "    ")
 
 

@@ -12,6 +12,8 @@ from dsacap.cli.reading import (
     add_reading,
     add_references,
     check_standard_input,
+    filled,
+    filled_path,
     reading_of,
 )
 from dsacap.cli.stages import opened, row_of, run_stage_verb
@@ -65,9 +67,9 @@ def _add_score(contents: Contents) -> None:
         "a transformers model, by name or folder; one that bert-score does not know also needs a "
         "layer, as in my-bert:9 (default: roberta-large)"
     )
-    score.add_argument("--bertscore-model", metavar="MODEL", help=text)
+    score.add_argument("--bertscore-model", type=filled, metavar="MODEL", help=text)
     text = "folder or zip of photos, for CLIPScore, which needs no references"
-    score.add_argument("--photos", type=Path, help=text)
+    score.add_argument("--photos", type=filled_path, help=text)
     text = "open_clip's name of the encoder for CLIPScore (default: %(default)s)"
     score.add_argument("--encoder", default="ViT-B-32", help=text)
     text = "the encoder's pretrained tag or file (default: %(default)s)"
@@ -99,7 +101,7 @@ def _add_compare(contents: Contents) -> None:
     text = "write a page of these results and of the images on which the systems differ most"
     compare.add_argument("--html", type=output_path, metavar="FILE", help=text)
     text = "folder or zip of the photos that the page shows"
-    compare.add_argument("--photos", type=Path, help=text)
+    compare.add_argument("--photos", type=filled_path, help=text)
 
 
 def _add_page(contents: Contents) -> None:
@@ -112,7 +114,7 @@ def _add_page(contents: Contents) -> None:
     text = "fail if SPICE cannot be computed, or leave it out (default: compute it if possible)"
     page.add_argument("--spice", action=argparse.BooleanOptionalAction, help=text)
     text = "the folder of the photos; the page loads them from there"
-    page.add_argument("--photos", type=Path, metavar="FOLDER", help=text)
+    page.add_argument("--photos", type=filled_path, metavar="FOLDER", help=text)
     place, text = Path("page.html"), "the page; - for standard output (default: %(default)s)"
     page.add_argument("--output", type=output_path, default=place, metavar="FILE", help=text)
 

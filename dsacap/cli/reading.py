@@ -26,12 +26,24 @@ FORM_NAMES = (
 )
 
 
+def filled(text: str) -> str:
+    """Return the value of an option, which would change scores unnoticed if it were empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; is a shell variable unset?")
+    return text
+
+
+def filled_path(text: str) -> Path:
+    """Return the file or folder that an option names; an empty name would be this folder."""
+    return Path(filled(text))
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options for reading captions."""
     text = "the form of the captions (default: recognised by the content)"
     parser.add_argument("--format", choices=FORM_NAMES, metavar="FORM", help=text)
     text = "which decoding to read from the captions that a stage of a run wrote"
-    parser.add_argument("--decoding", help=text)
+    parser.add_argument("--decoding", type=filled, help=text)
     text = "file-names: read names of image files as ids; COCO_val2014_000000391895.jpg is 391895"
     parser.add_argument("--ids", choices=("as-given", "file-names"), default="as-given", help=text)
     text = "keep the first caption of an image that occurs twice, as after distributed evaluation"
@@ -45,7 +57,7 @@ def add_references(parser: argparse.ArgumentParser) -> None:
     text = "the form of the references (default: recognised by the content)"
     parser.add_argument("--references-format", choices=FORM_NAMES, metavar="FORM", help=text)
     text = "which split of Karpathy's file to use, such as test"
-    parser.add_argument("--split", help=text)
+    parser.add_argument("--split", type=filled, help=text)
     text = "the references are PTB tokens already"
     parser.add_argument("--tokenized", action="store_true", help=text)
     text = "score only the predicted images if the references have more"
@@ -59,7 +71,8 @@ def add_document_frequencies(parser: argparse.ArgumentParser) -> None:
         "take CIDEr's document frequencies from all captions of COCO's val2014 (coco-val2014), or "
         "from those of FILE, which has the form of --references (default: from the references)"
     )
-    parser.add_argument("--document-frequencies", metavar="coco-val2014|FILE", help=text)
+    what = "coco-val2014|FILE"
+    parser.add_argument("--document-frequencies", type=filled, metavar=what, help=text)
 
 
 def check_files(
@@ -87,6 +100,10 @@ def check_files(
     others = [given.get("document_frequencies"), given.get("photos")]
     inputs = [Path(name) for name in (*names, *others) if name]
     check_standard_input(inputs)
+    if photos := given.get("photos"):
+        from dsacap.data.photos import PhotoSource
+
+        inputs += PhotoSource(photos).photos_among(path for path in outputs if path)
     check_outputs(outputs, inputs)
 
 

@@ -33,7 +33,8 @@ def print_scores(parts: Mapping[str, dict], images: int) -> None:
     everything = [score for of in (scores, *domains.values()) for score in of.values()]
     reasons = dict.fromkeys(score["reason"] for score in everything if "reason" in score)
     print("".join(f"\n{reason}\n" for reason in reasons))
-    print("\n".join(signature_lines(score["signature"] for score in scores.values())))
+    if computed := [one["signature"] for one in scores.values() if one["value"] is not None]:
+        print("\n".join(signature_lines(computed)))
 
 
 def _headline(scores: Mapping[str, dict]) -> str:

@@ -44,7 +44,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -
             inputs, or is named twice.
     """
     wanted = [path for path in outputs if path is not None]
-    read = {_identity(path): path for path in inputs}
+    read = {identity(path): path for path in inputs}
     seen: dict[object, Path] = {}
     for path in wanted:
         try:
@@ -55,18 +55,18 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path] = ()) -
                 _try_to_write(path)
             elif not os.access(path, os.W_OK):
                 raise UserError(f"{path}: cannot be written; name another file")
-            identity = _identity(path)
+            written = identity(path)
         except (OSError, RuntimeError, ValueError) as error:
             # RuntimeError: a loop of links. ValueError: a NUL in the name.
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: cannot be written: {reason}; name another file") from None
-        if identity in read:
-            link = "" if path == read[identity] else f", under the name {read[identity]}"
+        if written in read:
+            link = "" if path == read[written] else f", under the name {read[written]}"
             raise UserError(f"{path}: is an input{link}; write to another file")
         is_file = mode is None or stat.S_ISREG(mode)
-        if identity in seen and (is_file or path == STDOUT):
+        if written in seen and (is_file or path == STDOUT):
             raise UserError(f"{path}: is named for two outputs; write each to a file of its own")
-        seen[identity] = path
+        seen[written] = path
 
 
 def _try_to_write(path: Path) -> None:
@@ -79,7 +79,7 @@ def _try_to_write(path: Path) -> None:
         pass
 
 
-def _identity(path: Path) -> object:
+def identity(path: Path) -> object:
     """What two names of the same file have in common, links included."""
     try:
         found = os.stat(path)

@@ -10,7 +10,7 @@ import posixpath
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +19,7 @@ from PIL import Image
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import ZIP_ERRORS
+from dsacap.common.outputs import identity
 from dsacap.data.folder_walk import is_hidden, walk
 from dsacap.data.json_fields import few
 from dsacap.data.photo_damage import check_whole
@@ -177,6 +178,15 @@ class PhotoSource:
         for path in self.paths():
             (photos if self._is_photo(path) else others).append(path)
         return Contents(photos, ({"no photo": others} if others else {}) | self._left_out)
+
+    def photos_among(self, files: Iterable[Path]) -> list[Path]:
+        """Return those of some files that are photos of this folder, under whatever name."""
+        existing = [path for path in files if path.is_file()]
+        if not existing or not self.path.is_dir():
+            return []
+        inside = {identity(self.path / name): name for name in self.paths()}
+        known = {path: inside.get(identity(path)) for path in existing}
+        return [path for path, name in known.items() if name and self._is_photo(name)]
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a photo.

@@ -60,7 +60,7 @@ class Difference:
     p_holm: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The scores of several systems on the same images, and their differences.
 
@@ -86,6 +86,10 @@ class Comparison:
     references: dict[ImageId, list[str]]
     file_names: dict[ImageId, str]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        of_systems = (f"{name}: CIDEr={of['CIDEr']}" for name, of in self.values.items())
+        return f"Comparison({', '.join(of_systems)})"
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the differences as a table, one row for each metric and pair."""
@@ -153,6 +157,8 @@ def compare(
                 f" {counted(len(unmatched), 'image')}, such as {shown(min(unmatched, key=str))}"
             )
     several = [name for name, one in inputs.items() if len(next(iter(one.captions.values()))) > 1]
+    domains = ("note: domains are not compared; `dsacap score` has a column for each",)
+    left_out = domains if inputs[first].groups else ()
     first_only = tuple(f"{name}: the first caption of each image is compared" for name in several)
     corpus = load_corpus(document_frequencies, how)
     frequencies = corpus.frequencies() if corpus else None
@@ -179,6 +185,7 @@ def compare(
         {images[i]: texts for i, texts in inputs[first].references.items()},
         {images[i]: name for i, name in inputs[first].file_names.items()},
         tuple(dict.fromkeys(note for one in inputs.values() for note in one.notes))
+        + left_out
         + first_only
         + missing,
     )

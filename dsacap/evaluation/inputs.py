@@ -65,6 +65,12 @@ class Reading:
             if value not in known:
                 options = ", ".join(repr(one) for one in known)
                 raise UserError(f"{name}: {value!r} is unknown; known: {options}")
+        for name, kind, what in (
+            *((name, bool, "True or False") for name in ("tokenized", "subset")),
+            *((name, str | None, "text or None") for name in ("decoding", "split")),
+        ):
+            if not isinstance(value := getattr(self, name), kind):
+                raise UserError(f"{name}: must be {what}, not {value!r}")
 
 
 @dataclass(frozen=True)

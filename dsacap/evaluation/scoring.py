@@ -32,7 +32,7 @@ def score(
 ) -> Scores:
     """Score captions; see `dsacap.score`."""
     how = check_choices(spice, how)
-    wanted = {metrics} if isinstance(metrics, str) else set(metrics or ())
+    wanted = _names_of(metrics)
     if "BERTScore" in wanted and bertscore is None:
         bertscore = DEFAULT_MODEL
     elif bertscore is not None and wanted:
@@ -114,6 +114,13 @@ def score_inputs(
     if inputs.groups:
         parts["domains"] = score_domains(tokens, captions, inputs.groups, scored)
     return parts
+
+
+def _names_of(metrics: Collection[str] | None) -> set[str]:
+    names = [metrics] if isinstance(metrics, str) else metrics or ()
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"metrics: must be a list of names, such as ['CIDEr'], not {metrics!r}")
+    return set(names)
 
 
 def _chosen(plain: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:

@@ -50,6 +50,25 @@ def test_a_misspelt_verb_lists_the_known_ones(capsys):
     assert ended.value.code == 2 and "score" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("score", "a", "--document-frequencies", ""),
+        ("score", "a", "--bertscore-model", " "),
+        ("score", "a", "--photos", ""),
+        ("compare", "a", "b", "--photos", ""),
+        ("page", "a", "--photos", ""),
+        ("validate", "a", "--split", ""),
+        ("convert", "a", "--output", "b", "--decoding", ""),
+    ],
+)
+def test_an_empty_value_is_not_taken_for_none(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed(words)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and f"argument {words[-2]}: is empty; is a shell" in told
+
+
 def test_photos_may_be_on_both_sides_of_an_option(capsys):
     options = parsed(["caption", "a.jpg", "--samples", "3", "b.jpg", "--json", "-"])
     assert options.photos == ["a.jpg", "b.jpg", "-"] and options.samples == 3

@@ -76,6 +76,25 @@ def test_what_cannot_be_used_is_found_before_scoring(files, capsys, no_scoring, 
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["photos/1.jpg", "link.json", "hard.json"])
+@pytest.mark.parametrize(
+    ("verb", "files_read", "option"),
+    [("score", 1, "--json"), ("compare", 2, "--html"), ("page", 2, "--output")],
+)
+def test_no_photo_is_overwritten(files, capsys, no_scoring, verb, files_read, option, name):
+    folder, predictions, references, _ = files
+    (folder / "photos").mkdir()
+    photo = folder / "photos" / "1.jpg"
+    Image.new("RGB", (32, 32)).save(photo)
+    (folder / "link.json").symlink_to(photo)
+    (folder / "hard.json").hardlink_to(photo)
+    before = photo.read_bytes()
+    options = ("--references", references, "--photos", folder / "photos", option, folder / name)
+    assert run(verb, *[predictions] * files_read, *options) == 1
+    assert f"{name}: is an input" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
 def test_document_frequencies_from_a_pipe_are_read_once(files, capsys):
     folder, predictions, references, _ = files
     pipe = folder / "pipe"
@@ -133,4 +152,9 @@ def test_clip_score_without_weights_is_na_and_downloads_nothing(files, capsys, m
     score = read_json(folder / "s.json")["quality"]["CLIPScore"]
     assert score["value"] is None
     assert "the weights of ViT-B-32 (openai) are not on this machine" in score["reason"]
-    assert "hf download timm/vit_base_patch32_clip_224.openai" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "hf download timm/vit_base_patch32_clip_224.openai" in printed
+    # What has no number has no signature, so that the last one is CIDEr's.
+    assert printed.splitlines()[-1].startswith("  CIDEr-D|")
+    assert run_score(predictions, "--photos", folder / "photos") == 0
+    assert "Signatures" not in capsys.readouterr().out

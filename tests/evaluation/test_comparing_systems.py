@@ -1,5 +1,7 @@
 """Comparisons of several systems: Holm's correction, ranks with ties, and the numbers."""
 
+import json
+
 import pytest
 
 import dsacap
@@ -38,6 +40,7 @@ def test_systems_that_do_not_differ_are_tied():
     assert table.loc[("CIDEr", "good", "twin"), "p"] == 1
     assert len(table) == 3 * 7
     assert found.captions["good"][7] == GOOD[7]
+    assert repr(found).startswith("Comparison(bad: CIDEr=0.0") and len(repr(found)) < 200
     spread = {i: found.ciders["good"][i] - found.ciders["bad"][i] for i in GOOD}
     won, examples = found.won(), found.examples(2)
     assert won["good"] == won["twin"] and len(won["good"]) == 60 and not won["bad"]
@@ -50,6 +53,16 @@ def test_an_image_on_which_all_are_equal_is_won_by_none():
     other = GOOD | {3: "a horse number 3 runs"}
     found = dsacap.compare({"good": GOOD, "other": other}, REFERENCES, spice="off")
     assert found.won() == found.examples() == {"good": [], "other": [3]}
+
+
+def test_domains_are_not_compared_which_a_note_says(tmp_path):
+    path = tmp_path / "nocaps.json"
+    images = [{"id": i, "domain": "in-domain"} for i in GOOD]
+    annotations = [{"image_id": i, "caption": texts[0]} for i, texts in REFERENCES.items()]
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    systems = {"good": GOOD, "bad": BAD}
+    assert "domains are not compared" in dsacap.compare(systems, path, spice="off").notes[-1]
+    assert "domains" not in " ".join(dsacap.compare(systems, REFERENCES, spice="off").notes)
 
 
 def test_one_system_or_other_images_are_refused():

@@ -145,6 +145,22 @@ def test_an_empty_reference_is_named_with_its_file(tmp_path):
     assert dsacap.score({"b.jpg": "@"}, {"b.jpg": "@"}, metrics="BLEU")["BLEU-1"].value > 0.9
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: dsacap.score(PREDICTIONS, REFERENCES, metrics=5), "metrics: must be a list of na"),
+        (lambda: dsacap.score(PREDICTIONS, REFERENCES, metrics=[1]), r"such as \['CIDEr'\], not"),
+        (lambda: dsacap.score({1: "a", "1": "b"}, {1: ["a"]}), "'1': is the same image as the key"),
+        (lambda: dsacap.Reading(subset="no"), "subset: must be True or False, not 'no'"),
+        (lambda: dsacap.Reading(tokenized=None), "tokenized: must be True or False"),
+        (lambda: dsacap.Reading(split=5), "split: must be text or None, not 5"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
+
+
 def test_bertscore_is_computed_where_it_is_asked_for(monkeypatch):
     asked = []
 

@@ -1,7 +1,7 @@
 """The forms in which data sets and tools write captions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,11 +9,15 @@ from dsacap.common.errors import UserError
 from dsacap.common.printable import counted
 from dsacap.data.caption_files.document import Document
 from dsacap.data.caption_files.ids import ImageId, image_id, shown, whole_text
-
-_ID_KEYS = ("image_id", "photo")  # the second ones are of `dsacap caption --json`
-_CAPTION_KEYS = ("caption", "captions")
-
-Records = Iterator[tuple[ImageId, list[str]]]  # an image, and one or more of its captions
+from dsacap.data.caption_files.records import (
+    CAPTION_KEYS,
+    ID_KEYS,
+    Records,
+    captions_at,
+    is_record,
+    items_of,
+    records_of,
+)
 
 
 @dataclass
@@ -78,16 +82,10 @@ def captions_of_mapping(captions: Mapping[Any, Any], name: str) -> Captions:
     Raises:
         UserError: An id or a caption is of a wrong type, or there are no captions.
     """
-    found = _gathered(name, "a dictionary", _items(captions, name))
+    found = _gathered(name, "a dictionary", items_of(captions, name))
     if not found.by_image:
         raise UserError(f"{name}: has no captions")
     return found
-
-
-def _items(captions: Mapping[Any, Any], name: str) -> Records:
-    for key, of_image in captions.items():
-        where = f"{name}: {str(key)[:60]!r}"
-        yield image_id(key, where), _captions(of_image, where)
 
 
 def _key_of_results(document: Document) -> str | None:
@@ -105,9 +103,9 @@ def _key_of_results(document: Document) -> str | None:
 
 def _are_results(key: str, records: Any) -> bool:
     first = records[0] if isinstance(records, list) and records else None
-    if not isinstance(first, dict) or not first.keys() & set(_CAPTION_KEYS):
+    if not isinstance(first, dict) or not first.keys() & set(CAPTION_KEYS):
         return False
-    ids = [str(first[name]) for name in _ID_KEYS if name in first]
+    ids = [str(first[name]) for name in ID_KEYS if name in first]
     return bool(ids) and key not in ids
 
 
@@ -126,7 +124,7 @@ def _form_of(document: Document) -> str:
         ):
             if isinstance(value.get(key), list | dict):
                 return form
-        if value.keys() & set(_ID_KEYS) and value.keys() & set(_CAPTION_KEYS):
+        if is_record(value):  # one line of JSON
             return "coco-results"
         first = next(iter(value.values()), None)
         is_run = isinstance(first, dict) and any(isinstance(one, list) for one in first.values())
@@ -148,33 +146,7 @@ def _results(document: Document, part: str | None) -> Captions:
     if not isinstance(document.value, list):
         raise UserError(f'{document.name}: must be a list of {{"image_id": ..., "caption": ...}}')
     _no_parts(document, part)
-    return _gathered(document.name, form, _records(document))
-
-
-def _records(document: Document) -> Records:
-    for number, record in enumerate(document.value):
-        where = document.place(number)
-        keys = record.keys() if isinstance(record, dict) else ()
-        id_key = next((key for key in _ID_KEYS if key in keys), None)
-        text_key = next((key for key in _CAPTION_KEYS if key in keys), None)
-        if id_key is None or text_key is None:
-            found = f"has the keys {', '.join(keys)}" if keys else "is not an object"
-            raise UserError(
-                f'{where}: must be {{"image_id": ..., "caption": ...}}; it {found[:120]}'
-            )
-        key = image_id(record[id_key], where)
-        yield key, _captions(record[text_key], f"{where} (image {shown(key)})")
-
-
-def _captions(value: Any, where: str) -> list[str]:
-    """One caption, a list of them, or a list of {"caption": ...}."""
-    items = value if isinstance(value, list | tuple) and value else [value]
-    texts = [item.get("caption") if isinstance(item, dict) else item for item in items]
-    captions = [text for text in texts if isinstance(text, str)]
-    if len(captions) < len(texts):
-        other = next(text for text in texts if not isinstance(text, str))
-        raise UserError(f"{where}: the caption must be text, not {str(other)[:80]!r}")
-    return captions
+    return _gathered(document.name, form, records_of(document))
 
 
 def _dictionary(document: Document, part: str | None) -> Captions:
@@ -194,7 +166,7 @@ def _evaluation(document: Document, part: str | None) -> Captions:
         key: record.get("caption") if isinstance(record, dict) else None
         for key, record in per_image.items()
     }
-    records = _items(by_id, document.name)
+    records = items_of(by_id, document.name)
     return _gathered(document.name, "an evaluation of coco-caption", records)
 
 
@@ -236,7 +208,7 @@ def _annotations(document: Document, part: str | None) -> Captions:
         if mark:
             left_out[mark.removeprefix("is_")] += 1
         else:
-            order[key] += _captions(annotation.get("caption"), f"{where} (image {shown(key)})")
+            order[key] += captions_at(annotation.get("caption"), f"{where} (image {shown(key)})")
     notes = [
         f"left out: {counted(count, 'caption')} marked {mark}" for mark, count in left_out.items()
     ]
@@ -270,7 +242,7 @@ def _karpathy(document: Document, part: str | None) -> Captions:
         if key in found.by_image:
             raise UserError(f"{where}: the image id {shown(key)} is repeated; remove one")
         raw = [s.get("raw") if isinstance(s, dict) else None for s in image["sentences"]]
-        found.by_image[key] = _captions(raw, where)
+        found.by_image[key] = captions_at(raw, where)
         if isinstance(image.get("filename"), str):
             found.file_names[key] = whole_text(image["filename"], f"{where}: filename")
     if part and part not in splits:
@@ -293,7 +265,7 @@ def _run(document: Document, part: str | None) -> Captions:
     if not decodings:
         raise UserError(f"{document.name}: must be an object of decodings")
     chosen = part or next(iter(decodings))
-    records = _items(decodings[chosen], document.name)
+    records = items_of(decodings[chosen], document.name)
     found = _gathered(document.name, f"a run's captions by {chosen}", records)
     found.parts = Counter() if part or len(decodings) == 1 else sizes
     return found
@@ -312,9 +284,9 @@ def _textcaps(document: Document, part: str | None) -> Captions:
             raise UserError(f"{where}: must be an object with image_id and caption_str")
         key = image_id(record["image_id"], where)
         if "caption_str" in record:
-            by_image.setdefault(key, []).extend(_captions(record["caption_str"], where))
+            by_image.setdefault(key, []).extend(captions_at(record["caption_str"], where))
         elif key not in by_image:  # each record of an image repeats all its references
-            by_image[key] = _captions(record.get("reference_strs"), where)
+            by_image[key] = captions_at(record.get("reference_strs"), where)
     return Captions(document.name, "TextCaps", by_image)
 
 

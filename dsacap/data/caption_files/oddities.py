@@ -7,12 +7,13 @@ from dsacap.data.caption_files.ids import ImageId, shown
 
 _SHOWN = 5  # images of a note that are named
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_HALF = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(
     r"</?s>|<(?:unk|pad|eos|bos|start|end|sep|cls|mask)>|<\|[a-z_]+\|>"
     r"|\[(?:SEP|CLS|PAD|UNK|MASK|EOS|BOS)\]|\b(?:startseq|endseq)\b",
     re.IGNORECASE,
 )
-_MISSING = ("nan", "<na>", "none", "null", "n/a")
+_MISSING = ("nan", "na", "<na>", "none", "null", "n/a")
 _WORDS_OF_PTB = re.compile(r"[A-Za-z0-9]")
 
 
@@ -40,6 +41,8 @@ def _kinds(text: str) -> list[str]:
         kinds.append("has no Latin letter or digit, so that n-grams may not match")
     if _CONTROL.search(text):
         kinds.append("contains a line break or another control character")
+    if _HALF.search(text):
+        kinds.append("contains half a surrogate pair, so that it was damaged before it was written")
     if _SPECIAL.search(text):
         kinds.append("contains special tokens, which lower the scores")
     return kinds

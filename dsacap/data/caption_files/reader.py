@@ -1,5 +1,6 @@
 """The one reader of captions to be scored and of their references."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,14 @@ def matched(
         notes = [*names, *more]
     if unknown := [key for key in predicted if key not in described]:
         hint = "Are these the right references?"
-        if ids == "as-given" and (is_file_name(unknown[0]) or is_file_name(next(iter(described)))):
+        if spelt := next((key for key in described if _folded(key) == _folded(unknown[0])), None):
+            hint = (
+                f"They have {spelt!a} for {unknown[0]!a}, which differs in letter case or in the"
+                " encoding of accents only; write both alike."
+            )
+        elif ids == "as-given" and (
+            is_file_name(unknown[0]) or is_file_name(next(iter(described)))
+        ):
             hint = (
                 "Pass --ids file-names (in Python Reading(ids='file-names')) if ids are names of"
                 " image files."
@@ -222,6 +230,11 @@ def matched(
         {key: origin[key] for key in order},
         tuple(notes),
     )
+
+
+def _folded(image: ImageId) -> ImageId:
+    """Return an id without differences of letter case and of how Unicode composes accents."""
+    return unicodedata.normalize("NFC", image).casefold() if isinstance(image, str) else image
 
 
 def _by_file_name(

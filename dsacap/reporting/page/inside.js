@@ -40,7 +40,7 @@ function insideView() {
       h(
         "div",
         h("p", h("strong", inside.caption)),
-        h("p", { class: "muted" }, `by ${labelOf(system)}, ${decoding}; humans:`),
+        h("p", { class: "muted" }, `by ${labelOf(system)}, ${decoding}; references:`),
         references(image),
       ),
     ),

@@ -157,7 +157,7 @@ function card(i, shown, by, patterns) {
     h(
       "div",
       h("table", { class: "captions" }, titles, h("tbody", lines)),
-      h("p", { class: "muted" }, image.references.length === 1 ? "A human:" : `${image.references.length} humans:`),
+      h("p", { class: "muted" }, image.references.length === 1 ? "A reference:" : `${image.references.length} references:`),
       references(image, (text) => marked(text, patterns)),
     ),
   );

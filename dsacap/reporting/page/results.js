@@ -42,12 +42,14 @@ function moreRows(shown, lines) {
 }
 
 const INTERVAL = "±: half of the 95\u00a0% interval, a bootstrap over images.";
+const TIMES_100 = ["CIDEr", "SPICE", "BLEU-4", "METEOR", "ROUGE-L"];
 const RANKS =
   "Bold and underlined: the best of a column, among all rows; bold: within the 95\u00a0% interval of the best. ↓: lower is better. The head of a column " +
   "sorts by it.";
 
 function leaderboard({ columns, rows: lines, notes }) {
   const shown = chosenRows(lines);
+  const scale = `x100, as papers print them: ${TIMES_100.filter((name) => columns.some(({ title }) => title === name)).join(", ")}.`;
   const cell = (at, digits) => (line) => scored(line.cells[at], digits);
   const measured = columns.map(({ title, digits, higher }, at) => [title, cell(at, digits), true, (line) => line.cells[at]?.value, higher]);
   const named = ["System", (line) => [keyOf(line.system), " ", line.label, " ", h("span", { class: "muted" }, line.decoding)]];
@@ -56,7 +58,7 @@ function leaderboard({ columns, rows: lines, notes }) {
     rowControls(lines),
     sortableTable(lines.length === 1 ? "All images" : `${shown.length} of ${lines.length} rows`, [named, ...measured], shown, "column", columns[0].title),
     moreRows(shown, lines),
-    h("p", { class: "muted" }, lines.length === 1 ? INTERVAL : `${INTERVAL} ${RANKS}`),
+    h("p", { class: "muted" }, lines.length === 1 ? `${scale} ${INTERVAL}` : `${scale} ${INTERVAL} ${RANKS}`),
     notes.map((note) => h("p", { class: "muted" }, note)),
   ].flat();
 }
@@ -118,7 +120,7 @@ function provenance() {
   return [
     h("h2", "How this was made"),
     h("p", madeOf(made)),
-    others.length ? h("details", h("summary", `The other ${others.length} commits`), list(others)) : null,
+    others.length ? h("details", h("summary", others.length === 1 ? "The other commit" : `The other ${others.length} commits`), list(others)) : null,
     files.length
       ? h(
           "ul",

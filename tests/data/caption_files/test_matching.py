@@ -56,3 +56,14 @@ def test_messages_show_long_ids_in_part():
     with pytest.raises(UserError, match="no references for 1 of 1 predicted image") as error:
         matched(predictions, captions_of_mapping({"y" * 5000: "a dog"}, "refs"))
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("predicted", "described"), [("A.JPG", "a.jpg"), ("cafe\u0301.jpg", "caf\u00e9.jpg")]
+)
+def test_ids_that_look_alike_are_told_apart(predicted, described):
+    references = captions_of_mapping({"b.jpg": ["a"], described: ["a"]}, "refs")
+    with pytest.raises(UserError) as raised:
+        matched(captions_of_mapping({predicted: "x", "b.jpg": "x"}, "preds"), references)
+    told = f"They have {described!a} for {predicted!a}, which differs in"
+    assert told in str(raised.value)

@@ -8,11 +8,13 @@ from dsacap.data.caption_files.oddities import oddities
     [
         (" ", "is empty"),
         ("nan", "write for a missing one"),
+        ("NA", "write for a missing one"),
         (" None", "write for a missing one"),
         ("...", "no Latin letter"),
         ("一个男人", "no Latin letter"),
         ("a\nb", "line break"),
         ("a\u2028b", "line break"),
+        ("a \ud83d b", "half a surrogate pair"),
         *((f"a {token} b", "special tokens") for token in ("<start>", "</s>", "[PAD]", "startseq")),
         ("<s>a b<|endoftext|>", "special tokens"),
     ],

@@ -31,6 +31,8 @@ FILES = {
     "results.json": RECORDS,
     "strings.json": [{**record, "image_id": str(record["image_id"])} for record in RECORDS],
     "floats.json": [{**record, "image_id": float(record["image_id"])} for record in RECORDS],
+    "blip.json": [{"image": str(r["image_id"]), "caption": r["caption"], "id": 9} for r in RECORDS],
+    "names.json": [{"file_name": r["image_id"], "text": r["caption"]} for r in RECORDS],
     "lists.json": [{**record, "caption": [record["caption"]]} for record in RECORDS],
     "annotations.json": ANNOTATIONS,
     "only_annotations.json": {"annotations": ANNOTATIONS["annotations"]},
@@ -99,7 +101,11 @@ def test_what_is_taken_of_an_unusual_file_is_noted(tmp_path):
 
 
 def test_one_line_of_json_is_a_record(tmp_path):
-    for record in ({"image_id": 7, "caption": "x"}, {"photo": "7", "captions": ["x"]}):
+    for record in (
+        {"image_id": 7, "caption": "x"},
+        {"photo": "7", "captions": ["x"]},
+        {"file_name": "7", "text": "x"},
+    ):
         assert read_captions(write(tmp_path / "f", record)).by_image == {7: ["x"]}
 
 
@@ -162,6 +168,14 @@ def test_a_named_form_is_that_form_or_an_error(tmp_path):
         ('{"image_id": 7, "caption": "a"}\n[]\n', ":2: must be a JSON object, not list"),
         ('{"7": "a", "7": "b"}', "the key '7' is repeated"),
         ([{"image_id": 7}], "record 0.*it has the keys image_id"),
+        ([{"id": 7, "caption": "a"}], "it has the keys id, caption"),  # may be the annotation's
+        ([{"image": "a", "file_name": "b", "text": "a"}], "record 0: which of image, file_name"),
+        ([{"image": "a", "text": "b", "comment": "a"}], "record 0: which of comment, text"),
+        ({"image_id": [7, 3], "caption": ["a", "b"]}, "holds several ids.*orient='records'"),
+        ({"image_id": {"0": 7}, "caption": {"0": "a"}}, "holds several ids.*orient='records'"),
+        ({"7": "a", "7.0": "b"}, "'7.0': is the same image as the key '7'; remove one"),
+        ({"imgToEval": {"7": {"caption": "a"}, " 7": {"caption": "b"}}}, "' 7': is the same image"),
+        ({"7": []}, "'7': the list of captions is empty"),
         (["a"], "record 0.*it is not an object"),
         ([{"image_id": 7, "caption": None}], r"record 0 \(image 7\): the caption must be text"),
         ('[{"image_id": 7, "caption": NaN}]', "must be text, not 'nan'"),

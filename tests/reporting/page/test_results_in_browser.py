@@ -47,6 +47,8 @@ def test_the_page_opens_with_the_leaderboard_which_is_sorted_and_filtered(seen):
         "Made on 24 November 2026 from commit c0ffee0 and 1 more.</p></footer>" in dom
         and "@misc{made-up}" in dom
         and '<a href="table.md">' in dom
+        and "<summary>The other commit</summary>" in dom
+        and "x100, as papers print them: CIDEr, SPICE. ±: half" in dom
     )
     assert systems_of(by_spice) == ["S1 beam", "S0 greedy", "S1 greedy", "S0 beam"]
     assert 'aria-sort="descending"' in by_spice and "more row" not in by_spice
