@@ -30,4 +30,5 @@ def page_of_files(options: argparse.Namespace) -> None:
     for note in notes:
         print(note, file=sys.stderr)
     if options.output != STDOUT:
-        print(f"{options.output}: {options.output.stat().st_size:,} bytes; open it in a browser")
+        size = options.output.stat().st_size
+        print(f"wrote {options.output} ({size:,} bytes); open it in a browser")

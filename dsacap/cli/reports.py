@@ -94,7 +94,7 @@ def _report(options: argparse.Namespace) -> int:
     write: Callable = getattr(import_module(module), name)
     size = write(layout)
     if options.verb == "report-page":
-        print(f"{layout.page}: {size:,} bytes; open it in a browser")
+        print(f"wrote {layout.page} ({size:,} bytes); open it in a browser")
     else:
         print_written(_with_forms(getattr(layout, place)))
     return 0

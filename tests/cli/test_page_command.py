@@ -24,7 +24,7 @@ def test_the_page_of_two_files_in_two_forms(files, capsys):
     page = (files / "page.html").read_text()
     assert "<title>Captions of ours and theirs</title>" in page and page.count("</script>") == 2
     told = capsys.readouterr()
-    assert f"page.html: {len(page.encode()):,} bytes; open it in a browser" in told.out
+    assert f"page.html ({len(page.encode()):,} bytes); open it in a browser" in told.out
     assert "theirs.csv: " in told.err
 
 
