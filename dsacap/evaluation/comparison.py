@@ -1,5 +1,6 @@
 """Comparison of several sets of captions of the same images: `dsacap.compare`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -139,6 +140,14 @@ def compare(
     if not isinstance(systems, Mapping):
         kind = type(systems).__name__
         raise UserError(f"compare: systems must be a dictionary of captions by name, not {kind}")
+    if systems and all(
+        isinstance(one, str) and not os.path.exists(one) for one in systems.values()
+    ):
+        raise UserError(
+            "compare: systems must map the name of each system to its captions, as in {'ours':"
+            " {1: 'a dog'}, 'theirs': 'theirs.json'}; these look like the captions of one system,"
+            " or are files that do not exist"
+        )
     if len(systems) < 2:
         raise UserError("compare: needs two or more files of captions")
     loaded = {name: load_predictions(given, how, name) for name, given in systems.items()}

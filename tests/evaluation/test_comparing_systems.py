@@ -98,3 +98,9 @@ def test_a_caption_too_long_for_spice_costs_spice_only(monkeypatch):
     monkeypatch.setattr(spice, "corenlp_jars", lambda *_, **__: pytest.fail("asked for SPICE"))
     found = dsacap.compare({"one": {**GOOD, 7: "a dog " * 60}, "two": BAD}, REFERENCES)
     assert "SPICE" not in found.values["one"] and "of 120 words" in found.notes[-1]
+
+
+def test_captions_of_one_system_are_not_several_systems():
+    captions = {1: "a dog runs", 2: "two cats"}
+    with pytest.raises(UserError, match="these look like the captions of one system"):
+        dsacap.compare(captions, {1: ["a dog"], 2: ["cats"]})
