@@ -92,6 +92,8 @@ def _parse(tables: Sequence[Committed], data: dict[Path, Future]) -> None:
     """Parse captions for SPICE. They are cached at once, so a killed run continues from there."""
     for table in tables:
         for row in table.rows():
+            if not scoring.has_spice(table.layout.config, row):
+                continue
             print(f"{table.folder}: parsing new captions of {row.name}", file=sys.stderr)
             captions = scoring.captions_of(data[table.folder].result(), row)
             caption_tuples(scoring.parsed_by_spice(*captions), download=True)

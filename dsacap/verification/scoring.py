@@ -140,6 +140,11 @@ def captions_of(data: Path, row: Row) -> tuple[Captions, Captions]:
     return {i: references[i] for i in captions}, tokenise(captions)
 
 
+def has_spice(config: Config, row: Row) -> bool:
+    """Return whether SPICE is computed for a row, unless it is switched off for all."""
+    return row.name.decoding not in config.without_spice(row.name.system)
+
+
 def parsed_by_spice(references: Captions, captions: Captions) -> list[str]:
     """Return what SPICE parses: all references, and the first caption of each image."""
     return [*chain(*references.values()), *(of_image[0] for of_image in captions.values())]
@@ -149,10 +154,11 @@ def _score(config: Config, data: Path, row: Row, spice: bool | None) -> dict:
     """Return `Scored` as plain data, with an unparsed caption if that is why SPICE is missing."""
     train, _, scenes = _data(data)
     references, captions = captions_of(data, row)
-    no_spice, not_parsed = _why_no_spice(config, parsed_by_spice(references, captions), spice)
+    no_spice = not_parsed = None
+    if row_has_spice := has_spice(config, row):
+        no_spice, not_parsed = _why_no_spice(config, parsed_by_spice(references, captions), spice)
+    wanted: Spice = "required" if row_has_spice and not no_spice else "off"
     system, decoding, seed = row.name
-    is_left_out = decoding in config.without_spice(system)
-    wanted: Spice = "off" if no_spice or is_left_out else "required"
     if system == HUMAN:
         scores = score_humans(references, train, scenes, wanted)
     else:

@@ -1,6 +1,7 @@
 """`dsacap verify` on tables that were made by the stages."""
 
 import shutil
+from concurrent.futures import Future
 from itertools import chain
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from dsacap.runs.kept_rows import keep_rows
 from dsacap.runs.layout import HUMAN, PREDICTIONS, Layout, manifest_of
 from dsacap.runs.stage_table import VERSIONS
 from dsacap.stages.score import score_system
-from dsacap.verification import scoring
-from dsacap.verification.committed import load_committed
+from dsacap.verification import run, scoring
+from dsacap.verification.committed import Committed, Row, RowName, load_committed
 from dsacap.verification.run import tables_in
 from helpers import borrow, tiny_config
 
@@ -141,3 +142,19 @@ def test_tables_are_found_by_their_folders(checkout):
     assert tables_in(Path("results")) == [Path("results/a/nested"), Path("results/b")]
     (checkout / "results/empty").mkdir(parents=True)
     assert main(["verify", "results/empty"]) == 1
+
+
+def test_captions_for_which_spice_is_left_out_are_not_parsed(tmp_path, monkeypatch):
+    systems = {"ar": {**AR["ar"], "decodings": {**DECODINGS, "T=0.5": {"temperature": 0.5}}}}
+    dials = {"between": [0.3, 0.8], "spice": False, "dials": {"ar": {"heat": ["T=0.5", "T=1"]}}}
+    layout = Layout(tiny_config(tmp_path, systems=systems, diversity=dials))
+    rows = [Row(RowName("ar", name, 0), tmp_path / "x.json") for name in systems["ar"]["decodings"]]
+    monkeypatch.setattr(Committed, "rows", lambda _: rows)
+    parsed = []
+    monkeypatch.setattr(run.scoring, "captions_of", lambda data, row: (row.name.decoding, data))
+    monkeypatch.setattr(run.scoring, "parsed_by_spice", lambda decoding, _: decoding)
+    monkeypatch.setattr(run, "caption_tuples", lambda decoding, download: parsed.append(decoding))
+    data = Future()
+    data.set_result(tmp_path)
+    run._parse([Committed(tmp_path, None, layout)], {tmp_path: data})
+    assert parsed == ["greedy"]
