@@ -137,7 +137,7 @@ class _Places:
         order_P = np.argsort(key_P, kind="stable")  # the images of a key remain ascending
         key_P, image_P = key_P[order_P], self._image_P[order_P]
         is_first_P = starts_run(key_P) | starts_run(image_P)
-        return _sum_by_key(key_P[is_first_P], np.ones(is_first_P.sum(), np.int64))
+        return _sum_runs(key_P, is_first_P.astype(np.int64))
 
     def keep(self, keys_G: np.ndarray, n: int, words: int) -> None:
         """Keep the places of the n-grams that have these keys, and number these n-grams."""
@@ -156,7 +156,11 @@ class _Places:
 def _sum_by_key(key_X: np.ndarray, value_X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct keys, ascending, and the sum of the values of each."""
     order_X = np.argsort(key_X, kind="stable")
-    key_X, value_X = key_X[order_X], value_X[order_X]
+    return _sum_runs(key_X[order_X], value_X[order_X])
+
+
+def _sum_runs(key_X: np.ndarray, value_X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same for keys that are ascending already."""
     starts_G = np.flatnonzero(starts_run(key_X))
     return key_X[starts_G], np.add.reduceat(value_X, starts_G)
 
