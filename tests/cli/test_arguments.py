@@ -65,8 +65,8 @@ def test_a_misspelt_verb_lists_the_known_ones(capsys):
 def test_an_empty_value_is_not_taken_for_none(words, capsys):
     with pytest.raises(SystemExit) as ended:
         parsed(words)
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and f"argument {words[-2]}: is empty; is a shell" in told
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and f"argument {words[-2]}: is empty; is a shell" in message
 
 
 def test_photos_may_be_on_both_sides_of_an_option(capsys):

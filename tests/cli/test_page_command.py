@@ -23,9 +23,9 @@ def test_the_page_of_two_files_in_two_forms(files, capsys):
     assert main([*arguments, "--no-spice"]) == 0
     page = (files / "page.html").read_text()
     assert "<title>Captions of ours and theirs</title>" in page and page.count("</script>") == 2
-    told = capsys.readouterr()
-    assert f"page.html ({len(page.encode()):,} bytes); open it in a browser" in told.out
-    assert "theirs.csv: " in told.err
+    printed = capsys.readouterr()
+    assert f"page.html ({len(page.encode()):,} bytes); open it in a browser" in printed.out
+    assert "theirs.csv: " in printed.err
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,13 @@ def test_clip_score_without_references_equals_that_with_them(files, photos, enco
     assert {"CIDEr", "CLIPScore", "RefCLIPScore"} <= set(with_references)
     capsys.readouterr()
     assert run_score(*given, "--csv", folder / "s.csv") == 0
-    printed, told = capsys.readouterr()
+    printed, notes = capsys.readouterr()
     alone = quality(folder / "s.json")
     assert list(alone) == ["CLIPScore"]
     assert alone["CLIPScore"]["per_image"]["3"] > 0  # the others are cut off at 0
     assert alone["CLIPScore"]["per_image"] == with_references["CLIPScore"]["per_image"]
     assert printed.startswith(f"CLIPScore {alone['CLIPScore']['value']:.4f} (3 images)\n")
-    assert "note: there are no references, which all metrics but CLIPScore need" in told
+    assert "note: there are no references, which all metrics but CLIPScore need" in notes
     assert "|refs:none|images:3|" in alone["CLIPScore"]["signature"]
     assert "|ids:sha256:" in alone["CLIPScore"]["signature"]
     assert pd.read_csv(folder / "s.csv").metric.tolist() == ["CLIPScore"] * 4

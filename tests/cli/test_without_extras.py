@@ -1,4 +1,4 @@
-"""What works where only the packages for scoring are installed, which stands for a wheel's venv."""
+"""What works where only the packages for scoring are installed, as in the venv of a wheel."""
 
 import json
 import subprocess

@@ -44,10 +44,10 @@ _JOINS = {aten.cat, aten.stack}  # these take no number of the CPU in between
 
 
 class OnGPU(Tensor):
-    """A tensor said to be on the GPU.
+    """A tensor that is tagged as being on the GPU.
 
     Attributes:
-        held: The ordinary tensor that it stands for.
+        held: The ordinary tensor with its values.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl

@@ -1,6 +1,6 @@
 """A web server of large files, which answers ranges, in a process of its own.
 
-It can be told to fall silent after some bytes, so that a download can be killed in the middle.
+It can stop sending after some bytes, so that a download can be killed in the middle.
 """
 
 import contextlib

@@ -82,8 +82,11 @@ def test_a_judge_that_ranks_humans_below_a_row_decides_nothing(tmp_path):
     assert table.effect["judged"] > 0  # it is shown all the same
     page = findings_of(layout)
     assert page
-    [told] = next(claim for claim in page["claims"] if claim["name"] == "judged")["tests"]
-    assert told.endswith(f"; {UNDECIDED}: {reason}.") and "told apart from similar ones" in told
+    [sentence] = next(claim for claim in page["claims"] if claim["name"] == "judged")["tests"]
+    assert (
+        sentence.endswith(f"; {UNDECIDED}: {reason}.")
+        and "told apart from similar ones" in sentence
+    )
 
 
 def test_a_row_that_no_claim_compares_by_the_judge_does_not_count(tmp_path):

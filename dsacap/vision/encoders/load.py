@@ -30,7 +30,7 @@ def load_encoder(
         name: An open_clip name; `local-dir:FOLDER`, as written by `save_clip` or in the same
             format; `timm:NAME`; `blip:NAME`; or `patches:SIZE/PATCH`, which has no weights.
         pretrained: A tag of open_clip or a weights file. For timm a file, `package:NAME`, or None
-            for the weights that the name stands for. For a BLIP on the hub its commit.
+            for the weights of that name. For a BLIP on the hub its commit.
         grid: Average tokens to grid x grid where the encoder gives more.
         expected_sha256: Hash of the weights file, including one that a tag downloads. It is
             checked before anything in the file is read.

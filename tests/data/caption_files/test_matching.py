@@ -65,5 +65,5 @@ def test_ids_that_look_alike_are_told_apart(predicted, described):
     references = captions_of_mapping({"b.jpg": ["a"], described: ["a"]}, "refs")
     with pytest.raises(UserError) as raised:
         matched(captions_of_mapping({predicted: "x", "b.jpg": "x"}, "preds"), references)
-    told = f"They have {described!a} for {predicted!a}, which differs in"
-    assert told in str(raised.value)
+    difference = f"They have {described!a} for {predicted!a}, which differs in"
+    assert difference in str(raised.value)
