@@ -261,7 +261,10 @@ def scale_facts(config: Config, spec: ImageSpec, size: Size, found: dict[str, di
         UserError: Not even the peak of the device was measured.
     """
     if "measured" not in found["peak"]:
-        raise UserError(f"measure-gpu: nothing was measured: {found['peak'][NOT_MEASURED]}")
+        raise UserError(
+            f"measure-gpu: the peak of the device was not measured: {found['peak'][NOT_MEASURED]};"
+            " run the command again, with more --minutes; finished parts are kept"
+        )
     device = found["peak"]["measured"]
     costs = {name: of["measured"] for name, of in found.items() if "measured" in of}
     systems = {

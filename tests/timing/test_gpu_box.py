@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dsacap.captioner.interface import ImageSpec
+from dsacap.cli.main import main
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json
 from dsacap.config.experiment import load_config
@@ -113,8 +114,23 @@ def test_without_time_nothing_begins(config, tmp_path, monkeypatch):
     assert {of[NOT_MEASURED] for of in found.values()} == {
         "no time was left; run the same command again"
     }
-    with pytest.raises(UserError, match="nothing was measured: no time was left"):
+    with pytest.raises(UserError, match="peak of the device was not measured: no time"):
         scale_facts(config, SPEC, SIZE, found)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("minutes", "0"), ("minutes", "nan"), ("minutes", "inf"), ("vocabulary", "3")],
+)
+def test_numbers_that_cannot_be_are_refused(capsys, option, value):
+    assert main(["measure-gpu", f"--{option}", value]) == 1
+    assert "all numbers must be finite and above 0, and --vocabulary" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert main(["measure-gpu", "--output", str(tmp_path / "file")]) == 1
+    assert "cannot be written, since" in capsys.readouterr().err
 
 
 def test_latencies_become_a_page(config, tmp_path):
@@ -185,6 +201,7 @@ def test_with_the_packages_named_alone(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert "no usable GPU, so the CPU is measured" in done.stderr
     found = read_json(tmp_path / "out" / "finished-cpu.json")["parts"]
     assert set(found) == {
         "peak",
