@@ -1,6 +1,7 @@
 """The training loop and every tuning on a pretended GPU: the CPU's losses, without waiting."""
 
 import pytest
+import torch
 from gpu_training import on_gpu
 
 from dsacap.common.errors import UserError
@@ -48,6 +49,19 @@ def test_training(tiny_layout, tmp_path, monkeypatch, system, how):
     assert facts["device"] == "cuda:0" and len(of_steps) == 5
     assert not any(of_steps), of_steps
     assert_same_curves(here, there, system)
+
+
+def test_a_wait_of_the_loop_around_a_step_is_found(tiny_layout, tmp_path, monkeypatch):
+    there, look = layout_of(tiny_layout, tmp_path, "cuda", training=FEW), loop.Watch.look
+
+    def careful(watch):
+        assert torch.ones(1, device="cuda").item() == 1
+        return look(watch)
+
+    with on_gpu(monkeypatch) as of_steps, monkeypatch.context() as patch:
+        patch.setattr(loop.Watch, "look", careful)
+        train_system(there, "ar", 0)
+    assert [sum(waits.values()) for waits in of_steps] == [1] * 5
 
 
 def test_a_killed_training_resumes(tiny_layout, tmp_path, monkeypatch):
