@@ -51,6 +51,7 @@ def test_every_part_runs_and_resumes_after_kill_9(tmp_path):
         "encoder",
         "features",
         "batches of an epoch",
+        "the same, ahead of 1 steps of 20 ms",
     ]
     assert {name for name, part in parts.items() if part["kills"]} == {"download", "features"}
     assert parts["download"]["bytes"] >= record["archive_bytes"] > 40 * 130_000
