@@ -56,9 +56,9 @@ def test_batches_are_doubled_while_they_fit(config, monkeypatch):
 def test_the_parts_of_measure_gpu(config):
     settings = config.model_dump(mode="json", exclude_unset=True)
     with pretended_gpu():
-        found = latency_of(settings, "dsacap", SPEC, False, 2, 0.01)
+        found = latency_of(settings, "dsacap", "K=1", SPEC, False, 2, 0.01)
         assert set(found["stats"]["data"]) == {0.001} and found["extra_info"]["allocated_mib"] == 1
-        ours, theirs = beside_transformers(settings, "ar", SPEC, False, 2, 0.01)
+        ours, theirs = beside_transformers(settings, "ar", "greedy", SPEC, False, 2, 0.01)
         assert ours["extra_info"]["whose"] == "ours" and theirs["stats"]["data"]
 
 

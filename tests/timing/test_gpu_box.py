@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -58,15 +59,22 @@ def test_the_parts_are_those_of_the_configuration(config):
     names = [part.name for part in parts_of(config, SPEC, SIZE, [4, 1])]
     assert names[:4] == [
         "peak",
-        "latency ar, eager, batch 1",
-        "latency dsacap, eager, batch 1",
+        "latency ar, greedy, eager, batch 1",
+        "latency dsacap, K=1, eager, batch 1",
         "training ar",
     ]
     assert {"training dsacap-rl", "encoder", "reward"} <= set(names)
-    assert {"latency ar, compiled, batch 4", "generate() beside ar, compiled, batch 1"} <= set(
-        names
-    )
+    compiled = {"latency ar, greedy, compiled, batch 4", "generate() beside ar, compiled, batch 1"}
+    assert compiled <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_ar_is_compared_by_greedy_search_though_a_beam_is_its_first_decoding():
+    parts = parts_of(load_config(Path("config/coco.yaml")), SPEC, SIZE, [1])
+    timed = [part.arguments[:2] for part in parts if part.function is latency_of]
+    assert {("ar", "beam=3"), ("ar", "greedy"), ("dsacap", "K=1, t_s=0")} <= set(timed)
+    beside = {part.arguments[:2] for part in parts if part.function is beside_transformers}
+    assert beside == {("ar", "greedy")}
 
 
 class Measured:
@@ -136,8 +144,10 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(capsys,
 def test_latencies_become_a_page(config, tmp_path):
     settings = config.model_dump(mode="json", exclude_unset=True)
     found = {
-        "latency ar": {"measured": latency_of(settings, "ar", SPEC, False, 2, 0.01)},
-        "generate()": {"measured": beside_transformers(settings, "ar", SPEC, False, 1, 0.01)},
+        "latency ar": {"measured": latency_of(settings, "ar", "greedy", SPEC, False, 2, 0.01)},
+        "generate()": {
+            "measured": beside_transformers(settings, "ar", "greedy", SPEC, False, 1, 0.01)
+        },
         "encoder": {NOT_MEASURED: "needs the package open_clip"},
     }
     report = latency_report(found, {"commit": "abc", "dirty": False})
@@ -206,8 +216,8 @@ def test_with_the_packages_named_alone(tmp_path):
     assert set(found) == {
         "peak",
         "training ar",
-        "latency ar, eager, batch 1",
-        "latency ar, compiled, batch 1",
+        "latency ar, greedy, eager, batch 1",
+        "latency ar, greedy, compiled, batch 1",
     }
     assert "not measured: encoder: needs the package" in done.stdout
     needs = "not measured: generate() beside ar, eager, batch 1: needs the package transformers"
