@@ -105,6 +105,9 @@ def _data(config: Config) -> Iterator[Finding]:
         path: archive for archive, remote in dataset.downloads.items() for path in remote.unpack
     }
     photos = dataset.images.values() if config.reads_photos else ()
+    if (features := config.encoder.features) and not features.exists():
+        remedy = "put your features there, or correct `encoder.features`"
+        yield Finding("missing", "data", f"{features}: does not exist", remedy)
     for path in (*dataset.caption_files, *photos):
         source = unpacked.get(path, path)
         if path.exists():

@@ -1,6 +1,8 @@
 """The verb `measure-gpu`."""
 
 import argparse
+import math
+import sys
 from pathlib import Path
 
 from dsacap.cli.contents import Contents
@@ -31,22 +33,28 @@ def _measure_gpu(options: argparse.Namespace) -> int:
     from dsacap.common.errors import UserError
     from dsacap.common.files import write_json
     from dsacap.common.machine import device_of
-    from dsacap.common.outputs import print_written
+    from dsacap.common.outputs import check_outputs, print_written
     from dsacap.config.experiment import load_config
     from dsacap.runs.manifest import commit, run_stage
     from dsacap.timing.full_size import size_of
     from dsacap.timing.gpu_box import latency_report, measure_gpu, scale_facts
 
-    if min(options.minutes, options.tokens, options.channels, *options.batch_sizes) <= 0:
-        raise UserError("measure-gpu: all numbers must be above 0")
+    least = min(options.minutes, options.tokens, options.channels, *options.batch_sizes)
+    if least <= 0 or not math.isfinite(options.minutes) or options.vocabulary < 100:
+        raise UserError(
+            "measure-gpu: all numbers must be finite and above 0, and --vocabulary at least 100"
+        )
     config = load_config(options.config)
     kind = device_of(config.device).type
+    if kind != "cuda":
+        print("measure-gpu: no usable GPU, so the CPU is measured", file=sys.stderr)
     same = {"batch_size": None, "images": None, "picture": None, "pictures": None, "seconds": 1.0}
     size = size_of(config, argparse.Namespace(vocabulary=options.vocabulary, **same))
     spec = ImageSpec(options.tokens, options.channels, options.vocabulary, config.text.max_words)
     finished, scale, latency = (
         options.output / f"{name}-{kind}.json" for name in ("finished", "scale", "latency")
     )
+    check_outputs([finished, scale, latency], [options.config])
 
     def measured() -> dict:
         found = measure_gpu(config, spec, size, options.batch_sizes, options.minutes, finished)

@@ -26,6 +26,8 @@ def add_verbs(contents: Contents) -> None:
     scale.add_argument("--vocabulary", type=int, default=10_000, help=text)
     text = "seconds for each measurement (default: %(default)s)"
     scale.add_argument("--seconds", type=float, default=20, help=text)
+    text = "measure nothing, and write the page from the records next to it"
+    scale.add_argument("--page-only", action="store_true", help=text)
 
 
 def _measure_scale(options: argparse.Namespace) -> int:
@@ -37,10 +39,11 @@ def _measure_scale(options: argparse.Namespace) -> int:
     from dsacap.timing.full_size import measure_scale, size_of
 
     config = load_config(options.config)
-    size = size_of(config, options)
-    record = record_of(options.output, device_of(config.device).type)
     check_page(config, options.output)
-    run_stage(options.verb, config, lambda: measure_scale(config, size), record)
+    if not options.page_only:
+        size = size_of(config, options)
+        record = record_of(options.output, device_of(config.device).type)
+        run_stage(options.verb, config, lambda: measure_scale(config, size), record)
     write_scale(config, options.output)
     print_written([options.output])
     return 0

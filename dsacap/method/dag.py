@@ -8,7 +8,6 @@ by dynamic programming, and so is the likelihood.
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +53,7 @@ class DirectedAcyclic(Readout):
         super().__init__(model, model.vertices, spec.vocabulary)
         self.spec = spec
         self._memory: Memory | None = None
+        self._bigram_VV: Tensor | None = None  # of the train captions, once it is needed
         # Transitions depend on the hidden state and on the vertex itself, because neighbours, whose
         # states can be alike, must be distinguished.
         self.place = nn.Parameter(torch.randn(model.vertices, model.width) * 0.02)
@@ -152,7 +152,7 @@ class DirectedAcyclic(Readout):
             return [until_eos(words) for words in drawn_BL.tolist()]
         if decoding.search not in ("viterbi", "perturb"):
             return lookahead(words_BGV, transitions_BGG, max_words)
-        bigram_VV = self._bigram_VV.to(words_BGV.device) if decoding.bigram_weight else None
+        bigram_VV = self._bigrams_on(words_BGV.device) if decoding.bigram_weight else None
         graph = words_BGV, transitions_BGG, max_words, decoding.candidates
         bigrams = bigram_VV, decoding.bigram_weight, last_B
         if decoding.search == "viterbi":
@@ -165,10 +165,15 @@ class DirectedAcyclic(Readout):
 
     def learn_from(self, memory: Memory) -> None:
         """See `Captioner.learn_from`; only the bigram model uses it."""
-        self._memory = memory
+        self._memory, self._bigram_VV = memory, None
 
-    @cached_property
-    def _bigram_VV(self) -> Tensor:
-        if self._memory is None:
-            raise ValueError("a bigram_weight needs the train captions: call learn_from first")
-        return bigram_model(self._memory.captions(), self.spec.vocabulary)
+    def _bigrams_on(self, device: torch.device) -> Tensor:
+        # It is kept where it was needed last: with COCO's words it has 400 MB, and to send it to a
+        # GPU for each batch would take longer than all the rest.
+        if self._bigram_VV is None:
+            if self._memory is None:
+                raise ValueError("a bigram_weight needs the train captions: call learn_from first")
+            self._bigram_VV = bigram_model(self._memory.captions(), self.spec.vocabulary)
+        if self._bigram_VV.device != device:
+            self._bigram_VV = self._bigram_VV.to(device)
+        return self._bigram_VV

@@ -52,11 +52,14 @@ def write_scale(config: Config, page: Path) -> None:
     """Write `page` from the records next to it.
 
     Raises:
-        UserError: A record was measured with another configuration.
+        UserError: There is no record, or one was measured with another configuration.
     """
     records = {
         kind: read_json(record_of(page, kind)) for kind in KINDS if record_of(page, kind).exists()
     }
+    if not records:
+        names = " nor ".join(str(record_of(page, kind)) for kind in KINDS)
+        raise UserError(f"nothing is measured yet: there is neither {names}")
     for kind, record in records.items():
         if record["config"] != config.model_dump(mode="json"):
             raise UserError(
@@ -253,7 +256,11 @@ def _images(config: Config) -> dict[str, int]:
     dataset = config.dataset
     if isinstance(dataset, Scenes):
         return {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    assert dataset.expected is not None  # without it, nothing was measured
+    if dataset.expected is None:
+        raise UserError(
+            "measure-scale: dataset.expected is missing; set it to the number of images of each"
+            " split, from which the total times are computed"
+        )
     return dataset.expected
 
 

@@ -127,7 +127,7 @@ def verify_sources(layout: Layout) -> None:
     if isinstance(dataset, Scenes):
         return
     read = {*dataset.caption_files, *dataset.images.values()}
-    for path, remote in dataset.downloads.items():
+    for path, remote in _remotes(layout).items():
         if path in read and path.exists():
             verify(path, remote.size, remote.checksums, remote.url)
         for part, digest in remote.unpack.items():
@@ -137,12 +137,17 @@ def verify_sources(layout: Layout) -> None:
 
 
 def _remotes(layout: Layout) -> dict[Path, Remote]:
-    return {} if isinstance(layout.config.dataset, Scenes) else layout.config.dataset.downloads
+    """Return what is downloaded: photos only if an encoder reads them."""
+    dataset = layout.config.dataset
+    if isinstance(dataset, Scenes):
+        return {}
+    unread = set() if layout.config.reads_photos else set(dataset.images.values())
+    return {path: remote for path, remote in dataset.downloads.items() if path not in unread}
 
 
 def _remote(layout: Layout, target: Path) -> Remote:
     remotes = _remotes(layout)
     if target not in remotes:
-        known = ", ".join(map(str, remotes)) or "none (scenes are generated)"
+        known = ", ".join(map(str, remotes)) or "none"
         raise UserError(f"{target}: not among the configuration's downloads; known: {known}")
     return remotes[target]

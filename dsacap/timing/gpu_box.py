@@ -18,17 +18,19 @@ from typing import Any
 import torch
 
 from dsacap.captioner.interface import ImageSpec
+from dsacap.captioner.registry import captioner_class
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json
 from dsacap.common.machine import device_of, machine
 from dsacap.common.progress import progress
 from dsacap.config.experiment import Config, parse_config
+from dsacap.config.parsing import decoding_of
 from dsacap.runs.manifest import commit
 from dsacap.timing.bounded import NOT_MEASURED, bounded
 from dsacap.timing.clock import repeated
 from dsacap.timing.full_size import Size, encoder_cost, peak_of, reward_cost, system_cost
 from dsacap.timing.published_peaks import published_peak
-from dsacap.timing.workload import untrained
+from dsacap.timing.workload import captioner_name, untrained
 
 _SHORTEST, _LONGEST = 0.2, 5.0  # seconds of one timing
 _START = 5  # seconds in which a process has not even loaded torch
@@ -119,19 +121,22 @@ def parts_of(config: Config, spec: ImageSpec, size: Size, batch_sizes: Sequence[
         how = "compiled" if compiled else "eager"
         return [
             Part(
-                f"latency {name}, {how}, batch {images}", latency_of, (name, spec, compiled, images)
+                f"latency {name}, {decoding}, {how}, batch {images}",
+                latency_of,
+                (name, decoding, spec, compiled, images),
             )
             for name in untuned
+            for decoding in _timed_decodings(config, name)
         ]
 
     beside = [
         Part(
             f"generate() beside {name}, {how}, batch {smallest}",
             beside_transformers,
-            (name, spec, how == "compiled", smallest),
+            (name, greedy, spec, how == "compiled", smallest),
         )
         for name in untuned
-        if config.systems[name].captioner == "autoregressive"
+        if (greedy := _greedy(config, name))
         for how in ("eager", "compiled")
     ]
     return [
@@ -147,6 +152,22 @@ def parts_of(config: Config, spec: ImageSpec, size: Size, batch_sizes: Sequence[
     ]
 
 
+def _timed_decodings(config: Config, system: str) -> list[str]:
+    """Return a system's first decoding; of AR the greedy one too, to compare others with."""
+    first = next(iter(config.systems[system].decodings))
+    return list(dict.fromkeys([first, _greedy(config, system) or first]))
+
+
+def _greedy(config: Config, system: str) -> str | None:
+    """Return an autoregressive system's greedy decoding; None if it has none."""
+    if captioner_name(config, system) != "autoregressive":
+        return None
+    captioner = captioner_class("autoregressive")
+    decodings = config.systems[system].decodings.items()
+    greedy = captioner.Decoding()
+    return next((n for n, how in decodings if decoding_of(captioner, how, n) == greedy), None)
+
+
 def device_peak(settings: dict, seconds: float) -> dict:
     """Describe the machine, and measure the peak of its device; see `peak_of`."""
     device = _device(settings)
@@ -154,13 +175,20 @@ def device_peak(settings: dict, seconds: float) -> dict:
 
 
 def latency_of(
-    settings: dict, system: str, spec: ImageSpec, compiled: bool, images: int, seconds: float
+    settings: dict,
+    system: str,
+    decoding: str,
+    spec: ImageSpec,
+    compiled: bool,
+    images: int,
+    seconds: float,
 ) -> dict:
-    """Time the first decoding of a system with random weights, all captions at full length.
+    """Time a decoding of a system with random weights, all captions at full length.
 
     Args:
         settings: The configuration as plain data.
         system: The system.
+        decoding: The name of the decoding.
         spec: The shapes of its input and output.
         compiled: Whether to decode through torch.compile, on a GPU with CUDA graphs.
         images: Images of a batch.
@@ -172,7 +200,6 @@ def latency_of(
     config = parse_config(settings, "configuration")
     torch.set_num_threads(config.threads)
     subject = untrained(config, system, spec)
-    decoding = next(iter(subject.decodings))
     cost = {} if compiled else subject.cost(decoding, images)
     if compiled:
         subject.compile()
@@ -189,13 +216,20 @@ def latency_of(
 
 
 def beside_transformers(
-    settings: dict, system: str, spec: ImageSpec, compiled: bool, images: int, seconds: float
+    settings: dict,
+    system: str,
+    greedy: str,
+    spec: ImageSpec,
+    compiled: bool,
+    images: int,
+    seconds: float,
 ) -> list[dict]:
     """Time an autoregressive system and transformers' `generate()` on a network of its size.
 
     Args:
         settings: The configuration as plain data.
         system: The system.
+        greedy: The name of its greedy decoding; `generate()` is greedy too.
         spec: The shapes of its input and output.
         compiled: Whether both are compiled, with static caches and on a GPU with CUDA graphs.
         images: Images of a batch.
@@ -211,7 +245,7 @@ def beside_transformers(
     subject = untrained(config, system, spec)
     if compiled:
         subject.compile()
-    ours = subject.prepare("decode", next(iter(subject.decodings)), images)
+    ours = subject.prepare("decode", greedy, images)
     parameters = sum(p.numel() for p in subject.captioner.parameters()) if subject.captioner else 0
     model = config.systems[system].model
     theirs = bart_of_size(model, spec, images, compiled, subject.device)
@@ -261,7 +295,10 @@ def scale_facts(config: Config, spec: ImageSpec, size: Size, found: dict[str, di
         UserError: Not even the peak of the device was measured.
     """
     if "measured" not in found["peak"]:
-        raise UserError(f"measure-gpu: nothing was measured: {found['peak'][NOT_MEASURED]}")
+        raise UserError(
+            f"measure-gpu: the peak of the device was not measured: {found['peak'][NOT_MEASURED]};"
+            " run the command again, with more --minutes; finished parts are kept"
+        )
     device = found["peak"]["measured"]
     costs = {name: of["measured"] for name, of in found.items() if "measured" in of}
     systems = {

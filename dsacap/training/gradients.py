@@ -142,7 +142,9 @@ class Gradients:
         summed = [p.view_as(gradient) for p, gradient in zip(pieces, gradients, strict=True)]
         torch._foreach_copy_(gradients, summed)
         device = self.accelerator.device
-        values = torch.stack([value.to(device, torch.float64) for value in losses.values()])
+        values = torch.stack(
+            [value.to(device, torch.float64, non_blocking=True) for value in losses.values()]
+        )
         return dict(zip(losses, self.accelerator.reduce(values, "sum"), strict=True))
 
 

@@ -62,6 +62,10 @@ def test_absent_data_is_missing_unless_it_can_be_downloaded(capsys, tmp_path, mo
     (tmp_path / "split.zip").touch()
     assert examine(changed(SMOKE, dataset=fetched, encoder={"name": "timm:test_vit"}))
     assert "split.json: will be unpacked from split.zip" in capsys.readouterr().out
+    own = {"dataset": fetched, "encoder": {"features": "mine.h5"}}
+    assert not examine(changed(SMOKE, **own))
+    out = capsys.readouterr().out
+    assert "missing  data       mine.h5: does not exist" in out and "photos.zip" not in out
 
 
 def test_a_full_disk_is_missing(capsys, monkeypatch):

@@ -63,9 +63,10 @@ SYSTEMS = {
         0,
         [
             ({}, 1),
-            ({"steps": 2, "search": "viterbi", "bigram_weight": 0.5}, 4),  # and the bigrams' places
+            # The words that occur, how long the captions are, and the captions.
+            ({"steps": 2, "search": "viterbi", "bigram_weight": 0.5}, 3),
             ({"noise_level": 0, **DRAWN}, 1),
-            ({"noise_level": 0, **PERTURBED}, 4),
+            ({"noise_level": 0, **PERTURBED}, 3),
         ],
     ),
     "dsacap, self-conditioning": ({**GRAPH, "self_conditioning": True}, 0, [({"steps": 2}, 1)]),

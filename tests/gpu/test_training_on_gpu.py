@@ -1,15 +1,22 @@
 """The training loop and every tuning on a pretended GPU: the CPU's losses, without waiting."""
 
-import pytest
-from gpu_training import on_gpu
+from types import SimpleNamespace
 
+import pytest
+import torch
+from gpu_training import on_gpu
+from pretended import GPU, pretended_gpu
+
+from dsacap.captioner.registry import load_captioner
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_jsonl, write_json
+from dsacap.config.training import Training
 from dsacap.runs.layout import Layout, manifest_of
 from dsacap.stages.train import train_system
 from dsacap.stages.tune import tune_system
 from dsacap.training import loop
-from helpers import borrow, tiny_config
+from dsacap.training.gradients import Gradients
+from helpers import SPEC, borrow, tiny_config
 
 REWARDS = {"cider": 1.0, "reconstruction": 2.0, "clipscore": 1.0, "repeats": 0.5, "excess": 0.1}
 FEW = {"steps": 5, "batch_size": 6, "warmup": 1, "evaluations": 1, "validation_images": 2}
@@ -48,6 +55,19 @@ def test_training(tiny_layout, tmp_path, monkeypatch, system, how):
     assert facts["device"] == "cuda:0" and len(of_steps) == 5
     assert not any(of_steps), of_steps
     assert_same_curves(here, there, system)
+
+
+def test_a_wait_of_the_loop_around_a_step_is_found(tiny_layout, tmp_path, monkeypatch):
+    there, look = layout_of(tiny_layout, tmp_path, "cuda", training=FEW), loop.Watch.look
+
+    def careful(watch):
+        assert torch.ones(1, device="cuda").item() == 1
+        return look(watch)
+
+    with on_gpu(monkeypatch) as of_steps, monkeypatch.context() as patch:
+        patch.setattr(loop.Watch, "look", careful)
+        train_system(there, "ar", 0)
+    assert [sum(waits.values()) for waits in of_steps] == [1] * 5
 
 
 def test_a_killed_training_resumes(tiny_layout, tmp_path, monkeypatch):
@@ -91,6 +111,24 @@ def test_tuning(tiny_layout, tmp_path, monkeypatch, name):
     assert len(of_steps) == 5
     assert max(sum(waits.values()) for waits in of_steps) <= most, of_steps
     assert_same_curves(here, there, "dsacap-rl")
+
+
+def test_processes_sum_what_they_log_without_waiting():
+    joined = SimpleNamespace(
+        device=GPU, num_processes=2, process_index=0, reduce=lambda values, reduction: values
+    )
+    with pretended_gpu() as waits:
+        captioner = load_captioner("autoregressive", {"width": 16, "heads": 2}, SPEC).to("cuda")
+        for parameter in captioner.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        gradients = Gradients(
+            captioner, captioner, torch.Tensor.to, captioner.loss, Training(**FEW), 6, joined
+        )
+        losses = {"loss": torch.ones((), device="cuda"), "reward": torch.tensor(2.0)}  # by the CPU
+        waits.clear()
+        summed = gradients._summed(losses)
+        assert not waits, waits
+        assert {name: value.item() for name, value in summed.items()} == {"loss": 1, "reward": 2}
 
 
 def test_a_diverged_loss_is_found_at_the_next_logged_step(tiny_layout, tmp_path, monkeypatch):

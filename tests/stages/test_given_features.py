@@ -5,6 +5,7 @@ import pytest
 
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json
+from dsacap.config.experiment import parse_config
 from dsacap.export.encoders import write_encoder
 from dsacap.runs.layout import Layout
 from dsacap.runs.stage_files import planned_files
@@ -54,6 +55,23 @@ def test_everything_runs_without_photos(layout):
     assert len(read_json(layout.captions("ours", 0))["clean"]) == 2
     rows = time_decodings(layout.config)["rows"]
     assert {row["system"] for row in rows} == {"ours"}
+
+
+def test_photos_are_not_downloaded(layout, tmp_path):
+    remote = {"url": "http://localhost/a", "size": 10**9, "md5": "0" * 32}
+    split = tmp_path / "split.json"
+    dataset = layout.config.dataset.model_dump(mode="json", exclude_unset=True)
+    dataset |= {"random_split": None, "karpathy": str(split)}
+    dataset["downloads"] = {
+        "no-photos": remote,
+        str(tmp_path / "split.zip"): remote | {"size": 10, "unpack": {str(split): None}},
+    }
+    config = layout.config.model_dump(mode="json", exclude_unset=True) | {"dataset": dataset}
+    [need] = predicted_sizes(Layout(parse_config(config, "test")))
+    assert need.bytes < 100
+    config["encoder"] = {"name": "timm:test_vit"}
+    needs = predicted_sizes(Layout(parse_config(config, "test")))
+    assert max(need.bytes for need in needs) == 10**9
 
 
 def test_photos_are_no_input_and_cannot_be_encoded(layout):

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dsacap.captioner.interface import ImageSpec
+from dsacap.cli.main import main
 from dsacap.common.errors import UserError
 from dsacap.common.files import read_json, write_json
 from dsacap.config.experiment import load_config
@@ -57,15 +59,22 @@ def test_the_parts_are_those_of_the_configuration(config):
     names = [part.name for part in parts_of(config, SPEC, SIZE, [4, 1])]
     assert names[:4] == [
         "peak",
-        "latency ar, eager, batch 1",
-        "latency dsacap, eager, batch 1",
+        "latency ar, greedy, eager, batch 1",
+        "latency dsacap, K=1, eager, batch 1",
         "training ar",
     ]
     assert {"training dsacap-rl", "encoder", "reward"} <= set(names)
-    assert {"latency ar, compiled, batch 4", "generate() beside ar, compiled, batch 1"} <= set(
-        names
-    )
+    compiled = {"latency ar, greedy, compiled, batch 4", "generate() beside ar, compiled, batch 1"}
+    assert compiled <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_ar_is_compared_by_greedy_search_though_a_beam_is_its_first_decoding():
+    parts = parts_of(load_config(Path("config/coco.yaml")), SPEC, SIZE, [1])
+    timed = [part.arguments[:2] for part in parts if part.function is latency_of]
+    assert {("ar", "beam=3"), ("ar", "greedy"), ("dsacap", "K=1, t_s=0")} <= set(timed)
+    beside = {part.arguments[:2] for part in parts if part.function is beside_transformers}
+    assert beside == {("ar", "greedy")}
 
 
 class Measured:
@@ -113,15 +122,32 @@ def test_without_time_nothing_begins(config, tmp_path, monkeypatch):
     assert {of[NOT_MEASURED] for of in found.values()} == {
         "no time was left; run the same command again"
     }
-    with pytest.raises(UserError, match="nothing was measured: no time was left"):
+    with pytest.raises(UserError, match="peak of the device was not measured: no time"):
         scale_facts(config, SPEC, SIZE, found)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("minutes", "0"), ("minutes", "nan"), ("minutes", "inf"), ("vocabulary", "3")],
+)
+def test_numbers_that_cannot_be_are_refused(capsys, option, value):
+    assert main(["measure-gpu", f"--{option}", value]) == 1
+    assert "all numbers must be finite and above 0, and --vocabulary" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert main(["measure-gpu", "--output", str(tmp_path / "file")]) == 1
+    assert "cannot be written, since" in capsys.readouterr().err
 
 
 def test_latencies_become_a_page(config, tmp_path):
     settings = config.model_dump(mode="json", exclude_unset=True)
     found = {
-        "latency ar": {"measured": latency_of(settings, "ar", SPEC, False, 2, 0.01)},
-        "generate()": {"measured": beside_transformers(settings, "ar", SPEC, False, 1, 0.01)},
+        "latency ar": {"measured": latency_of(settings, "ar", "greedy", SPEC, False, 2, 0.01)},
+        "generate()": {
+            "measured": beside_transformers(settings, "ar", "greedy", SPEC, False, 1, 0.01)
+        },
         "encoder": {NOT_MEASURED: "needs the package open_clip"},
     }
     report = latency_report(found, {"commit": "abc", "dirty": False})
@@ -185,12 +211,13 @@ def test_with_the_packages_named_alone(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert "no usable GPU, so the CPU is measured" in done.stderr
     found = read_json(tmp_path / "out" / "finished-cpu.json")["parts"]
     assert set(found) == {
         "peak",
         "training ar",
-        "latency ar, eager, batch 1",
-        "latency ar, compiled, batch 1",
+        "latency ar, greedy, eager, batch 1",
+        "latency ar, greedy, compiled, batch 1",
     }
     assert "not measured: encoder: needs the package" in done.stdout
     needs = "not measured: generate() beside ar, eager, batch 1: needs the package transformers"

@@ -1,9 +1,9 @@
 """Features that the user has, in the forms in which others publish them.
 
-A folder has one .npz file per image, named by the image id or like the photo, as xmodaler, OpenAI-
-CLIP-Feature and bottom-up-attention write them. An .h5 file has one dataset per image, named by its
-id or `ID_features`, or all images in arrays `features` and `image_ids`. They are written in the
-form of `encode_photos`, so that all that follows is the same.
+A folder has one .npz file per image, all named by image id or all like the photos, as xmodaler,
+OpenAI-CLIP-Feature and bottom-up-attention write them. An .h5 file has one dataset per image, named
+by its id or `ID_features`, or all images in arrays `features` and `image_ids`. They are written in
+the form of `encode_photos`, so that all that follows is the same.
 
 Every image needs as many tokens: a mask would have to reach the attention of every system, so
 regions of varying number (bottom-up's 10 to 100) are refused, and those of a fixed number (36) or
@@ -13,9 +13,10 @@ of a grid are read.
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,10 @@ class Source(ABC):
     def read(self, image: CaptionedImage) -> tuple[np.ndarray, np.ndarray | None, str]:
         """Return the stored tokens and pooled vector, and their place for messages."""
 
+    @abstractmethod
+    def looked_for(self, image: CaptionedImage) -> str:
+        """Say by which names an image's features are looked for, and which names there are."""
+
 
 def import_features(
     photos: PhotoSet, path: Path, folder: Path, dtype: torch.dtype = torch.float16
@@ -79,12 +84,12 @@ def import_features(
         UserError: Features are absent, damaged, or of another shape than those of other images.
     """
     with ExitStack() as stack:
-        source = _source(path, stack)
+        source = _source(path, photos.images, stack)
         if absent := source.absent(photos.images):
             names = few([f"{image.image_id} ({image.file_name})" for image in absent])
             raise UserError(
                 f"{path}: {len(absent):,} of {len(photos.images):,} images have no features here:"
-                f" {names}; give the features of all images of the data set"
+                f" {names}; {source.looked_for(absent[0])}"
             )
         first = _checked(source, photos.images[0], None)
         reader = FeatureReader(photos, source, first)
@@ -139,7 +144,8 @@ def _write_shard(
         for part, value in zip(parts.values(), values, strict=True):
             part.append(value.to(dtype))
     joined = {name: torch.cat(part) for name, part in parts.items()}
-    if unfit := (~joined["tokens"].isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
+    fit = joined["tokens"].isfinite().flatten(1).all(1) & joined["pooled"].isfinite().all(1)
+    if unfit := (~fit).nonzero().flatten().tolist():
         raise UserError(
             f"features of image id {ids[unfit[0]]}: have values that are not finite, or that"
             f" {dtype} cannot hold; set encoder.dtype: bfloat16, or make these features again"
@@ -150,9 +156,9 @@ def _write_shard(
 def _checked(source: Source, image: CaptionedImage, first: Given | None) -> Given:
     """Return an image's features as float32, of the shape of the `first`."""
     tokens, pooled, where = source.read(image)
-    for name, values in (("features", tokens), ("the pooled vector", pooled)):
+    for name, values in (("features have", tokens), ("the pooled vector has", pooled)):
         if values is not None and values.dtype.kind != "f":
-            raise UserError(f"{where}: {name} have type {values.dtype}; save them as floats")
+            raise UserError(f"{where}: {name} type {values.dtype}; save them as floats")
     if tokens.ndim == 3:  # rows and columns of a grid
         tokens = tokens.reshape(-1, tokens.shape[-1])
     if tokens.ndim != 2 or not tokens.size:
@@ -181,9 +187,9 @@ def _size(tokens: np.ndarray) -> str:
     return f"{tokens.shape[0]} tokens of {tokens.shape[1]} channels"
 
 
-def _source(path: Path, stack: ExitStack) -> Source:
+def _source(path: Path, images: Sequence[CaptionedImage], stack: ExitStack) -> Source:
     if path.is_dir():
-        return _Npz(path)
+        return _Npz(path, images)
     if not path.exists():
         raise UserError(f"encoder.features: {path}: no such folder or file")
     if path.suffix.lower() not in (".h5", ".hdf5"):
@@ -199,26 +205,41 @@ def _source(path: Path, stack: ExitStack) -> Source:
 
 
 class _Npz(Source):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, images: Sequence[CaptionedImage]) -> None:
         self.folder = folder
         self.names = {path.name for path in folder.iterdir()}
+        by_id = {image.image_id: f"{image.image_id}.npz" for image in images}
+        by_photo = {image.image_id: f"{Path(image.file_name).stem}.npz" for image in images}
+        # One of them for all images: with photos 0.jpg, 1.jpg, ... and ids 1, 2, ..., a file of one
+        # image could otherwise be taken for another's.
+        self.both = by_id, by_photo
+        self.name_of = min(self.both, key=lambda named: len(set(named.values()) - self.names))
+        doubtful = [i for i in by_id if by_id[i] != by_photo[i]]
+        if doubtful and all(self.names.issuperset(named.values()) for named in self.both):
+            one, other = (named[doubtful[0]] for named in self.both)
+            raise UserError(
+                f"{folder}: image id {doubtful[0]} may be {one} by its id, or {other} by its photo;"
+                " leave only the files that are meant"
+            )
 
     def absent(self, images: Sequence[CaptionedImage]) -> list[CaptionedImage]:
-        return [image for image in images if self._name(image) is None]
+        return [image for image in images if self.name_of[image.image_id] not in self.names]
 
-    def _name(self, image: CaptionedImage) -> str | None:
-        names = (f"{image.image_id}.npz", f"{Path(image.file_name).stem}.npz")
-        return next((name for name in names if name in self.names), None)
+    def looked_for(self, image: CaptionedImage) -> str:
+        one, other = (named[image.image_id] for named in self.both)
+        return f"they would be in {one} or {other}, and the folder has {_some(sorted(self.names))}"
 
     def read(self, image: CaptionedImage) -> tuple[np.ndarray, np.ndarray | None, str]:
-        path = self.folder / str(self._name(image))
+        path = self.folder / self.name_of[image.image_id]
         where = f"{path} (image id {image.image_id})"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it has one array without a name, as .npy files have")
+            with loaded as arrays:
                 if (key := _first_of(_TOKENS, arrays)) is None:
-                    known = ", ".join(arrays) or "nothing"
                     raise UserError(
-                        f"{where}: has {known}, and none of {', '.join(_TOKENS)}, by which"
+                        f"{where}: has {_some(arrays)}, and none of {', '.join(_TOKENS)}, by which"
                         " features are known; save them as `features`"
                     )
                 pooled = _first_of(_POOLED, arrays)
@@ -232,36 +253,73 @@ class _H5(Source):
         self.path, self.file = path, file
         self.row_of: dict[int, int] | None = None
         if "features" in file and "image_ids" in file:
-            ids = file["image_ids"][()]
-            if len(ids) != len(file["features"]):
+            self.row_of = self._rows()
+
+    def _rows(self) -> dict[int, int]:
+        ids = np.asarray(self.file["image_ids"]).reshape(-1)
+        try:
+            if ids.dtype.kind in "OS":
+                ids = ids.astype(np.int64)  # texts such as "42"
+            numbers = ids.astype(np.int64, casting="same_kind").tolist()
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{self.path}: image_ids has {_some(ids.tolist())}; save the ids of the data set,"
+                " as whole numbers"
+            ) from None
+        for name in ("features", *_POOLED):
+            if name not in self.file:
+                continue
+            shape = getattr(self.file[name], "shape", ())
+            if shape[:1] != (len(ids),):
+                count = f"{shape[0]:,} images" if shape else "no array of images"
                 raise UserError(
-                    f"{path}: {len(ids):,} image_ids, but features of {len(file['features']):,}"
-                    " images; make the file again"
+                    f"{self.path}: {len(ids):,} image_ids, but {name} of {count}; make the file"
+                    " again"
                 )
-            self.row_of = {int(image_id): row for row, image_id in enumerate(ids)}
-            if len(self.row_of) != len(ids):
-                raise UserError(f"{path}: an id occurs twice in image_ids; make the file again")
+        if len(set(numbers)) != len(numbers):
+            raise UserError(f"{self.path}: an id occurs twice in image_ids; make the file again")
+        return {number: row for row, number in enumerate(numbers)}
 
     def absent(self, images: Sequence[CaptionedImage]) -> list[CaptionedImage]:
         if self.row_of is None:
             return [image for image in images if self._key(image) is None]
         return [image for image in images if image.image_id not in self.row_of]
 
+    def looked_for(self, image: CaptionedImage) -> str:
+        if self.row_of is not None:
+            return f"image_ids has {_some(map(str, self.row_of))}"
+        one, other = self._keys(image)
+        return (
+            f"they would be in data sets {one} or {other}, or in arrays features and image_ids, and"
+            f" the file has {_some(self.file)}"
+        )
+
+    def _keys(self, image: CaptionedImage) -> tuple[str, str]:
+        return str(image.image_id), f"{image.image_id}_features"
+
     def _key(self, image: CaptionedImage) -> str | None:
-        keys = (str(image.image_id), f"{image.image_id}_features")
-        return next((key for key in keys if key in self.file), None)
+        return next((key for key in self._keys(image) if key in self.file), None)
 
     def read(self, image: CaptionedImage) -> tuple[np.ndarray, np.ndarray | None, str]:
         where = f"{self.path} (image id {image.image_id})"
         try:
             if self.row_of is None:
-                return np.asarray(self.file[self._key(image)]), None, where
+                stored = self.file[self._key(image)]
+                if not hasattr(stored, "shape"):
+                    raise ValueError(f"a group of {_some(stored)}, and no data set")
+                return np.asarray(stored), None, where
             row = self.row_of[image.image_id]
             pooled = _first_of(_POOLED, self.file)
             return self.file["features"][row], self.file[pooled][row] if pooled else None, where
         except _READ_ERRORS as error:
-            raise UserError(f"{where}: cannot be read ({error}); fetch the file again") from None
+            raise UserError(f"{where}: cannot be read ({error}); make it again") from None
 
 
 def _first_of(names: Sequence[str], arrays: Any) -> str | None:
     return next((name for name in names if name in arrays), None)
+
+
+def _some(names: Iterable[object]) -> str:
+    """The first names, or nothing."""
+    first = [str(name) for name in islice(names, 4)]
+    return ", ".join([*first[:3], *(["..."] if len(first) > 3 else [])]) or "nothing"

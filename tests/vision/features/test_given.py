@@ -109,6 +109,10 @@ WRONG = {
         {"features": np.array([None, 1], object), "g_feature": pooled_of(13)},
         "cannot be read",
     ),
+    "integers as the pooled vector": (
+        {"features": features_of(13), "g_feature": pooled_of(13).astype(int)},
+        "the pooled vector has type int64; save them as floats",
+    ),
     "no pooled vector": ({"features": features_of(13)}, "the pooled vector is absent"),
     "another key": (
         {"boxes": features_of(13)},
@@ -137,6 +141,20 @@ def test_damaged_files_and_values_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match="features of image id 12: have values that are not finite"):
         given.import_features(images(), folder, tmp_path / "again")
     given.import_features(images(), folder, tmp_path / "wider", torch.bfloat16)
+    lost = {"features": features_of(13), "g_feature": pooled_of(13) * np.nan}
+    write_npz(folder, i13=lost)
+    with pytest.raises(UserError, match="features of image id 13: have values that are not finite"):
+        given.import_features(images(), folder, tmp_path / "lost")
+
+
+def test_an_npy_file_under_the_name_of_an_npz(tmp_path):
+    folder = write_npz(tmp_path / "mine")
+    with (folder / "13.npz").open("wb") as file:
+        np.save(file, features_of(13))
+    with pytest.raises(
+        UserError, match=r"13\.npz \(image id 13\): cannot be read \(.* without a name"
+    ):
+        given.import_features(images(), folder, tmp_path / "out")
 
 
 def test_absent_images_are_counted(tmp_path):
@@ -145,6 +163,37 @@ def test_absent_images_are_counted(tmp_path):
         (folder / f"{i}.npz").unlink()
     with pytest.raises(UserError, match=r"2 of 7 images have no features here: 12 \(COCO_val2014"):
         given.import_features(images(), folder, tmp_path / "out")
+
+
+def test_names_that_were_looked_for_and_found_are_said(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i in IDS:
+        np.save(folder / f"{i}.npy", features_of(i))
+    found = r"in 11\.npz or COCO_val2014_000000000011\.npz, and the folder has 11\.npy, 12\.npy"
+    with pytest.raises(UserError, match=found):
+        given.import_features(images(), folder, tmp_path / "out")
+
+
+def photos_numbered_from(first: int) -> PhotoSet:
+    """Photos 11.jpg, 12.jpg, ... whose ids are `first`, `first` + 1, ..."""
+    made = [
+        CaptionedImage(first + at, f"{name}.jpg", "x", "train" if at < 4 else "test", ("a",))
+        for at, name in enumerate(IDS)
+    ]
+    return PhotoSet(made, {}, batch_size=2, shard_size=3, on_bad_image="error")
+
+
+def test_files_are_all_named_by_ids_or_all_like_photos(tmp_path):
+    folder = write_npz(tmp_path / "mine")
+    given.import_features(photos_numbered_from(12), folder, tmp_path / "out")
+    store, ids = FeatureStore(tmp_path / "out"), [i + 1 for i in IDS]
+    expected = torch.from_numpy(np.stack([features_of(i) for i in IDS]))
+    torch.testing.assert_close(store.rows(ids).float(), expected, atol=0.02, rtol=0)
+    np.savez(folder / "18.npz", features=features_of(18), g_feature=pooled_of(18))
+    both = r"image id 12 may be 12\.npz by its id, or 11\.npz by its photo"
+    with pytest.raises(UserError, match=both):
+        given.import_features(photos_numbered_from(12), folder, tmp_path / "again")
 
 
 def test_other_paths_are_refused(tmp_path, monkeypatch):
@@ -161,21 +210,22 @@ def test_other_paths_are_refused(tmp_path, monkeypatch):
 
 
 @needs_h5py
-@pytest.mark.parametrize("form", ["arrays", "a data set an image"])
+@pytest.mark.parametrize("form", ["arrays", "arrays, ids as texts", "a data set an image"])
 def test_hdf5(tmp_path, form):
     import h5py
 
     path = tmp_path / "features.h5"
     with h5py.File(path, "w") as file:
-        if form == "arrays":
+        if form.startswith("arrays"):
             file["features"] = np.stack([features_of(i) for i in reversed(IDS)])
             file["g_feature"] = np.stack([pooled_of(i) for i in reversed(IDS)])
-            file["image_ids"] = list(reversed(IDS))
+            ids = list(reversed(IDS))
+            file["image_ids"] = ids if form == "arrays" else [str(i) for i in ids]
         else:
             for i in IDS:
                 file[f"{i}_features" if i % 2 else str(i)] = features_of(i)
     given.import_features(images(), path, tmp_path / "out")
-    check_store(tmp_path / "out", has_pooled=form == "arrays")
+    check_store(tmp_path / "out", has_pooled=form.startswith("arrays"))
 
 
 @needs_h5py
@@ -200,6 +250,21 @@ def test_wrong_hdf5(tmp_path):
     )
     assert "(image id 11): features have type int64" in message(
         features=features.astype(int), image_ids=IDS
+    )
+    assert "image_ids has b'COCO_11', b'COCO_12', b'COCO_13', ...; save the ids" in message(
+        features=features, image_ids=[f"COCO_{i}" for i in IDS]
+    )
+    assert "image_ids has 11.5, 12.5, 13.5" in message(
+        features=features, image_ids=np.array(IDS) + 0.5
+    )
+    assert "7 image_ids, but g_feature of 3 images" in message(
+        features=features, image_ids=IDS, g_feature=np.ones((3, WIDTH), np.float32)
+    )
+    assert "but features of no array of images" in message(features=1.0, image_ids=IDS)
+    assert "the file has features, ids" in message(features=features, ids=IDS)
+    groups = {f"{i}/features": features_of(i) for i in IDS}
+    assert "(image id 11): cannot be read (a group of features, and no data set" in message(
+        **groups
     )
     path.write_bytes(b"no HDF5")
     with pytest.raises(UserError, match=r"features\.h5: not HDF5, or damaged"):
