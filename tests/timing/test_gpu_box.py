@@ -72,7 +72,7 @@ def test_the_parts_are_those_of_the_configuration(config):
 def test_ar_is_compared_by_greedy_search_though_a_beam_is_its_first_decoding():
     parts = parts_of(load_config(Path("config/coco.yaml")), SPEC, SIZE, [1])
     timed = [part.arguments[:2] for part in parts if part.function is latency_of]
-    assert {("ar", "beam=3"), ("ar", "greedy"), ("dsacap", "K=1, t_s=0")} <= set(timed)
+    assert {("ar", "beam=3"), ("ar", "greedy"), ("dsacap", "K=2, t_s=0.3")} <= set(timed)
     beside = {part.arguments[:2] for part in parts if part.function is beside_transformers}
     assert beside == {("ar", "greedy")}
 
