@@ -36,10 +36,10 @@ from dsacap.captioner.interface import (
     Policy,
     by_image,
     closed,
-    noise_of,
     until_eos,
 )
 from dsacap.captioner.layers import DecoderBlock, repeat_rows, take_rows
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 

@@ -48,8 +48,9 @@ from dsacap.baselines.shared import (
     training_captions,
 )
 from dsacap.captioner.batch_parts import Dropout
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of, until_eos
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, until_eos
 from dsacap.captioner.layers import DecoderBlock, TimeEmbedding, repeat_rows
+from dsacap.captioner.random_numbers import noise_of
 
 
 class BitDiffusion(Captioner):

@@ -55,8 +55,9 @@ from dsacap.baselines.shared import (
     training_captions,
 )
 from dsacap.captioner.batch_parts import Part
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image, noise_of
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, by_image
 from dsacap.captioner.layers import DecoderBlock, TimeEmbedding, repeat_rows
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.common.files import check_pinned
 
 _TIMES = 1000

@@ -58,10 +58,10 @@ from dsacap.captioner.interface import (
     ImageSpec,
     Policy,
     by_image,
-    noise_of,
     until_eos,
 )
 from dsacap.captioner.layers import DecoderBlock, repeat_rows, take_rows
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.common.errors import UserError
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 

@@ -30,8 +30,9 @@ from dsacap.baselines.shared import (
     replace_method,
     training_captions,
 )
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image
 from dsacap.captioner.layers import DecoderBlock
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs, write_slots
 

@@ -34,9 +34,9 @@ from dsacap.captioner.interface import (
     ImageSpec,
     Policy,
     by_image,
-    noise_of,
     until_eos,
 )
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.common.files import check_pinned
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 

@@ -66,9 +66,9 @@ from dsacap.captioner.interface import (
     ImageSpec,
     Policy,
     by_image,
-    noise_of,
     until_eos,
 )
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.captioner.slot_decoding import SlotPolicy, slot_log_probs
 from dsacap.text.vocabulary import BOS, EOS, PAD, UNK
 

@@ -7,10 +7,10 @@ from dsacap.captioner.interface import (
     Policy,
     by_image,
     closed,
-    noise_of,
     until_eos,
 )
 from dsacap.captioner.memory import Memory
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 
 __all__ = [

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -288,38 +287,6 @@ class Captioner(nn.Module, ABC):
         Returns:
             Word ids without special ones, nested as `[image][sample][word]`.
         """
-
-
-def noise_of(
-    batch: Batch, samples: int, seed: int, shape: tuple[int, ...], kind: str = "normal"
-) -> Tensor:
-    """Draw random numbers that depend on the image and the sample, but not on the batch.
-
-    Each sample has a generator of its own, keyed by `(seed, image id, sample)`. Philox is
-    counter-based, so creating a generator takes microseconds.
-
-    Args:
-        batch: The images, whose ids are used, and the device.
-        samples: Samples per image.
-        seed: Seed of all generators.
-        shape: Shape of the numbers of one sample.
-        kind: `normal` (mean 0, variance 1) or `uniform` (in [0, 1)).
-
-    Returns:
-        Numbers of shape `(batch, samples, *shape)`, in float32.
-    """
-    noise = np.empty((len(batch.image_ids), samples, *shape), np.float32)
-    for b, image_id in enumerate(batch.image_ids):
-        for s in range(samples):
-            generator = np.random.Generator(
-                np.random.Philox(np.random.SeedSequence([seed, image_id, s]))
-            )
-            noise[b, s] = (
-                generator.standard_normal(shape, np.float32)
-                if kind == "normal"
-                else generator.random(shape, np.float32)
-            )
-    return torch.from_numpy(noise).to(batch.features.device, non_blocking=True)
 
 
 def closed(words_BSL: Tensor, ended_BSL: Tensor) -> Tensor:

@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsacap.captioner.batch_parts import Part
-from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image, noise_of
+from dsacap.captioner.interface import Batch, Captioner, ImageSpec, Policy, by_image
 from dsacap.captioner.memory import Memory
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.captioner.reference_loss import reference_loss
 from dsacap.method.cmlm import CMLM
 from dsacap.method.ctc import CTC

@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 import pytest
 import torch
 
-from dsacap.captioner.interface import noise_of
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.method.dsacap import DSACap
 from dsacap.method.inspection import Graph, Vertex, best_path, distance, graph_of
 from dsacap.method.noise import add_noise
