@@ -90,3 +90,14 @@ def test_the_tenth_reads_the_same_data():
     assert tenth.training_of("ar").images == TRAIN // 10 + 1
     for name in {*whole.systems} & {*tenth.systems}:
         assert tenth.trained(name).model == whole.trained(name).model, name
+
+
+def test_every_row_of_a_claim_has_three_seeds_and_its_control():
+    config = merged("coco.yaml", "ablation/coco.yaml")
+    assert config.ablation
+    for name, claim in config.ablation.claims.items():
+        for test in (claim.primary, *claim.secondary):
+            for row in (test.better, test.worse):
+                assert len(config.seeds_of(row.system)) >= 3, name
+    assert {"C1", "C1-control", "C3"} <= config.ablation.claims.keys()
+    assert config.ablation.claims["C1"].control
