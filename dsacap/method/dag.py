@@ -16,6 +16,7 @@ from dsacap.captioner.batch_parts import WHOLE, Part
 from dsacap.captioner.interface import ImageSpec, until_eos
 from dsacap.captioner.memory import Memory
 from dsacap.captioner.slot_decoding import NEVER
+from dsacap.method.dag_glancing import emitting, shown_words
 from dsacap.method.dag_likelihood import after, log_likelihood, passage
 from dsacap.method.dag_policy import GraphPolicy
 from dsacap.method.dag_search import (
@@ -51,7 +52,7 @@ class DirectedAcyclic(Readout):
                 f" at least {spec.max_words + 2} are needed"
             )
         super().__init__(model, model.vertices, spec.vocabulary)
-        self.spec = spec
+        self.spec, self.glance = spec, model.glance
         self._memory: Memory | None = None
         self._bigram_VV: Tensor | None = None  # of the train captions, once it is needed
         # Transitions depend on the hidden state and on the vertex itself, because neighbours, whose
@@ -67,21 +68,28 @@ class DirectedAcyclic(Readout):
         gap = torch.arange(model.vertices)[None] - torch.arange(model.vertices)[:, None]
         self.register_buffer("gap", gap.float(), persistent=False)
 
-    def forward(self, image_BND: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image_BND: Tensor, shown_BG: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute the graph of each row.
 
         Args:
             image_BND: The denoiser's hidden states.
+            shown_BG: The word that each vertex is shown and emits, or PAD (dag_glancing.py).
 
         Returns:
             Log-probabilities of words `(B, G, V)` and of transitions `(B, G, G)`, from the vertex
             of the row to that of the column; the last row has no meaning.
         """
-        x_BGD = self.states(image_BND)
+        shown_BGD = None
+        if shown_BG is not None:
+            shown_BGD = self.words.weight[shown_BG] * (shown_BG != PAD)[..., None]
+        x_BGD = self.states(image_BND, shown_BGD)
         logits_BGV = self.words(x_BGD)
         # UNK is learned, because references contain unknown words, but it is never generated.
         logits_BGV[..., :UNK] = NEVER
-        return logits_BGV.log_softmax(-1), self._transitions(x_BGD)
+        words_BGV = logits_BGV.log_softmax(-1)
+        if shown_BG is not None:
+            words_BGV = emitting(words_BGV, shown_BG)
+        return words_BGV, self._transitions(x_BGD)
 
     def speed_up(self, compiled: Callable[[Callable], Callable]) -> None:
         """See `Captioner.speed_up`."""
@@ -110,7 +118,13 @@ class DirectedAcyclic(Readout):
     def log_prob(self, image_BND: Tensor, captions_BRL: Tensor, part: Part = WHOLE) -> Tensor:
         """See `Readout.log_prob`. References end where they are cut, as for all other systems."""
         words_BRL = captions_BRL[..., :-1]
-        return log_likelihood(*self(image_BND), words_BRL.masked_fill(words_BRL == EOS, PAD))
+        words_BRL = words_BRL.masked_fill(words_BRL == EOS, PAD)
+        shown_BG = None
+        if self.glance and self.training:
+            with torch.no_grad():
+                words_BGV, transitions_BGG = self(image_BND)
+            shown_BG = shown_words(words_BGV, transitions_BGG, words_BRL, self.glance, part)
+        return log_likelihood(*self(image_BND, shown_BG), words_BRL)
 
     def expected_words(self, image_BND: Tensor) -> Tensor:
         """See `Readout.expected_words`."""

@@ -66,8 +66,7 @@ class DSACap(Captioner):
             readout_layers: Layers of the readout.
             vertices: Vertices of `dag` and `ctc`.
             transition_heads: Heads of the transitions of `dag`.
-            expansion: Width of the feed-forwards' hidden layers in units of `width`. A smaller one
-                compensates for the parameters of adaLN, which other systems do not have.
+            expansion: Hidden width of feed-forwards, in units of `width`; less makes up for adaLN.
             read_from: Layer of the denoiser, from 1 on, that the readout attends to; 0 is the last.
             t_max: Highest time to which the image is noised in training.
             noise_shift: Factor by which training raises the ratio of noise to signal at each time.
@@ -76,6 +75,7 @@ class DSACap(Captioner):
             denoise_weight: Weight lambda of the denoising loss.
             dropout: Dropout rate.
             feature_dropout: Dropout rate of the projected latents; None for `dropout`.
+            glance: Words of a reference that training shows to `dag`, per word that it has wrong.
             self_conditioning: Whether the denoiser attends to the soft caption of the previous
                 pass: in training that of a first pass, in half of the steps; in decoding that of
                 the previous step.
@@ -97,19 +97,20 @@ class DSACap(Captioner):
         denoise_weight: float = 0.3
         dropout: float = 0.0
         feature_dropout: float | None = None
+        glance: float = 0.0
         self_conditioning: bool = False
 
         def __post_init__(self):
             if self.readout not in READOUTS:
                 raise ValueError(f"readout: {self.readout!r} is not one of {', '.join(READOUTS)}")
             if self.self_conditioning and not READOUTS[self.readout].self_conditions:
-                able = ", ".join(
-                    name for name, readout in READOUTS.items() if readout.self_conditions
-                )
+                able = ", ".join(name for name, of in READOUTS.items() if of.self_conditions)
                 raise ValueError(
                     f"self_conditioning works only with the readouts {able}; {self.readout} has no"
                     " soft caption"
                 )
+            if not 0 <= self.glance <= 1 or (self.glance and self.readout != "dag"):
+                raise ValueError("needs 0 <= glance <= 1, and readout: dag if it is not 0")
             if not 0 <= self.read_from <= self.denoiser_layers:
                 raise ValueError(
                     f"read_from: {self.read_from} is not a layer from 1 to denoiser_layers, nor 0"
@@ -132,8 +133,7 @@ class DSACap(Captioner):
             bigram_weight: Weight of the bigram model in `viterbi` and `perturb`.
             length_penalty: Exponent of the length by which `viterbi` and `perturb` divide a path's
                 log-probability.
-            temperature: Temperature of `draw`, which draws captions from the readout, or scale of
-                the noise of `perturb`. Either controls diversity too.
+            temperature: That of `draw`, or scale of the noise of `perturb`: either sets diversity.
             passes: Passes of `cmlm`, 1 to 4.
         """
 
@@ -153,7 +153,7 @@ class DSACap(Captioner):
                 raise ValueError("needs passes of 1 to 4")
             if self.search not in (None, "lookahead", "viterbi", "draw", "perturb"):
                 raise ValueError(
-                    f"search: {self.search!r} is not one of lookahead, viterbi, draw, perturb"
+                    f"search: {self.search!r}: not lookahead, viterbi, draw or perturb"
                 )
             if self.temperature < 0 or (self.temperature > 0) != self.draws:
                 raise ValueError(

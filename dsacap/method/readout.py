@@ -56,13 +56,16 @@ class Readout(nn.Module, ABC):
         self.norm = nn.LayerNorm(model.width)
         self.words = nn.Linear(model.width, words)
 
-    def states(self, image_BND: Tensor) -> Tensor:
+    def states(self, image_BND: Tensor, shown_BGD: Tensor | None = None) -> Tensor:
         """Return the last hidden states `(B, G, D)` of the vertices.
 
         Args:
             image_BND: The denoiser's hidden states.
+            shown_BGD: What is added to the vertices.
         """
         x_BGD = self.vertices.expand(len(image_BND), -1, -1)
+        if shown_BGD is not None:
+            x_BGD = x_BGD + shown_BGD
         block: Any  # a DecoderBlock: ModuleList does not keep the type
         for block in self.blocks:
             x_BGD = block(x_BGD, block.cross_attention.keys_values(image_BND))

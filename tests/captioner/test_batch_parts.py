@@ -30,6 +30,7 @@ SYSTEMS = {
     "prefix-lm": {**SMALL, "layers": 1, "prefix": 2, "mapper": "transformer"},
     "dsacap": {**GRAPH, "dropout": 0.2, "feature_dropout": 0.4},
     "dsacap, self-conditioning": {**GRAPH, "self_conditioning": True},
+    "dsacap, glancing": {**GRAPH, "glance": 0.5, "dropout": 0.2},
     "dsacap, ctc": {**GRAPH, "readout": "ctc"},
     "dsacap, slots": {**SMALL, "readout": "slots"},
     "dsacap, cmlm": {**SMALL, "readout": "cmlm", "dropout": 0.2},

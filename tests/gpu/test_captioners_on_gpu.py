@@ -71,6 +71,7 @@ SYSTEMS = {
     ),
     "dsacap, self-conditioning": ({**GRAPH, "self_conditioning": True}, 0, [({"steps": 2}, 1)]),
     "dsacap, shifted noise": ({**GRAPH, "noise_per_token": True, "noise_shift": 2.0}, 0, []),
+    "dsacap, glancing": ({**GRAPH, "glance": 0.5}, 0, []),
     "dsacap, ctc": ({**GRAPH, "readout": "ctc"}, 0, [({}, 1), (DRAWN, 1)]),
     "dsacap, slots": ({**SMALL, "readout": "slots"}, 0, [({}, 1), (DRAWN, 1)]),
     "dsacap, cmlm": ({**SMALL, "readout": "cmlm"}, 0, [({"passes": 2}, 3)]),

@@ -92,7 +92,7 @@ def test_bigrams_of_the_train_captions_change_the_captions(captioner):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"search": "beam"}, "not one of lookahead, viterbi, draw, perturb"),
+        ({"search": "beam"}, "not lookahead, viterbi, draw or perturb"),
         ({"bigram_weight": 0.5}, "needs search: viterbi or perturb"),
         ({"length_penalty": 1.5}, "a length_penalty needs search: viterbi or perturb"),
         ({"length_penalty": -1, "search": "viterbi"}, "length_penalty >= 0"),
