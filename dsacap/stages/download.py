@@ -35,7 +35,7 @@ def download(layout: Layout, target: Path | None = None, settings: Downloads | N
     remotes = _remotes(layout)
     chosen = remotes if target is None else {target: _remote(layout, target)}
     if not chosen:
-        raise UserError("nothing to download: scenes are generated")
+        raise UserError(f"nothing to download: {_why_none(layout)}")
     _check_available(chosen, settings)
     needed = room_for_downloads(layout, settings)
     check_room(needed)
@@ -148,6 +148,12 @@ def _remotes(layout: Layout) -> dict[Path, Remote]:
 def _remote(layout: Layout, target: Path) -> Remote:
     remotes = _remotes(layout)
     if target not in remotes:
-        known = ", ".join(map(str, remotes)) or "none"
+        known = ", ".join(map(str, remotes)) or f"none, because {_why_none(layout)}"
         raise UserError(f"{target}: not among the configuration's downloads; known: {known}")
     return remotes[target]
+
+
+def _why_none(layout: Layout) -> str:
+    if isinstance(layout.config.dataset, Scenes):
+        return "scenes are generated"
+    return "the configuration has no downloads whose files are read"

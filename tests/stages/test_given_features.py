@@ -1,5 +1,7 @@
 """A run on features that the user has, without photos or encoder."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from dsacap.stages.caption import caption_split
 from dsacap.stages.data import make_data
 from dsacap.stages.degrade import degrade_photos
 from dsacap.stages.disk_estimate import predicted_sizes
+from dsacap.stages.download import download
 from dsacap.stages.encoder import make_encoder
 from dsacap.stages.features import make_features
 from dsacap.stages.train import train_system
@@ -55,6 +58,13 @@ def test_everything_runs_without_photos(layout):
     assert len(read_json(layout.captions("ours", 0))["clean"]) == 2
     rows = time_decodings(layout.config)["rows"]
     assert {row["system"] for row in rows} == {"ours"}
+
+
+def test_a_run_without_downloads_says_why_there_are_none(layout):
+    with pytest.raises(UserError, match="nothing to download: the configuration has no downloads"):
+        download(layout)
+    with pytest.raises(UserError, match=r"x\.zip: not among .*; known: none, because the config"):
+        download(layout, Path("x.zip"))
 
 
 def test_photos_are_not_downloaded(layout, tmp_path):
