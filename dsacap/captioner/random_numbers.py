@@ -1,13 +1,17 @@
 """Random numbers of decodings: functions of the image and the sample, whatever the batch."""
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dsacap.captioner.interface import Batch
+
+_MANY = 10_000  # numbers of a sample: to draw fewer takes less time than to start threads
 
 
 def noise_of(
@@ -16,8 +20,8 @@ def noise_of(
     """Draw random numbers that depend on the image and the sample, but not on the batch.
 
     Each sample has a generator of its own, keyed by `(seed, image id, sample)`. Philox is
-    counter-based, so creating a generator takes microseconds. Beside a GPU all cores draw, because
-    an image's noise takes one core half a millisecond, for which the GPU would wait; on a CPU a
+    counter-based, so creating a generator takes microseconds. Beside a GPU all cores draw the noise
+    of images, because one takes a core half a millisecond, for which the GPU would wait; on a CPU a
     captioner keeps to its own thread.
 
     Args:
@@ -32,21 +36,20 @@ def noise_of(
     """
     numbers = np.empty((len(batch.image_ids), samples, *shape), np.float32)
 
-    def draw(b: int) -> None:
-        for s in range(samples):
-            key = np.random.SeedSequence([seed, batch.image_ids[b], s])
-            generator = np.random.Generator(np.random.Philox(key))
-            numbers[b, s] = (
-                generator.standard_normal(shape, np.float32)
-                if kind == "normal"
-                else generator.random(shape, np.float32)
-            )
+    def draw(b: int, s: int) -> None:
+        key = np.random.SeedSequence([seed, batch.image_ids[b], s])
+        generator = np.random.Generator(np.random.Philox(key))
+        numbers[b, s] = (
+            generator.standard_normal(shape, np.float32)
+            if kind == "normal"
+            else generator.random(shape, np.float32)
+        )
 
-    device, rows = batch.features.device, range(len(batch.image_ids))
-    if device.type == "cpu" or len(rows) == 1:
-        for b in rows:
-            draw(b)
+    device, places = batch.features.device, product(range(len(batch.image_ids)), range(samples))
+    if device.type == "cpu" or math.prod(shape) < _MANY:
+        for b, s in places:
+            draw(b, s)
     else:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(draw, rows))  # numpy draws without holding Python's lock
+            list(threads.map(lambda place: draw(*place), places))  # numpy releases Python's lock
     return torch.from_numpy(numbers).to(device, non_blocking=True)

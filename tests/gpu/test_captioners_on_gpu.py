@@ -10,6 +10,7 @@ from pretended import pretended_gpu
 from dsacap.captioner.batch_parts import Part
 from dsacap.captioner.choice import Choice, ChosenDecoding
 from dsacap.captioner.interface import Batch, Captioner
+from dsacap.captioner.random_numbers import noise_of
 from dsacap.captioner.registry import CAPTIONERS, load_captioner
 from dsacap.decoding.caption_batch import caption_batch
 from helpers import SPEC, ListMemory, random_batch
@@ -170,6 +171,18 @@ def test_a_decoding(name, how, most):
         captions = there.caption(of, 2, 5, decoding)
         assert 1 <= sum(waits.values()) <= most, waits
     assert captions == here.caption(batch, 2, 5, decoding)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.parametrize("shape", [(2, 3), (100, 128)])  # few numbers, and as many as of an image
+def test_all_cores_draw_what_one_does(kind, shape):
+    batch = random_batch(4)
+    alone = noise_of(batch, 2, 5, shape, kind)
+    with pretended_gpu():
+        of = Batch(batch.image_ids, batch.features.to("cuda"))
+        beside_gpu = noise_of(of, 2, 5, shape, kind)
+        assert beside_gpu.device.type == "cuda"
+        assert torch.equal(beside_gpu.cpu(), alone)
 
 
 @pytest.mark.parametrize("name", ["autoregressive", "dsacap"])
