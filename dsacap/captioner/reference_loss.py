@@ -19,8 +19,12 @@ def reference_loss(log_prob_BR: Tensor, captions_BRL: Tensor, beta: float) -> Te
             padded with PAD.
         beta: How sharply the loss selects the most likely reference; at least 0.
     """
-    length_BR = (captions_BRL > EOS).sum(-1)
-    return -soft_maximum(log_prob_BR / (length_BR + 1), beta).mean()
+    return -soft_maximum(per_word(log_prob_BR, captions_BRL), beta).mean()
+
+
+def per_word(log_prob_BR: Tensor, captions_BRL: Tensor) -> Tensor:
+    """Return loglik_r / (n_r + 1), where the end counts as a word."""
+    return log_prob_BR / ((captions_BRL > EOS).sum(-1) + 1)
 
 
 def soft_maximum(x_BR: Tensor, beta: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dsacap.captioner.batch_parts import Part
+from dsacap.captioner.reference_loss import per_word
 from dsacap.captioner.slot_decoding import NEVER
 from dsacap.method.dag_likelihood import exact, log_likelihood
 from dsacap.text.vocabulary import PAD
@@ -32,9 +33,8 @@ def shown_words(
         The word that is shown at each vertex `(B, G)`, or PAD.
     """
     rows_B = torch.arange(len(captions_BRL), device=captions_BRL.device)
-    lengths_BR = (captions_BRL != PAD).sum(-1)
     log_p_BR = log_likelihood(words_BGV, transitions_BGG, captions_BRL)
-    caption_BL = captions_BRL[rows_B, (log_p_BR / (lengths_BR + 1)).argmax(-1)]
+    caption_BL = captions_BRL[rows_B, per_word(log_p_BR, captions_BRL).argmax(-1)]
     is_word_BL = caption_BL != PAD
     path_BL = best_path(words_BGV, transitions_BGG, caption_BL)
     wrong_BL = is_word_BL & (words_BGV.argmax(-1).gather(1, path_BL) != caption_BL)

@@ -66,7 +66,7 @@ class DSACap(Captioner):
             readout_layers: Layers of the readout.
             vertices: Vertices of `dag` and `ctc`.
             transition_heads: Heads of the transitions of `dag`.
-            expansion: Hidden width of feed-forwards, in units of `width`; less makes up for adaLN.
+            expansion: Hidden width of feed-forwards over `width`; under 4 to pay for adaLN.
             read_from: Layer of the denoiser, from 1 on, that the readout attends to; 0 is the last.
             t_max: Highest time to which the image is noised in training.
             noise_shift: Factor by which training raises the ratio of noise to signal at each time.
@@ -133,7 +133,7 @@ class DSACap(Captioner):
             bigram_weight: Weight of the bigram model in `viterbi` and `perturb`.
             length_penalty: Exponent of the length by which `viterbi` and `perturb` divide a path's
                 log-probability.
-            temperature: That of `draw`, or scale of the noise of `perturb`: either sets diversity.
+            temperature: That of `draw`, or the scale of `perturb`'s noise; both control diversity.
             passes: Passes of `cmlm`, 1 to 4.
         """
 
