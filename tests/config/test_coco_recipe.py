@@ -100,4 +100,6 @@ def test_every_row_of_a_claim_has_three_seeds_and_its_control():
             for row in (test.better, test.worse):
                 assert len(config.seeds_of(row.system)) >= 3, name
     assert {"C1", "C1-control", "C3"} <= config.ablation.claims.keys()
-    assert config.ablation.claims["C1"].control
+    control = config.ablation.claims["C1"].control
+    assert control and control.system == "dsacap-noise-off"
+    assert config.ablation.claims["C3"].control == control
